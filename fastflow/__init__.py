@@ -1,0 +1,45 @@
+"""fastflow: where does gradient descent go when a linear map is learned through a product of factors?
+
+A computation is a problem (what is observed) x a network (how the unknown is factored) x an init x a method::
+
+    import fastflow as ff
+
+    runs = ff.train(ff.MatrixEstimation(Y), ff.DeepLinear(depth=3), ff.inits.Gaussian(1e-3), record=ff.Record())
+    print(runs.summary())
+"""
+
+from fastflow import inits, kernels, metrics, plot, theory
+from fastflow.methods import Decreasing, GradientDescent
+from fastflow.networks import DeepLinear
+from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
+from fastflow.records import History, Record
+from fastflow.runs import Interrupted, Runs
+from fastflow.status import Status
+from fastflow.train import train
+
+__version__ = "0.1.0"
+
+load = Runs.load
+
+__all__ = [
+    "Decreasing",
+    "DeepLinear",
+    "GradientDescent",
+    "History",
+    "Interrupted",
+    "LinearRegression",
+    "MatrixCompletion",
+    "MatrixEstimation",
+    "MatrixSensing",
+    "Record",
+    "Runs",
+    "Status",
+    "__version__",
+    "inits",
+    "kernels",
+    "load",
+    "metrics",
+    "plot",
+    "theory",
+    "train",
+]

@@ -1,0 +1,287 @@
+"""Batches: all runs of one call of `train`, cut into blocks of runs and slices of steps.
+
+A slice is a kernel call of about a twentieth of a second, between which threads look whether they should stop. Which
+thread takes which block, and where a slice ends, changes no bit of any run: a run depends on its own problem, start and
+step rule alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow import kernels, metrics
+from fastflow.checks import FloatArray
+from fastflow.inits import Explicit, Init
+from fastflow.memory import require_memory
+from fastflow.methods import Decreasing, GradientDescent
+from fastflow.networks import parameter_count, unpack_factors
+from fastflow.problems import MatrixProblem
+from fastflow.records import History, Record, empty_histories
+from fastflow.runs import Runs
+from fastflow.status import Status
+from fastflow.streams import stream
+from fastflow.threads import run_workers
+
+SLICE_SECONDS = 0.05
+FIRST_BUDGET = 64
+BLOCKS_PER_THREAD = 8
+PENDING_BYTES = 2**22
+
+
+class Batch:
+    """All runs of one call: the arrays that the kernels work on, and how to take them to their ends.
+
+    Parameters
+    ----------
+    problems : list of problems of one class and shape
+    widths : (d_0, ..., d_N)
+    method : GradientDescent
+    step_sizes : array (problems,), the (first) step for each
+    starts : int array, which starts each problem has
+    record : Record or None
+    dtype : float64 or float32
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[Any],
+        widths: tuple[int, ...],
+        method: GradientDescent,
+        step_sizes: FloatArray,
+        starts: NDArray[np.int64],
+        record: Record | None,
+        dtype: np.dtype[Any],
+    ) -> None:
+        assert method.max_steps is not None
+        runs, parameters, size = len(problems) * len(starts), parameter_count(widths), widths[0] * widths[-1]
+        needed = runs * (parameters + size) * dtype.itemsize
+        if record is not None:
+            needed += record.nbytes(widths, runs, method.max_steps, dtype)
+        require_memory(needed, f"the results of {runs} runs", "take fewer runs, or record less")
+        first: MatrixProblem = problems[0]
+        has_truth = first.truth is not None
+        self.widths, self.dtype, self.method = widths, dtype, method
+        self.problem_name = type(first).__name__
+        self.problem = first.kernel_data(problems, dtype)
+        self.weights = np.array([p.weight for p in problems])
+        truths = [np.ravel(p.truth) for p in problems] if has_truth else np.zeros((0, 0))
+        self.truths = np.array(truths, dtype)
+        problem_index = np.repeat(np.arange(len(problems)), len(starts))
+        self.run_index = np.tile(starts, len(problems))
+        self.state = kernels.RunState(
+            factors=np.zeros((runs, parameters), dtype),
+            solution=np.zeros((runs, size), dtype),
+            loss=np.full(runs, np.nan),
+            status=np.full(runs, Status.RUNNING, np.int64),
+            steps=np.zeros(runs, np.int64),
+            recorded=np.zeros(runs, np.int64),
+            problem=problem_index,
+        )
+        power, scale = 0.0, 1.0
+        if isinstance(method.step, Decreasing):
+            power, scale = method.step.power, method.step.scale
+        self.rule = kernels.StepRule(step_sizes[problem_index], power, scale, method.sequence)
+        self.ends = kernels.Ends(method.max_steps, method.tol, method.gradient_tol)
+        self.record_steps = np.zeros(0, np.int64) if record is None else record.grid(method.max_steps)
+        shapes = {} if record is None else record.shapes(widths, has_truth=has_truth)
+        self.histories = empty_histories(shapes, runs, len(self.record_steps), dtype)
+        self.seconds = 0.0
+        self.description = {
+            "problem": f"{len(problems)} {self.problem_name} {widths[-1]} x {widths[0]}",
+            "network": f"DeepLinear(widths={widths})",
+            "method": repr(method),
+            "dtype": dtype.name,
+        }
+
+    def draw(self, init: Init, seed: int) -> None:
+        """Set the factors of every run to their start."""
+        state = self.state
+        self.description["seed"] = str(seed)
+        if isinstance(init, Explicit):
+            self.description["init"] = f"Explicit({init.runs or 1} starts)"
+            state.factors[:] = init.flat()
+            if init.steps is not None:
+                state.steps[:] = init.steps
+            return
+        self.description["init"] = repr(init)
+        for run, (trial, start) in enumerate(zip(state.problem, self.run_index, strict=True)):
+            rng = stream(seed, "init", self.widths, int(trial), int(start))
+            factors = unpack_factors(state.factors[run], self.widths)
+            for target, drawn in zip(factors, init.factors(self.widths, rng), strict=True):
+                target[...] = drawn
+        if not np.isfinite(state.factors).all() or not state.factors.any(axis=1).all():
+            raise ValueError(f"a start of {init} is zero or not finite in {self.dtype.name}: choose another scale")
+
+    def run(self, threads: int, progress: bool | None) -> None:
+        """Take every run to its end, or as far as an exception lets it come."""
+        runs = len(self.state.loss)
+        threads = min(threads, runs)
+        _Worker(self).compile()
+        size = max(1, runs // (threads * BLOCKS_PER_THREAD))
+        blocks = iter([(first, min(first + size, runs)) for first in range(0, runs, size)])
+        lock = threading.Lock()
+
+        def work(should_stop: Callable[[], bool]) -> None:
+            worker = _Worker(self)
+            while True:
+                with lock:
+                    block = next(blocks, None)
+                if block is None or not worker.run_block(*block, should_stop):
+                    return
+
+        started = time.perf_counter()
+        try:
+            with _progress_bar(progress, runs) as bar:
+
+                def show() -> None:
+                    if bar is not None:
+                        bar.update(self.ended - bar.n)
+
+                run_workers(work, threads, show)
+                show()
+        finally:
+            self.seconds = time.perf_counter() - started
+
+    @property
+    def ended(self) -> int:
+        """How many runs have ended."""
+        return int(np.count_nonzero(self.state.status != Status.RUNNING))
+
+    def finish(self) -> Runs:
+        """The results; runs that have not ended are evaluated where they are."""
+        state, widths = self.state, self.widths
+        if self.ended < len(state.loss):
+            _Worker(self).evaluate()
+        for run in np.flatnonzero((state.status != Status.RUNNING) & (state.status != Status.DIVERGED)):
+            recorded = state.recorded[run]
+            if 0 < recorded < len(self.record_steps):
+                for values in self.histories.values():
+                    values[run, recorded:] = values[run, recorded - 1]
+        error = None
+        if self.truths.size:
+            differences = state.solution.astype(np.float64) - self.truths[state.problem]
+            error = np.linalg.norm(differences, axis=1) / np.linalg.norm(self.truths, axis=1)[state.problem]
+        history = None
+        if self.record_steps.size:
+            kept: dict[str, Any] = dict(self.histories)
+            if "factors" in kept:
+                kept["factors"] = unpack_factors(kept["factors"], widths)
+            history = History(self.record_steps, **kept)
+        return Runs(
+            solution=state.solution.reshape(-1, widths[-1], widths[0]),
+            loss=state.loss,
+            status=state.status,
+            steps=state.steps,
+            error=error,
+            step=self.rule.first,
+            problem_index=state.problem,
+            run_index=self.run_index,
+            widths=widths,
+            history=history,
+            seconds=self.seconds,
+            description=self.description,
+            flat_factors=state.factors,
+        )
+
+
+class _Worker:
+    """One thread's workspaces, and its kernel calls."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        widths, state, histories = batch.widths, batch.state, batch.histories
+        self.widths = np.array(widths, np.int64)
+        self.chain = kernels.chain_workspace(self.widths, state.factors)
+        size = state.solution.shape[1]
+        scratch = kernels.scratch_size(batch.problem, size)
+        self.loss = kernels.LossWorkspace(np.zeros(size, batch.dtype), np.zeros(scratch, batch.dtype))
+        # Enough pending matrices to keep the calls few, not so many that a slice's singular values take seconds.
+        wants_product = not {"singular_values", "effective_rank", "product"}.isdisjoint(histories)
+        wants_factors = "factors" in histories
+        row = size * wants_product + state.factors.shape[1] * wants_factors
+        capacity = max(4, PENDING_BYTES // (8 * row)) if row else 0
+        numbers = np.zeros((0, 0))
+        self.trace = kernels.Trace(
+            steps=batch.record_steps,
+            loss=histories.get("loss", numbers),
+            gradient_norm=histories.get("gradient_norm", numbers),
+            balancedness=histories.get("balancedness", numbers),
+            error=histories.get("error", numbers),
+            truths=batch.truths,
+            pending_products=np.zeros((capacity * wants_product, size), batch.dtype),
+            pending_factors=np.zeros((capacity * wants_factors, state.factors.shape[1]), batch.dtype),
+            pending_at=np.zeros((capacity, 2), np.int64),
+            pending_count=np.zeros(1, np.int64),
+        )
+        self.budget = FIRST_BUDGET
+
+    def _descend(self, first: int, end: int, budget: int) -> int:
+        b = self.batch
+        taken: int = kernels.descend(
+            b.problem, b.weights, self.widths, b.state, first, end, b.rule, b.ends, self.trace, budget, self.chain, self.loss
+        )
+        return taken
+
+    def compile(self) -> None:
+        """Compile the kernel, or load it, in this thread: threads would wait for it where Ctrl-C does not reach."""
+        self._descend(0, 0, 0)
+
+    def evaluate(self) -> None:
+        """Loss and solution of every run that has not ended."""
+        self._descend(0, len(self.batch.state.loss), 0)
+
+    def run_block(self, first: int, end: int, should_stop: Callable[[], bool]) -> bool:
+        """Take the runs of a block to their ends; False if told to stop before."""
+        status = self.batch.state.status[first:end]
+        try:
+            while np.any(status == Status.RUNNING):
+                if should_stop():
+                    return False
+                started = time.perf_counter()
+                taken = self._descend(first, end, self.budget)
+                self.keep_pending()
+                elapsed = time.perf_counter() - started
+                if taken == self.budget:
+                    self.budget = max(1, int(taken * min(8.0, SLICE_SECONDS / max(elapsed, 1e-6))))
+        finally:
+            self.keep_pending()
+        return True
+
+    def keep_pending(self) -> None:
+        """Move the pending products and factors into the histories; safe to interrupt and to repeat."""
+        trace, histories, widths = self.trace, self.batch.histories, self.batch.widths
+        count = int(trace.pending_count[0])
+        if count == 0:
+            return
+        at = (trace.pending_at[:count, 0], trace.pending_at[:count, 1])
+        if trace.pending_products.size:
+            products = trace.pending_products[:count].reshape(count, widths[-1], widths[0])
+            if "product" in histories:
+                histories["product"][at] = products
+            if "singular_values" in histories or "effective_rank" in histories:
+                values = np.full((count, min(widths[0], widths[-1])), np.nan, products.dtype)
+                finite = np.isfinite(products).all(axis=(1, 2))
+                values[finite] = metrics.singular_values(products[finite])
+                if "singular_values" in histories:
+                    histories["singular_values"][at] = values
+                if "effective_rank" in histories:
+                    histories["effective_rank"][at] = metrics.effective_rank_of_values(values)
+        if trace.pending_factors.size:
+            histories["factors"][at] = trace.pending_factors[:count]
+        trace.pending_count[0] = 0
+
+
+def _progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[Any]:
+    """A bar over runs after the first second; by default only where standard error is a terminal."""
+    if progress is False:
+        return nullcontext()
+    from tqdm import tqdm
+
+    return tqdm(total=runs, unit="run", delay=1, disable=None if progress is None else False, leave=False)

@@ -1,0 +1,98 @@
+"""Checks at the boundary: every message names the argument, what came, and what was expected."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+
+
+def as_floats(
+    name: str,
+    value: ArrayLike,
+    ndim: int | tuple[int, ...],
+    *,
+    nan_allowed: bool = False,
+    finite: bool = True,
+) -> FloatArray:
+    """A float array with one of the given numbers of dimensions and no empty axis; integers are converted to float64.
+
+    Raises
+    ------
+    TypeError
+        for complex, object and text arrays, and ragged lists
+    ValueError
+        for another number of dimensions, an empty axis, or an entry that is not finite
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name} must be an array of real numbers, got a ragged {type(value).__name__}") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float64)
+    wanted = (ndim,) if isinstance(ndim, int) else ndim
+    if array.ndim not in wanted:
+        dimensions = " or ".join(map(str, wanted))
+        raise ValueError(f"{name} must have {dimensions} dimension(s), got shape {array.shape}")
+    if 0 in array.shape:
+        raise ValueError(f"{name} is empty: shape {array.shape}")
+    bad = np.isinf(array) if nan_allowed else ~np.isfinite(array)
+    if finite and bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
+    return array
+
+
+def as_count(name: str, value: Any, least: int) -> int:
+    """An integer that is at least ``least``."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        if isinstance(value, float) and value.is_integer():
+            number = int(value)  # 1e6 is how people write a million steps
+        else:
+            raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def as_number(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
+    """A finite real number, greater than ``above`` or at least ``least``."""
+    if isinstance(value, str | bytes | bool) or np.ndim(value) != 0:
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    if above is not None and not number > above:
+        raise ValueError(f"{name} must be greater than {above:g}, got {number:g}")
+    if least is not None and not number >= least:
+        raise ValueError(f"{name} must be at least {least:g}, got {number:g}")
+    return number
+
+
+def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
+    """One of a few words."""
+    allowed = tuple(choices)
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return str(value)
+
+
+def frozen(array: FloatArray) -> FloatArray:
+    """A read-only view, so that what was checked stays as it was."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

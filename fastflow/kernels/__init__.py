@@ -1,0 +1,60 @@
+"""Compiled kernels, callable from a user's own ``@numba.njit`` code: without the GIL and without global state.
+
+`product_nn`, `product_tn` and `product_nt` take matrices. Everything about chains of factors works on flat storage: the
+factors of one run are one array, ``W_1`` first, each row-major, beside ``widths = (d_0, ..., d_N)`` as int64.
+"""
+
+from fastflow.kernels.chain import (
+    ChainWorkspace,
+    chain_balancedness,
+    chain_gradient,
+    chain_product,
+    chain_workspace,
+    parameter_count,
+    sweeps_from_left,
+)
+from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
+from fastflow.kernels.jit import jit
+from fastflow.kernels.losses import (
+    Completion,
+    Estimation,
+    LossWorkspace,
+    RegressionByGram,
+    RegressionBySamples,
+    Sensing,
+    loss_gradient,
+    scratch_size,
+)
+from fastflow.kernels.products import product_nn, product_nt, product_tn
+from fastflow.kernels.target import SHAPE, SimdShape, simd_shape
+
+__all__ = [
+    "SHAPE",
+    "ChainWorkspace",
+    "Completion",
+    "Ends",
+    "Estimation",
+    "LossWorkspace",
+    "RegressionByGram",
+    "RegressionBySamples",
+    "RunState",
+    "Sensing",
+    "SimdShape",
+    "StepRule",
+    "Trace",
+    "chain_balancedness",
+    "chain_gradient",
+    "chain_product",
+    "chain_workspace",
+    "descend",
+    "jit",
+    "loss_gradient",
+    "parameter_count",
+    "product_nn",
+    "product_nt",
+    "product_tn",
+    "relative_error",
+    "scratch_size",
+    "simd_shape",
+    "sweeps_from_left",
+]

@@ -1,0 +1,89 @@
+"""Methods: which dynamics takes the factors from their start to the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen
+
+
+@dataclass(frozen=True)
+class Decreasing:
+    """The decreasing steps ``first / (1 + k / scale) ** power``, k = 0, 1, ...
+
+    Parameters
+    ----------
+    first : float > 0
+    power : float > 0; up to 1 the steps sum to infinity, which convergence theorems ask for
+    scale : float > 0, the number of steps after which the step has fallen by ``2**power``
+    """
+
+    first: float
+    power: float = 0.5
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("first", "power", "scale"):
+            object.__setattr__(self, name, as_number(name, getattr(self, name), above=0))
+
+
+@dataclass(frozen=True, eq=False)
+class GradientDescent:
+    """``W_j <- W_j - step * G_j`` for all factors at once.
+
+    Parameters
+    ----------
+    step : None, float > 0, `Decreasing`, or array (K,) of positive steps
+        None takes half the linear stability edge at the expected solution (`theory.stability_edge`), from the data of
+        each problem; ``runs.summary()`` shows it. An array is the explicit sequence of the first K steps.
+    max_steps : int >= 0
+        A run ends at this step, counted from its very start; None means 100,000, or K for an explicit sequence.
+    tol : float >= 0
+        A run ends when its loss is at most this (absolute).
+    gradient_tol : float >= 0
+        A run ends when the norm of its gradient by all factors is at most this; 0 switches the test off, which saves
+        its cost.
+    """
+
+    step: float | Decreasing | ArrayLike | None = None
+    max_steps: int | None = None
+    tol: float = 1e-10
+    gradient_tol: float = 0.0
+
+    def __post_init__(self) -> None:
+        step: Any = self.step
+        limit = 100_000
+        if step is not None and not isinstance(step, Decreasing):
+            if np.ndim(step) == 0:
+                step = as_number("step", step, above=0)
+            else:
+                step = frozen(as_floats("step", step, 1).astype(np.float64))
+                if step.min() <= 0:
+                    raise ValueError(f"every step must be greater than 0, got {step.min():g}")
+                limit = step.size
+        max_steps = limit if self.max_steps is None else as_count("max_steps", self.max_steps, 0)
+        if isinstance(step, np.ndarray) and max_steps > step.size:
+            raise ValueError(f"max_steps is {max_steps}, but the sequence of steps has only {step.size} entries")
+        object.__setattr__(self, "step", step)
+        object.__setattr__(self, "max_steps", max_steps)
+        object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
+        object.__setattr__(self, "gradient_tol", as_number("gradient_tol", self.gradient_tol, least=0))
+
+    @property
+    def sequence(self) -> FloatArray:
+        """The explicit steps, empty if there are none."""
+        return self.step if isinstance(self.step, np.ndarray) else np.zeros(0)
+
+    def __repr__(self) -> str:
+        if isinstance(self.step, np.ndarray):
+            step = f"<{self.step.size} steps>"
+        else:
+            step = repr(self.step)
+        return (
+            f"GradientDescent(step={step}, max_steps={self.max_steps}, "
+            f"tol={self.tol:g}, gradient_tol={self.gradient_tol:g})"
+        )

@@ -1,0 +1,112 @@
+"""Measures of a matrix or of a stack of matrices (..., rows, columns): one number, or an array (...).
+
+Rank-like measures of the zero matrix are 0. `balancedness` measures a chain of factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow.checks import FloatArray, as_number
+
+
+def singular_values(matrix: ArrayLike) -> FloatArray:
+    """Singular values, largest first: (..., min(rows, columns))."""
+    values: FloatArray = np.linalg.svd(_matrices(matrix), compute_uv=False)
+    return values
+
+
+def effective_rank(matrix: ArrayLike) -> Any:
+    """``||W||_* / ||W||_2``, between 1 and the rank (Chou, Gieshoff, Maly, Rauhut, arXiv:2011.13772)."""
+    return effective_rank_of_values(singular_values(matrix))
+
+
+def effective_rank_of_values(values: FloatArray) -> Any:
+    """`effective_rank` from singular values (..., k), largest first."""
+    return _ratio(values.sum(axis=-1), values[..., 0])
+
+
+def entropy_rank(matrix: ArrayLike) -> Any:
+    """``exp(H(p))`` with ``p = s / sum s`` and H the entropy in nats (Roy, Vetterli 2007)."""
+    values = singular_values(matrix)
+    total = values.sum(axis=-1, keepdims=True)
+    shares = values / np.where(total > 0, total, 1)
+    logs = np.log(np.where(shares > 0, shares, 1))
+    return np.where(total[..., 0] > 0, np.exp(-np.sum(shares * logs, axis=-1)), 0.0)[()]
+
+
+def stable_rank(matrix: ArrayLike) -> Any:
+    """``||W||_F^2 / ||W||_2^2``, between 1 and the rank."""
+    values = singular_values(matrix)
+    largest = values[..., :1]
+    return np.sum((values / np.where(largest > 0, largest, 1)) ** 2, axis=-1)[()]
+
+
+def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> Any:
+    """How many singular values exceed ``tol`` times the largest; by default ``max(rows, columns)`` machine epsilons."""
+    array = _matrices(matrix)
+    values = singular_values(array)
+    if tol is None:
+        tol = max(array.shape[-2:]) * float(np.finfo(values.dtype).eps)
+    else:
+        tol = as_number("tol", tol, least=0)
+    return np.sum(values > tol * values[..., :1], axis=-1)[()]
+
+
+def nuclear_norm(matrix: ArrayLike) -> Any:
+    """The sum of the singular values."""
+    return singular_values(matrix).sum(axis=-1)[()]
+
+
+def schatten_norm(matrix: ArrayLike, p: float) -> Any:
+    """``(sum s_i^p)^(1/p)`` for p > 0, a quasi-norm below 1; ``p = inf`` is the spectral norm."""
+    values = singular_values(matrix)
+    if p == np.inf:
+        return values[..., 0][()]
+    p = as_number("p", p, above=0)
+    largest = values[..., :1]
+    shares = values / np.where(largest > 0, largest, 1)
+    return (largest[..., 0] * np.sum(shares**p, axis=-1) ** (1 / p))[()]
+
+
+def balancedness(factors: Sequence[ArrayLike]) -> Any:
+    """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of factors first to last, each (..., d_j, d_{j-1}); 0 for one factor.
+
+    Conserved by the gradient flow; 0 for a balanced start (Arora, Cohen, Hazan 2018).
+    """
+    arrays = [_matrices(factor) for factor in factors]
+    if not arrays:
+        raise ValueError("factors is empty")
+    worst = np.zeros(arrays[0].shape[:-2])
+    for lower, upper in zip(arrays[:-1], arrays[1:], strict=True):
+        defect = np.swapaxes(upper, -1, -2) @ upper - lower @ np.swapaxes(lower, -1, -2)
+        worst = np.maximum(worst, np.sqrt(np.sum(defect**2, axis=(-2, -1))))
+    return worst[()]
+
+
+def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Any:
+    """``||W - truth||_F / ||truth||_F``."""
+    array, reference = _matrices(matrix), _matrices(truth)
+    if array.shape[-2:] != reference.shape[-2:]:
+        raise ValueError(f"matrix and truth must have the same shape, got {array.shape} and {reference.shape}")
+    size = np.sqrt(np.sum(reference**2, axis=(-2, -1)))
+    if np.any(size == 0):
+        raise ValueError("truth is the zero matrix: no error is relative to it")
+    return (np.sqrt(np.sum((array - reference) ** 2, axis=(-2, -1))) / size)[()]
+
+
+def _matrices(matrix: ArrayLike) -> FloatArray:
+    array = np.asarray(matrix)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"expected real matrices, got dtype {array.dtype}")
+    if array.ndim < 2 or 0 in array.shape[-2:]:
+        raise ValueError(f"expected a matrix or a stack (..., rows, columns), got shape {array.shape}")
+    return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> Any:
+    return np.where(denominator != 0, numerator / np.where(denominator != 0, denominator, 1), 0.0)[()]

@@ -1,0 +1,236 @@
+"""Runs: what training gives back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow import metrics
+from fastflow.checks import FloatArray
+from fastflow.inits import Explicit
+from fastflow.networks import unpack_factors
+from fastflow.records import History
+from fastflow.status import Status
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+FORMAT = 1
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@dataclass(eq=False)
+class Runs:
+    """The runs of one call of `train`; the first axis of every array is the run.
+
+    Attributes
+    ----------
+    solution : array (runs, d_N, d_0), the product W at the end
+    loss : array (runs,), the loss at the end
+    status : int array (runs,) of `Status`
+    steps : int array (runs,), steps taken
+    error : array (runs,) or None, ``||W - truth||_F / ||truth||_F`` where the problem has a truth
+    step : array (runs,), the (first) step that was used; NaN for an explicit sequence
+    problem_index, run_index : int arrays (runs,), which problem of the list, which of its starts
+    widths : (d_0, ..., d_N)
+    history : `History`, or None without a record
+    seconds : float, wall time of the training itself, without drawing and compiling
+    description : dict of str, how the runs were made, in words
+    """
+
+    solution: FloatArray
+    loss: FloatArray
+    status: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    error: FloatArray | None
+    step: FloatArray
+    problem_index: NDArray[np.int64]
+    run_index: NDArray[np.int64]
+    widths: tuple[int, ...]
+    history: History | None
+    seconds: float
+    description: dict[str, str]
+    flat_factors: FloatArray = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def factors(self) -> list[FloatArray]:
+        """The factors at the end, first to last: views (runs, d_j, d_{j-1}) of one array."""
+        return unpack_factors(self.flat_factors, self.widths)
+
+    @property
+    def last(self) -> Explicit:
+        """Where every run is: ``train(problem, network, runs.last, ...)`` goes on from here, counting steps on."""
+        return Explicit(self.factors, steps=self.steps)
+
+    def status_counts(self) -> dict[Status, int]:
+        """How many runs ended in which way."""
+        values, counts = np.unique(self.status, return_counts=True)
+        return {Status(value): int(count) for value, count in zip(values, counts, strict=True)}
+
+    def summary(self) -> str:
+        """A table: quantiles over the runs that did not diverge, and how the runs ended."""
+        kept = self.status != Status.DIVERGED
+        rows: list[tuple[str, Any]] = [("loss", self.loss), ("steps", self.steps)]
+        if kept.any():
+            ranks = np.full(len(self), np.nan)
+            ranks[kept] = metrics.effective_rank(self.solution[kept])
+            rows.insert(1, ("effective rank", ranks))
+        if self.error is not None:
+            rows.insert(-1, ("error", self.error))
+        if not np.isnan(self.step).any():
+            rows.append(("step size", self.step))
+        lines = [f"{len(self)} runs of {self.description['network']} on {self.description['problem']}"]
+        lines += [f"from {self.description['init']} by {self.description['method']}"]
+        lines += [f"{'':16}" + "".join(f"{name:>12}" for name in ("10%", "median", "90%"))]
+        for name, values in rows:
+            if kept.any():
+                numbers = np.quantile(values[kept].astype(np.float64), QUANTILES)
+                lines.append(f"{name:16}" + "".join(f"{number:12.4g}" for number in numbers))
+        for status, count in self.status_counts().items():
+            lines.append(f"{count:6d} {status.label}: {status.message}")
+        lines.append(f"{self.seconds:.3g} s, {self.steps.sum():.4g} steps in all")
+        return "\n".join(lines)
+
+    def plot(self) -> Figure:
+        """Loss, singular values and effective rank against steps: median and 10-90% band over runs. Needs a record."""
+        from fastflow import plot
+
+        return plot.plot_runs(self)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """An `xarray.Dataset` with the dimensions run, row, column and, with a record, record (coordinate step)."""
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError("to_xarray needs xarray: pip install 'fastflow[study]'") from error
+        data: dict[str, Any] = {
+            "solution": (("run", "row", "column"), self.solution),
+            "loss": ("run", self.loss),
+            "status": ("run", self.status),
+            "steps": ("run", self.steps),
+            "step_size": ("run", self.step),
+        }
+        if self.error is not None:
+            data["error"] = ("run", self.error)
+        coordinates: dict[str, Any] = {
+            "problem": ("run", self.problem_index),
+            "start": ("run", self.run_index),
+        }
+        if self.history is not None:
+            coordinates["record_step"] = ("record", self.history.steps)
+            for name in self.history.recorded:
+                values = getattr(self.history, name)
+                if name == "factors":
+                    for j, factor in enumerate(values, start=1):
+                        data[f"history_factor_{j}"] = (("run", "record", f"width_{j}", f"width_{j - 1}"), factor)
+                else:
+                    extra = {"singular_values": ("rank",), "product": ("row", "column")}.get(name, ())
+                    data[f"history_{name}"] = (("run", "record", *extra), values)
+        attributes = {**self.description, "widths": list(self.widths), "seconds": self.seconds}
+        return xarray.Dataset(data, coordinates, attributes)
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to a ``.npz`` file (NumPy arrays and one JSON text, no pickle); `load` reads it back.
+
+        The file appears whole or not at all.
+
+        Returns
+        -------
+        the path, with ``.npz`` appended if it was missing
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            path = path.with_name(path.name + ".npz")
+        meta = {
+            "format": FORMAT,
+            "widths": self.widths,
+            "seconds": self.seconds,
+            "description": self.description,
+        }
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        if self.error is not None:
+            arrays["error"] = self.error
+        if self.history is not None:
+            arrays["history_steps"] = self.history.steps
+            for name in self.history.recorded:
+                values = getattr(self.history, name)
+                if name == "factors":
+                    runs, records = values[0].shape[:2]
+                    values = np.concatenate([v.reshape(runs, records, -1) for v in values], axis=-1)
+                arrays[f"history_{name}"] = values
+        partial = path.with_name(path.name + ".partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Runs:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            when the file is not one that `save` wrote
+        """
+        with np.load(path, allow_pickle=False) as file:
+            if "meta" not in file:
+                raise ValueError(f"{path} is not a file of fastflow runs")
+            meta = json.loads(str(file["meta"]))
+            if meta.get("format") != FORMAT:
+                raise ValueError(f"{path} has format {meta.get('format')}, this fastflow reads format {FORMAT}")
+            arrays = {name: file[name] for name in file.files if name != "meta"}
+        widths = tuple(meta["widths"])
+        history = None
+        if "history_steps" in arrays:
+            prefix = "history_"
+            kept: dict[str, Any] = {
+                name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)
+            }
+            if "factors" in kept:
+                kept["factors"] = unpack_factors(kept["factors"], widths)
+            history = History(**kept)
+        return cls(
+            **{name: arrays[name] for name in _ARRAYS},
+            error=arrays.get("error"),
+            widths=widths,
+            history=history,
+            seconds=meta["seconds"],
+            description=meta["description"],
+        )
+
+
+_ARRAYS = (
+    "solution",
+    "loss",
+    "status",
+    "steps",
+    "step",
+    "problem_index",
+    "run_index",
+    "flat_factors",
+)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during `train`; ``.runs`` is everything that was done so far, ended or not.
+
+    A subclass of `KeyboardInterrupt`, so a loop around `train` stops too.
+    """
+
+    def __init__(self, runs: Runs) -> None:
+        done = int(np.sum(runs.status != Status.RUNNING))
+        super().__init__(f"interrupted: {done} of {len(runs)} runs had ended; .runs has them all")
+        self.runs = runs

@@ -1,0 +1,41 @@
+"""How a run ended."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """How a run ended; `message` says what that means and what to try.
+
+    The numbers are part of the saved format and of the compiled kernels.
+    """
+
+    RUNNING = 0
+    CONVERGED = 1
+    CRITICAL = 2
+    STALLED = 3
+    MAX_STEPS = 4
+    DIVERGED = 5
+
+    @property
+    def message(self) -> str:
+        """What the status means, and what to try."""
+        return _MESSAGES[self]
+
+    @property
+    def label(self) -> str:
+        """The status as it is printed: lower case, words."""
+        return self.name.lower().replace("_", " ")
+
+
+_MESSAGES = {
+    Status.RUNNING: "Interrupted before its end; train(..., init=runs.last) goes on from here.",
+    Status.CONVERGED: "The loss is at most tol.",
+    Status.CRITICAL: "The gradient norm is at most gradient_tol: a critical point, a minimum or a saddle.",
+    Status.STALLED: "The factors no longer change in their last bit: this precision goes no further. "
+    "At a loss above tol this is a critical point (a minimum under a rank constraint, or a saddle that the start "
+    "cannot leave); try float64, or another start.",
+    Status.MAX_STEPS: "max_steps was reached; train(..., init=runs.last) with a larger max_steps goes on.",
+    Status.DIVERGED: "The loss is no longer finite; try a smaller step or a smaller start.",
+}

@@ -1,0 +1,95 @@
+"""What is known beforehand: step sizes that the theory gives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastflow.checks import FloatArray, as_count, as_number
+from fastflow.networks import DeepLinear
+from fastflow.problems import Problem
+from fastflow.streams import stream
+
+
+def metric_inverse(product: FloatArray, direction: FloatArray, depth: int) -> FloatArray:
+    """``A_W(Z) = sum_j (W W^T)^{(N-j)/N} Z (W^T W)^{(j-1)/N}``, j = 1 .. N; the power 0 is the identity.
+
+    The balanced gradient flow of ``f(W_N ... W_1)`` moves the product by ``dW/dt = -A_W(grad f(W))`` (Arora, Cohen,
+    Hazan 2018; Bah, Rauhut, Terstiege, Westdickenberg, arXiv:1910.05505).
+
+    Parameters
+    ----------
+    product : array (d_N, d_0), W
+    direction : array (d_N, d_0), Z
+    depth : int, N
+
+    Returns
+    -------
+    array (d_N, d_0)
+    """
+    # Powers through the SVD of W: through eigh of W^T W a round-off eigenvalue 1e-16 would become 5e-6 at power 1/3.
+    left, values, right = np.linalg.svd(product, full_matrices=False)
+    result = np.zeros_like(direction)
+    for j in range(1, depth + 1):
+        term = direction
+        if j < depth:
+            term = (left * values ** (2 * (depth - j) / depth)) @ (left.T @ term)
+        if j > 1:
+            term = (term @ right.T) * values ** (2 * (j - 1) / depth) @ right
+        result = result + term
+    return result
+
+
+def stability_edge(problem: Problem, network: DeepLinear) -> float:
+    """The largest step at which gradient descent is linearly stable at the balanced expected solution.
+
+    That is ``2 / lambda_max``, where ``lambda_max`` is the largest eigenvalue of the Hessian by all factors, which at
+    a balanced point with vanishing residual is that of ``Z -> A_W(M^T M Z)`` (M the derivative of the residuals by
+    W); ``2 / (N ||W||_2^{2-2/N})`` for matrix estimation. W is the problem's `expected_solution`, cut to the rank that
+    the network can reach; residuals that remain there are taken as zero.
+
+    Raises
+    ------
+    ValueError
+        when the expected solution is 0, where a network of depth 2 and more has no such edge
+    """
+    widths = network.widths_for(problem.shape)
+    depth, rank = len(widths) - 1, min(widths)
+    left, values, right = np.linalg.svd(problem.expected_solution().astype(np.float64), full_matrices=False)
+    if values[0] == 0 and depth > 1:
+        raise ValueError(
+            "the data point to the solution W = 0, where a product of factors has no stability edge: give a step"
+        )
+    product = (left[:, :rank] * values[:rank]) @ right[:rank]
+    # Power iteration from the leading singular pair, the exact eigenvector for matrix estimation, and a little of
+    # everything else so that no eigenvector is missed.
+    direction = np.outer(left[:, 0], right[0])
+    noise = stream("stability edge", problem.shape).standard_normal(direction.shape)
+    direction = direction + 1e-4 * noise / np.linalg.norm(noise)
+    largest = 0.0
+    for _ in range(500):
+        image = problem.normal_operator(direction)
+        moved = metric_inverse(product, image, depth)
+        estimate = float(np.sum(image * moved) / np.sum(direction * image))
+        converged = abs(estimate - largest) <= 1e-9 * estimate
+        largest = estimate
+        if converged:
+            break
+        direction = moved / np.linalg.norm(moved)
+    return 2 / (problem.weight * largest)
+
+
+def monotone_step(depth: int, scale: float, norm: float) -> float:
+    """``1 / ((3N - 2) max(alpha, ||Y||_2^{1/N})^{2N-2})``: below it the loss falls at every step.
+
+    For ``1/2 ||W_N ... W_1 - Y||_F^2`` with Y symmetric and every factor started at ``alpha I``; the eigenvalues stay
+    positive and tend to the positive part of Y (Chou, Gieshoff, Maly, Rauhut, arXiv:2011.13772).
+
+    Parameters
+    ----------
+    depth : int, N >= 2
+    scale : float > 0, alpha
+    norm : float >= 0, ``||Y||_2``
+    """
+    depth = as_count("depth", depth, 2)
+    scale, norm = as_number("scale", scale, above=0), as_number("norm", norm, least=0)
+    return float(1 / ((3 * depth - 2) * max(scale, norm ** (1 / depth)) ** (2 * depth - 2)))

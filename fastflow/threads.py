@@ -1,0 +1,84 @@
+"""Threads: how many, a pool that can be interrupted, and a BLAS that keeps to one of them meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from fastflow.checks import as_count
+
+POLL_SECONDS = 0.1
+
+
+def thread_count(threads: int | None) -> int:
+    """The number of threads to use: as given, or the CPUs that this process may use."""
+    if threads is not None:
+        return as_count("threads", threads, 1)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _BlasPin:
+    """One BLAS thread while anybody needs it so: the first to come saves the setting, the last to go restores it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limits: Any = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._users == 0:
+                self._limits = threadpool_limits(1, user_api="blas")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._limits.restore_original_limits()
+                    self._limits = None
+
+
+one_blas_thread = _BlasPin()
+"""Context manager: BLAS runs on one thread, so that it neither competes with a pool nor lets its blocking show."""
+
+
+Worker = Callable[[Callable[[], bool]], None]
+
+
+def run_workers(worker: Worker, count: int, on_poll: Callable[[], None]) -> None:
+    """Run ``worker(should_stop)`` in ``count`` threads at once, or in this thread if ``count`` is 1.
+
+    A worker calls ``should_stop()`` about ten times a second and returns soon after it says so. An exception in one,
+    or Ctrl-C here, stops all and is raised when they have returned. ``on_poll`` is called in this thread as often.
+    """
+    if count == 1:
+
+        def poll() -> bool:
+            on_poll()
+            return False
+
+        worker(poll)
+        return
+    stop = threading.Event()
+    with ThreadPoolExecutor(count, thread_name_prefix="fastflow") as pool:
+        futures = [pool.submit(worker, stop.is_set) for _ in range(count)]
+        try:
+            pending = set(futures)
+            while pending:
+                done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+                on_poll()
+        finally:
+            stop.set()

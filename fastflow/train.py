@@ -1,0 +1,176 @@
+"""Training: problem x network x init x method, from many starts, on all cores.
+
+This module checks what a user asks for and says what is wrong with it; `fastflow.batch` does the work.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastflow import theory
+from fastflow.batch import Batch
+from fastflow.checks import FloatArray, as_count
+from fastflow.inits import Explicit, Gaussian, Init, ScaledInit
+from fastflow.methods import Decreasing, GradientDescent
+from fastflow.networks import DeepLinear
+from fastflow.problems import MatrixProblem, Problem
+from fastflow.records import Record
+from fastflow.runs import Interrupted, Runs
+from fastflow.threads import one_blas_thread, thread_count
+
+DEFAULT_RUNS = 256
+
+
+def train(
+    problem: Problem | Sequence[Problem],
+    network: DeepLinear | None = None,
+    init: Init | None = None,
+    method: GradientDescent | None = None,
+    runs: int | Sequence[int] | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    *,
+    record: Record | None = None,
+    dtype: DTypeLike = np.float64,
+    progress: bool | None = None,
+) -> Runs:
+    """Train a network from many starts.
+
+    Parameters
+    ----------
+    problem : a problem, or a list of problems of one class and shape
+        With a list, ``runs`` counts the starts of each problem, and run ``p * starts + s`` is start s of problem p.
+    network : DeepLinear, default ``DeepLinear(depth=3)``
+    init : an init of `fastflow.inits`, default ``Gaussian(scale=1e-3)``; ``runs.last`` to go on
+    method : GradientDescent, default ``GradientDescent()``
+    runs : int or sequence of ints
+        How many starts, or which ones: start 17 of 64 is start 17 of 1000 is ``runs=[17]``. Default: 256 for a random
+        init, as many as were given for an explicit one, else 1.
+    seed : int, of the random starts
+    threads : int, default the CPUs that this process may use; 1 runs in the calling thread
+    record : Record, what to keep along the way; default nothing
+    dtype : float64 or float32, of all arithmetic
+    progress : show a progress bar on standard error; default: if that is a terminal, after a second
+
+    Returns
+    -------
+    Runs
+
+    Raises
+    ------
+    TypeError, ValueError
+        for arguments that are wrong or do not combine, before any work
+    MemoryError
+        if the machine has less memory than the results would take, before any work
+    Interrupted
+        on Ctrl-C; a `KeyboardInterrupt` whose ``.runs`` has all that was done
+    """
+    network, init, method = network or DeepLinear(), init or Gaussian(), method or GradientDescent()
+    problems = _as_problems(problem)
+    _check_words(network, init, method, record)
+    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype must be float64 or float32, got {np.dtype(dtype)}")
+    seed = as_count("seed", seed, 0)
+    threads = thread_count(threads)
+    widths = network.widths_for(problems[0].shape)
+    starts = _start_numbers(init, runs, widths, len(problems))
+    with one_blas_thread():
+        step_sizes = _step_sizes(method, problems, network)
+        batch = Batch(problems, widths, method, step_sizes, starts, record, np.dtype(dtype))
+        batch.draw(init, seed)
+        try:
+            batch.run(threads, progress)
+        except KeyboardInterrupt:
+            raise Interrupted(batch.finish(interrupted=True)) from None
+        return batch.finish()
+
+
+def _as_problems(problem: Problem | Sequence[Problem]) -> list[Any]:
+    problems = list(problem) if isinstance(problem, list | tuple) else [problem]
+    if not problems:
+        raise ValueError("the list of problems is empty")
+    for item in problems:
+        if not isinstance(item, MatrixProblem):
+            raise TypeError(
+                f"problem must be a problem such as MatrixEstimation(matrix), or a list of them, got {_kind(item)}"
+            )
+        if type(item) is not type(problems[0]) or item.shape != problems[0].shape:
+            raise ValueError(
+                "problems in one list must have one class and shape, got "
+                f"{_kind(problems[0])} {problems[0].shape} and {_kind(item)} {item.shape}"
+            )
+        if (item.truth is None) != (problems[0].truth is None):
+            raise ValueError("either every problem of a list has a truth, or none")
+    return problems
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _check_words(network: Any, init: Any, method: Any, record: Any) -> None:
+    if not isinstance(network, DeepLinear):
+        raise TypeError(f"network must be a DeepLinear, got {_kind(network)}")
+    if not isinstance(init, ScaledInit | Explicit):
+        raise TypeError(f"init must be an init such as inits.Gaussian(1e-3) or runs.last, got {_kind(init)}")
+    if not isinstance(method, GradientDescent):
+        raise TypeError(f"method must be a GradientDescent, got {_kind(method)}")
+    if record is not None and not isinstance(record, Record):
+        raise TypeError(f"record must be a Record, got {_kind(record)}")
+
+
+def _start_numbers(
+    init: Init, runs: int | Sequence[int] | None, widths: tuple[int, ...], problems: int
+) -> NDArray[np.int64]:
+    """Which starts each problem has."""
+    if isinstance(init, Explicit):
+        if init.widths != widths:
+            raise ValueError(f"the factors given have widths {init.widths}, the network needs {widths}")
+        if init.runs is not None:
+            if init.runs % problems:
+                raise ValueError(f"{init.runs} starts cannot be shared evenly by {problems} problems")
+            count = init.runs // problems
+            if runs is not None and (not isinstance(runs, int | np.integer) or runs != count):
+                raise ValueError(f"the factors given are {count} starts for each problem, but runs is {runs!r}")
+            return np.arange(count)
+    if runs is None:
+        return np.arange(DEFAULT_RUNS if init.random else 1)
+    if np.ndim(runs) == 0:
+        numbers = np.arange(as_count("runs", runs, 1))
+    else:
+        numbers = np.asarray(runs)
+        if numbers.dtype.kind not in "iu" or numbers.ndim != 1 or numbers.size == 0 or numbers.min() < 0:
+            raise ValueError(f"runs must be a positive number or a sequence of nonnegative integers, got {runs!r}")
+    if len(numbers) > 1 and not init.random:
+        raise ValueError(f"{_kind(init)} starts every run at the same factors, so all runs would be equal: runs=1")
+    return numbers.astype(np.int64)
+
+
+def _step_sizes(method: GradientDescent, problems: list[Any], network: DeepLinear) -> FloatArray:
+    """The (first) step for each problem; NaN for an explicit sequence."""
+    count = len(problems)
+    if method.sequence.size:
+        return np.full(count, np.nan)
+    if method.step is None:
+        return np.array([0.5 * theory.stability_edge(problem, network) for problem in problems])
+    if isinstance(method.step, Decreasing):
+        return np.full(count, method.step.first)
+    step = float(method.step)  # type: ignore[arg-type]
+    if count == 1:
+        # For one problem the edge costs next to nothing; a list would pay for it once a problem.
+        try:
+            edge = theory.stability_edge(problems[0], network)
+        except ValueError:
+            edge = np.inf
+        if step > edge:
+            warnings.warn(
+                f"step {step:g} is above the linear stability edge {edge:.3g} at the expected solution: "
+                "gradient descent will oscillate or diverge there; step=None takes half the edge",
+                stacklevel=4,
+            )
+    return np.full(count, step)
