@@ -1,7 +1,7 @@
-"""Batches: all runs of one call of `train`, cut into blocks of runs and slices of steps.
+"""Batches: all runs of one call of `train`, shared out among threads and cut into slices of steps.
 
 A slice is a kernel call of about a twentieth of a second, between which threads look whether they should stop. Which
-thread takes which block, and where a slice ends, changes no bit of any run: a run depends on its own problem, start and
+thread takes which run, and where a slice ends, changes no bit of any run: a run depends on its own problem, start and
 step rule alone.
 """
 
@@ -31,7 +31,6 @@ from fastflow.threads import run_workers
 
 SLICE_SECONDS = 0.05
 FIRST_BUDGET = 64
-BLOCKS_PER_THREAD = 8
 PENDING_BYTES = 2**22
 
 
@@ -121,24 +120,16 @@ class Batch:
 
     def run(self, threads: int, progress: bool | None) -> None:
         """Take every run to its end, or as far as an exception lets it come."""
-        runs = len(self.state.loss)
-        threads = min(threads, runs)
-        _Worker(self).compile()
-        size = max(1, runs // (threads * BLOCKS_PER_THREAD))
-        blocks = iter([(first, min(first + size, runs)) for first in range(0, runs, size)])
-        lock = threading.Lock()
+        queue = _Queue(len(self.state.loss), threads)
+        # Compile the kernel, or load it, in this thread: the others would wait for it where Ctrl-C does not reach.
+        _Worker(self).descend(np.zeros(0, np.int64), 0)
 
         def work(should_stop: Callable[[], bool]) -> None:
-            worker = _Worker(self)
-            while True:
-                with lock:
-                    block = next(blocks, None)
-                if block is None or not worker.run_block(*block, should_stop):
-                    return
+            _Worker(self).run(queue, should_stop)
 
         started = time.perf_counter()
         try:
-            with _progress_bar(progress, runs) as bar:
+            with _progress_bar(progress, queue.total) as bar:
 
                 def show() -> None:
                     if bar is not None:
@@ -158,7 +149,7 @@ class Batch:
         """The results; runs that have not ended are evaluated where they are."""
         state, widths = self.state, self.widths
         if self.ended < len(state.loss):
-            _Worker(self).evaluate()
+            _Worker(self).descend(np.arange(len(state.loss)), 0)
         for run in np.flatnonzero((state.status != Status.RUNNING) & (state.status != Status.DIVERGED)):
             recorded = state.recorded[run]
             if 0 < recorded < len(self.record_steps):
@@ -191,6 +182,20 @@ class Batch:
         )
 
 
+class _Queue:
+    """The runs that no worker has taken yet."""
+
+    def __init__(self, total: int, threads: int) -> None:
+        self.total, self._threads, self._next, self._lock = total, threads, 0, threading.Lock()
+
+    def take(self, least: int) -> NDArray[np.int64]:
+        """The next runs: many while there are many, so that calls are few, then few, so that threads end together."""
+        with self._lock:
+            first = self._next
+            self._next = min(self.total, first + max(least, (self.total - first) // (4 * self._threads)))
+            return np.arange(first, self._next)
+
+
 class _Worker:
     """One thread's workspaces, and its kernel calls."""
 
@@ -198,15 +203,13 @@ class _Worker:
         self.batch = batch
         widths, state, histories = batch.widths, batch.state, batch.histories
         self.widths = np.array(widths, np.int64)
-        self.chain = kernels.chain_workspace(self.widths, state.factors)
-        size = state.solution.shape[1]
-        scratch = kernels.scratch_size(batch.problem, size)
-        self.loss = kernels.LossWorkspace(np.zeros(size, batch.dtype), np.zeros(scratch, batch.dtype))
+        self.group = kernels.make_group(batch.problem, widths, state.factors)
+        size, members = state.solution.shape[1], len(self.group.run)
         # Enough pending matrices to keep the calls few, not so many that a slice's singular values take seconds.
         wants_product = not {"singular_values", "effective_rank", "product"}.isdisjoint(histories)
         wants_factors = "factors" in histories
         row = size * wants_product + state.factors.shape[1] * wants_factors
-        capacity = max(4, PENDING_BYTES // (8 * row)) if row else 0
+        capacity = max(8 * members, PENDING_BYTES // (8 * row)) if row else 0
         numbers = np.zeros((0, 0))
         self.trace = kernels.Trace(
             steps=batch.record_steps,
@@ -220,39 +223,35 @@ class _Worker:
             pending_at=np.zeros((capacity, 2), np.int64),
             pending_count=np.zeros(1, np.int64),
         )
-        self.budget = FIRST_BUDGET
 
-    def _descend(self, first: int, end: int, budget: int) -> int:
+    def descend(self, queue: NDArray[np.int64], budget: int) -> int:
+        """Take the runs of a queue some steps further; a budget of 0 only evaluates them."""
         b = self.batch
         taken: int = kernels.descend(
-            b.problem, b.weights, self.widths, b.state, first, end, b.rule, b.ends, self.trace, budget, self.chain, self.loss
+            b.problem, b.weights, self.widths, b.state, queue, b.rule, b.ends, self.trace, budget, self.group
         )
         return taken
 
-    def compile(self) -> None:
-        """Compile the kernel, or load it, in this thread: threads would wait for it where Ctrl-C does not reach."""
-        self._descend(0, 0, 0)
-
-    def evaluate(self) -> None:
-        """Loss and solution of every run that has not ended."""
-        self._descend(0, len(self.batch.state.loss), 0)
-
-    def run_block(self, first: int, end: int, should_stop: Callable[[], bool]) -> bool:
-        """Take the runs of a block to their ends; False if told to stop before."""
-        status = self.batch.state.status[first:end]
+    def run(self, queue: _Queue, should_stop: Callable[[], bool]) -> None:
+        """Take runs from the shared queue to their ends, until there are none or it is told to stop."""
+        status, members = self.batch.state.status, len(self.group.run)
+        mine = np.zeros(0, np.int64)
+        budget = FIRST_BUDGET
         try:
-            while np.any(status == Status.RUNNING):
-                if should_stop():
-                    return False
+            while not should_stop():
+                mine = mine[status[mine] == Status.RUNNING]
+                if len(mine) < members:
+                    mine = np.concatenate([mine, queue.take(members)])
+                if len(mine) == 0:
+                    return
                 started = time.perf_counter()
-                taken = self._descend(first, end, self.budget)
+                taken = self.descend(mine, budget)
                 self.keep_pending()
                 elapsed = time.perf_counter() - started
-                if taken == self.budget:
-                    self.budget = max(1, int(taken * min(8.0, SLICE_SECONDS / max(elapsed, 1e-6))))
+                if taken >= budget:
+                    budget = max(1, int(budget * min(8.0, SLICE_SECONDS / max(elapsed, 1e-6))))
         finally:
             self.keep_pending()
-        return True
 
     def keep_pending(self) -> None:
         """Move the pending products and factors into the histories; safe to interrupt and to repeat."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -168,6 +169,7 @@ class Balanced(ScaledInit):
     def factors(self, widths: Sequence[int], rng: np.random.Generator) -> Factors:
         depth, rank = len(widths) - 1, min(widths)
         shape = (widths[-1], widths[0])
+        assert self.scale is not None
         if self.product is None:
             matrix = rng.standard_normal(shape)
         else:
@@ -181,7 +183,7 @@ class Balanced(ScaledInit):
             raise ValueError(f"product has rank above the smallest width {rank}, so these factors cannot have it")
         roots = values[:rank] ** (1 / depth) * (self.scale if self.of == "factor" else self.scale ** (1 / depth))
         frames = [right[:rank].T, *(np.eye(width, rank) for width in widths[1:-1]), left[:, :rank]]
-        return [(after * roots) @ before.T for before, after in zip(frames[:-1], frames[1:], strict=True)]
+        return [(after * roots) @ before.T for before, after in pairwise(frames)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +214,7 @@ class Explicit:
             raise ValueError("factors must all be matrices, or all stacks (runs, d_j, d_{j-1})")
         if len({len(array) for array in checked if array.ndim == 3}) > 1:
             raise ValueError(f"factors have different numbers of runs: {[len(array) for array in checked]}")
-        for j, (first, second) in enumerate(zip(checked[:-1], checked[1:], strict=True), start=1):
+        for j, (first, second) in enumerate(pairwise(checked), start=1):
             if first.shape[-2] != second.shape[-1]:
                 raise ValueError(
                     f"factors do not chain: factor {j} has {first.shape[-2]} rows, "

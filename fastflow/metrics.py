@@ -6,6 +6,7 @@ Rank-like measures of the zero matrix are 0. `balancedness` measures a chain of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -74,15 +75,15 @@ def schatten_norm(matrix: ArrayLike, p: float) -> Any:
 
 
 def balancedness(factors: Sequence[ArrayLike]) -> Any:
-    """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of factors first to last, each (..., d_j, d_{j-1}); 0 for one factor.
+    """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of factors first to last, each (..., d_j, d_{j-1}).
 
-    Conserved by the gradient flow; 0 for a balanced start (Arora, Cohen, Hazan 2018).
+    0 for one factor. Conserved by the gradient flow; 0 for a balanced start (Arora, Cohen, Hazan 2018).
     """
     arrays = [_matrices(factor) for factor in factors]
     if not arrays:
         raise ValueError("factors is empty")
     worst = np.zeros(arrays[0].shape[:-2])
-    for lower, upper in zip(arrays[:-1], arrays[1:], strict=True):
+    for lower, upper in pairwise(arrays):
         defect = np.swapaxes(upper, -1, -2) @ upper - lower @ np.swapaxes(lower, -1, -2)
         worst = np.maximum(worst, np.sqrt(np.sum(defect**2, axis=(-2, -1))))
     return worst[()]

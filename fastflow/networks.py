@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class DeepLinear:
 
 def factor_shapes(widths: Sequence[int]) -> list[tuple[int, int]]:
     """The shapes (d_j, d_{j-1}) of the factors, first to last."""
-    return [(after, before) for before, after in zip(widths[:-1], widths[1:], strict=True)]
+    return [(after, before) for before, after in pairwise(widths)]
 
 
 def parameter_count(widths: Sequence[int]) -> int:

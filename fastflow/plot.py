@@ -2,17 +2,209 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray
 from fastflow.status import Status
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from fastflow.runs import Runs
 
-BAND = (0.1, 0.9)
+QUANTILES = (0.1, 0.5, 0.9)
 MOST_VALUES = 10
+"""How many singular values are drawn, the largest ones."""
+
+BLUE = "#0072B2"  # of the palette of Okabe and Ito, which colour-blind readers can tell apart
+BAND_ALPHA = 0.25
+PANEL_SIZE = (4.3, 3.4)
+TITLE_LETTERS = 54
+"""How many letters of the title go above one panel."""
+LABEL_GAP = 0.045
+"""The least distance between the labels of two curves, as a part of the height of the axes."""
+
+PANELS = {
+    "loss": "loss",
+    "singular_values": "singular values of the product",
+    "effective_rank": r"effective rank $\|W\|_* / \|W\|_2$",
+    "error": "relative error of the product",
+}
+
+
+def plot_runs(runs: Runs) -> Figure:
+    """Draw loss, singular values, effective rank and, where recorded, error against steps.
+
+    Each panel shows the median over the runs that did not diverge, and the band from their 10% to their 90% quantile.
+    A quantity that was not recorded has no panel. Of the singular values the `MOST_VALUES` largest are drawn.
+
+    Parameters
+    ----------
+    runs : Runs with a history
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not known to pyplot: ``figure.savefig("runs.png")`` writes it, a notebook shows it.
+
+    Raises
+    ------
+    ValueError
+        without a history, when none of these quantities was recorded, or when every run diverged
+    ImportError
+        without matplotlib
+    """
+    history = runs.history
+    if history is None:
+        raise ValueError("these runs have no history to draw: train(..., record=ff.Record())")
+    names = [name for name in PANELS if getattr(history, name) is not None]
+    if not names:
+        raise ValueError(f"nothing to draw was recorded: record one of {', '.join(PANELS)}")
+    kept = runs.status != Status.DIVERGED
+    if not kept.any():
+        raise ValueError("every run diverged, so there is nothing to draw: take a smaller step or a smaller start")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
+
+    # After the step by which every run had ended, all curves are flat.
+    end = int(np.searchsorted(history.steps, runs.steps[kept].max())) + 1
+    steps = history.steps[:end]
+    columns = 2 if len(names) == 4 else len(names)
+    rows = len(names) // columns
+    figure = Figure(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.5), layout="constrained")
+    figure.suptitle(_title(runs, kept, TITLE_LETTERS * columns), fontsize="medium")
+    for axes, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=True):
+        quantiles = _quantiles(getattr(history, name)[kept, :end])
+        _scale_steps(axes, steps)
+        axes.set_ylabel(PANELS[name])
+        axes.grid(alpha=0.3, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        if name == "singular_values":
+            _draw_singular_values(axes, steps, quantiles[..., :MOST_VALUES], several=kept.sum() > 1)
+            continue
+        _draw(axes, steps, quantiles, BLUE, several=kept.sum() > 1)
+        if name == "loss":
+            _scale_loss(axes, quantiles)
+        else:
+            _scale_number(axes, quantiles)
+    return figure
+
+
+def _title(runs: Runs, kept: NDArray[np.bool_], letters: int) -> str:
+    """What is drawn, in lines of so many letters."""
+    count, diverged = int(kept.sum()), int((~kept).sum())
+    about = runs.description
+    text = f"Median and 10-90% band of {count} runs" if count > 1 else "One run"
+    text += f" of {about['network']} on {about['problem']} from {about['init']}"
+    if diverged:
+        text += f"; {diverged} more diverged and {'are' if diverged > 1 else 'is'} not drawn"
+    return textwrap.fill(text, letters)
+
+
+def _quantiles(values: FloatArray) -> FloatArray:
+    """`QUANTILES` over the runs, (3, steps, ...); NaN where no run has a value."""
+    result = np.full((len(QUANTILES), *values.shape[1:]), np.nan)
+    known = ~np.isnan(values).all(axis=0)
+    result[:, known] = np.nanquantile(values[:, known].astype(np.float64), QUANTILES, axis=0)
+    return result
+
+
+def _draw(axes: Axes, steps: NDArray[np.int64], quantiles: FloatArray, colour: Any, *, several: bool) -> None:
+    """The median (steps,) of ``quantiles`` (3, steps), and the band if there are several runs."""
+    low, median, high = quantiles
+    if several:
+        axes.fill_between(steps, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0)
+    axes.plot(steps, median, color=colour, linewidth=1.6, marker="o" if len(steps) == 1 else None)
+
+
+def _draw_singular_values(axes: Axes, steps: NDArray[np.int64], quantiles: FloatArray, *, several: bool) -> None:
+    """Curves from dark (the largest value) to light, each with its name at its right end."""
+    from matplotlib import colormaps
+
+    count = quantiles.shape[-1]
+    colours = colormaps["viridis"](0.82 * np.linspace(0, 1, count) ** 0.6)
+    for i in reversed(range(count)):  # the largest in front
+        _draw(axes, steps, quantiles[..., i], colours[i], several=several)
+    if not np.nanmax(quantiles) > 0:
+        return
+    # From twice the largest value down to a tenth of where the largest has come from: what lies below never took part,
+    # or is round-off, and many decades of it would squeeze the plateaus above. But four decades at least.
+    leading = quantiles[1, :, 0]
+    top = 2 * float(np.nanmax(quantiles))
+    bottom = min(float(np.nanmin(leading[leading > 0])) / 10, 1e-4 * top)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom, top)
+    ends = [quantiles[1, ~np.isnan(quantiles[1, :, i]), i][-1] for i in range(count)]
+    heights = np.log(np.maximum(ends, bottom) / bottom) / np.log(top / bottom)
+    for first, last in _label_groups(heights):
+        text = rf"$\sigma_{{{first + 1}}}$"
+        if last > first:
+            between = r"\ldots, " if last > first + 1 else ""
+            text = rf"$\sigma_{{{first + 1}}}, {between}\sigma_{{{last + 1}}}$"
+        axes.annotate(
+            text,
+            (1, heights[first : last + 1].mean()),
+            xycoords="axes fraction",
+            xytext=(4, 0),
+            textcoords="offset points",
+            color=colours[first],
+            fontsize="small",
+            verticalalignment="center",
+        )
+
+
+def _label_groups(heights: FloatArray) -> list[tuple[int, int]]:
+    """Cut decreasing heights into (first, last) groups so that neighbours' labels are `LABEL_GAP` apart."""
+    groups = [(i, i) for i in range(len(heights))]
+    while True:
+        centres = [heights[first : last + 1].mean() for first, last in groups]
+        gaps = -np.diff(centres)
+        if not gaps.size or gaps.min() >= LABEL_GAP:
+            return groups
+        at = int(gaps.argmin())
+        groups[at : at + 2] = [(groups[at][0], groups[at + 1][1])]
+
+
+def _scale_steps(axes: Axes, steps: NDArray[np.int64]) -> None:
+    """Logarithmic steps with 0 beside them; linear if they were recorded so, or are few."""
+    from matplotlib.ticker import SymmetricalLogLocator
+
+    axes.set_xlabel("step")
+    if len(steps) > 1:
+        axes.set_xlim(steps[0], steps[-1])
+    positive = steps[steps > 0]
+    if len(positive) < 2 or np.median(positive) > positive[-1] / 4:
+        return
+    threshold = float(positive[0])
+    axes.set_xscale("symlog", linthresh=threshold, linscale=0.3)
+    axes.xaxis.set_minor_locator(SymmetricalLogLocator(base=10, linthresh=threshold, subs=range(2, 10)))
+
+
+def _scale_loss(axes: Axes, quantiles: FloatArray) -> None:
+    """Logarithmic, down to 1e-12 of the largest loss: what is below that is the round-off of the residuals."""
+    positive = quantiles[quantiles > 0]
+    if positive.size:
+        top = positive.max()
+        axes.set_yscale("log")
+        axes.set_ylim(max(positive.min() / 2, 1e-12 * top), 2 * top)
+
+
+def _scale_number(axes: Axes, quantiles: FloatArray) -> None:
+    """Linear for numbers of one size, logarithmic with plain ticks for numbers of several."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    positive = quantiles[quantiles > 0]
+    if not positive.size or positive.max() < 4 * positive.min():
+        return
+    axes.set_yscale("log")
+    if positive.max() < 1000 * positive.min():
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())

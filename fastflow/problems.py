@@ -1,7 +1,8 @@
 """Problems: what is observed of a matrix W, and the loss ``1/2 sum r_i^2`` of the residuals.
 
-A problem is a frozen dataclass, checked when it is made. It knows its own loss and gradient in plain NumPy (``loss(W)``,
-``gradient(W)``), its Gauss-Newton operator, and how to hand itself, alone or in a list, to the compiled kernels.
+A problem is a frozen dataclass, checked when it is made. It knows its own loss and gradient in plain NumPy
+(``loss(W)``, ``gradient(W)``), its Gauss-Newton operator, and how to hand itself, alone or in a list, to the compiled
+kernels.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class MatrixEstimation(MatrixProblem):
 
 @dataclass(frozen=True, eq=False)
 class MatrixCompletion(MatrixProblem):
-    """Some entries are observed: ``1/2 sum (W[row, col] - value)^2``. `from_dense` reads a matrix with NaN for the others.
+    """Some entries are observed: ``1/2 sum (W[row, col] - value)^2``.
 
     Parameters
     ----------
@@ -357,7 +358,7 @@ class LinearRegression(MatrixProblem):
             centres.append(centre)
             grams.append(inputs @ inputs.T)
             offsets.append(rest @ inputs.T)
-            floors.append(0.5 * np.sum(rest**2))
+            floors.append([0.5 * np.sum(rest**2)])
         return kernels.RegressionByGram(
             _stack(centres, dtype), _stack(grams, dtype), _stack(offsets, dtype), np.array(floors, dtype)
         )

@@ -115,12 +115,8 @@ class History:
         return [f.name for f in fields(self) if f.name != "steps" and getattr(self, f.name) is not None]
 
 
-def empty_histories(
-    shapes: dict[str, tuple[int, ...]], runs: int, records: int, dtype: Any
-) -> dict[str, FloatArray]:
+def empty_histories(shapes: dict[str, tuple[int, ...]], runs: int, records: int, dtype: Any) -> dict[str, FloatArray]:
     """Arrays full of NaN for what `Record.shapes` says: matrices in ``dtype``, numbers in float64."""
     return {
-        name: np.full((runs, records, *shape), np.nan, dtype if shape else np.float64)
-        for name, shape in shapes.items()
+        name: np.full((runs, records, *shape), np.nan, dtype if shape else np.float64) for name, shape in shapes.items()
     }
-

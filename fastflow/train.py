@@ -86,12 +86,12 @@ def train(
         try:
             batch.run(threads, progress)
         except KeyboardInterrupt:
-            raise Interrupted(batch.finish(interrupted=True)) from None
+            raise Interrupted(batch.finish()) from None
         return batch.finish()
 
 
 def _as_problems(problem: Problem | Sequence[Problem]) -> list[Any]:
-    problems = list(problem) if isinstance(problem, list | tuple) else [problem]
+    problems: list[Any] = list(problem) if isinstance(problem, list | tuple) else [problem]
     if not problems:
         raise ValueError("the list of problems is empty")
     for item in problems:

@@ -14,6 +14,7 @@ from fastflow.kernels.chain import (
     sweeps_from_left,
 )
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
+from fastflow.kernels.groups import Group, make_group, runs_in_lanes
 from fastflow.kernels.jit import jit
 from fastflow.kernels.losses import (
     Completion,
@@ -34,6 +35,7 @@ __all__ = [
     "Completion",
     "Ends",
     "Estimation",
+    "Group",
     "LossWorkspace",
     "RegressionByGram",
     "RegressionBySamples",
@@ -49,11 +51,13 @@ __all__ = [
     "descend",
     "jit",
     "loss_gradient",
+    "make_group",
     "parameter_count",
     "product_nn",
     "product_nt",
     "product_tn",
     "relative_error",
+    "runs_in_lanes",
     "scratch_size",
     "simd_shape",
     "sweeps_from_left",

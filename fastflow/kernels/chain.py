@@ -1,6 +1,7 @@
 """Chains of matrices ``W = W_N ... W_1``: their product, and the gradient of a function of it by every factor.
 
 The factors of one run are one flat array: ``W_1`` first, each row-major, ``W_j`` of shape ``(widths[j], widths[j-1])``.
+All but the workspace and the balancedness also work on one run per lane, arrays (elements, lanes).
 With the gradient ``E`` by the product, ``G_j = (W_N ... W_{j+1})^T E (W_{j-1} ... W_1)^T``. A sweep of partial products
 and a sweep back cost 3(N-1) products in all; they can run from either end:
 
@@ -16,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastflow.kernels.elementwise import copy
 from fastflow.kernels.jit import jit, jit_inline
-from fastflow.kernels.products import copy, multiply, multiply_tn, transpose
+from fastflow.kernels.products import multiply, multiply_nt, multiply_tn
 
 
 class ChainWorkspace(NamedTuple):
@@ -37,7 +39,10 @@ class ChainWorkspace(NamedTuple):
 
 @jit
 def sweeps_from_left(widths):
-    """Whether the sweep over suffixes is the cheaper one: 3 d_N sum d_j d_{j-1} over j < N, or 3 d_0 the same over j > 1."""
+    """Whether the sweep over suffixes is the cheaper one.
+
+    It costs ``3 d_N sum_{j<N} d_j d_{j-1}`` multiplications, the one over prefixes ``3 d_0 sum_{j>1} d_j d_{j-1}``.
+    """
     depth = widths.size - 1
     total = 0
     for j in range(depth):
@@ -58,24 +63,26 @@ def parameter_count(widths):
 
 @jit
 def chain_workspace(widths, like):
-    """A `ChainWorkspace` for factors of these widths, of the dtype of the array ``like``."""
+    """A `ChainWorkspace` for one run with factors of these widths, of the dtype of the array ``like``."""
     widest, total = 0, 0
     for width in widths:
         widest = max(widest, width)
         total += width
+    square, ends = widest * widest, max(widths[0], widths[-1])
+    dtype = like.dtype
     return ChainWorkspace(
-        np.zeros(widths[-1] * widths[0], like.dtype),
-        np.zeros(total * max(widths[0], widths[-1]), like.dtype),
-        np.zeros(widest * widest, like.dtype),
-        np.zeros(widest * widest, like.dtype),
-        np.zeros(widest * widest, like.dtype),
-        np.zeros(parameter_count(widths), like.dtype),
+        np.zeros(widths[-1] * widths[0], dtype),
+        np.zeros(total * ends, dtype),
+        np.zeros(square, dtype),
+        np.zeros(square, dtype),
+        np.zeros(square, dtype),
+        np.zeros(parameter_count(widths), dtype),
     )
 
 
 @jit_inline
 def chain_product(factors, widths, work):
-    """Write ``W_N ... W_1`` to ``work.product``, and the partial products that `chain_gradient` needs to ``work.partial``.
+    """Write ``W_N ... W_1`` to ``work.product``, and what `chain_gradient` needs to ``work.partial``.
 
     Parameters
     ----------
@@ -85,7 +92,7 @@ def chain_product(factors, widths, work):
     """
     depth = widths.size - 1
     if depth == 1:
-        copy(work.product, 0, factors, 0, factors.size)
+        copy(work.product, factors, len(factors))
     elif sweeps_from_left(widths):
         _suffix_products(factors, widths, work)
     else:
@@ -114,7 +121,7 @@ def _prefix_products(factors, widths, work):
 def _suffix_products(factors, widths, work):
     # Q_j (d_N, d_j) for j = N-2 .. 1 lies in partial at d_N * (d_{N-2} + ... + d_{j+1}); Q_{N-1} = W_N, Q_0 = product.
     depth, rows = widths.size - 1, widths[-1]
-    factor_at = factors.size - rows * widths[depth - 1]
+    factor_at = len(factors) - rows * widths[depth - 1]
     last, last_at, at = factors, factor_at, 0
     for j in range(depth - 2, -1, -1):
         inner, columns = widths[j + 1], widths[j]
@@ -143,7 +150,7 @@ def chain_gradient(factors, widths, end_gradient, work):
     """
     depth = widths.size - 1
     if depth == 1:
-        copy(work.gradient, 0, end_gradient, 0, factors.size)
+        copy(work.gradient, end_gradient, len(factors))
     elif sweeps_from_left(widths):
         _gradient_from_left(factors, widths, end_gradient, work)
     else:
@@ -153,7 +160,7 @@ def chain_gradient(factors, widths, end_gradient, work):
 @jit_inline
 def _gradient_from_right(factors, widths, end_gradient, work):
     depth, columns = widths.size - 1, widths[0]
-    factor_at = factors.size
+    factor_at = len(factors)
     partial_at = 0
     for j in range(2, depth):
         partial_at += widths[j] * columns
@@ -163,11 +170,11 @@ def _gradient_from_right(factors, widths, end_gradient, work):
         factor_at -= rows * inner
         # G_j = S_j P_{j-1}^T
         if j == 2:
-            transpose(work.transposed, 0, factors, 0, inner, columns)
+            prefix, prefix_at = factors, 0
         else:
             partial_at -= inner * columns
-            transpose(work.transposed, 0, work.partial, partial_at, inner, columns)
-        multiply(work.gradient, factor_at, sweep, sweep_at, work.transposed, 0, rows, columns, inner)
+            prefix, prefix_at = work.partial, partial_at
+        multiply_nt(work.gradient, factor_at, sweep, sweep_at, prefix, prefix_at, rows, columns, inner, work.transposed)
         # S_{j-1} = W_j^T S_j, the last of which is G_1
         if j == 2:
             target = work.gradient
@@ -187,7 +194,7 @@ def _gradient_from_left(factors, widths, end_gradient, work):
     for j in range(1, depth - 1):
         partial_at += widths[j] * rows
     sweep, sweep_at = end_gradient, 0
-    last_at = factors.size - rows * widths[depth - 1]
+    last_at = len(factors) - rows * widths[depth - 1]
     for j in range(1, depth):
         inner, columns = widths[j], widths[j - 1]
         # G_j = Q_j^T T_{j-1}
@@ -198,21 +205,20 @@ def _gradient_from_left(factors, widths, end_gradient, work):
             suffix, suffix_at = work.partial, partial_at
         multiply_tn(work.gradient, factor_at, suffix, suffix_at, sweep, sweep_at, inner, rows, columns)
         # T_j = T_{j-1} W_j^T, the last of which is G_N
-        transpose(work.transposed, 0, factors, factor_at, inner, columns)
         if j == depth - 1:
             target, target_at = work.gradient, last_at
         elif j % 2 == 0:
             target, target_at = work.sweep_a, 0
         else:
             target, target_at = work.sweep_b, 0
-        multiply(target, target_at, sweep, sweep_at, work.transposed, 0, rows, columns, inner)
+        multiply_nt(target, target_at, sweep, sweep_at, factors, factor_at, rows, columns, inner, work.transposed)
         factor_at += inner * columns
         sweep, sweep_at = target, target_at
 
 
 @jit_inline
 def chain_balancedness(factors, widths, work):
-    """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F``, 0 for one factor. Overwrites ``work.transposed`` and the sweeps."""
+    """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of one run, 0 for one factor; uses the scratch in ``work``."""
     worst = 0.0
     at = 0
     for j in range(1, widths.size - 1):
@@ -220,8 +226,7 @@ def chain_balancedness(factors, widths, work):
         upper_at = at + width * before
         upper, lower = work.sweep_a, work.sweep_b
         multiply_tn(upper, 0, factors, upper_at, factors, upper_at, width, after, width)
-        transpose(work.transposed, 0, factors, at, width, before)
-        multiply(lower, 0, factors, at, work.transposed, 0, width, before, width)
+        multiply_nt(lower, 0, factors, at, factors, at, width, before, width, work.transposed)
         total = 0.0
         for i in range(width * width):
             total += np.float64(upper[i] - lower[i]) ** 2

@@ -1,8 +1,9 @@
-"""Gradient descent on a deep linear network, a block of runs and a slice of steps at a time.
+"""Gradient descent on a deep linear network, a queue of runs and a slice of steps at a time.
 
-`descend` takes each run of a block through its steps, one run at a time over one workspace, so that a run's memory stays
-in the first levels of cache. It returns after a given number of steps, wherever it is: all that it needs to go on is
-in `RunState`, and going on gives the bits of never having stopped. Its caller looks at the clock and at Ctrl-C there.
+`descend` takes the runs of a queue through their steps, as many at a time as its `Group` has members: one, or one per
+SIMD lane. A member whose run has ended takes the next run of the queue. It returns after a given number of steps,
+wherever it is: all that it needs to go on is in `RunState`, and going on gives the bits of never having stopped. Its
+caller looks at the clock and at Ctrl-C there.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.chain import ChainWorkspace, chain_balancedness, chain_gradient, chain_product
+from fastflow.kernels.chain import chain_balancedness, chain_gradient, chain_product
+from fastflow.kernels.elementwise import copy, dot, take_steps
+from fastflow.kernels.groups import extract_member, load_member
 from fastflow.kernels.jit import jit, jit_inline
-from fastflow.kernels.losses import LossWorkspace, loss_gradient
-from fastflow.kernels.products import copy
-from fastflow.kernels.simd import dot
+from fastflow.kernels.losses import loss_gradient
 from fastflow.status import Status
 
 RUNNING, CONVERGED, CRITICAL = int(Status.RUNNING), int(Status.CONVERGED), int(Status.CRITICAL)
@@ -59,8 +60,8 @@ class Ends(NamedTuple):
 class Trace(NamedTuple):
     """What is recorded at the given steps.
 
-    ``steps`` (records,) increasing; ``loss``, ``gradient_norm``, ``balancedness``, ``error``: (runs, records), or (0, 0)
-    if not wanted. ``truths`` (problems, d_N * d_0), or (0, 0).
+    ``steps`` (records,) increasing; ``loss``, ``gradient_norm``, ``balancedness``, ``error``: (runs, records), or
+    (0, 0) if not wanted. ``truths`` (problems, d_N * d_0), or (0, 0).
     Products and factors go to ``pending_products`` and ``pending_factors`` (capacity, ...), for which
     ``pending_at[i] = (run, record)`` and ``pending_count[0]`` say what they are; the caller empties them.
     """
@@ -78,8 +79,8 @@ class Trace(NamedTuple):
 
 
 @jit
-def descend(problem, weights, widths, state, first_run, end_run, rule, ends, trace, budget, chain, work):
-    """Advance the runs ``first_run <= r < end_run`` that have not ended, by at most ``budget`` steps together.
+def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, group):
+    """Advance the runs of a queue that have not ended, by about ``budget`` steps together.
 
     Parameters
     ----------
@@ -87,123 +88,166 @@ def descend(problem, weights, widths, state, first_run, end_run, rule, ends, tra
     weights : float64 array (problems,); a problem's loss is its weight times ``1/2 sum r_i^2``
     widths : int64 array (N + 1,)
     state : RunState
-    first_run, end_run : int, the block
+    queue : int64 array, the runs
     rule : StepRule
     ends : Ends
     trace : Trace
     budget : int; 0 only evaluates loss and solution of every run that has not ended
-    chain, work : ChainWorkspace, LossWorkspace
+    group : Group, whose contents mean nothing between calls
 
     Returns
     -------
-    int, the steps taken. The block is done when no run in it is RUNNING; a full ``trace.pending_products`` or
-    ``trace.pending_factors`` also makes it return.
+    int, the steps taken. The queue is done when no run in it is RUNNING; a trace with little room left for products or
+    factors also makes it return.
     """
-    used = 0
-    for run in range(first_run, end_run):
-        if state.status[run] != RUNNING:
-            continue
-        factors, index, k = state.factors[run], state.problem[run], state.steps[run]
-        weight, record = weights[index], state.recorded[run]
-        while record < trace.steps.size and trace.steps[record] < k:
-            record += 1
-        while True:
-            chain_product(factors, widths, chain)
-            loss = weight * loss_gradient(problem, index, chain.product, widths[0], work)
-            if used >= budget or _is_full(trace):
-                break
-            due = record < trace.steps.size and trace.steps[record] == k
-            end, norm = _end_by_loss(loss, k, ends), np.nan
-            if end != DIVERGED:
-                chain_gradient(factors, widths, work.gradient, chain)
-                if due or ends.gradient_tol > 0:
-                    norm = weight * _norm(chain.gradient)
-                    if ends.gradient_tol > 0 and norm <= ends.gradient_tol and end != CONVERGED:
-                        end = CRITICAL
-                if due:
-                    _write_record(trace, run, record, index, loss, norm, factors, widths, chain)
-                    record += 1
-            if end == RUNNING:
-                moved = _take_step(factors, chain.gradient, weight * _step(rule, run, k))
-                if not moved and rule.sequence.size == 0:
-                    end = STALLED
-            if end != RUNNING:
-                # The state at the end, which the rest of the history repeats.
-                if end != DIVERGED and record < trace.steps.size:
-                    norm = weight * _norm(chain.gradient)
-                    _write_record(trace, run, record, index, loss, norm, factors, widths, chain)
-                    record += 1
-                state.status[run] = end
-                break
-            k += 1
-            used += 1
-        state.loss[run], state.steps[run], state.recorded[run] = loss, k, record
-        copy(state.solution[run], 0, chain.product, 0, chain.product.size)
-        if (used >= budget and budget > 0) or _is_full(trace):
+    members = group.run.size
+    parameters, columns = len(group.factors), widths[0]
+    varying = rule.power != 0 or rule.sequence.size > 0
+    group.run[:] = -1
+    group.idle[:] = 1
+    group.step[:] = 0
+    group.least[:] = -1
+    cursor, active, used, ticks, countdown = 0, 0, 0, 0, 0
+    while True:
+        if countdown <= 0:
+            # Members that are free take the next runs.
+            for member in range(members):
+                while group.run[member] < 0 and cursor < queue.size:
+                    if state.status[queue[cursor]] == RUNNING:
+                        _admit(problem, weights, state, rule, ends, trace, queue[cursor], ticks, member, group)
+                        active += 1
+                    cursor += 1
+        if active == 0:
             break
+        chain_product(group.factors, widths, group.chain)
+        loss_gradient(group.problem, group.data[0], group.chain.product, columns, group.work)
+        pause = used >= budget or _is_nearly_full(trace, members)
+        chain_gradient(group.factors, widths, group.work.gradient, group.chain)
+
+        look = countdown <= 0 or pause or ends.gradient_tol > 0
+        for member in range(members):
+            loss = group.work.loss[member]
+            look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
+        if look:
+            dot(group.chain.gradient, group.chain.gradient, parameters, group.norm)
+            countdown = np.iinfo(np.int64).max
+            for member in range(members):
+                run, k = group.run[member], group.offset[member] + ticks
+                if run < 0:
+                    continue
+                weight, record = group.weight[member], group.record[member]
+                loss = weight * group.work.loss[member]
+                norm = weight * np.sqrt(np.float64(group.norm[member]))
+                if not group.moved[member] and rule.sequence.size == 0:
+                    # The step before this one changed nothing, so it was not taken: k - 1 is the end.
+                    end, due, k = STALLED, False, k - 1
+                elif pause:
+                    end, due = RUNNING, False
+                else:
+                    end = _end(loss, norm, k, ends)
+                    due = record < trace.steps.size and trace.steps[record] == k and end != DIVERGED
+                # What is due now, and the state at an end, which the rest of the history repeats.
+                writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.steps.size - record)
+                if writes > 0 or end != RUNNING or pause:
+                    extract_member(group, member)
+                for _ in range(writes):
+                    _write_record(trace, run, record, state.problem[run], loss, norm, widths, group)
+                    record += 1
+                group.record[member] = record
+                if end != RUNNING or pause:
+                    copy(state.factors[run], group.row_factors, parameters)
+                    copy(state.solution[run], group.row.product, group.row.product.size)
+                    state.loss[run], state.steps[run], state.recorded[run] = loss, k, record
+                    state.status[run] = end
+                    group.run[member], group.idle[member] = -1, 1
+                    group.step[member], group.least[member] = 0, -1
+                    active -= 1
+                    countdown = 0
+                else:
+                    countdown = min(countdown, _next_event(trace, ends, record) - k)
+        if pause:
+            if budget > 0 or trace.pending_count[0] > 0:
+                break
+            continue
+        if varying:
+            for member in range(members):
+                if group.run[member] >= 0:
+                    step = _step(rule, group.run[member], group.offset[member] + ticks)
+                    group.step[member] = group.weight[member] * step
+        take_steps(group.factors, group.chain.gradient, group.step, group.moved, parameters)
+        ticks += 1
+        used += active
+        countdown -= 1
     return used
 
 
 @jit_inline
-def _end_by_loss(loss, k, ends):
+def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group):
+    """Make a run a member of the group."""
+    index, k, record = state.problem[run], state.steps[run], state.recorded[run]
+    load_member(group, member, state.factors[run], problem, index)
+    while record < trace.steps.size and trace.steps[record] < k:
+        record += 1
+    group.run[member], group.idle[member], group.moved[member] = run, 0, 1
+    group.offset[member], group.record[member] = k - ticks, record
+    group.weight[member], group.least[member] = weights[index], ends.tol / weights[index]
+    group.step[member] = weights[index] * rule.first[run]
+
+
+@jit_inline
+def _end(loss, norm, k, ends):
+    end = RUNNING
     if not np.isfinite(loss):
-        return DIVERGED
-    if loss <= ends.tol:
-        return CONVERGED
-    if k >= ends.max_steps:
-        return MAX_STEPS
-    return RUNNING
+        end = DIVERGED
+    elif loss <= ends.tol:
+        end = CONVERGED
+    elif ends.gradient_tol > 0 and norm <= ends.gradient_tol:
+        end = CRITICAL
+    elif k >= ends.max_steps:
+        end = MAX_STEPS
+    return end
+
+
+@jit_inline
+def _next_event(trace, ends, record):
+    """The next step at which a run must be looked at, whatever its loss."""
+    event = ends.max_steps
+    if record < trace.steps.size:
+        event = min(event, trace.steps[record])
+    return event
 
 
 @jit_inline
 def _step(rule, run, k):
     if rule.sequence.size > 0:
-        return rule.sequence[k]
-    if rule.power == 0:
-        return rule.first[run]
-    return rule.first[run] / (1 + k / rule.scale) ** rule.power
+        step = rule.sequence[k]
+    else:
+        step = rule.first[run] / (1 + k / rule.scale) ** rule.power
+    return step
 
 
 @jit_inline
-def _take_step(factors, gradient, step):
-    """``factors -= step * gradient``; whether any bit changed."""
-    step = factors.dtype.type(step)
-    moved = False
-    for i in range(factors.size):
-        before = factors[i]
-        after = before - step * gradient[i]
-        moved |= after != before
-        factors[i] = after
-    return moved
-
-
-@jit_inline
-def _norm(x):
-    return np.sqrt(np.float64(dot(x, 0, x, 0, x.size)))
-
-
-@jit_inline
-def _is_full(trace):
-    # Two places must be left: one visit of a run can write a record that is due, and then its end.
+def _is_nearly_full(trace, members):
+    # A member can write what is due and then its end; twice, for the visit that sees that the trace is nearly full.
     capacity = max(trace.pending_products.shape[0], trace.pending_factors.shape[0])
-    return 0 < capacity < trace.pending_count[0] + 2
+    return 0 < capacity < trace.pending_count[0] + 4 * members
 
 
 @jit_inline
-def _write_record(trace, run, record, index, loss, norm, factors, widths, chain):
+def _write_record(trace, run, record, index, loss, norm, widths, group):
     if trace.loss.size > 0:
         trace.loss[run, record] = loss
     if trace.gradient_norm.size > 0:
         trace.gradient_norm[run, record] = norm
     if trace.balancedness.size > 0:
-        trace.balancedness[run, record] = chain_balancedness(factors, widths, chain)
+        trace.balancedness[run, record] = chain_balancedness(group.row_factors, widths, group.row)
     if trace.error.size > 0:
-        trace.error[run, record] = relative_error(chain.product, trace.truths[index])
+        trace.error[run, record] = relative_error(group.row.product, trace.truths[index])
     pending = trace.pending_count[0]
     if trace.pending_products.size > 0:
-        copy(trace.pending_products[pending], 0, chain.product, 0, chain.product.size)
+        copy(trace.pending_products[pending], group.row.product, group.row.product.size)
     if trace.pending_factors.size > 0:
-        copy(trace.pending_factors[pending], 0, factors, 0, factors.size)
+        copy(trace.pending_factors[pending], group.row_factors, group.row_factors.size)
     if trace.pending_products.size + trace.pending_factors.size > 0:
         trace.pending_at[pending, 0], trace.pending_at[pending, 1] = run, record
         trace.pending_count[0] = pending + 1

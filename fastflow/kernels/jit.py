@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import types
+from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 PACKAGE = __name__.split(".", 1)[0]

@@ -1,21 +1,25 @@
 """Losses ``f = 1/2 sum r_i^2`` of a product W, and their gradients ``E`` by W: the problems as the kernels see them.
 
 A problem is a plain NamedTuple of arrays whose first axis runs over problems, so that one compiled function serves data
-shared by all runs (length 1) and data of one problem per run. `loss_gradient` picks the formula by the NamedTuple's type
-when it is compiled. Matrices are stored flat and row-major; ``W`` is (rows, columns) = (d_N, d_0).
+shared by all runs (length 1) and data of one problem per run. `loss_gradient` picks the formula by the NamedTuple's
+type when it is compiled. Matrices are stored flat and row-major; ``W`` is (rows, columns) = (d_N, d_0).
+
+Where runs travel one per SIMD lane, `to_lanes` lays the data of each lane's problem out beside the others' as arrays
+(1, elements, lanes), and the same formulas then hold for all lanes at once.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastflow.kernels.jit import jit
+from fastflow.kernels.elementwise import add_multiple, dot, subtract, subtract_known
+from fastflow.kernels.jit import jit_inline
 from fastflow.kernels.products import multiply
-from fastflow.kernels.simd import dot
 
 
 class Estimation(NamedTuple):
@@ -35,15 +39,27 @@ class Completion(NamedTuple):
     bounds: np.ndarray
 
 
+class CompletionOfLanes(NamedTuple):
+    """`Completion` one run per lane: target (1, rows * columns, lanes), NaN where a lane's problem observes nothing."""
+
+    target: np.ndarray
+
+
 class Sensing(NamedTuple):
-    """``r_i = <A_i, W> - values_i``; operators (problems, measurements, rows * columns), values (problems, measurements)."""
+    """``r_i = <A_i, W> - values_i``.
+
+    operators (problems, measurements, rows * columns), values (problems, measurements).
+    """
 
     operators: np.ndarray
     values: np.ndarray
 
 
 class RegressionBySamples(NamedTuple):
-    """``r = W X - Y``; inputs X (problems, columns * samples), inputs_transposed, outputs Y (problems, rows * samples)."""
+    """``r = W X - Y``.
+
+    inputs X (problems, columns * samples), inputs_transposed X^T, outputs Y (problems, rows * samples).
+    """
 
     inputs: np.ndarray
     inputs_transposed: np.ndarray
@@ -51,11 +67,12 @@ class RegressionBySamples(NamedTuple):
 
 
 class RegressionByGram(NamedTuple):
-    """``r = W X - Y`` through ``D = W - centre``: ``E = D gram - offset``, ``f = 1/2 <D, E - offset> + floor``.
+    """``r = W X - Y`` through ``D = W - centre``: ``E = D gram - offset``, ``f = 1/2 <D, D gram> - <D, offset> +
+    floor``.
 
     ``centre`` is (close to) a least-squares solution, ``gram = X X^T``, ``offset = (Y - centre X) X^T`` and
-    ``floor = 1/2 ||Y - centre X||^2``. Measured from there the loss keeps its relative accuracy down to the floor, which
-    ``1/2 <W, W X X^T - 2 Y X^T> + 1/2 ||Y||^2`` loses to cancellation. Arrays (problems, ...), flat.
+    ``floor = 1/2 ||Y - centre X||^2``. Measured from there the loss keeps its relative accuracy down to the floor,
+    which ``1/2 <W, W X X^T - 2 Y X^T> + 1/2 ||Y||^2`` loses to cancellation. Arrays (problems, ...), flat.
     """
 
     centre: np.ndarray
@@ -65,37 +82,37 @@ class RegressionByGram(NamedTuple):
 
 
 class LossWorkspace(NamedTuple):
-    """Memory for `loss_gradient`: ``gradient`` E (rows * columns), and ``scratch`` of `scratch_size` elements."""
+    """Memory for `loss_gradient`, for one run (elements,) or one run per lane (elements, lanes).
+
+    ``gradient`` E (rows * columns), ``scratch`` of `scratch_size` elements, ``loss`` and ``number`` one per run.
+    """
 
     gradient: np.ndarray
     scratch: np.ndarray
+    loss: np.ndarray
+    number: np.ndarray
 
 
 def loss_gradient(problem, index, product, columns, work):
-    """The loss of one problem at W, and its gradient by W in ``work.gradient``.
+    """Write the loss of one problem at W to ``work.loss``, and its gradient by W to ``work.gradient``.
 
     Parameters
     ----------
     problem : one of the NamedTuples of this module
-    index : int, which of the problems
-    product : array (rows * columns,), W
+    index : int, which of the problems; 0 for problems laid out in lanes
+    product : array (rows * columns,), W; or (rows * columns, lanes)
     columns : int
     work : LossWorkspace
-
-    Returns
-    -------
-    float, ``1/2 sum r_i^2``
     """
     raise TypeError(f"loss_gradient is for compiled code; no formula is known for {type(problem).__name__}")
 
 
-def scratch_size(problem: NamedTuple, size: int) -> int:
+def scratch_size(problem: Any, size: int) -> int:
     """How many elements of scratch `loss_gradient` needs for a W of ``size`` entries."""
-    samples = problem.outputs.shape[1] if isinstance(problem, RegressionBySamples) else 0
-    return max(size, samples)
+    return max(size, problem.outputs.shape[1]) if isinstance(problem, RegressionBySamples) else size
 
 
-_FORMULAS = {}
+_FORMULAS: dict[type, Callable[..., Any]] = {}
 
 
 def _formula(problem_class):
@@ -113,25 +130,36 @@ def _loss_gradient(problem, index, product, columns, work):
     return None
 
 
+@jit_inline
+def _half_square(x, size, result):
+    """``result = 1/2 sum x_i^2``, per run."""
+    dot(x, x, size, result)
+    half = x.dtype.type(0.5)
+    for run in range(result.size):
+        result[run] *= half
+
+
 @_formula(Estimation)
 def _estimation(problem, index, product, columns, work):
-    residual, target = work.gradient, problem.target[index]
-    for i in range(residual.size):
-        residual[i] = product[i] - target[i]
-    return residual.dtype.type(0.5) * dot(residual, 0, residual, 0, residual.size)
+    subtract(work.gradient, product, problem.target[index], len(product))
+    _half_square(work.gradient, len(product), work.loss)
 
 
 @_formula(Completion)
 def _completion(problem, index, product, columns, work):
-    gradient, residual = work.gradient, work.scratch
+    gradient = work.gradient
     gradient[:] = 0
-    first = problem.bounds[index]
-    count = problem.bounds[index + 1] - first
-    for i in range(count):
-        entry = problem.entries[first + i]
-        residual[i] = product[entry] - problem.values[first + i]
-        gradient[entry] = residual[i]
-    return gradient.dtype.type(0.5) * dot(residual, 0, residual, 0, count)
+    for i in range(problem.bounds[index], problem.bounds[index + 1]):
+        entry = problem.entries[i]
+        gradient[entry] = product[entry] - problem.values[i]
+    # Summed over all of E: zeros change nothing, and the order of the entries does not matter.
+    _half_square(gradient, product.size, work.loss)
+
+
+@_formula(CompletionOfLanes)
+def _completion_of_lanes(problem, index, product, columns, work):
+    subtract_known(work.gradient, product, problem.target[index], len(product))
+    _half_square(work.gradient, len(product), work.loss)
 
 
 @_formula(Sensing)
@@ -142,36 +170,80 @@ def _sensing(problem, index, product, columns, work):
     for i in range(values.size):
         # One pass: the operator is still in the first-level cache when its multiple is added.
         operator = operators[i]
-        residual = dot(operator, 0, product, 0, product.size) - values[i]
-        for j in range(product.size):
-            gradient[j] += residual * operator[j]
+        dot(operator, product, product.size, work.number)
+        residual = work.number[0] - values[i]
+        add_multiple(gradient, residual, operator, 0, product.size)
         loss += residual * residual
-    return gradient.dtype.type(0.5) * loss
+    work.loss[0] = gradient.dtype.type(0.5) * loss
 
 
 @_formula(RegressionBySamples)
 def _regression_by_samples(problem, index, product, columns, work):
-    inputs, inputs_transposed = problem.inputs[index], problem.inputs_transposed[index]
     outputs, residual = problem.outputs[index], work.scratch
-    rows, samples = product.size // columns, inputs.size // columns
-    multiply(residual, 0, product, 0, inputs, 0, rows, columns, samples)
-    for i in range(outputs.size):
-        residual[i] -= outputs[i]
-    multiply(work.gradient, 0, residual, 0, inputs_transposed, 0, rows, samples, columns)
-    return residual.dtype.type(0.5) * dot(residual, 0, residual, 0, outputs.size)
+    rows = len(product) // columns
+    samples = len(outputs) // rows
+    multiply(residual, 0, product, 0, problem.inputs[index], 0, rows, columns, samples)
+    subtract(residual, residual, outputs, len(outputs))
+    multiply(work.gradient, 0, residual, 0, problem.inputs_transposed[index], 0, rows, samples, columns)
+    _half_square(residual, len(outputs), work.loss)
 
 
 @_formula(RegressionByGram)
 def _regression_by_gram(problem, index, product, columns, work):
-    centre, offset = problem.centre[index], problem.offset[index]
-    gradient, deviation = work.gradient, work.scratch
-    rows = product.size // columns
-    for i in range(product.size):
-        deviation[i] = product[i] - centre[i]
-    multiply(gradient, 0, deviation, 0, problem.gram[index], 0, rows, columns, columns)
-    quadratic = dot(deviation, 0, gradient, 0, product.size)
-    linear = dot(deviation, 0, offset, 0, product.size)
-    for i in range(product.size):
-        gradient[i] -= offset[i]
+    offset, floor = problem.offset[index], problem.floor[index].ravel()
+    gradient, deviation, loss, linear = work.gradient, work.scratch, work.loss, work.number
+    size = len(product)
+    subtract(deviation, product, problem.centre[index], size)
+    multiply(gradient, 0, deviation, 0, problem.gram[index], 0, size // columns, columns, columns)
+    dot(deviation, gradient, size, loss)
+    dot(deviation, offset, size, linear)
+    subtract(gradient, gradient, offset, size)
     half = gradient.dtype.type(0.5)
-    return half * quadratic - linear + problem.floor[index]
+    for run in range(loss.size):
+        loss[run] = half * loss[run] - linear[run] + floor[run]
+
+
+def to_lanes(problem: Any, size: int, lanes: int, zeros: Callable[..., np.ndarray] = np.zeros) -> Any:
+    """Room for the data of one problem per lane, which `load_lane` fills; None if the problem has no formula in lanes.
+
+    Parameters
+    ----------
+    problem : one of the NamedTuples of this module
+    size : int, the number of entries of W
+    lanes : int
+    zeros : how to allocate
+    """
+
+    def room(array: np.ndarray) -> np.ndarray:
+        return zeros((1, array.shape[1], lanes), array.dtype)
+
+    if isinstance(problem, Completion):
+        return CompletionOfLanes(zeros((1, size, lanes), problem.values.dtype))
+    if isinstance(problem, Estimation | RegressionByGram | RegressionBySamples):
+        return type(problem)(*map(room, problem))
+    return None
+
+
+def load_lane(laid_out, lane, problem, index):
+    """Copy the data of problem ``index`` into one lane of what `to_lanes` made."""
+    raise TypeError("load_lane is for compiled code")
+
+
+@overload(load_lane, inline="always")
+def _load_lane(laid_out, lane, problem, index):
+    if problem.instance_class is Completion:
+
+        def load_entries(laid_out, lane, problem, index):
+            for element in range(laid_out.target.shape[1]):
+                laid_out.target[0, element, lane] = np.nan
+            for i in range(problem.bounds[index], problem.bounds[index + 1]):
+                laid_out.target[0, problem.entries[i], lane] = problem.values[i]
+
+        return load_entries
+
+    def load_arrays(laid_out, lane, problem, index):
+        for array in range(len(problem)):
+            for element in range(problem[array].shape[1]):
+                laid_out[array][0, element, lane] = problem[array][index, element]
+
+    return load_arrays

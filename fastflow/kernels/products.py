@@ -1,70 +1,154 @@
-"""Small dense products on flat, row-major storage, from the register tile.
+"""Small dense products on flat, row-major storage, from the register tiles.
 
-Everything below works on one-dimensional contiguous arrays and offsets into them: factors of any shapes then share
-one buffer and one compiled function. An element of a product is one FMA chain in the order of the inner index.
+Everything below works on contiguous arrays and offsets into them, so that factors of any shapes share one buffer and
+one compiled function. Arrays have one of two layouts, which Numba's types tell apart:
+
+* one run: (elements,);
+* one run per lane: (elements, lanes), lanes as many as a vector register holds. Offsets count elements in both.
+
+An element of a product is one FMA chain in the order of the inner index, in either layout.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numba.extending import overload
 
+from fastflow.kernels.elementwise import vector_lanes
 from fastflow.kernels.jit import jit, jit_inline
-from fastflow.kernels.simd import tile, vector_lanes
 from fastflow.kernels.target import SHAPE
+from fastflow.kernels.tiles import lane_tile, tile, transpose_block
 
-TILE_ROWS, TILE_VECTORS = SHAPE.tile_rows, SHAPE.tile_vectors
+TILE_ROWS, TILE_VECTORS, LANE_TILE = SHAPE.tile_rows, SHAPE.tile_vectors, SHAPE.lane_tile
+
+
+@jit_inline
+def _share(left, most):
+    """What the next tile takes of what is left: no sliver at the end that is too thin to hide the latency of an FMA."""
+    share = left
+    if left >= 2 * most:
+        share = most
+    elif left > most:
+        share = (left + 1) >> 1
+    return share
 
 
 @jit
-def strided_product(c, c0, a, a0, a_row, a_col, b, b0, m, k, n):
-    """``C = A B`` with C (m, n) at ``c[c0:]``, B (k, n) at ``b[b0:]`` and ``A[i, l] = a[a0 + i*a_row + l*a_col]``."""
+def row_product(c, c0, a, a0, a_row, a_col, b, b0, m, k, n):
+    """``C = A B`` of one run: C (m, n) at ``c[c0:]``, B (k, n) at ``b[b0:]``, A at ``a[a0:]`` with two strides."""
     lanes = vector_lanes(c)
-    vectors = (n + lanes - 1) // lanes
-    panels = (vectors + TILE_VECTORS - 1) // TILE_VECTORS
-    blocks = (m + TILE_ROWS - 1) // TILE_ROWS
-    v = 0
-    for panel in range(panels):
-        # Even shares, so that no panel and no block is left with a sliver too thin to hide the latency of an FMA.
-        panel_vectors = (vectors - v + panels - panel - 1) // (panels - panel)
-        j = v * lanes
-        tail = min(n - j, panel_vectors * lanes) - (panel_vectors - 1) * lanes
+    j = 0
+    while j < n:
+        vectors = _share((n - j + lanes - 1) // lanes, TILE_VECTORS)
+        tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
         i = 0
-        for block in range(blocks):
-            rows = (m - i + blocks - block - 1) // (blocks - block)
-            tile(rows, panel_vectors, c, c0 + i * n + j, n, a, a0 + i * a_row, a_row, a_col, b, b0 + j, n, k, tail)
+        while i < m:
+            rows = _share(m - i, TILE_ROWS)
+            tile(rows, vectors, c, c0 + i * n + j, n, a, a0 + i * a_row, a_row, a_col, b, b0 + j, n, k, tail)
             i += rows
-        v += panel_vectors
+        j += vectors * lanes
 
 
-@jit_inline
-def multiply(c, c0, a, a0, b, b0, m, k, n):
-    """``C = A B`` for A (m, k), B (k, n), C (m, n) at the given offsets."""
-    # The casts strip Numba's literal types, each of which would compile the tiles anew.
-    intp = np.intp
-    strided_product(c, intp(c0), a, intp(a0), intp(k), intp(1), b, intp(b0), intp(m), intp(k), intp(n))
-
-
-@jit_inline
-def multiply_tn(c, c0, a, a0, b, b0, m, k, n):
-    """``C = A^T B`` for A (k, m), B (k, n), C (m, n) at the given offsets."""
-    intp = np.intp
-    strided_product(c, intp(c0), a, intp(a0), intp(1), intp(m), b, intp(b0), intp(m), intp(k), intp(n))
-
-
-@jit_inline
-def copy(c, c0, a, a0, size):
-    """``c[c0 + i] = a[a0 + i]`` for ``i < size``. (A slice assignment would compile Numba's formatting of its error.)"""
-    for i in range(size):
-        c[c0 + i] = a[a0 + i]
+@jit
+def lane_product(c, c0, a, a0, a_row, a_col, b, b0, b_row, b_col, m, k, n):
+    """``C = A B`` of one run per lane: C (m, n) at ``c[c0:]``, A and B with two strides each."""
+    i = 0
+    while i < m:
+        rows = _share(m - i, LANE_TILE)
+        a_at, j = a0 + i * a_row, 0
+        while j < n:
+            columns = _share(n - j, LANE_TILE)
+            lane_tile(rows, columns, c, c0 + i * n + j, n, a, a_at, a_row, a_col, b, b0 + j * b_col, b_row, b_col, k)
+            j += columns
+        i += rows
 
 
 @jit_inline
 def transpose(c, c0, a, a0, rows, columns):
-    """``C = A^T`` with A (rows, columns) at ``a[a0:]`` and C (columns, rows) at ``c[c0:]``."""
-    for i0 in range(0, rows, 8):
-        for j in range(columns):
-            for i in range(i0, min(i0 + 8, rows)):
-                c[c0 + j * rows + i] = a[a0 + i * columns + j]
+    """``C = A^T`` of one run, A (rows, columns) at ``a[a0:]``, C (columns, rows) at ``c[c0:]``."""
+    lanes = vector_lanes(c)
+    for i in range(0, rows, lanes):
+        for j in range(0, columns, lanes):
+            transpose_block(
+                c,
+                c0 + j * rows + i,
+                rows,
+                a,
+                a0 + i * columns + j,
+                columns,
+                min(lanes, rows - i),
+                min(lanes, columns - j),
+            )
+
+
+def multiply(c, c0, a, a0, b, b0, m, k, n):
+    """``C = A B`` for A (m, k), B (k, n), C (m, n) at the given offsets; either layout."""
+    raise TypeError("multiply is for compiled code; product_nn takes matrices")
+
+
+def multiply_tn(c, c0, a, a0, b, b0, m, k, n):
+    """``C = A^T B`` for A (k, m), B (k, n), C (m, n) at the given offsets; either layout."""
+    raise TypeError("multiply_tn is for compiled code; product_tn takes matrices")
+
+
+def multiply_nt(c, c0, a, a0, b, b0, m, k, n, scratch):
+    """``C = A B^T`` for A (m, k), B (n, k), C (m, n) at the given offsets; either layout; ``scratch`` takes a B^T."""
+    raise TypeError("multiply_nt is for compiled code; product_nt takes matrices")
+
+
+# The casts to intp below strip Numba's literal types, each of which would compile the tiles anew.
+
+
+@overload(multiply, inline="always")
+def _multiply(c, c0, a, a0, b, b0, m, k, n):
+    if c.ndim == 1:
+
+        def of_one(c, c0, a, a0, b, b0, m, k, n):
+            i = np.intp
+            row_product(c, i(c0), a, i(a0), i(k), i(1), b, i(b0), i(m), i(k), i(n))
+
+        return of_one
+
+    def of_lanes(c, c0, a, a0, b, b0, m, k, n):
+        i = np.intp
+        lane_product(c, i(c0), a, i(a0), i(k), i(1), b, i(b0), i(n), i(1), i(m), i(k), i(n))
+
+    return of_lanes
+
+
+@overload(multiply_tn, inline="always")
+def _multiply_tn(c, c0, a, a0, b, b0, m, k, n):
+    if c.ndim == 1:
+
+        def of_one(c, c0, a, a0, b, b0, m, k, n):
+            i = np.intp
+            row_product(c, i(c0), a, i(a0), i(1), i(m), b, i(b0), i(m), i(k), i(n))
+
+        return of_one
+
+    def of_lanes(c, c0, a, a0, b, b0, m, k, n):
+        i = np.intp
+        lane_product(c, i(c0), a, i(a0), i(1), i(m), b, i(b0), i(n), i(1), i(m), i(k), i(n))
+
+    return of_lanes
+
+
+@overload(multiply_nt, inline="always")
+def _multiply_nt(c, c0, a, a0, b, b0, m, k, n, scratch):
+    if c.ndim == 1:
+
+        def of_one(c, c0, a, a0, b, b0, m, k, n, scratch):
+            i = np.intp
+            transpose(scratch, 0, b, b0, n, k)
+            row_product(c, i(c0), a, i(a0), i(k), i(1), scratch, i(0), i(m), i(k), i(n))
+
+        return of_one
+
+    def of_lanes(c, c0, a, a0, b, b0, m, k, n, scratch):
+        i = np.intp
+        lane_product(c, i(c0), a, i(a0), i(k), i(1), b, i(b0), i(1), i(k), i(m), i(k), i(n))
+
+    return of_lanes
 
 
 @jit

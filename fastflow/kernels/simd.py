@@ -1,10 +1,6 @@
-"""The SIMD intrinsics: a register tile for small dense products, and a dot product with a fixed order of summation.
+"""Emitting SIMD code: vectors of floats, masked loads and stores, and loops whose state stays in registers.
 
-Two rules keep the bits the same on every vector width, so that compiled variants can be checked against each other:
-
-* an element of a product is one chain ``acc = fma(a_ik, b_kj, acc)`` in the order of k, from +0;
-* a dot product runs over ``PARTIAL_BYTES`` worth of partial sums (8 for float64, 16 for float32), each an FMA chain,
-  which are then added in a fixed tree.
+What `fastflow.kernels.tiles` and `fastflow.kernels.elementwise` build their intrinsics from.
 """
 
 from __future__ import annotations
@@ -12,17 +8,11 @@ from __future__ import annotations
 import llvmlite.ir as ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
-
-from fastflow.kernels.target import SHAPE
-
-PARTIAL_BYTES = 64
-"""Bytes of partial sums in `dot`: part of the result's definition, so never the width of the machine's vectors."""
 
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
-class _Vector:
+class Vector:
     """Emits operations on vectors of ``lanes`` floats of one type."""
 
     def __init__(self, context, builder, dtype: types.Float, lanes: int) -> None:
@@ -87,20 +77,26 @@ class _Vector:
         return self.builder.extract_element(vector, ir.Constant(I32, 0))
 
 
-def _flat(context, builder, array_type, value):
-    """The data pointer of a one-dimensional contiguous array."""
+def data_pointer(context, builder, array_type, value):
+    """The data pointer of a contiguous array."""
     return context.make_array(array_type)(context, builder, value).data
 
 
-def _are_flat_floats(*arrays) -> bool:
+def are_contiguous(ndim: int | None, *arrays) -> bool:
+    """Whether all are C-contiguous float arrays of one dtype, of ``ndim`` dimensions (None: of any number)."""
     return all(
         isinstance(a, types.Array)
-        and a.ndim == 1
+        and ndim in (None, a.ndim)
         and a.layout == "C"
         and isinstance(a.dtype, types.Float)
         and a.dtype == arrays[0].dtype
         for a in arrays
     )
+
+
+def constant(value: int):
+    """A 64-bit integer constant."""
+    return ir.Constant(I64, value)
 
 
 def _no_unrolling(module):
@@ -111,8 +107,8 @@ def _no_unrolling(module):
     return node
 
 
-def _counted_loop(builder, count, initial, body):
-    """``state = initial; for k in range(count): state = body(k, state)`` with the state in SSA registers; count >= 1."""
+def counted_loop(builder, count, initial, body):
+    """``state = initial; for k in range(count): state = body(k, state)``, the state in SSA registers; count >= 1."""
     before = builder.block
     loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
     builder.branch(loop)
@@ -130,119 +126,3 @@ def _counted_loop(builder, count, initial, body):
     branch.set_metadata("llvm.loop", _no_unrolling(builder.module))
     builder.position_at_end(after)
     return following
-
-
-@intrinsic
-def vector_lanes(typingctx, array):
-    """How many elements of ``array`` one vector register of the target holds (a compile-time constant)."""
-    lanes = SHAPE.vector_bytes // (array.dtype.bitwidth // 8)
-
-    def codegen(context, builder, signature, arguments):
-        return context.get_constant(types.intp, lanes)
-
-    return types.intp(array), codegen
-
-
-@intrinsic
-def tile(typingctx, rows, vectors, c, c0, ldc, a, a0, a_row, a_col, b, b0, ldb, depth, tail):
-    """One register tile of ``C = A B``, accumulators in registers over the whole of k.
-
-    ``C[i, j] = sum_k A[i, k] B[k, j]`` for ``i < rows``, ``j < (vectors - 1) * lanes + tail``, where ``C[i, j]`` is
-    ``c[c0 + i*ldc + j]``, ``A[i, k]`` is ``a[a0 + i*a_row + k*a_col]`` and ``B[k, j]`` is ``b[b0 + k*ldb + j]``.
-    ``A`` is read as broadcast scalars through two strides, so ``A`` and ``A^T`` cost the same; the last vector is
-    masked to ``tail`` lanes (1 to lanes), so any width works without padding. ``rows`` and ``vectors`` run up to the
-    target's `SimdShape`; each pair is its own straight-line loop. Arrays are flat; ``depth`` >= 1.
-    """
-    if not _are_flat_floats(c, a, b):
-        return None
-    dtype = c.dtype
-    n = types.intp
-    signature = types.void(n, n, c, n, n, a, n, n, n, b, n, n, n, n)
-
-    def codegen(context, builder, signature, arguments):
-        rows, vectors, c, c0, ldc, a, a0, a_row, a_col, b, b0, ldb, depth, tail = arguments
-        vector = _Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
-        c_base = builder.gep(_flat(context, builder, signature.args[2], c), [c0])
-        a_base = builder.gep(_flat(context, builder, signature.args[5], a), [a0])
-        b_base = builder.gep(_flat(context, builder, signature.args[9], b), [b0])
-        mask = vector.first(tail)
-
-        def constant(value):
-            return ir.Constant(I64, value)
-
-        def emit(row_count, vector_count):
-            def masked(v):
-                return mask if v == vector_count - 1 else None
-
-            def body(k, accumulators):
-                b_row = builder.mul(k, ldb)
-                b_vectors = [
-                    vector.load(b_base, builder.add(b_row, constant(v * vector.lanes)), masked(v))
-                    for v in range(vector_count)
-                ]
-                a_offset, following = builder.mul(k, a_col), []
-                for i in range(row_count):
-                    scalar = builder.load(
-                        builder.gep(a_base, [builder.add(a_offset, builder.mul(constant(i), a_row))])
-                    )
-                    broadcast = vector.splat(scalar)
-                    for v in range(vector_count):
-                        accumulator = accumulators[i * vector_count + v]
-                        following.append(vector.fma(broadcast, b_vectors[v], accumulator))
-                return following
-
-            sums = _counted_loop(builder, depth, [vector.zero] * (row_count * vector_count), body)
-            for i in range(row_count):
-                c_row = builder.mul(constant(i), ldc)
-                for v in range(vector_count):
-                    offset = builder.add(c_row, constant(v * vector.lanes))
-                    vector.store(sums[i * vector_count + v], c_base, offset, masked(v))
-
-        done = builder.append_basic_block("tile_done")
-        key = builder.add(builder.mul(vectors, constant(SHAPE.tile_rows + 1)), rows)
-        switch = builder.switch(key, done)
-        for vector_count in range(1, SHAPE.tile_vectors + 1):
-            for row_count in range(1, SHAPE.tile_rows + 1):
-                case = builder.append_basic_block(f"tile_{row_count}x{vector_count}")
-                switch.add_case(constant(vector_count * (SHAPE.tile_rows + 1) + row_count), case)
-                builder.position_at_end(case)
-                emit(row_count, vector_count)
-                builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
-def dot(typingctx, x, x0, y, y0, size):
-    """``sum_i x[x0 + i] y[y0 + i]`` over ``size`` elements, in the fixed order of this module; flat arrays."""
-    if not _are_flat_floats(x, y):
-        return None
-    dtype = x.dtype
-    n = types.intp
-    signature = dtype(x, n, y, n, n)
-
-    def codegen(context, builder, signature, arguments):
-        x, x0, y, y0, size = arguments
-        vector = _Vector(context, builder, dtype, PARTIAL_BYTES // (dtype.bitwidth // 8))
-        x_base = builder.gep(_flat(context, builder, signature.args[0], x), [x0])
-        y_base = builder.gep(_flat(context, builder, signature.args[2], y), [y0])
-        lanes = ir.Constant(I64, vector.lanes)
-        whole = builder.sdiv(size, lanes)
-        partial = cgutils.alloca_once_value(builder, vector.zero)
-        with builder.if_then(builder.icmp_signed(">", whole, ir.Constant(I64, 0))):
-
-            def body(k, state):
-                offset = builder.mul(k, lanes)
-                return [vector.fma(vector.load(x_base, offset), vector.load(y_base, offset), state[0])]
-
-            builder.store(_counted_loop(builder, whole, [vector.zero], body)[0], partial)
-        offset = builder.mul(whole, lanes)
-        mask = vector.first(builder.sub(size, offset))
-        rest = vector.fma(
-            vector.load(x_base, offset, mask), vector.load(y_base, offset, mask), builder.load(partial)
-        )
-        return vector.sum(rest)
-
-    return signature, codegen

@@ -1,0 +1,252 @@
+"""Elementwise passes over contiguous arrays, and dot products with a fixed order of summation.
+
+They serve both layouts: one run (flat arrays), and one run per lane (arrays (elements, lanes)), in which a sum or a
+step is one number per lane. A dot product runs over `PARTIAL_BYTES` worth of partial sums (8 for float64, 16 for
+float32), each an FMA chain, which are then added in a fixed tree; so its bits do not depend on the layout or the vector
+width.
+"""
+
+from __future__ import annotations
+
+import llvmlite.ir as ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastflow.kernels.simd import I64, Vector, are_contiguous, constant, counted_loop, data_pointer
+from fastflow.kernels.target import SHAPE
+
+PARTIAL_BYTES = 64
+"""Bytes of partial sums in `dot`: part of the result's definition, so never the width of the machine's vectors."""
+
+
+def _lanes(array: types.Array) -> int:
+    return SHAPE.vector_bytes // (array.dtype.bitwidth // 8)
+
+
+@intrinsic
+def vector_lanes(typingctx, array):
+    """How many elements of ``array`` one vector register of the target holds (a compile-time constant)."""
+
+    def codegen(context, builder, signature, arguments):
+        return context.get_constant(types.intp, _lanes(array))
+
+    return types.intp(array), codegen
+
+
+def _numbers(builder, array: types.Array, size):
+    """How many numbers ``size`` elements of an array of either layout are."""
+    return builder.mul(size, constant(_lanes(array))) if array.ndim == 2 else size
+
+
+def _for_vectors(builder, vector, size, body):
+    """``body(offset, mask)`` over ``size`` numbers: whole vectors with mask None, then the rest masked."""
+    whole = builder.sdiv(size, constant(vector.lanes))
+    with builder.if_then(builder.icmp_signed(">", whole, constant(0))):
+
+        def emit(k, state):
+            body(builder.mul(k, constant(vector.lanes)), None)
+            return state
+
+        counted_loop(builder, whole, [], emit)
+    offset = builder.mul(whole, constant(vector.lanes))
+    rest = builder.sub(size, offset)
+    with builder.if_then(builder.icmp_signed(">", rest, constant(0))):
+        body(offset, vector.first(rest))
+
+
+def _difference(masked_by_nan: bool):
+    @intrinsic
+    def subtract(typingctx, c, a, b, size):
+        if not are_contiguous(None, c, a, b):
+            return None
+        signature = types.void(c, a, b, types.intp)
+
+        def codegen(context, builder, signature, arguments):
+            vector = Vector(context, builder, c.dtype, _lanes(c))
+            c_base, a_base, b_base = (
+                data_pointer(context, builder, array_type, value)
+                for array_type, value in zip(signature.args[:3], arguments[:3], strict=True)
+            )
+
+            def body(offset, mask):
+                subtrahend = vector.load(b_base, offset, mask)
+                difference = builder.fsub(vector.load(a_base, offset, mask), subtrahend)
+                if masked_by_nan:
+                    known = builder.fcmp_ordered("ord", subtrahend, subtrahend)
+                    difference = builder.select(known, difference, vector.zero)
+                vector.store(difference, c_base, offset, mask)
+
+            _for_vectors(builder, vector, _numbers(builder, c, arguments[3]), body)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return subtract
+
+
+subtract = _difference(masked_by_nan=False)
+"""``subtract(c, a, b, size)``: ``c[i] = a[i] - b[i]`` for ``i < size``, in either layout."""
+
+subtract_known = _difference(masked_by_nan=True)
+"""``subtract_known(c, a, b, size)``: `subtract` where ``b[i]`` is a number, 0 where it is NaN."""
+
+
+@intrinsic
+def copy(typingctx, c, a, size):
+    """``c[i] = a[i]`` for ``i < size``, in either layout. (A slice assignment would compile Numba's error message.)"""
+    if not are_contiguous(None, c, a):
+        return None
+    signature = types.void(c, a, types.intp)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, c.dtype, _lanes(c))
+        c_base, a_base = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in range(2))
+
+        def body(offset, mask):
+            vector.store(vector.load(a_base, offset, mask), c_base, offset, mask)
+
+        _for_vectors(builder, vector, _numbers(builder, c, arguments[2]), body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def add_multiple(typingctx, c, factor, a, a0, size):
+    """``c[i] = fma(factor, a[a0 + i], c[i])`` for ``i < size``; flat arrays."""
+    if not are_contiguous(1, c, a):
+        return None
+    signature = types.void(c, c.dtype, a, types.intp, types.intp)
+
+    def codegen(context, builder, signature, arguments):
+        c_value, factor, a_value, a0, size = arguments
+        vector = Vector(context, builder, c.dtype, _lanes(c))
+        c_base = data_pointer(context, builder, signature.args[0], c_value)
+        a_base = builder.gep(data_pointer(context, builder, signature.args[2], a_value), [a0])
+        broadcast = vector.splat(factor)
+
+        def body(offset, mask):
+            total = vector.fma(broadcast, vector.load(a_base, offset, mask), vector.load(c_base, offset, mask))
+            vector.store(total, c_base, offset, mask)
+
+        _for_vectors(builder, vector, size, body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def take_steps(typingctx, factors, gradient, steps, moved, size):
+    """``factors[i] = fma(-step, gradient[i], factors[i])`` for ``i < size``, and whether anything moved.
+
+    Flat factors take ``steps[0]`` and set ``moved[0]``; factors (elements, lanes) take ``steps[lane]`` and set
+    ``moved[lane]``. ``moved`` is an int64 array: 0 where every element kept its value.
+    """
+    if not are_contiguous(None, factors, gradient, steps):
+        return None
+    signature = types.void(factors, gradient, steps, moved, types.intp)
+    per_lane = factors.ndim == 2
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, factors.dtype, _lanes(factors))
+        factor_base, gradient_base, step_base, moved_base = (
+            data_pointer(context, builder, array_type, value)
+            for array_type, value in zip(signature.args[:4], arguments[:4], strict=True)
+        )
+        size = _numbers(builder, factors, arguments[4])
+        if per_lane:
+            step = vector.load(step_base, constant(0))
+        else:
+            step = vector.splat(builder.load(step_base))
+        step = builder.fneg(step)
+        changed = cgutils.alloca_once_value(builder, ir.Constant(vector.mask_type, None))
+
+        def body(offset, mask):
+            before = vector.load(factor_base, offset, mask)
+            after = vector.fma(step, vector.load(gradient_base, offset, mask), before)
+            vector.store(after, factor_base, offset, mask)
+            differs = builder.fcmp_unordered("!=", after, before)
+            builder.store(builder.or_(builder.load(changed), differs), changed)
+
+        _for_vectors(builder, vector, size, body)
+        wide = ir.VectorType(I64, vector.lanes)
+        flags = builder.zext(builder.load(changed), wide)
+        if per_lane:
+            builder.store(flags, builder.bitcast(moved_base, wide.as_pointer()), align=8)
+        else:
+            total = builder.extract_element(flags, constant(0))
+            for lane in range(1, vector.lanes):
+                total = builder.or_(total, builder.extract_element(flags, constant(lane)))
+            builder.store(total, moved_base)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def dot(typingctx, x, y, size, result):
+    """``result = sum_i x[i] y[i]`` over ``size`` elements, in the fixed order of this module.
+
+    Flat arrays give ``result[0]``, arrays (elements, lanes) give ``result[lane]``.
+    """
+    if not are_contiguous(None, x, y, result):
+        return None
+    dtype = x.dtype
+    partials = PARTIAL_BYTES // (dtype.bitwidth // 8)
+    signature = types.void(x, y, types.intp, result)
+    emit = _dot_of_lanes if x.ndim == 2 else _dot_of_one
+
+    def codegen(context, builder, signature, arguments):
+        x_base, y_base, result_base = (
+            data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 3)
+        )
+        emit(context, builder, dtype, partials, x_base, y_base, arguments[2], result_base)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _dot_of_one(context, builder, dtype, partials, x_base, y_base, size, result_base):
+    # One vector of all partial sums; LLVM splits it where the machine's vectors are narrower.
+    vector = Vector(context, builder, dtype, partials)
+    total = cgutils.alloca_once_value(builder, vector.zero)
+
+    def body(offset, mask):
+        product = vector.fma(vector.load(x_base, offset, mask), vector.load(y_base, offset, mask), builder.load(total))
+        builder.store(product, total)
+
+    _for_vectors(builder, vector, size, body)
+    builder.store(vector.sum(builder.load(total)), result_base)
+
+
+def _dot_of_lanes(context, builder, dtype, partials, x_base, y_base, size, result_base):
+    # A vector of lanes for each partial sum; element i goes to partial sum i mod partials.
+    vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+    sums = [cgutils.alloca_once_value(builder, vector.zero) for _ in range(partials)]
+
+    def accumulate(element, partial):
+        offset = builder.mul(element, constant(vector.lanes))
+        x, y = vector.load(x_base, offset), vector.load(y_base, offset)
+        builder.store(vector.fma(x, y, builder.load(sums[partial])), sums[partial])
+
+    whole = builder.sdiv(size, constant(partials))
+    with builder.if_then(builder.icmp_signed(">", whole, constant(0))):
+
+        def rounds(k, state):
+            first = builder.mul(k, constant(partials))
+            for partial in range(partials):
+                accumulate(builder.add(first, constant(partial)), partial)
+            return state
+
+        counted_loop(builder, whole, [], rounds)
+    first = builder.mul(whole, constant(partials))
+    for partial in range(partials - 1):
+        element = builder.add(first, constant(partial))
+        with builder.if_then(builder.icmp_signed("<", element, size)):
+            accumulate(element, partial)
+    totals = [builder.load(total) for total in sums]
+    while len(totals) > 1:
+        half = len(totals) // 2
+        totals = [builder.fadd(low, high) for low, high in zip(totals[:half], totals[half:], strict=True)]
+    vector.store(totals[0], result_base, constant(0))

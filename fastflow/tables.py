@@ -1,0 +1,393 @@
+"""Tables: data files (``.npy``, ``.npz``, ``.csv``) read into problems.
+
+Every complaint is one line that starts with the name of the file. A missing entry is an empty cell or NaN.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastflow.checks import FloatArray, as_floats, as_number, one_of
+from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
+from fastflow.streams import stream
+
+PROBLEMS = ("estimation", "completion", "autoencoder", "regression", "sensing")
+SAMPLES = ("rows", "columns")
+
+Arrays = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A problem that was read from a file.
+
+    Attributes
+    ----------
+    problem : the problem to train on
+    kind : one of `PROBLEMS`
+    notes : what was decided on the way, in words for the user
+    hidden : the entries that were hidden from ``problem``, or None; ``hidden.residual(W)`` is the error in them
+    """
+
+    problem: MatrixEstimation | MatrixCompletion | MatrixSensing | LinearRegression
+    kind: str
+    notes: tuple[str, ...] = ()
+    hidden: MatrixCompletion | None = None
+
+
+def read_problem(
+    path: str | Path,
+    kind: str | None = None,
+    *,
+    samples: str | None = None,
+    normalization: str = "sum",
+    truth: str | Path | None = None,
+    hide: float | None = None,
+    seed: int = 0,
+) -> Data:
+    """Read a file and make the problem that it poses.
+
+    Parameters
+    ----------
+    path : ``.npy`` or ``.csv`` with a matrix, or ``.npz`` with named arrays
+
+        * estimation, completion: ``matrix`` or ``target``, or the file's only array; NaN is a missing entry
+        * completion also: ``shape``, ``rows``, ``cols``, ``values``
+        * autoencoder: as for estimation, or ``inputs``
+        * regression: ``inputs``, ``outputs``
+        * sensing: ``operators`` (m, d_N, d_0), ``values`` (m,)
+
+        An ``.npz`` may also hold ``truth``.
+    kind : one of `PROBLEMS`, default what the arrays are for: estimation for a matrix. Estimation of a matrix with
+        missing entries becomes completion.
+    samples : "rows" (default) or "columns", how regression and autoencoder tables lie
+    normalization : "sum" or "mean", see `MatrixProblem`
+    truth : file with the matrix that errors are measured against. Default: the file's own ``truth``; in completion
+        also the matrix itself if nothing is missing in it.
+    hide : fraction of the observed entries to hide, which makes completion of estimation; see `hide_entries`
+    seed : int, of the hiding
+
+    Raises
+    ------
+    OSError, ValueError, TypeError
+        when the file cannot be read, or does not hold the problem
+    """
+    path = Path(path)
+    if kind is not None:
+        one_of("problem", kind, PROBLEMS)
+    if samples is not None:
+        one_of("samples", samples, SAMPLES)
+    reference = None if truth is None else _read_matrix(Path(truth))
+    arrays = read_arrays(path)
+    return _about(path, lambda: _make(arrays, kind, samples, normalization, reference, hide, seed))
+
+
+def read_arrays(path: str | Path) -> Arrays:
+    """The arrays of a file by name; the one of a ``.npy`` or ``.csv`` file is called ``matrix``.
+
+    Raises
+    ------
+    OSError, ValueError
+        when there is no such file, or it holds no such data
+    """
+    path = Path(path)
+    readers: dict[str, Callable[[Path], Arrays]] = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{path}: expected a .npy, .npz or .csv file")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder, expected a file")
+    try:
+        return reader(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except OSError as error:
+        raise OSError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def hide_entries(
+    problem: MatrixCompletion, fraction: float, seed: int = 0
+) -> tuple[MatrixCompletion, MatrixCompletion]:
+    """Split the observed entries at random: what is left to train on, and what is hidden.
+
+    The entries are put in a random order that depends on the seed, the shape and their number alone, and the first
+    ones are hidden: a larger fraction hides the same ones and more.
+
+    Parameters
+    ----------
+    problem : MatrixCompletion with m entries
+    fraction : float in (0, 1); the nearest whole number of entries is hidden
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        when that would hide no entry, or all
+    """
+    fraction = as_number("the fraction to hide", fraction, above=0)
+    total = problem.values.size
+    count = round(fraction * total)
+    if fraction >= 1:
+        raise ValueError(f"the fraction to hide must be less than 1, got {fraction:g}")
+    if not 0 < count < total:
+        raise ValueError(f"hiding {count} of {total} entries leaves nothing to compare: choose another fraction")
+    order = stream(seed, "hide", problem.shape, total).permutation(total)
+
+    def part(which: Any) -> MatrixCompletion:
+        which = np.sort(which)
+        return MatrixCompletion(
+            problem.shape,
+            problem.rows[which],
+            problem.cols[which],
+            problem.values[which],
+            truth=problem.truth,
+            normalization=problem.normalization,
+        )
+
+    return part(order[count:]), part(order[:count])
+
+
+def _about(path: Path, action: Callable[[], Any]) -> Any:
+    """Do it, and say which file a complaint is about."""
+    try:
+        return action()
+    except (ValueError, TypeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{path}: {error}") from None
+
+
+def _make(
+    arrays: Arrays,
+    kind: str | None,
+    samples: str | None,
+    normalization: str,
+    truth: FloatArray | None,
+    hide: float | None,
+    seed: int,
+) -> Data:
+    chosen = kind or _guess(arrays)
+    notes = []
+    if kind is None and len(arrays) > 1:
+        notes.append(f"the arrays {', '.join(arrays)} make this {chosen}")
+    if truth is None:
+        truth = arrays.get("truth")
+    options: dict[str, Any] = {"truth": truth, "normalization": normalization}
+    if chosen not in ("estimation", "completion") and hide is not None:
+        raise ValueError(f"only entries of a matrix can be hidden, and this is {chosen}")
+    if chosen not in ("autoencoder", "regression") and samples is not None:
+        raise ValueError(f"only autoencoder and regression have samples, and this is {chosen}")
+    if chosen == "sensing":
+        operators, values = _named(arrays, chosen, "operators", "values")
+        return Data(MatrixSensing(operators, values, **options), chosen, tuple(notes))
+    if chosen == "regression":
+        inputs, outputs = _named(arrays, chosen, "inputs", "outputs")
+        return Data(_regression(inputs, outputs, samples, options), chosen, tuple(notes))
+    if chosen == "autoencoder":
+        inputs = arrays["inputs"] if "inputs" in arrays else _matrix(arrays, chosen)
+        inputs = _complete("inputs", inputs)
+        problem = LinearRegression.autoencoder(inputs if samples == "columns" else inputs.T, **options)
+        return Data(problem, chosen, tuple(notes))
+    return _entries(arrays, chosen, hide, seed, options, notes)
+
+
+def _entries(
+    arrays: Arrays, chosen: str, hide: float | None, seed: int, options: dict[str, Any], notes: list[str]
+) -> Data:
+    """Estimation, or completion where entries are missing or to be hidden."""
+    if chosen == "completion" and _has_coordinates(arrays):
+        places = [arrays[name] for name in ("shape", "rows", "cols", "values")]
+        problem = MatrixCompletion(*places, **options)
+    else:
+        matrix = as_floats("the matrix", _matrix(arrays, chosen), 2, nan_allowed=True)
+        missing = int(np.isnan(matrix).sum())
+        if chosen == "estimation" and not missing and hide is None:
+            return Data(MatrixEstimation(matrix, **options), chosen, tuple(notes))
+        if missing:
+            becomes = ", so this is completion" if chosen == "estimation" else ""
+            notes.append(f"{missing} of {matrix.size} entries are missing{becomes}")
+        elif options["truth"] is None:
+            options = {**options, "truth": matrix}
+        problem = MatrixCompletion.from_dense(matrix, **options)
+    if hide is None:
+        return Data(problem, "completion", tuple(notes))
+    problem, hidden = hide_entries(problem, hide, seed)
+    notes.append(f"{hidden.values.size} of {hidden.values.size + problem.values.size} entries are hidden (seed {seed})")
+    return Data(problem, "completion", tuple(notes), hidden)
+
+
+def _regression(inputs: Any, outputs: Any, samples: str | None, options: dict[str, Any]) -> LinearRegression:
+    inputs, outputs = _complete("inputs", inputs), np.asarray(outputs)
+    by_columns = samples == "columns"
+    if outputs.ndim == 1:  # one output
+        outputs = outputs[None, :] if by_columns else outputs[:, None]
+    outputs = _complete("outputs", outputs)
+    if by_columns:
+        return LinearRegression(inputs, outputs, **options)
+    if len(inputs) != len(outputs):
+        raise ValueError(
+            f"inputs and outputs must have one row a sample, got {len(inputs)} and {len(outputs)} rows "
+            "(if the samples are columns: --samples columns)"
+        )
+    return LinearRegression(inputs.T, outputs.T, **options)
+
+
+def _guess(arrays: Arrays) -> str:
+    """The problem that the names of the arrays are for."""
+    names = set(arrays)
+    if {"operators", "values"} <= names:
+        return "sensing"
+    if {"inputs", "outputs"} <= names:
+        return "regression"
+    return "completion" if _has_coordinates(arrays) else "estimation"
+
+
+def _has_coordinates(arrays: Arrays) -> bool:
+    return {"shape", "rows", "cols", "values"} <= set(arrays)
+
+
+def _listed(arrays: Arrays) -> str:
+    names = sorted(arrays)
+    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"the file has {listed}" if names else "the file has no arrays"
+
+
+def _named(arrays: Arrays, chosen: str, *names: str) -> list[Any]:
+    if not set(names) <= set(arrays):
+        raise ValueError(f"{chosen} needs an .npz file with the arrays {' and '.join(names)}; {_listed(arrays)}")
+    return [arrays[name] for name in names]
+
+
+def _matrix(arrays: Arrays, chosen: str) -> Any:
+    for name in ("matrix", "target"):
+        if name in arrays:
+            return arrays[name]
+    others = [name for name in arrays if name != "truth"]
+    if len(others) == 1:
+        return arrays[others[0]]
+    raise ValueError(f"{chosen} needs an array named matrix or target, or a single array; {_listed(arrays)}")
+
+
+def _complete(name: str, array: Any) -> FloatArray:
+    """A matrix of numbers in which nothing is missing."""
+    matrix = as_floats(name, array, 2, nan_allowed=True)
+    missing = np.isnan(matrix)
+    if missing.any():
+        row, column = np.argwhere(missing)[0] + 1
+        raise ValueError(
+            f"{name}: {missing.sum()} of {matrix.size} entries are missing, the first in row {row}, column {column}; "
+            "only completion does without entries"
+        )
+    return matrix
+
+
+def _read_matrix(path: Path) -> FloatArray:
+    arrays = read_arrays(path)
+    given = arrays["truth"] if "truth" in arrays else _about(path, lambda: _matrix(arrays, "truth"))
+    matrix: FloatArray = _about(path, lambda: _complete("truth", given))
+    return matrix
+
+
+def _read_npy(path: Path) -> Arrays:
+    try:
+        with path.open("rb") as file:
+            return {"matrix": np.lib.format.read_array(file, allow_pickle=False)}
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: {_numpy_complaint(error, '.npy')}") from None
+
+
+def _read_npz(path: Path) -> Arrays:
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file):
+            pass  # np.load would take a file that is no archive for a pickle
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: {_numpy_complaint(error, '.npz')}") from None
+
+
+def _numpy_complaint(error: Exception, suffix: str) -> str:
+    if "allow_pickle" in str(error):
+        return "holds Python objects, expected arrays of numbers"
+    return f"is not a whole {suffix} file of NumPy arrays"
+
+
+def _read_csv(path: Path) -> Arrays:
+    rows: list[list[float]] = []
+    first_line, header_corner = 0, None
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            for cells in reader:
+                if not cells:
+                    continue
+                if not first_line:
+                    first_line, columns = reader.line_num, len(cells)
+                    if _is_header(cells):
+                        header_corner = cells[0].strip()
+                        continue
+                if len(cells) != columns:
+                    raise ValueError(f"line {reader.line_num} has {len(cells)} columns, line {first_line} {columns}")
+                rows.append([_number(cell, reader.line_num, at) for at, cell in enumerate(cells, start=1)])
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: is not a text file in UTF-8") from None
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not rows:
+        raise ValueError(f"{path}: no numbers in it")
+    matrix = np.array(rows)
+    if _has_row_numbers(matrix, header_corner):
+        raise ValueError(
+            f"{path}: the first column looks like the row numbers that pandas writes: save with index=False"
+        )
+    return {"matrix": matrix}
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Whether the first line names the columns: words, and no number among them."""
+    words = 0
+    for cell in map(str.strip, cells):
+        try:
+            if cell and not math.isnan(float(cell)):
+                return False
+        except ValueError:
+            words += 1
+    return words > 0
+
+
+def _number(cell: str, line: int, column: int) -> float:
+    """The number in a cell, NaN if the cell is empty."""
+    cell = cell.strip()
+    if not cell:
+        return math.nan
+    try:
+        number = float(cell) if "_" not in cell else None  # Python reads 1_000 as a number
+    except ValueError:
+        number = None
+    if number is None:
+        hint = "; columns are separated by commas" if any(mark in cell for mark in ";\t ") else ""
+        shown = cell if len(cell) <= 30 else cell[:27] + "..."
+        raise ValueError(f"line {line}, column {column}: {shown!r} is not a number{hint}")
+    if math.isinf(number):
+        raise ValueError(f"line {line}, column {column}: {number} is not finite")
+    return number
+
+
+def _has_row_numbers(matrix: FloatArray, header_corner: str | None) -> bool:
+    """Whether column 1 is 0, 1, 2, ... under an empty cell: an index, which would be trained on as if it were data."""
+    if header_corner is None:
+        numbers, corner = (
+            matrix[1:, 0],
+            np.isnan(matrix[0, 0]) and np.array_equal(matrix[0, 1:], range(len(matrix.T) - 1)),
+        )
+    else:
+        numbers, corner = matrix[:, 0], header_corner == ""
+    return bool(corner and matrix.shape[1] > 1 and np.array_equal(numbers, range(len(numbers))))
