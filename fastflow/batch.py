@@ -40,6 +40,7 @@ class Batch:
     Parameters
     ----------
     problems : list of problems of one class and shape
+    shared : whether the user gave one problem for all runs, not a list
     widths : (d_0, ..., d_N)
     method : GradientDescent
     step_sizes : array (problems,), the (first) step for each
@@ -51,6 +52,7 @@ class Batch:
     def __init__(
         self,
         problems: Sequence[Any],
+        shared: bool,
         widths: tuple[int, ...],
         method: GradientDescent,
         step_sizes: FloatArray,
@@ -59,7 +61,11 @@ class Batch:
         dtype: np.dtype[Any],
     ) -> None:
         assert method.max_steps is not None
-        runs, parameters, size = len(problems) * len(starts), parameter_count(widths), widths[0] * widths[-1]
+        runs, parameters, size = (
+            len(problems) * len(starts),
+            parameter_count(widths),
+            widths[0] * widths[-1],
+        )
         needed = runs * (parameters + size) * dtype.itemsize
         if record is not None:
             needed += record.nbytes(widths, runs, method.max_steps, dtype)
@@ -68,7 +74,7 @@ class Batch:
         has_truth = first.truth is not None
         self.widths, self.dtype, self.method = widths, dtype, method
         self.problem_name = type(first).__name__
-        self.problem = first.kernel_data(problems, dtype)
+        self.problem = first.kernel_data(problems, dtype, shared=shared)
         self.weights = np.array([p.weight for p in problems])
         truths = [np.ravel(p.truth) for p in problems] if has_truth else np.zeros((0, 0))
         self.truths = np.array(truths, dtype)
@@ -91,6 +97,7 @@ class Batch:
         self.record_steps = np.zeros(0, np.int64) if record is None else record.grid(method.max_steps)
         shapes = {} if record is None else record.shapes(widths, has_truth=has_truth)
         self.histories = empty_histories(shapes, runs, len(self.record_steps), dtype)
+        self.runs_per_worker = len(self.state.loss)
         self.seconds = 0.0
         self.description = {
             "problem": f"{len(problems)} {self.problem_name} {widths[-1]} x {widths[0]}",
@@ -120,6 +127,7 @@ class Batch:
 
     def run(self, threads: int, progress: bool | None) -> None:
         """Take every run to its end, or as far as an exception lets it come."""
+        self.runs_per_worker = -(-len(self.state.loss) // threads)
         queue = _Queue(len(self.state.loss), threads)
         # Compile the kernel, or load it, in this thread: the others would wait for it where Ctrl-C does not reach.
         _Worker(self).descend(np.zeros(0, np.int64), 0)
@@ -186,13 +194,21 @@ class _Queue:
     """The runs that no worker has taken yet."""
 
     def __init__(self, total: int, threads: int) -> None:
-        self.total, self._threads, self._next, self._lock = total, threads, 0, threading.Lock()
+        self.total, self._threads, self._next, self._lock = (
+            total,
+            threads,
+            0,
+            threading.Lock(),
+        )
 
     def take(self, least: int) -> NDArray[np.int64]:
         """The next runs: many while there are many, so that calls are few, then few, so that threads end together."""
         with self._lock:
             first = self._next
-            self._next = min(self.total, first + max(least, (self.total - first) // (4 * self._threads)))
+            self._next = min(
+                self.total,
+                first + max(least, (self.total - first) // (4 * self._threads)),
+            )
             return np.arange(first, self._next)
 
 
@@ -203,7 +219,7 @@ class _Worker:
         self.batch = batch
         widths, state, histories = batch.widths, batch.state, batch.histories
         self.widths = np.array(widths, np.int64)
-        self.group = kernels.make_group(batch.problem, widths, state.factors)
+        self.group = kernels.make_group(batch.problem, widths, state.factors, batch.runs_per_worker)
         size, members = state.solution.shape[1], len(self.group.run)
         # Enough pending matrices to keep the calls few, not so many that a slice's singular values take seconds.
         wants_product = not {"singular_values", "effective_rank", "product"}.isdisjoint(histories)
@@ -228,7 +244,16 @@ class _Worker:
         """Take the runs of a queue some steps further; a budget of 0 only evaluates them."""
         b = self.batch
         taken: int = kernels.descend(
-            b.problem, b.weights, self.widths, b.state, queue, b.rule, b.ends, self.trace, budget, self.group
+            b.problem,
+            b.weights,
+            self.widths,
+            b.state,
+            queue,
+            b.rule,
+            b.ends,
+            self.trace,
+            budget,
+            self.group,
         )
         return taken
 
@@ -283,4 +308,10 @@ def _progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[An
         return nullcontext()
     from tqdm import tqdm
 
-    return tqdm(total=runs, unit="run", delay=1, disable=None if progress is None else False, leave=False)
+    return tqdm(
+        total=runs,
+        unit="run",
+        delay=1,
+        disable=None if progress is None else False,
+        leave=False,
+    )

@@ -74,8 +74,12 @@ class MatrixProblem:
         return 0.5 * self.weight * float(np.sum(self.residual(product) ** 2))
 
     @classmethod
-    def kernel_data(cls, problems: Sequence[Any], dtype: DTypeLike) -> NamedTuple:
-        """The problems, all of this class and one shape, as the NamedTuple of arrays that the kernels take."""
+    def kernel_data(cls, problems: Sequence[Any], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        """The problems, all of this class and one shape, as the NamedTuple of arrays that the kernels take.
+
+        ``shared`` says that the one problem given is everybody's: data that all runs read may then be laid out for
+        that.
+        """
         raise NotImplementedError
 
     def _set(self, **fields: Any) -> None:
@@ -139,7 +143,13 @@ class MatrixEstimation(MatrixProblem):
         return self.target
 
     @classmethod
-    def kernel_data(cls, problems: Sequence[MatrixEstimation], dtype: DTypeLike) -> NamedTuple:
+    def kernel_data(
+        cls,
+        problems: Sequence[MatrixEstimation],
+        dtype: DTypeLike,
+        *,
+        shared: bool = False,
+    ) -> NamedTuple:
         return kernels.Estimation(_stack([p.target for p in problems], dtype))
 
 
@@ -220,7 +230,13 @@ class MatrixCompletion(MatrixProblem):
         return self._scatter(self.values) * (self.shape[0] * self.shape[1] / self.values.size)
 
     @classmethod
-    def kernel_data(cls, problems: Sequence[MatrixCompletion], dtype: DTypeLike) -> NamedTuple:
+    def kernel_data(
+        cls,
+        problems: Sequence[MatrixCompletion],
+        dtype: DTypeLike,
+        *,
+        shared: bool = False,
+    ) -> NamedTuple:
         return kernels.Completion(
             np.concatenate([p._entries() for p in problems]),
             np.concatenate([p.values for p in problems]).astype(dtype),
@@ -243,7 +259,10 @@ class MatrixSensing(MatrixProblem):
     name: ClassVar[str] = "sensing"
 
     def __post_init__(self) -> None:
-        operators, values = as_floats("operators", self.operators, 3), as_floats("values", self.values, 1)
+        operators, values = (
+            as_floats("operators", self.operators, 3),
+            as_floats("values", self.values, 1),
+        )
         if values.shape != operators.shape[:1]:
             raise ValueError(f"values must have one entry for each of {len(operators)} operators, got {values.shape}")
         self._set(operators=operators, values=values)
@@ -275,10 +294,20 @@ class MatrixSensing(MatrixProblem):
         return scale * (self.values @ self._flat()).reshape(self.shape)
 
     @classmethod
-    def kernel_data(cls, problems: Sequence[MatrixSensing], dtype: DTypeLike) -> NamedTuple:
+    def kernel_data(
+        cls,
+        problems: Sequence[MatrixSensing],
+        dtype: DTypeLike,
+        *,
+        shared: bool = False,
+    ) -> NamedTuple:
+        if shared:
+            (problem,) = problems
+            flat = problem._flat().astype(dtype)
+            return kernels.SharedSensing(flat.ravel(), flat.T.ravel(), problem.values.astype(dtype))
         return kernels.Sensing(
-            np.ascontiguousarray([p._flat() for p in problems], dtype=dtype),
-            np.ascontiguousarray([p.values for p in problems], dtype=dtype),
+            _stack([p.operators for p in problems], dtype),
+            _stack([p.values for p in problems], dtype),
         )
 
 
@@ -297,7 +326,10 @@ class LinearRegression(MatrixProblem):
     name: ClassVar[str] = "regression"
 
     def __post_init__(self) -> None:
-        inputs, outputs = as_floats("inputs", self.inputs, 2), as_floats("outputs", self.outputs, 2)
+        inputs, outputs = (
+            as_floats("inputs", self.inputs, 2),
+            as_floats("outputs", self.outputs, 2),
+        )
         if inputs.shape[1] != outputs.shape[1]:
             raise ValueError(
                 "inputs and outputs must have one column a sample, "
@@ -340,7 +372,13 @@ class LinearRegression(MatrixProblem):
         return self.inputs.shape[0] < 2 * self.inputs.shape[1]
 
     @classmethod
-    def kernel_data(cls, problems: Sequence[LinearRegression], dtype: DTypeLike) -> NamedTuple:
+    def kernel_data(
+        cls,
+        problems: Sequence[LinearRegression],
+        dtype: DTypeLike,
+        *,
+        shared: bool = False,
+    ) -> NamedTuple:
         if not all(p.prefers_gram for p in problems):
             if len({p.inputs.shape[1] for p in problems}) > 1:
                 raise ValueError("problems in one list must have the same number of samples")
@@ -351,7 +389,10 @@ class LinearRegression(MatrixProblem):
             )
         centres, grams, offsets, floors = [], [], [], []
         for problem in problems:
-            inputs, outputs = problem.inputs.astype(np.float64), problem.outputs.astype(np.float64)
+            inputs, outputs = (
+                problem.inputs.astype(np.float64),
+                problem.outputs.astype(np.float64),
+            )
             # A centre of moderate size, whatever the conditioning: weak directions stay in the offset.
             centre = np.linalg.lstsq(inputs.T, outputs.T, rcond=1e-5)[0].T
             rest = outputs - centre @ inputs
@@ -360,7 +401,10 @@ class LinearRegression(MatrixProblem):
             offsets.append(rest @ inputs.T)
             floors.append([0.5 * np.sum(rest**2)])
         return kernels.RegressionByGram(
-            _stack(centres, dtype), _stack(grams, dtype), _stack(offsets, dtype), np.array(floors, dtype)
+            _stack(centres, dtype),
+            _stack(grams, dtype),
+            _stack(offsets, dtype),
+            np.array(floors, dtype),
         )
 
 

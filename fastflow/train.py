@@ -70,8 +70,12 @@ def train(
     Interrupted
         on Ctrl-C; a `KeyboardInterrupt` whose ``.runs`` has all that was done
     """
-    network, init, method = network or DeepLinear(), init or Gaussian(), method or GradientDescent()
-    problems = _as_problems(problem)
+    network, init, method = (
+        network or DeepLinear(),
+        init or Gaussian(),
+        method or GradientDescent(),
+    )
+    shared, problems = not isinstance(problem, list | tuple), _as_problems(problem)
     _check_words(network, init, method, record)
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype must be float64 or float32, got {np.dtype(dtype)}")
@@ -81,7 +85,16 @@ def train(
     starts = _start_numbers(init, runs, widths, len(problems))
     with one_blas_thread():
         step_sizes = _step_sizes(method, problems, network)
-        batch = Batch(problems, widths, method, step_sizes, starts, record, np.dtype(dtype))
+        batch = Batch(
+            problems,
+            shared,
+            widths,
+            method,
+            step_sizes,
+            starts,
+            record,
+            np.dtype(dtype),
+        )
         batch.draw(init, seed)
         try:
             batch.run(threads, progress)

@@ -13,8 +13,15 @@ from fastflow.kernels.chain import (
     parameter_count,
     sweeps_from_left,
 )
-from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
-from fastflow.kernels.groups import Group, make_group, runs_in_lanes
+from fastflow.kernels.descent import (
+    Ends,
+    RunState,
+    StepRule,
+    Trace,
+    descend,
+    relative_error,
+)
+from fastflow.kernels.groups import Group, choose_layout, make_group
 from fastflow.kernels.jit import jit
 from fastflow.kernels.losses import (
     Completion,
@@ -23,6 +30,7 @@ from fastflow.kernels.losses import (
     RegressionByGram,
     RegressionBySamples,
     Sensing,
+    SharedSensing,
     loss_gradient,
     scratch_size,
 )
@@ -41,6 +49,7 @@ __all__ = [
     "RegressionBySamples",
     "RunState",
     "Sensing",
+    "SharedSensing",
     "SimdShape",
     "StepRule",
     "Trace",
@@ -48,6 +57,7 @@ __all__ = [
     "chain_gradient",
     "chain_product",
     "chain_workspace",
+    "choose_layout",
     "descend",
     "jit",
     "loss_gradient",
@@ -57,7 +67,6 @@ __all__ = [
     "product_nt",
     "product_tn",
     "relative_error",
-    "runs_in_lanes",
     "scratch_size",
     "simd_shape",
     "sweeps_from_left",

@@ -1,9 +1,9 @@
 """Gradient descent on a deep linear network, a queue of runs and a slice of steps at a time.
 
-`descend` takes the runs of a queue through their steps, as many at a time as its `Group` has members: one, or one per
-SIMD lane. A member whose run has ended takes the next run of the queue. It returns after a given number of steps,
-wherever it is: all that it needs to go on is in `RunState`, and going on gives the bits of never having stopped. Its
-caller looks at the clock and at Ctrl-C there.
+`descend` takes the runs of a queue through their steps, as many at a time as its `Group` has members. A member whose
+run has ended takes the next run of the queue. It returns after a given number of steps, wherever it is: all that it
+needs to go on is in `RunState`, and going on gives the bits of never having stopped. Its caller looks at the clock and
+at Ctrl-C there.
 """
 
 from __future__ import annotations
@@ -12,15 +12,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.chain import chain_balancedness, chain_gradient, chain_product
-from fastflow.kernels.elementwise import copy, dot, take_steps
-from fastflow.kernels.groups import extract_member, load_member
+from fastflow.kernels.chain import chain_balancedness
+from fastflow.kernels.elementwise import copy
+from fastflow.kernels.groups import (
+    backward,
+    extract_member,
+    forward,
+    load_member,
+    measure,
+    move,
+    square_norms,
+)
 from fastflow.kernels.jit import jit, jit_inline
-from fastflow.kernels.losses import loss_gradient
 from fastflow.status import Status
 
-RUNNING, CONVERGED, CRITICAL = int(Status.RUNNING), int(Status.CONVERGED), int(Status.CRITICAL)
-STALLED, MAX_STEPS, DIVERGED = int(Status.STALLED), int(Status.MAX_STEPS), int(Status.DIVERGED)
+RUNNING, CONVERGED, CRITICAL = (
+    int(Status.RUNNING),
+    int(Status.CONVERGED),
+    int(Status.CRITICAL),
+)
+STALLED, MAX_STEPS, DIVERGED = (
+    int(Status.STALLED),
+    int(Status.MAX_STEPS),
+    int(Status.DIVERGED),
+)
 
 
 class RunState(NamedTuple):
@@ -101,7 +116,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
     factors also makes it return.
     """
     members = group.run.size
-    parameters, columns = len(group.factors), widths[0]
+    parameters = group.row_factors.size
     varying = rule.power != 0 or rule.sequence.size > 0
     group.run[:] = -1
     group.idle[:] = 1
@@ -114,22 +129,33 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             for member in range(members):
                 while group.run[member] < 0 and cursor < queue.size:
                     if state.status[queue[cursor]] == RUNNING:
-                        _admit(problem, weights, state, rule, ends, trace, queue[cursor], ticks, member, group)
+                        _admit(
+                            problem,
+                            weights,
+                            state,
+                            rule,
+                            ends,
+                            trace,
+                            queue[cursor],
+                            ticks,
+                            member,
+                            group,
+                        )
                         active += 1
                     cursor += 1
         if active == 0:
             break
-        chain_product(group.factors, widths, group.chain)
-        loss_gradient(group.problem, group.data[0], group.chain.product, columns, group.work)
+        forward(group, widths)
+        measure(group, widths[0])
         pause = used >= budget or _is_nearly_full(trace, members)
-        chain_gradient(group.factors, widths, group.work.gradient, group.chain)
+        backward(group, widths)
 
         look = countdown <= 0 or pause or ends.gradient_tol > 0
         for member in range(members):
             loss = group.work.loss[member]
             look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
         if look:
-            dot(group.chain.gradient, group.chain.gradient, parameters, group.norm)
+            square_norms(group)
             countdown = np.iinfo(np.int64).max
             for member in range(members):
                 run, k = group.run[member], group.offset[member] + ticks
@@ -147,17 +173,33 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                     end = _end(loss, norm, k, ends)
                     due = record < trace.steps.size and trace.steps[record] == k and end != DIVERGED
                 # What is due now, and the state at an end, which the rest of the history repeats.
-                writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.steps.size - record)
+                writes = min(
+                    int(due) + int(end != RUNNING and end != DIVERGED),
+                    trace.steps.size - record,
+                )
                 if writes > 0 or end != RUNNING or pause:
                     extract_member(group, member)
                 for _ in range(writes):
-                    _write_record(trace, run, record, state.problem[run], loss, norm, widths, group)
+                    _write_record(
+                        trace,
+                        run,
+                        record,
+                        state.problem[run],
+                        loss,
+                        norm,
+                        widths,
+                        group,
+                    )
                     record += 1
                 group.record[member] = record
                 if end != RUNNING or pause:
                     copy(state.factors[run], group.row_factors, parameters)
                     copy(state.solution[run], group.row.product, group.row.product.size)
-                    state.loss[run], state.steps[run], state.recorded[run] = loss, k, record
+                    state.loss[run], state.steps[run], state.recorded[run] = (
+                        loss,
+                        k,
+                        record,
+                    )
                     state.status[run] = end
                     group.run[member], group.idle[member] = -1, 1
                     group.step[member], group.least[member] = 0, -1
@@ -174,7 +216,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                 if group.run[member] >= 0:
                     step = _step(rule, group.run[member], group.offset[member] + ticks)
                     group.step[member] = group.weight[member] * step
-        take_steps(group.factors, group.chain.gradient, group.step, group.moved, parameters)
+        move(group)
         ticks += 1
         used += active
         countdown -= 1
@@ -190,7 +232,10 @@ def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group
         record += 1
     group.run[member], group.idle[member], group.moved[member] = run, 0, 1
     group.offset[member], group.record[member] = k - ticks, record
-    group.weight[member], group.least[member] = weights[index], ends.tol / weights[index]
+    group.weight[member], group.least[member] = (
+        weights[index],
+        ends.tol / weights[index],
+    )
     group.step[member] = weights[index] * rule.first[run]
 
 

@@ -13,7 +13,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastflow.kernels.simd import I64, Vector, are_contiguous, constant, counted_loop, data_pointer
+from fastflow.kernels.simd import (
+    I64,
+    Vector,
+    are_contiguous,
+    constant,
+    counted_loop,
+    data_pointer,
+    switch,
+)
 from fastflow.kernels.target import SHAPE
 
 PARTIAL_BYTES = 64
@@ -112,25 +120,98 @@ def copy(typingctx, c, a, size):
     return signature, codegen
 
 
+ROWS_AT_ONCE = 4
+"""Rows of a matrix that `dot_rows` and `add_rows` take together, so that the other operand is read once for all."""
+
+
 @intrinsic
-def add_multiple(typingctx, c, factor, a, a0, size):
-    """``c[i] = fma(factor, a[a0 + i], c[i])`` for ``i < size``; flat arrays."""
-    if not are_contiguous(1, c, a):
+def dot_rows(typingctx, result, matrix, first, columns, rows, x):
+    """``result[i] = <row first + i of matrix, x>`` for ``i < rows``, at most `ROWS_AT_ONCE`; in the order of `dot`.
+
+    Flat arrays, the matrix row-major with the given number of columns.
+    """
+    if not are_contiguous(1, result, matrix, x):
         return None
-    signature = types.void(c, c.dtype, a, types.intp, types.intp)
+    dtype, n = x.dtype, types.intp
+    signature = types.void(result, matrix, n, n, n, x)
 
     def codegen(context, builder, signature, arguments):
-        c_value, factor, a_value, a0, size = arguments
-        vector = Vector(context, builder, c.dtype, _lanes(c))
+        result_value, matrix_value, first, columns, rows, x_value = arguments
+        vector = Vector(context, builder, dtype, PARTIAL_BYTES // (dtype.bitwidth // 8))
+        result_base = data_pointer(context, builder, signature.args[0], result_value)
+        x_base = data_pointer(context, builder, signature.args[5], x_value)
+        matrix_base = data_pointer(context, builder, signature.args[1], matrix_value)
+
+        def emit(count):
+            bases = [
+                builder.gep(matrix_base, [builder.mul(builder.add(first, constant(i)), columns)]) for i in range(count)
+            ]
+            totals = [cgutils.alloca_once_value(builder, vector.zero) for _ in range(count)]
+            for total in totals:
+                builder.store(vector.zero, total)
+
+            def body(offset, mask):
+                right = vector.load(x_base, offset, mask)
+                for base, total in zip(bases, totals, strict=True):
+                    builder.store(
+                        vector.fma(vector.load(base, offset, mask), right, builder.load(total)),
+                        total,
+                    )
+
+            _for_vectors(builder, vector, columns, body)
+            for i, total in enumerate(totals):
+                builder.store(
+                    vector.sum(builder.load(total)),
+                    builder.gep(result_base, [constant(i)]),
+                )
+
+        switch(
+            builder,
+            rows,
+            {count: (lambda count=count: emit(count)) for count in range(1, ROWS_AT_ONCE + 1)},
+        )
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def add_rows(typingctx, c, factors, matrix, first, columns, rows):
+    """``c += sum_i factors[i] * row first + i of matrix`` for ``i < rows``, at most `ROWS_AT_ONCE`; FMAs in that order.
+
+    Flat arrays, the matrix row-major with the given number of columns, which is the length of ``c``.
+    """
+    if not are_contiguous(1, c, factors, matrix):
+        return None
+    dtype, n = c.dtype, types.intp
+    signature = types.void(c, factors, matrix, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        c_value, factors_value, matrix_value, first, columns, rows = arguments
+        vector = Vector(context, builder, dtype, _lanes(c))
         c_base = data_pointer(context, builder, signature.args[0], c_value)
-        a_base = builder.gep(data_pointer(context, builder, signature.args[2], a_value), [a0])
-        broadcast = vector.splat(factor)
+        factor_base = data_pointer(context, builder, signature.args[1], factors_value)
+        matrix_base = data_pointer(context, builder, signature.args[2], matrix_value)
 
-        def body(offset, mask):
-            total = vector.fma(broadcast, vector.load(a_base, offset, mask), vector.load(c_base, offset, mask))
-            vector.store(total, c_base, offset, mask)
+        def emit(count):
+            bases = [
+                builder.gep(matrix_base, [builder.mul(builder.add(first, constant(i)), columns)]) for i in range(count)
+            ]
+            factors = [vector.splat(builder.load(builder.gep(factor_base, [constant(i)]))) for i in range(count)]
 
-        _for_vectors(builder, vector, size, body)
+            def body(offset, mask):
+                total = vector.load(c_base, offset, mask)
+                for base, factor in zip(bases, factors, strict=True):
+                    total = vector.fma(factor, vector.load(base, offset, mask), total)
+                vector.store(total, c_base, offset, mask)
+
+            _for_vectors(builder, vector, columns, body)
+
+        switch(
+            builder,
+            rows,
+            {count: (lambda count=count: emit(count)) for count in range(1, ROWS_AT_ONCE + 1)},
+        )
         return context.get_dummy_value()
 
     return signature, codegen
@@ -213,7 +294,11 @@ def _dot_of_one(context, builder, dtype, partials, x_base, y_base, size, result_
     total = cgutils.alloca_once_value(builder, vector.zero)
 
     def body(offset, mask):
-        product = vector.fma(vector.load(x_base, offset, mask), vector.load(y_base, offset, mask), builder.load(total))
+        product = vector.fma(
+            vector.load(x_base, offset, mask),
+            vector.load(y_base, offset, mask),
+            builder.load(total),
+        )
         builder.store(product, total)
 
     _for_vectors(builder, vector, size, body)

@@ -1,9 +1,14 @@
 """Groups: the runs that go through their steps together, and where their memory is.
 
-A group has one member, or one member per SIMD lane. The kernels that it goes through are the same; the layout of its
-arrays, (elements,) or (elements, lanes), tells Numba which tiles to use. Small matrices waste most of a vector when it
-runs along a row, and nothing when it runs across runs; large ones do not fit the cache eight at a time. `runs_in_lanes`
-decides by the widths alone, and either way gives the same bits.
+A group has one of three layouts, which Numba tells apart by its type; what it does is the same, and so are the bits:
+
+* one run;
+* one run per SIMD lane, arrays (elements, lanes). Small matrices waste most of a vector when it runs along a row, and
+  nothing when it runs across runs; large ones do not fit the cache eight at a time;
+* `Rows`: runs one after the other, which meet in a product with a matrix that they share (sensing operators), so that
+  the matrix is read once for all of them.
+
+`choose_layout` decides by the shapes alone.
 """
 
 from __future__ import annotations
@@ -14,13 +19,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from fastflow.kernels.chain import ChainWorkspace, chain_workspace
-from fastflow.kernels.elementwise import copy
-from fastflow.kernels.losses import LossWorkspace, load_lane, scratch_size, to_lanes
+from fastflow.kernels.chain import (
+    ChainWorkspace,
+    chain_gradient,
+    chain_product,
+    chain_workspace,
+)
+from fastflow.kernels.elementwise import copy, dot, take_steps
+from fastflow.kernels.jit import jit_inline
+from fastflow.kernels.losses import (
+    LossWorkspace,
+    SharedSensing,
+    load_lane,
+    loss_gradient,
+    scratch_size,
+    shared_sensing_of_rows,
+    to_lanes,
+)
 from fastflow.kernels.target import SHAPE
 
-LANE_WIDTH = 16
-"""Chains whose widths are all at most this travel in lanes (measured; `benchmarks/README.md`)."""
+LANE_WIDTH = 40
+"""Chains whose widths are all at most this travel in lanes (measured; see `benchmarks/README.md`)."""
+
+ROWS = 32
+"""Runs that share a product with the sensing operators: enough to reuse a panel of them from the second-level cache."""
 
 CACHE_LINE = 64
 
@@ -32,7 +54,7 @@ class Group(NamedTuple):
     ``work``: memory in that layout. ``row_factors``, ``row``: one member's factors and workspace in the layout of one
     run, where `extract_member` puts them. ``run`` (-1: free), ``idle`` (1: free), ``record`` (next record), ``offset``
     (the run's step less the group's tick), ``weight`` of its loss, ``least`` (the unweighted loss at which it has
-    converged), ``step``, ``moved`` (whether the last step changed anything), ``norm`` (scratch).
+    converged), ``step``, ``moved`` (whether the last step changed anything), ``norm`` (squared norm of the gradient).
     """
 
     problem: Any
@@ -53,12 +75,26 @@ class Group(NamedTuple):
     norm: np.ndarray
 
 
-def runs_in_lanes(problem: Any, widths: Sequence[int]) -> bool:
-    """Whether runs of these widths travel one per SIMD lane."""
-    return max(widths) <= LANE_WIDTH and to_lanes(problem, 1, 1) is not None
+class Rows(Group):
+    """A group of runs one after the other: factors (members, parameters), all else flat with the members first."""
+
+    __slots__ = ()
 
 
-def make_group(problem: Any, widths: Sequence[int], like: np.ndarray, lanes: bool | None = None) -> Group:
+def choose_layout(problem: Any, widths: Sequence[int]) -> str:
+    """``"lanes"``, ``"rows"`` or ``"one"``, by the kind of problem and the widths."""
+    if max(widths) <= LANE_WIDTH and to_lanes(problem, 1, 1) is not None:
+        return "lanes"
+    return "rows" if isinstance(problem, SharedSensing) else "one"
+
+
+def make_group(
+    problem: Any,
+    widths: Sequence[int],
+    like: np.ndarray,
+    runs: int,
+    layout: str | None = None,
+) -> Group:
     """Memory for the runs that go together.
 
     Parameters
@@ -66,32 +102,60 @@ def make_group(problem: Any, widths: Sequence[int], like: np.ndarray, lanes: boo
     problem : NamedTuple of `fastflow.kernels.losses`
     widths : (d_0, ..., d_N)
     like : array of the dtype of all arithmetic
-    lanes : whether in lanes; default `runs_in_lanes`
+    runs : int, how many runs there are for this group
+    layout : "one", "lanes" or "rows"; default `choose_layout`
     """
-    if lanes is None:
-        lanes = runs_in_lanes(problem, widths)
+    layout = layout or choose_layout(problem, widths)
     dtype = like.dtype
     row = ChainWorkspace(
-        *(aligned_zeros(array.shape, dtype) for array in chain_workspace(np.asarray(widths, np.int64), like))
+        *(aligned_zeros(array.shape, dtype) for array in chain_workspace.py_func(np.asarray(widths, np.int64), like))
     )
-    size, parameters = row.product.size, row.gradient.size
-    members = SHAPE.vector_bytes // dtype.itemsize if lanes else 1
+    size, parameters, scratch = (
+        row.product.size,
+        row.gradient.size,
+        scratch_size(problem, row.product.size),
+    )
+    members = {
+        "one": 1,
+        "lanes": SHAPE.vector_bytes // dtype.itemsize,
+        "rows": min(ROWS, runs),
+    }[layout]
 
-    def in_layout(length: int) -> np.ndarray:
-        return aligned_zeros((length, members) if lanes else (length,), dtype)
+    def room(length: int) -> np.ndarray:
+        return aligned_zeros((length, members) if layout == "lanes" else (length * members,), dtype)
 
-    chain = ChainWorkspace(*(in_layout(array.size) for array in row)) if lanes else row
-    factors = in_layout(parameters)
+    chain, factors, row_factors = (
+        row,
+        aligned_zeros((parameters,), dtype),
+        aligned_zeros((parameters,), dtype),
+    )
+    if layout == "one":
+        row_factors = factors
+    elif layout == "lanes":
+        chain, factors = (
+            ChainWorkspace(*(room(array.size) for array in row)),
+            room(parameters),
+        )
+    else:
+        chain = row._replace(
+            product=room(size),
+            partial=room(row.partial.size),
+            gradient=room(parameters),
+        )
+        factors = aligned_zeros((members, parameters), dtype)
     integers = np.zeros((5, members), np.int64)
-    return Group(
-        problem=to_lanes(problem, size, members, aligned_zeros) if lanes else problem,
+    return (Rows if layout == "rows" else Group)(
+        problem=to_lanes(problem, size, members, aligned_zeros) if layout == "lanes" else problem,
         data=np.zeros(1, np.int64),
         factors=factors,
         chain=chain,
         work=LossWorkspace(
-            in_layout(size), in_layout(scratch_size(problem, size)), np.zeros(members, dtype), np.zeros(members, dtype)
+            room(size),
+            room(scratch),
+            np.zeros(members, dtype),
+            np.zeros(members, dtype),
         ),
-        row_factors=np.zeros(parameters, dtype) if lanes else factors,
+        row_factors=row_factors,
         row=row,
         run=integers[0],
         idle=integers[1],
@@ -105,17 +169,143 @@ def make_group(problem: Any, widths: Sequence[int], like: np.ndarray, lanes: boo
     )
 
 
-def _is_one_run(group: Any) -> bool:
-    """The layout of a group, from its Numba type."""
-    return bool(group[group.fields.index("factors")].ndim == 1)
-
-
 def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Zeros that start on a cache line, so that no vector of a lane straddles two (NumPy aligns to 16 bytes)."""
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.zeros(count + CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % CACHE_LINE
     return memory[start : start + count].view(dtype).reshape(shape)
+
+
+def layout_of(group: Any) -> str:
+    """The layout of a group, from its Numba type."""
+    if group.instance_class is Rows:
+        return "rows"
+    return "one" if group[group.fields.index("factors")].ndim == 1 else "lanes"
+
+
+@jit_inline
+def _part(array, member, members):
+    """The part of a flat array that belongs to one member."""
+    length = array.size // members
+    return array[member * length : (member + 1) * length]
+
+
+@jit_inline
+def _member_chain(group, member):
+    """The workspace of one member of `Rows`; scratch is common."""
+    chain, members = group.chain, group.run.size
+    return ChainWorkspace(
+        _part(chain.product, member, members),
+        _part(chain.partial, member, members),
+        chain.sweep_a,
+        chain.sweep_b,
+        chain.transposed,
+        _part(chain.gradient, member, members),
+    )
+
+
+def forward(group, widths):
+    """The products of all members, to ``group.chain``."""
+    raise TypeError("forward is for compiled code")
+
+
+@overload(forward, inline="always")
+def _forward(group, widths):
+    if layout_of(group) != "rows":
+        return lambda group, widths: chain_product(group.factors, widths, group.chain)
+
+    def of_rows(group, widths):
+        for member in range(group.run.size):
+            chain_product(group.factors[member], widths, _member_chain(group, member))
+
+    return of_rows
+
+
+def measure(group, columns):
+    """The losses of all members and their gradients by the product, to ``group.work``."""
+    raise TypeError("measure is for compiled code")
+
+
+@overload(measure, inline="always")
+def _measure(group, columns):
+    if layout_of(group) != "rows":
+        return lambda group, columns: loss_gradient(
+            group.problem, group.data[0], group.chain.product, columns, group.work
+        )
+    return lambda group, columns: shared_sensing_of_rows(group.problem, group.chain.product, group.work)
+
+
+def backward(group, widths):
+    """The gradients of all members by their factors, to ``group.chain.gradient``; after `forward` and `measure`."""
+    raise TypeError("backward is for compiled code")
+
+
+@overload(backward, inline="always")
+def _backward(group, widths):
+    if layout_of(group) != "rows":
+        return lambda group, widths: chain_gradient(group.factors, widths, group.work.gradient, group.chain)
+
+    def of_rows(group, widths):
+        for member in range(group.run.size):
+            end_gradient = _part(group.work.gradient, member, group.run.size)
+            chain_gradient(
+                group.factors[member],
+                widths,
+                end_gradient,
+                _member_chain(group, member),
+            )
+
+    return of_rows
+
+
+def square_norms(group):
+    """The squared norms of the gradients, to ``group.norm``."""
+    raise TypeError("square_norms is for compiled code")
+
+
+@overload(square_norms, inline="always")
+def _square_norms(group):
+    if layout_of(group) != "rows":
+        return lambda group: dot(group.chain.gradient, group.chain.gradient, len(group.factors), group.norm)
+
+    def of_rows(group):
+        for member in range(group.run.size):
+            gradient = _part(group.chain.gradient, member, group.run.size)
+            dot(gradient, gradient, gradient.size, group.norm[member : member + 1])
+
+    return of_rows
+
+
+def move(group):
+    """One step of every member, ``group.step`` long; whether it changed anything, to ``group.moved``."""
+    raise TypeError("move is for compiled code")
+
+
+@overload(move, inline="always")
+def _move(group):
+    if layout_of(group) != "rows":
+        return lambda group: take_steps(
+            group.factors,
+            group.chain.gradient,
+            group.step,
+            group.moved,
+            len(group.factors),
+        )
+
+    def of_rows(group):
+        for member in range(group.run.size):
+            gradient = _part(group.chain.gradient, member, group.run.size)
+            here = slice(member, member + 1)
+            take_steps(
+                group.factors[member],
+                gradient,
+                group.step[here],
+                group.moved[here],
+                gradient.size,
+            )
+
+    return of_rows
 
 
 def load_member(group, member, factors, problem, index):
@@ -125,20 +315,19 @@ def load_member(group, member, factors, problem, index):
 
 @overload(load_member, inline="always")
 def _load_member(group, member, factors, problem, index):
-    if _is_one_run(group):
-
-        def alone(group, member, factors, problem, index):
-            group.data[0] = index
-            copy(group.factors, factors, factors.size)
-
-        return alone
+    def alone(group, member, factors, problem, index):
+        group.data[0] = index
+        copy(group.factors, factors, factors.size)
 
     def in_lane(group, member, factors, problem, index):
         for element in range(factors.size):
             group.factors[element, member] = factors[element]
         load_lane(group.problem, member, problem, index)
 
-    return in_lane
+    def in_row(group, member, factors, problem, index):
+        copy(group.factors[member], factors, factors.size)
+
+    return {"one": alone, "lanes": in_lane, "rows": in_row}[layout_of(group)]
 
 
 def extract_member(group, member):
@@ -148,8 +337,8 @@ def extract_member(group, member):
 
 @overload(extract_member, inline="always")
 def _extract_member(group, member):
-    if _is_one_run(group):
-        return lambda group, member: None  # they are there: one run shares its memory with the row
+    def alone(group, member):
+        pass  # they are there: one run shares its memory with the row
 
     def from_lane(group, member):
         for element in range(group.row_factors.size):
@@ -157,4 +346,9 @@ def _extract_member(group, member):
         for element in range(group.row.product.size):
             group.row.product[element] = group.chain.product[element, member]
 
-    return from_lane
+    def from_row(group, member):
+        copy(group.row_factors, group.factors[member], group.row_factors.size)
+        product = _part(group.chain.product, member, group.run.size)
+        copy(group.row.product, product, product.size)
+
+    return {"one": alone, "lanes": from_lane, "rows": from_row}[layout_of(group)]

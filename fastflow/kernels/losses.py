@@ -17,9 +17,16 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastflow.kernels.elementwise import add_multiple, dot, subtract, subtract_known
+from fastflow.kernels.elementwise import (
+    ROWS_AT_ONCE,
+    add_rows,
+    dot,
+    dot_rows,
+    subtract,
+    subtract_known,
+)
 from fastflow.kernels.jit import jit_inline
-from fastflow.kernels.products import multiply
+from fastflow.kernels.products import multiply, multiply_tn
 
 
 class Estimation(NamedTuple):
@@ -48,10 +55,21 @@ class CompletionOfLanes(NamedTuple):
 class Sensing(NamedTuple):
     """``r_i = <A_i, W> - values_i``.
 
-    operators (problems, measurements, rows * columns), values (problems, measurements).
+    operators (problems, measurements * rows * columns), row-major, values (problems, measurements).
     """
 
     operators: np.ndarray
+    values: np.ndarray
+
+
+class SharedSensing(NamedTuple):
+    """`Sensing` with the same operators for every run, so that a product serves all members of a group.
+
+    operators (measurements * rows * columns,), row-major, and transposed; values (measurements,).
+    """
+
+    operators: np.ndarray
+    operators_transposed: np.ndarray
     values: np.ndarray
 
 
@@ -109,7 +127,11 @@ def loss_gradient(problem, index, product, columns, work):
 
 def scratch_size(problem: Any, size: int) -> int:
     """How many elements of scratch `loss_gradient` needs for a W of ``size`` entries."""
-    return max(size, problem.outputs.shape[1]) if isinstance(problem, RegressionBySamples) else size
+    if isinstance(problem, RegressionBySamples):
+        return max(size, problem.outputs.shape[1])
+    if isinstance(problem, Sensing | SharedSensing):
+        return max(size, problem.values.shape[-1])
+    return size
 
 
 _FORMULAS: dict[type, Callable[..., Any]] = {}
@@ -164,17 +186,67 @@ def _completion_of_lanes(problem, index, product, columns, work):
 
 @_formula(Sensing)
 def _sensing(problem, index, product, columns, work):
-    gradient, operators, values = work.gradient, problem.operators[index], problem.values[index]
+    gradient, operators, values = (
+        work.gradient,
+        problem.operators[index],
+        problem.values[index],
+    )
+    size, residual = product.size, work.scratch
     gradient[:] = 0
-    loss = gradient.dtype.type(0)
-    for i in range(values.size):
-        # One pass: the operator is still in the first-level cache when its multiple is added.
-        operator = operators[i]
-        dot(operator, product, product.size, work.number)
-        residual = work.number[0] - values[i]
-        add_multiple(gradient, residual, operator, 0, product.size)
-        loss += residual * residual
-    work.loss[0] = gradient.dtype.type(0.5) * loss
+    for first in range(0, values.size, ROWS_AT_ONCE):
+        # One pass: the operators are still in the first-level cache when their multiples are added.
+        rows, part = min(ROWS_AT_ONCE, values.size - first), residual[first:]
+        dot_rows(part, operators, first, size, rows, product)
+        for i in range(rows):
+            part[i] -= values[first + i]
+        add_rows(gradient, part, operators, first, size, rows)
+    _half_square(residual, values.size, work.loss)
+
+
+@_formula(SharedSensing)
+def _shared_sensing(problem, index, product, columns, work):
+    # One run per lane: the lanes are the columns of a matrix, which the operators multiply from the left.
+    measurements, size, lanes = problem.values.size, len(product), work.loss.size
+    residual = work.scratch.ravel()
+    multiply(residual, 0, problem.operators, 0, product.ravel(), 0, measurements, size, lanes)
+    for i in range(measurements):
+        for lane in range(lanes):
+            residual[i * lanes + lane] -= problem.values[i]
+    multiply_tn(
+        work.gradient.ravel(),
+        0,
+        problem.operators,
+        0,
+        residual,
+        0,
+        size,
+        measurements,
+        lanes,
+    )
+    _half_square(work.scratch, measurements, work.loss)
+
+
+@jit_inline
+def shared_sensing_of_rows(problem, products, work):
+    """`SharedSensing` for a group of runs one after the other: products (members * rows * columns,), flat."""
+    measurements, members = problem.values.size, work.loss.size
+    size, residual = products.size // members, work.scratch
+    multiply(
+        residual,
+        0,
+        products,
+        0,
+        problem.operators_transposed,
+        0,
+        members,
+        size,
+        measurements,
+    )
+    for member in range(members):
+        part = residual[member * measurements : (member + 1) * measurements]
+        subtract(part, part, problem.values, measurements)
+        _half_square(part, measurements, work.loss[member : member + 1])
+    multiply(work.gradient, 0, residual, 0, problem.operators, 0, members, measurements, size)
 
 
 @_formula(RegressionBySamples)
@@ -184,17 +256,42 @@ def _regression_by_samples(problem, index, product, columns, work):
     samples = len(outputs) // rows
     multiply(residual, 0, product, 0, problem.inputs[index], 0, rows, columns, samples)
     subtract(residual, residual, outputs, len(outputs))
-    multiply(work.gradient, 0, residual, 0, problem.inputs_transposed[index], 0, rows, samples, columns)
+    multiply(
+        work.gradient,
+        0,
+        residual,
+        0,
+        problem.inputs_transposed[index],
+        0,
+        rows,
+        samples,
+        columns,
+    )
     _half_square(residual, len(outputs), work.loss)
 
 
 @_formula(RegressionByGram)
 def _regression_by_gram(problem, index, product, columns, work):
     offset, floor = problem.offset[index], problem.floor[index].ravel()
-    gradient, deviation, loss, linear = work.gradient, work.scratch, work.loss, work.number
+    gradient, deviation, loss, linear = (
+        work.gradient,
+        work.scratch,
+        work.loss,
+        work.number,
+    )
     size = len(product)
     subtract(deviation, product, problem.centre[index], size)
-    multiply(gradient, 0, deviation, 0, problem.gram[index], 0, size // columns, columns, columns)
+    multiply(
+        gradient,
+        0,
+        deviation,
+        0,
+        problem.gram[index],
+        0,
+        size // columns,
+        columns,
+        columns,
+    )
     dot(deviation, gradient, size, loss)
     dot(deviation, offset, size, linear)
     subtract(gradient, gradient, offset, size)
@@ -219,6 +316,8 @@ def to_lanes(problem: Any, size: int, lanes: int, zeros: Callable[..., np.ndarra
 
     if isinstance(problem, Completion):
         return CompletionOfLanes(zeros((1, size, lanes), problem.values.dtype))
+    if isinstance(problem, SharedSensing):
+        return problem
     if isinstance(problem, Estimation | RegressionByGram | RegressionBySamples):
         return type(problem)(*map(room, problem))
     return None
@@ -231,6 +330,8 @@ def load_lane(laid_out, lane, problem, index):
 
 @overload(load_lane, inline="always")
 def _load_lane(laid_out, lane, problem, index):
+    if problem.instance_class is SharedSensing:
+        return lambda laid_out, lane, problem, index: None
     if problem.instance_class is Completion:
 
         def load_entries(laid_out, lane, problem, index):

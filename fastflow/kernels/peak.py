@@ -61,17 +61,15 @@ def fma_peak(dtype: DTypeLike = np.float64, threads: int = 1, seconds: float = 0
     threads : int, how many run at once; the rate is that of all together
     seconds : float, about how long to measure; the best of eight parts counts
     """
-    x: Any = np.dtype(dtype).type(0.5)
+    x: Any = np.full(1, 0.5, dtype)[0]
     lanes = SHAPE.vector_bytes // x.itemsize
     per_count = 2 * lanes * CHAINS
-    count = 1000
-    while True:
+    count, elapsed = 1000, 0.0
+    while elapsed < seconds / 4:  # also the time that a processor takes to reach its speed
+        count *= 2
         started = time.perf_counter()
         _run_chains(x, count)
         elapsed = time.perf_counter() - started
-        if elapsed > seconds / 16:
-            break
-        count *= 4
     count = max(1, int(count * seconds / 8 / elapsed))
     barrier = threading.Barrier(threads)
 

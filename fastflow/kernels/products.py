@@ -19,7 +19,11 @@ from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.target import SHAPE
 from fastflow.kernels.tiles import lane_tile, tile, transpose_block
 
-TILE_ROWS, TILE_VECTORS, LANE_TILE = SHAPE.tile_rows, SHAPE.tile_vectors, SHAPE.lane_tile
+TILE_ROWS, TILE_VECTORS, LANE_TILE = (
+    SHAPE.tile_rows,
+    SHAPE.tile_vectors,
+    SHAPE.lane_tile,
+)
 
 
 @jit_inline
@@ -44,7 +48,22 @@ def row_product(c, c0, a, a0, a_row, a_col, b, b0, m, k, n):
         i = 0
         while i < m:
             rows = _share(m - i, TILE_ROWS)
-            tile(rows, vectors, c, c0 + i * n + j, n, a, a0 + i * a_row, a_row, a_col, b, b0 + j, n, k, tail)
+            tile(
+                rows,
+                vectors,
+                c,
+                c0 + i * n + j,
+                n,
+                a,
+                a0 + i * a_row,
+                a_row,
+                a_col,
+                b,
+                b0 + j,
+                n,
+                k,
+                tail,
+            )
             i += rows
         j += vectors * lanes
 
@@ -58,7 +77,22 @@ def lane_product(c, c0, a, a0, a_row, a_col, b, b0, b_row, b_col, m, k, n):
         a_at, j = a0 + i * a_row, 0
         while j < n:
             columns = _share(n - j, LANE_TILE)
-            lane_tile(rows, columns, c, c0 + i * n + j, n, a, a_at, a_row, a_col, b, b0 + j * b_col, b_row, b_col, k)
+            lane_tile(
+                rows,
+                columns,
+                c,
+                c0 + i * n + j,
+                n,
+                a,
+                a_at,
+                a_row,
+                a_col,
+                b,
+                b0 + j * b_col,
+                b_row,
+                b_col,
+                k,
+            )
             j += columns
         i += rows
 

@@ -24,7 +24,10 @@ class Vector:
         self._suffix = f"v{lanes}f{dtype.bitwidth}"
 
     def _intrinsic(self, name: str, returns, arguments):
-        function_type, full_name = ir.FunctionType(returns, arguments), name.format(self._suffix)
+        function_type, full_name = (
+            ir.FunctionType(returns, arguments),
+            name.format(self._suffix),
+        )
         return cgutils.get_or_insert_function(self.builder.module, function_type, full_name)
 
     def _pointer(self, base, offset):
@@ -69,7 +72,9 @@ class Vector:
             lanes //= 2
             low, high = (
                 self.builder.shuffle_vector(
-                    vector, vector, ir.Constant(ir.VectorType(I32, lanes), list(range(start, start + lanes)))
+                    vector,
+                    vector,
+                    ir.Constant(ir.VectorType(I32, lanes), list(range(start, start + lanes))),
                 )
                 for start in (0, lanes)
             )
@@ -110,7 +115,10 @@ def _no_unrolling(module):
 def counted_loop(builder, count, initial, body):
     """``state = initial; for k in range(count): state = body(k, state)``, the state in SSA registers; count >= 1."""
     before = builder.block
-    loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
+    loop, after = (
+        builder.append_basic_block("loop"),
+        builder.append_basic_block("after"),
+    )
     builder.branch(loop)
     builder.position_at_end(loop)
     k = builder.phi(I64)
@@ -126,3 +134,16 @@ def counted_loop(builder, count, initial, body):
     branch.set_metadata("llvm.loop", _no_unrolling(builder.module))
     builder.position_at_end(after)
     return following
+
+
+def switch(builder, key, cases):
+    """``emit()`` of the case whose number ``key`` has; cases is a dict of number -> emit."""
+    done = builder.append_basic_block("done")
+    switch = builder.switch(key, done)
+    for number, emit in cases.items():
+        block = builder.append_basic_block(f"case{number}")
+        switch.add_case(constant(number), block)
+        builder.position_at_end(block)
+        emit()
+        builder.branch(done)
+    builder.position_at_end(done)

@@ -10,32 +10,16 @@ import llvmlite.ir as ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastflow.kernels.simd import I32, Vector, are_contiguous, constant, counted_loop, data_pointer
+from fastflow.kernels.simd import (
+    I32,
+    Vector,
+    are_contiguous,
+    constant,
+    counted_loop,
+    data_pointer,
+    switch,
+)
 from fastflow.kernels.target import SHAPE
-
-
-def _switch(builder, key, cases):
-    """``emit()`` of the case whose number ``key`` has; cases is a dict of number -> emit."""
-    done = builder.append_basic_block("done")
-    switch = builder.switch(key, done)
-    for number, emit in cases.items():
-        block = builder.append_basic_block(f"case{number}")
-        switch.add_case(constant(number), block)
-        builder.position_at_end(block)
-        emit()
-        builder.branch(done)
-    builder.position_at_end(done)
-
-
-@intrinsic
-def vector_lanes(typingctx, array):
-    """How many elements of ``array`` one vector register of the target holds (a compile-time constant)."""
-    lanes = SHAPE.vector_bytes // (array.dtype.bitwidth // 8)
-
-    def codegen(context, builder, signature, arguments):
-        return context.get_constant(types.intp, lanes)
-
-    return types.intp(array), codegen
 
 
 @intrinsic
@@ -69,12 +53,21 @@ def tile(typingctx, rows, vectors, c, c0, ldc, a, a0, a_row, a_col, b, b0, ldb, 
             def body(k, accumulators):
                 b_row = builder.mul(k, ldb)
                 b_vectors = [
-                    vector.load(b_base, builder.add(b_row, constant(v * vector.lanes)), masked(v))
+                    vector.load(
+                        b_base,
+                        builder.add(b_row, constant(v * vector.lanes)),
+                        masked(v),
+                    )
                     for v in range(vector_count)
                 ]
                 a_offset, following = builder.mul(k, a_col), []
                 for i in range(row_count):
-                    scalar = builder.load(builder.gep(a_base, [builder.add(a_offset, builder.mul(constant(i), a_row))]))
+                    scalar = builder.load(
+                        builder.gep(
+                            a_base,
+                            [builder.add(a_offset, builder.mul(constant(i), a_row))],
+                        )
+                    )
                     broadcast = vector.splat(scalar)
                     for v in range(vector_count):
                         accumulator = accumulators[i * vector_count + v]
@@ -91,14 +84,30 @@ def tile(typingctx, rows, vectors, c, c0, ldc, a, a0, a_row, a_col, b, b0, ldb, 
         shapes = [(r, v) for v in range(1, SHAPE.tile_vectors + 1) for r in range(1, SHAPE.tile_rows + 1)]
         base = SHAPE.tile_rows + 1
         cases = {v * base + r: (lambda r=r, v=v: emit(r, v)) for r, v in shapes}
-        _switch(builder, builder.add(builder.mul(vectors, constant(base)), rows), cases)
+        switch(builder, builder.add(builder.mul(vectors, constant(base)), rows), cases)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 @intrinsic
-def lane_tile(typingctx, rows, columns, c, c0, ldc, a, a0, a_row, a_col, b, b0, b_row, b_col, depth):
+def lane_tile(
+    typingctx,
+    rows,
+    columns,
+    c,
+    c0,
+    ldc,
+    a,
+    a0,
+    a_row,
+    a_col,
+    b,
+    b0,
+    b_row,
+    b_col,
+    depth,
+):
     """One register tile of ``C = A B`` for as many runs at once as a vector has lanes: one run per lane.
 
     Arrays are (elements, lanes), and every offset and stride counts elements: ``C[i, j]`` is ``c[c0 + i*ldc + j]``,
@@ -143,12 +152,16 @@ def lane_tile(typingctx, rows, columns, c, c0, ldc, a, a0, a_row, a_col, b, b0, 
             for i in range(row_count):
                 c_row = builder.mul(constant(i), ldc)
                 for j in range(column_count):
-                    vector.store(sums[i * column_count + j], c_base, lanes(builder.add(c_row, constant(j))))
+                    vector.store(
+                        sums[i * column_count + j],
+                        c_base,
+                        lanes(builder.add(c_row, constant(j))),
+                    )
 
         side = SHAPE.lane_tile
         shapes = [(r, s) for r in range(1, side + 1) for s in range(1, side + 1)]
         cases = {r * (side + 1) + s: (lambda r=r, s=s: emit(r, s)) for r, s in shapes}
-        _switch(builder, builder.add(builder.mul(rows, constant(side + 1)), columns), cases)
+        switch(builder, builder.add(builder.mul(rows, constant(side + 1)), columns), cases)
         return context.get_dummy_value()
 
     return signature, codegen
