@@ -11,17 +11,19 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 from fastflow import inits, kernels, metrics, plot, theory
 from fastflow.methods import Decreasing, GradientDescent
 from fastflow.networks import DeepLinear
-from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
+from fastflow.problems import CustomProblem, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
 from fastflow.records import History, Record
 from fastflow.runs import Interrupted, Runs
 from fastflow.status import Status
 from fastflow.train import train
+from fastflow.warmup import warmup
 
 __version__ = "0.1.0"
 
 load = Runs.load
 
 __all__ = [
+    "CustomProblem",
     "Decreasing",
     "DeepLinear",
     "GradientDescent",
@@ -42,4 +44,5 @@ __all__ = [
     "plot",
     "theory",
     "train",
+    "warmup",
 ]

@@ -21,7 +21,7 @@ from fastflow.checks import FloatArray
 from fastflow.inits import Explicit, Init
 from fastflow.memory import require_memory
 from fastflow.methods import Decreasing, GradientDescent
-from fastflow.networks import parameter_count, unpack_factors
+from fastflow.networks import gradient_flops, parameter_count, unpack_factors
 from fastflow.problems import MatrixProblem
 from fastflow.records import History, Record, empty_histories
 from fastflow.runs import Runs
@@ -99,6 +99,8 @@ class Batch:
         self.histories = empty_histories(shapes, runs, len(self.record_steps), dtype)
         self.runs_per_worker = len(self.state.loss)
         self.seconds = 0.0
+        self.flops_per_step = gradient_flops(widths) + first.loss_flops
+        self.threads, self.flops = 1, 0.0
         self.description = {
             "problem": f"{len(problems)} {self.problem_name} {widths[-1]} x {widths[0]}",
             "network": f"DeepLinear(widths={widths})",
@@ -127,7 +129,9 @@ class Batch:
 
     def run(self, threads: int, progress: bool | None) -> None:
         """Take every run to its end, or as far as an exception lets it come."""
+        self.threads = threads = min(threads, len(self.state.loss))
         self.runs_per_worker = -(-len(self.state.loss) // threads)
+        before = self.state.steps.sum()
         queue = _Queue(len(self.state.loss), threads)
         # Compile the kernel, or load it, in this thread: the others would wait for it where Ctrl-C does not reach.
         _Worker(self).descend(np.zeros(0, np.int64), 0)
@@ -147,6 +151,7 @@ class Batch:
                 show()
         finally:
             self.seconds = time.perf_counter() - started
+            self.flops = float(self.flops_per_step * (self.state.steps.sum() - before))
 
     @property
     def ended(self) -> int:
@@ -185,6 +190,8 @@ class Batch:
             widths=widths,
             history=history,
             seconds=self.seconds,
+            threads=self.threads,
+            flops=self.flops,
             description=self.description,
             flat_factors=state.factors,
         )

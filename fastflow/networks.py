@@ -69,6 +69,12 @@ def parameter_count(widths: Sequence[int]) -> int:
     return sum(rows * columns for rows, columns in factor_shapes(widths))
 
 
+def gradient_flops(widths: Sequence[int]) -> int:
+    """Floating-point operations of the product and its gradient by every factor, swept from the cheaper side."""
+    sizes = [rows * columns for rows, columns in factor_shapes(widths)]
+    return 6 * min(widths[0] * sum(sizes[1:]), widths[-1] * sum(sizes[:-1]))
+
+
 def unpack_factors(flat: Any, widths: Sequence[int]) -> list[Any]:
     """Views of the factors in flat storage (..., parameters), first to last, each (..., d_j, d_{j-1})."""
     factors, at = [], 0

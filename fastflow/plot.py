@@ -50,7 +50,7 @@ def plot_runs(runs: Runs) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Not known to pyplot: ``figure.savefig("runs.png")`` writes it, a notebook shows it.
+        Not known to pyplot; ``figure.savefig("runs.png")`` writes it, a notebook shows it after ``%matplotlib inline``.
 
     Raises
     ------

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow import kernels
-from fastflow.checks import FloatArray, as_floats, frozen, one_of
+from fastflow.checks import FloatArray, as_count, as_floats, frozen, one_of
 
 NORMALIZATIONS = ("sum", "mean")
 
@@ -72,6 +72,11 @@ class MatrixProblem:
     def loss(self, product: ArrayLike) -> float:
         """The loss at W = ``product``."""
         return 0.5 * self.weight * float(np.sum(self.residual(product) ** 2))
+
+    @property
+    def loss_flops(self) -> int:
+        """Floating-point operations of one loss with its gradient by W, those of products only."""
+        return 0
 
     @classmethod
     def kernel_data(cls, problems: Sequence[Any], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
@@ -293,6 +298,10 @@ class MatrixSensing(MatrixProblem):
         scale = self.shape[0] * self.shape[1] / max(float(np.sum(self.operators**2)), np.finfo(float).tiny)
         return scale * (self.values @ self._flat()).reshape(self.shape)
 
+    @property
+    def loss_flops(self) -> int:
+        return 4 * self.operators.size
+
     @classmethod
     def kernel_data(
         cls,
@@ -371,6 +380,10 @@ class LinearRegression(MatrixProblem):
         """Whether one product with ``X X^T`` (d_0^2 d_N) costs less than two with X (2 d_0 d_N samples)."""
         return self.inputs.shape[0] < 2 * self.inputs.shape[1]
 
+    @property
+    def loss_flops(self) -> int:
+        return 2 * self.shape[0] * self.shape[1] * min(self.shape[1], 2 * self.inputs.shape[1])
+
     @classmethod
     def kernel_data(
         cls,
@@ -408,5 +421,51 @@ class LinearRegression(MatrixProblem):
         )
 
 
-Problem = MatrixEstimation | MatrixCompletion | MatrixSensing | LinearRegression
+@dataclass(frozen=True, eq=False)
+class CustomProblem(MatrixProblem):
+    """A problem of your own, whose loss and gradient `fastflow.kernels.add_problem` has been taught.
+
+    Parameters
+    ----------
+    shape : (d_N, d_0), the shape of W
+    data : the NamedTuple of arrays of the problem
+
+    Notes
+    -----
+    ``tol``, records and all else mean what they do elsewhere; ``GradientDescent`` needs a step, as nothing is known of
+    the Hessian. ``normalization`` does not apply: the loss is what your formula returns.
+    """
+
+    shape: tuple[int, int]
+    data: Any
+    name: ClassVar[str] = "custom"
+
+    def __post_init__(self) -> None:
+        if not kernels.has_formula(type(self.data)):
+            raise TypeError(
+                f"no formula is known for {type(self.data).__name__}: register it with fastflow.kernels.add_problem"
+            )
+        if self.normalization != "sum":
+            raise ValueError("a CustomProblem has the loss that its formula returns: normalization must be 'sum'")
+        self._set(shape=(as_count("shape[0]", self.shape[0], 1), as_count("shape[1]", self.shape[1], 1)))
+        self._check_common()
+
+    def expected_solution(self) -> FloatArray:
+        raise ValueError("nothing is known of the solution of a CustomProblem: give a step")
+
+    @classmethod
+    def kernel_data(cls, problems: Sequence[CustomProblem], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        kind = type(problems[0].data)
+        fields = zip(*(problem.data for problem in problems), strict=True)
+        data: NamedTuple = kind(*(_stack_fields(field, dtype) for field in fields))
+        return data
+
+
+def _stack_fields(arrays: Sequence[ArrayLike], dtype: DTypeLike) -> NDArray[Any]:
+    """The arrays along a new first axis; real numbers in ``dtype``, integers as they are."""
+    stacked = np.stack([np.asarray(array) for array in arrays])
+    return np.ascontiguousarray(stacked, dtype if stacked.dtype.kind == "f" else None)
+
+
+Problem = MatrixEstimation | MatrixCompletion | MatrixSensing | LinearRegression | CustomProblem
 """Any of the problems of this module."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import metrics
+from fastflow import kernels, metrics
 from fastflow.checks import FloatArray
 from fastflow.inits import Explicit
 from fastflow.networks import unpack_factors
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = 1
+
+
+@functools.cache
+def measured_peak(dtype: str, threads: int) -> float:
+    """`fastflow.kernels.fma_peak` of this machine, measured once per process (half a second)."""
+    return kernels.fma_peak(dtype, threads)
+
+
 QUANTILES = (0.1, 0.5, 0.9)
 
 
@@ -41,6 +50,8 @@ class Runs:
     widths : (d_0, ..., d_N)
     history : `History`, or None without a record
     seconds : float, wall time of the training itself, without drawing and compiling
+    threads : int, that were used
+    flops : float, floating-point operations of the products in that time
     description : dict of str, how the runs were made, in words
     """
 
@@ -55,6 +66,8 @@ class Runs:
     widths: tuple[int, ...]
     history: History | None
     seconds: float
+    threads: int
+    flops: float
     description: dict[str, str]
     flat_factors: FloatArray = field(repr=False)
 
@@ -97,8 +110,15 @@ class Runs:
                 lines.append(f"{name:16}" + "".join(f"{number:12.4g}" for number in numbers))
         for status, count in self.status_counts().items():
             lines.append(f"{count:6d} {status.label}: {status.message}")
-        lines.append(f"{self.seconds:.3g} s, {self.steps.sum():.4g} steps in all")
+        lines.append(f"{self.seconds:.3g} s, {self.steps.sum():.4g} steps in all{self._speed()}")
         return "\n".join(lines)
+
+    def _speed(self) -> str:
+        """What the machine did and could do, where the time is long enough to say."""
+        if self.flops == 0 or self.seconds < 0.01:
+            return ""
+        rate, peak = self.flops / self.seconds, measured_peak(self.solution.dtype.name, self.threads)
+        return f", {rate / 1e9:.3g} GFLOP/s, {rate / peak:.0%} of the FMA peak of {self.threads} thread(s)"
 
     def plot(self) -> Figure:
         """Loss, singular values and effective rank against steps: median and 10-90% band over runs. Needs a record."""
@@ -154,6 +174,8 @@ class Runs:
             "format": FORMAT,
             "widths": self.widths,
             "seconds": self.seconds,
+            "threads": self.threads,
+            "flops": self.flops,
             "description": self.description,
         }
         arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
@@ -208,6 +230,8 @@ class Runs:
             widths=widths,
             history=history,
             seconds=meta["seconds"],
+            threads=meta["threads"],
+            flops=meta["flops"],
             description=meta["description"],
         )
 

@@ -62,9 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(arguments.command(arguments))
         except SystemExit as end:  # argparse, after --help, --version and its own complaints
             return int(end.code or 0)
-        except BrokenPipeError:  # the reader of standard output has left; nor may the flush at exit fail
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return FAILED
         except (ValueError, TypeError, OSError, MemoryError) as error:
             return _complain(f"error: {error}", WRONG_INPUT)
         except KeyboardInterrupt:
@@ -242,7 +239,7 @@ def _record(text: str) -> Record | None:
 
 
 def _info(_: argparse.Namespace) -> int:
-    print(info())
+    _say(info())
     return DONE
 
 
@@ -265,14 +262,13 @@ def _train(a: argparse.Namespace) -> int:
     _check_writable(a.out)
 
     rows, columns = data.problem.shape
-    print(f"{a.data}: {data.kind}, W is {rows} x {columns}")
+    _say(f"{a.data}: {data.kind}, W is {rows} x {columns}")
     for note in data.notes:
-        print(f"  {note}")
-    print(f"training {count} runs with widths {','.join(map(str, widths))}, threads: {threads}")
+        _say(f"  {note}")
+    _say(f"training {count} runs with widths {','.join(map(str, widths))}, threads: {threads}")
     if a.record is not None:
         size = a.record.nbytes(widths, count, a.max_steps, a.dtype)
-        print(f"the record of {len(a.record.grid(a.max_steps))} steps takes {format_bytes(size)} of memory")
-    sys.stdout.flush()
+        _say(f"the record of {len(a.record.grid(a.max_steps))} steps takes {format_bytes(size)} of memory")
 
     interrupted = False
     try:
@@ -293,12 +289,12 @@ def _finish(runs: Runs, data: tables.Data, folder: Path, *, interrupted: bool) -
             picture.unlink(missing_ok=True)  # that of earlier runs
     except OSError as error:
         problem = f"error: the results could not be written: {error}"
-    print(runs.summary())
+    _say(runs.summary())
     if data.hidden is not None:
-        print(_hidden_errors(runs, data.hidden))
+        _say(_hidden_errors(runs, data.hidden))
     if problem is not None:
         return _complain(problem, FAILED)
-    print(f"wrote {saved} ({format_bytes(saved.stat().st_size)})")
+    _say(f"wrote {saved} ({format_bytes(saved.stat().st_size)})")
     if interrupted:
         ended = int(np.sum(runs.status != Status.RUNNING))
         message = f"interrupted when {ended} of {len(runs)} runs had ended; all are saved as they were, without picture"
@@ -312,7 +308,7 @@ def _finish(runs: Runs, data: tables.Data, folder: Path, *, interrupted: bool) -
     except OSError as error:
         return _complain(f"error: the picture could not be written: {error}", FAILED)
     else:
-        print(f"wrote {picture}")
+        _say(f"wrote {picture}")
     return DONE
 
 
@@ -334,6 +330,14 @@ def _check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
+
+
+def _say(text: str) -> None:
+    """Print, now; a reader who has left, as in ``fastflow train ... | head``, stops no training."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str, code: int) -> int:

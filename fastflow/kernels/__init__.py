@@ -21,7 +21,7 @@ from fastflow.kernels.descent import (
     descend,
     relative_error,
 )
-from fastflow.kernels.groups import Group, choose_layout, make_group
+from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.jit import jit
 from fastflow.kernels.losses import (
     Completion,
@@ -31,13 +31,17 @@ from fastflow.kernels.losses import (
     RegressionBySamples,
     Sensing,
     SharedSensing,
+    add_problem,
+    has_formula,
     loss_gradient,
     scratch_size,
 )
+from fastflow.kernels.peak import fma_peak
 from fastflow.kernels.products import product_nn, product_nt, product_tn
 from fastflow.kernels.target import SHAPE, SimdShape, simd_shape
 
 __all__ = [
+    "LANE_WIDTH",
     "SHAPE",
     "ChainWorkspace",
     "Completion",
@@ -53,12 +57,15 @@ __all__ = [
     "SimdShape",
     "StepRule",
     "Trace",
+    "add_problem",
     "chain_balancedness",
     "chain_gradient",
     "chain_product",
     "chain_workspace",
     "choose_layout",
     "descend",
+    "fma_peak",
+    "has_formula",
     "jit",
     "loss_gradient",
     "make_group",

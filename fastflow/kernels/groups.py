@@ -210,7 +210,7 @@ def forward(group, widths):
     raise TypeError("forward is for compiled code")
 
 
-@overload(forward, inline="always")
+@overload(forward)
 def _forward(group, widths):
     if layout_of(group) != "rows":
         return lambda group, widths: chain_product(group.factors, widths, group.chain)
@@ -227,7 +227,7 @@ def measure(group, columns):
     raise TypeError("measure is for compiled code")
 
 
-@overload(measure, inline="always")
+@overload(measure)
 def _measure(group, columns):
     if layout_of(group) != "rows":
         return lambda group, columns: loss_gradient(
@@ -241,7 +241,7 @@ def backward(group, widths):
     raise TypeError("backward is for compiled code")
 
 
-@overload(backward, inline="always")
+@overload(backward)
 def _backward(group, widths):
     if layout_of(group) != "rows":
         return lambda group, widths: chain_gradient(group.factors, widths, group.work.gradient, group.chain)
@@ -313,7 +313,7 @@ def load_member(group, member, factors, problem, index):
     raise TypeError("load_member is for compiled code")
 
 
-@overload(load_member, inline="always")
+@overload(load_member)
 def _load_member(group, member, factors, problem, index):
     def alone(group, member, factors, problem, index):
         group.data[0] = index
@@ -335,7 +335,7 @@ def extract_member(group, member):
     raise TypeError("extract_member is for compiled code")
 
 
-@overload(extract_member, inline="always")
+@overload(extract_member)
 def _extract_member(group, member):
     def alone(group, member):
         pass  # they are there: one run shares its memory with the row

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numba import types
+from numba.core.dispatcher import Dispatcher
 from numba.extending import overload
 
 from fastflow.kernels.elementwise import (
@@ -25,7 +27,7 @@ from fastflow.kernels.elementwise import (
     subtract,
     subtract_known,
 )
-from fastflow.kernels.jit import jit_inline
+from fastflow.kernels.jit import PACKAGE, jit_inline
 from fastflow.kernels.products import multiply, multiply_tn
 
 
@@ -143,6 +145,48 @@ def _formula(problem_class):
         return function
 
     return register
+
+
+def add_problem(problem_class: type, formula: Callable[..., Any]) -> None:
+    """Teach the kernels a problem of your own.
+
+    Parameters
+    ----------
+    problem_class : a NamedTuple class of arrays, the data of the problem. The kernels see each array with one more
+        axis in front, which runs over problems.
+    formula : function ``(problem, index, product, gradient) -> loss`` in the part of Python that Numba compiles
+        ``product`` is W, flat and row-major; ``gradient``, flat, must be filled with the gradient of the loss by W.
+        ``problem.field[index]`` is what the problem at hand has for a field.
+
+    Notes
+    -----
+    Train it through `fastflow.CustomProblem`. Code specialised on a class that is not fastflow's is never cached on
+    disk: it is compiled in each process (some seconds), and what you edit takes effect in the next one.
+
+    Raises
+    ------
+    TypeError
+        for what is not a NamedTuple class, or not a function
+    ValueError
+        for a class of fastflow's own
+    """
+    if not (isinstance(problem_class, type) and issubclass(problem_class, tuple) and hasattr(problem_class, "_fields")):
+        raise TypeError(f"problem_class must be a NamedTuple class, got {problem_class!r}")
+    if not callable(formula):
+        raise TypeError(f"formula must be a function, got {formula!r}")
+    if problem_class.__module__.split(".", 1)[0] == PACKAGE:
+        raise ValueError(f"{problem_class.__name__} is one of fastflow's own problems")
+    compiled = formula if isinstance(formula, Dispatcher) else numba.njit(nogil=True, error_model="numpy")(formula)
+
+    def call(problem, index, product, columns, work):
+        work.loss[0] = compiled(problem, index, product, work.gradient)
+
+    _FORMULAS[problem_class] = call
+
+
+def has_formula(problem_class: type) -> bool:
+    """Whether the kernels know a problem's formula."""
+    return problem_class in _FORMULAS
 
 
 @overload(loss_gradient, inline="always", jit_options={"error_model": "numpy"})
@@ -328,7 +372,7 @@ def load_lane(laid_out, lane, problem, index):
     raise TypeError("load_lane is for compiled code")
 
 
-@overload(load_lane, inline="always")
+@overload(load_lane)
 def _load_lane(laid_out, lane, problem, index):
     if problem.instance_class is SharedSensing:
         return lambda laid_out, lane, problem, index: None
