@@ -44,7 +44,7 @@ class Batch:
     widths : (d_0, ..., d_N)
     method : GradientDescent
     step_sizes : array (problems,), the (first) step for each
-    starts : int array, which starts each problem has
+    starts : which starts each problem has
     record : Record or None
     dtype : float64 or float32
     """
@@ -56,22 +56,18 @@ class Batch:
         widths: tuple[int, ...],
         method: GradientDescent,
         step_sizes: FloatArray,
-        starts: NDArray[np.int64],
+        starts: Sequence[int],
         record: Record | None,
         dtype: np.dtype[Any],
     ) -> None:
         assert method.max_steps is not None
-        runs, parameters, size = (
-            len(problems) * len(starts),
-            parameter_count(widths),
-            widths[0] * widths[-1],
-        )
-        needed = runs * (parameters + size) * dtype.itemsize
-        if record is not None:
-            needed += record.nbytes(widths, runs, method.max_steps, dtype)
-        require_memory(needed, f"the results of {runs} runs", "take fewer runs, or record less")
+        runs, parameters, size = len(problems) * len(starts), parameter_count(widths), widths[0] * widths[-1]
         first: MatrixProblem = problems[0]
         has_truth = first.truth is not None
+        needed = runs * (parameters + size) * dtype.itemsize
+        if record is not None:
+            needed += record.nbytes(widths, runs, method.max_steps, dtype, has_truth=has_truth)
+        require_memory(needed, f"the results of {runs} runs", "take fewer runs, or record less")
         self.widths, self.dtype, self.method = widths, dtype, method
         self.problem_name = type(first).__name__
         self.problem = first.kernel_data(problems, dtype, shared=shared)
@@ -79,7 +75,7 @@ class Batch:
         truths = [np.ravel(p.truth) for p in problems] if has_truth else np.zeros((0, 0))
         self.truths = np.array(truths, dtype)
         problem_index = np.repeat(np.arange(len(problems)), len(starts))
-        self.run_index = np.tile(starts, len(problems))
+        self.run_index = np.tile(np.asarray(starts, np.int64), len(problems))
         self.state = kernels.RunState(
             factors=np.zeros((runs, parameters), dtype),
             solution=np.zeros((runs, size), dtype),
@@ -102,7 +98,8 @@ class Batch:
         self.flops_per_step = gradient_flops(widths) + first.loss_flops
         self.threads, self.flops = 1, 0.0
         self.description = {
-            "problem": f"{len(problems)} {self.problem_name} {widths[-1]} x {widths[0]}",
+            "problem": (f"{len(problems)} x " if len(problems) > 1 else "")
+            + f"{self.problem_name} {widths[-1]} x {widths[0]}",
             "network": f"DeepLinear(widths={widths})",
             "method": repr(method),
             "dtype": dtype.name,
@@ -201,21 +198,13 @@ class _Queue:
     """The runs that no worker has taken yet."""
 
     def __init__(self, total: int, threads: int) -> None:
-        self.total, self._threads, self._next, self._lock = (
-            total,
-            threads,
-            0,
-            threading.Lock(),
-        )
+        self.total, self._threads, self._next, self._lock = (total, threads, 0, threading.Lock())
 
     def take(self, least: int) -> NDArray[np.int64]:
         """The next runs: many while there are many, so that calls are few, then few, so that threads end together."""
         with self._lock:
             first = self._next
-            self._next = min(
-                self.total,
-                first + max(least, (self.total - first) // (4 * self._threads)),
-            )
+            self._next = min(self.total, first + max(least, (self.total - first) // (4 * self._threads)))
             return np.arange(first, self._next)
 
 
@@ -251,16 +240,7 @@ class _Worker:
         """Take the runs of a queue some steps further; a budget of 0 only evaluates them."""
         b = self.batch
         taken: int = kernels.descend(
-            b.problem,
-            b.weights,
-            self.widths,
-            b.state,
-            queue,
-            b.rule,
-            b.ends,
-            self.trace,
-            budget,
-            self.group,
+            b.problem, b.weights, self.widths, b.state, queue, b.rule, b.ends, self.trace, budget, self.group
         )
         return taken
 
@@ -315,10 +295,4 @@ def _progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[An
         return nullcontext()
     from tqdm import tqdm
 
-    return tqdm(
-        total=runs,
-        unit="run",
-        delay=1,
-        disable=None if progress is None else False,
-        leave=False,
-    )
+    return tqdm(total=runs, unit="run", delay=1, disable=None if progress is None else False, leave=False)

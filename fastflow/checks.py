@@ -13,12 +13,7 @@ FloatArray = NDArray[np.floating[Any]]
 
 
 def as_floats(
-    name: str,
-    value: ArrayLike,
-    ndim: int | tuple[int, ...],
-    *,
-    nan_allowed: bool = False,
-    finite: bool = True,
+    name: str, value: ArrayLike, ndim: int | tuple[int, ...], *, nan_allowed: bool = False, finite: bool = True
 ) -> FloatArray:
     """A float array with one of the given numbers of dimensions and no empty axis; integers are converted to float64.
 

@@ -61,9 +61,15 @@ class MatrixProblem:
         """``M^T M Z`` for a direction Z (d_N, d_0), where M is the derivative of the residuals by W."""
         raise NotImplementedError
 
-    def expected_solution(self) -> FloatArray:
-        """An estimate of the solution from the data alone, (d_N, d_0): what the default step is sized for."""
+    def estimate(self) -> FloatArray:
+        """An estimate of W from the data alone, (d_N, d_0), of any rank."""
         raise NotImplementedError
+
+    def expected_solution(self, rank: int) -> FloatArray:
+        """`estimate` cut to a rank, (d_N, d_0): what the default step is sized for."""
+        left, values, right = np.linalg.svd(self.estimate().astype(np.float64), full_matrices=False)
+        solution: FloatArray = (left[:, :rank] * values[:rank]) @ right[:rank]
+        return solution
 
     def gradient(self, product: ArrayLike) -> FloatArray:
         """The gradient of the loss by W at W = ``product``, (d_N, d_0)."""
@@ -97,6 +103,8 @@ class MatrixProblem:
             truth = as_floats("truth", self.truth, 2)
             if truth.shape != self.shape:
                 raise ValueError(f"truth must have the shape {self.shape} of W, got {truth.shape}")
+            if not truth.any():
+                raise ValueError("truth is the zero matrix: no error is relative to it")
             self._set(truth=truth)
 
     def _matrix(self, product: ArrayLike) -> FloatArray:
@@ -144,17 +152,11 @@ class MatrixEstimation(MatrixProblem):
     def normal_operator(self, direction: FloatArray) -> FloatArray:
         return direction
 
-    def expected_solution(self) -> FloatArray:
+    def estimate(self) -> FloatArray:
         return self.target
 
     @classmethod
-    def kernel_data(
-        cls,
-        problems: Sequence[MatrixEstimation],
-        dtype: DTypeLike,
-        *,
-        shared: bool = False,
-    ) -> NamedTuple:
+    def kernel_data(cls, problems: Sequence[MatrixEstimation], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         return kernels.Estimation(_stack([p.target for p in problems], dtype))
 
 
@@ -230,18 +232,12 @@ class MatrixCompletion(MatrixProblem):
     def normal_operator(self, direction: FloatArray) -> FloatArray:
         return self._scatter(direction[self.rows, self.cols])
 
-    def expected_solution(self) -> FloatArray:
+    def estimate(self) -> FloatArray:
         """The observed entries over the observed fraction: unbiased when entries are missing at random."""
         return self._scatter(self.values) * (self.shape[0] * self.shape[1] / self.values.size)
 
     @classmethod
-    def kernel_data(
-        cls,
-        problems: Sequence[MatrixCompletion],
-        dtype: DTypeLike,
-        *,
-        shared: bool = False,
-    ) -> NamedTuple:
+    def kernel_data(cls, problems: Sequence[MatrixCompletion], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         return kernels.Completion(
             np.concatenate([p._entries() for p in problems]),
             np.concatenate([p.values for p in problems]).astype(dtype),
@@ -264,10 +260,7 @@ class MatrixSensing(MatrixProblem):
     name: ClassVar[str] = "sensing"
 
     def __post_init__(self) -> None:
-        operators, values = (
-            as_floats("operators", self.operators, 3),
-            as_floats("values", self.values, 1),
-        )
+        operators, values = (as_floats("operators", self.operators, 3), as_floats("values", self.values, 1))
         if values.shape != operators.shape[:1]:
             raise ValueError(f"values must have one entry for each of {len(operators)} operators, got {values.shape}")
         self._set(operators=operators, values=values)
@@ -293,7 +286,7 @@ class MatrixSensing(MatrixProblem):
     def normal_operator(self, direction: FloatArray) -> FloatArray:
         return ((self._flat() @ direction.ravel()) @ self._flat()).reshape(self.shape)
 
-    def expected_solution(self) -> FloatArray:
+    def estimate(self) -> FloatArray:
         """``sum values_i A_i`` over ``sum ||A_i||^2 / (d_N d_0)``: unbiased for operators with independent entries."""
         scale = self.shape[0] * self.shape[1] / max(float(np.sum(self.operators**2)), np.finfo(float).tiny)
         return scale * (self.values @ self._flat()).reshape(self.shape)
@@ -303,20 +296,13 @@ class MatrixSensing(MatrixProblem):
         return 4 * self.operators.size
 
     @classmethod
-    def kernel_data(
-        cls,
-        problems: Sequence[MatrixSensing],
-        dtype: DTypeLike,
-        *,
-        shared: bool = False,
-    ) -> NamedTuple:
+    def kernel_data(cls, problems: Sequence[MatrixSensing], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if shared:
             (problem,) = problems
             flat = problem._flat().astype(dtype)
             return kernels.SharedSensing(flat.ravel(), flat.T.ravel(), problem.values.astype(dtype))
         return kernels.Sensing(
-            _stack([p.operators for p in problems], dtype),
-            _stack([p.values for p in problems], dtype),
+            _stack([p.operators for p in problems], dtype), _stack([p.values for p in problems], dtype)
         )
 
 
@@ -335,10 +321,7 @@ class LinearRegression(MatrixProblem):
     name: ClassVar[str] = "regression"
 
     def __post_init__(self) -> None:
-        inputs, outputs = (
-            as_floats("inputs", self.inputs, 2),
-            as_floats("outputs", self.outputs, 2),
-        )
+        inputs, outputs = (as_floats("inputs", self.inputs, 2), as_floats("outputs", self.outputs, 2))
         if inputs.shape[1] != outputs.shape[1]:
             raise ValueError(
                 "inputs and outputs must have one column a sample, "
@@ -370,10 +353,16 @@ class LinearRegression(MatrixProblem):
     def normal_operator(self, direction: FloatArray) -> FloatArray:
         return (direction @ self.inputs) @ self.inputs.T
 
-    def expected_solution(self) -> FloatArray:
+    def estimate(self) -> FloatArray:
         """The least-squares solution of least norm."""
         solution: FloatArray = np.linalg.lstsq(self.inputs.T, self.outputs.T, rcond=None)[0].T
         return solution
+
+    def expected_solution(self, rank: int) -> FloatArray:
+        """The least-squares solution of a rank: `estimate` projected on the leading left singular vectors of W X."""
+        solution = self.estimate().astype(np.float64)
+        leading = np.linalg.svd(solution @ self.inputs, full_matrices=False)[0][:, :rank]
+        return leading @ (leading.T @ solution)
 
     @property
     def prefers_gram(self) -> bool:
@@ -385,13 +374,7 @@ class LinearRegression(MatrixProblem):
         return 2 * self.shape[0] * self.shape[1] * min(self.shape[1], 2 * self.inputs.shape[1])
 
     @classmethod
-    def kernel_data(
-        cls,
-        problems: Sequence[LinearRegression],
-        dtype: DTypeLike,
-        *,
-        shared: bool = False,
-    ) -> NamedTuple:
+    def kernel_data(cls, problems: Sequence[LinearRegression], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if not all(p.prefers_gram for p in problems):
             if len({p.inputs.shape[1] for p in problems}) > 1:
                 raise ValueError("problems in one list must have the same number of samples")
@@ -402,10 +385,7 @@ class LinearRegression(MatrixProblem):
             )
         centres, grams, offsets, floors = [], [], [], []
         for problem in problems:
-            inputs, outputs = (
-                problem.inputs.astype(np.float64),
-                problem.outputs.astype(np.float64),
-            )
+            inputs, outputs = (problem.inputs.astype(np.float64), problem.outputs.astype(np.float64))
             # A centre of moderate size, whatever the conditioning: weak directions stay in the offset.
             centre = np.linalg.lstsq(inputs.T, outputs.T, rcond=1e-5)[0].T
             rest = outputs - centre @ inputs
@@ -414,10 +394,7 @@ class LinearRegression(MatrixProblem):
             offsets.append(rest @ inputs.T)
             floors.append([0.5 * np.sum(rest**2)])
         return kernels.RegressionByGram(
-            _stack(centres, dtype),
-            _stack(grams, dtype),
-            _stack(offsets, dtype),
-            np.array(floors, dtype),
+            _stack(centres, dtype), _stack(grams, dtype), _stack(offsets, dtype), np.array(floors, dtype)
         )
 
 
@@ -450,7 +427,7 @@ class CustomProblem(MatrixProblem):
         self._set(shape=(as_count("shape[0]", self.shape[0], 1), as_count("shape[1]", self.shape[1], 1)))
         self._check_common()
 
-    def expected_solution(self) -> FloatArray:
+    def estimate(self) -> FloatArray:
         raise ValueError("nothing is known of the solution of a CustomProblem: give a step")
 
     @classmethod

@@ -82,10 +82,12 @@ class Record:
             shapes["factors"] = (parameter_count(widths),)
         return shapes
 
-    def nbytes(self, widths: Sequence[int], runs: int, max_steps: int, dtype: Any = np.float64) -> int:
+    def nbytes(
+        self, widths: Sequence[int], runs: int, max_steps: int, dtype: Any = np.float64, *, has_truth: bool = True
+    ) -> int:
         """Bytes that the histories of so many runs will take."""
         per_step = 0
-        for name, shape in self.shapes(widths).items():
+        for name, shape in self.shapes(widths, has_truth=has_truth).items():
             itemsize = np.dtype(dtype).itemsize if name in ("singular_values", "product", "factors") else 8
             per_step += int(np.prod(shape, dtype=np.int64)) * itemsize
         return per_step * runs * len(self.grid(max_steps))

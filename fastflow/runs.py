@@ -141,10 +141,7 @@ class Runs:
         }
         if self.error is not None:
             data["error"] = ("run", self.error)
-        coordinates: dict[str, Any] = {
-            "problem": ("run", self.problem_index),
-            "start": ("run", self.run_index),
-        }
+        coordinates: dict[str, Any] = {"problem": ("run", self.problem_index), "start": ("run", self.run_index)}
         if self.history is not None:
             coordinates["record_step"] = ("record", self.history.steps)
             for name in self.history.recorded:
@@ -236,16 +233,7 @@ class Runs:
         )
 
 
-_ARRAYS = (
-    "solution",
-    "loss",
-    "status",
-    "steps",
-    "step",
-    "problem_index",
-    "run_index",
-    "flat_factors",
-)
+_ARRAYS = ("solution", "loss", "status", "steps", "step", "problem_index", "run_index", "flat_factors")
 
 
 class Interrupted(KeyboardInterrupt):

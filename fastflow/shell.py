@@ -245,13 +245,7 @@ def _info(_: argparse.Namespace) -> int:
 
 def _train(a: argparse.Namespace) -> int:
     data = tables.read_problem(
-        a.data,
-        a.problem,
-        samples=a.samples,
-        normalization=a.normalization,
-        truth=a.truth,
-        hide=a.hide,
-        seed=a.seed,
+        a.data, a.problem, samples=a.samples, normalization=a.normalization, truth=a.truth, hide=a.hide, seed=a.seed
     )
     network = DeepLinear(a.depth, a.widths)
     widths = network.widths_for(data.problem.shape)

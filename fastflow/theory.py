@@ -27,7 +27,11 @@ def metric_inverse(product: FloatArray, direction: FloatArray, depth: int) -> Fl
     array (d_N, d_0)
     """
     # Powers through the SVD of W: through eigh of W^T W a round-off eigenvalue 1e-16 would become 5e-6 at power 1/3.
-    left, values, right = np.linalg.svd(product, full_matrices=False)
+    return _metric_inverse(np.linalg.svd(product, full_matrices=False), direction, depth)
+
+
+def _metric_inverse(svd: tuple[FloatArray, FloatArray, FloatArray], direction: FloatArray, depth: int) -> FloatArray:
+    left, values, right = svd
     result = np.zeros_like(direction)
     for j in range(1, depth + 1):
         term = direction
@@ -44,7 +48,7 @@ def stability_edge(problem: Problem, network: DeepLinear) -> float:
 
     That is ``2 / lambda_max``, where ``lambda_max`` is the largest eigenvalue of the Hessian by all factors, which at
     a balanced point with vanishing residual is that of ``Z -> A_W(M^T M Z)`` (M the derivative of the residuals by
-    W); ``2 / (N ||W||_2^{2-2/N})`` for matrix estimation. W is the problem's `expected_solution`, cut to the rank that
+    W); ``2 / (N ||W||_2^{2-2/N})`` for matrix estimation. W is the problem's `expected_solution` of the rank that
     the network can reach; residuals that remain there are taken as zero.
 
     Raises
@@ -54,23 +58,21 @@ def stability_edge(problem: Problem, network: DeepLinear) -> float:
     """
     widths = network.widths_for(problem.shape)
     depth, rank = len(widths) - 1, min(widths)
-    left, values, right = np.linalg.svd(problem.expected_solution().astype(np.float64), full_matrices=False)
-    if values[0] == 0 and depth > 1:
+    svd = np.linalg.svd(problem.expected_solution(rank), full_matrices=False)
+    if svd[1][0] == 0 and depth > 1:
         raise ValueError(
             "the data point to the solution W = 0, where a product of factors has no stability edge: give a step"
         )
-    product = (left[:, :rank] * values[:rank]) @ right[:rank]
-    # Power iteration from the leading singular pair, the exact eigenvector for matrix estimation, and a little of
-    # everything else so that no eigenvector is missed.
-    direction = np.outer(left[:, 0], right[0])
-    noise = stream("stability edge", problem.shape).standard_normal(direction.shape)
-    direction = direction + 1e-4 * noise / np.linalg.norm(noise)
+    # Power iteration from the leading singular pair, the exact eigenvector for matrix estimation, and enough of
+    # everything else that no eigenvector is missed.
+    noise = stream("stability edge", problem.shape).standard_normal(problem.shape)
+    direction = np.outer(svd[0][:, 0], svd[2][0]) + 0.1 * noise / np.linalg.norm(noise)
     largest = 0.0
-    for _ in range(500):
+    for _ in range(1000):
         image = problem.normal_operator(direction)
-        moved = metric_inverse(product, image, depth)
+        moved = _metric_inverse(svd, image, depth)
         estimate = float(np.sum(image * moved) / np.sum(direction * image))
-        converged = abs(estimate - largest) <= 1e-9 * estimate
+        converged = abs(estimate - largest) <= 1e-11 * estimate
         largest = estimate
         if converged:
             break

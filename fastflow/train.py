@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from fastflow import theory
 from fastflow.batch import Batch
@@ -70,11 +70,7 @@ def train(
     Interrupted
         on Ctrl-C; a `KeyboardInterrupt` whose ``.runs`` has all that was done
     """
-    network, init, method = (
-        network or DeepLinear(),
-        init or Gaussian(),
-        method or GradientDescent(),
-    )
+    network, init, method = (network or DeepLinear(), init or Gaussian(), method or GradientDescent())
     shared, problems = not isinstance(problem, list | tuple), _as_problems(problem)
     _check_words(network, init, method, record)
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -85,16 +81,7 @@ def train(
     starts = _start_numbers(init, runs, widths, len(problems))
     with one_blas_thread():
         step_sizes = _step_sizes(method, problems, network)
-        batch = Batch(
-            problems,
-            shared,
-            widths,
-            method,
-            step_sizes,
-            starts,
-            record,
-            np.dtype(dtype),
-        )
+        batch = Batch(problems, shared, widths, method, step_sizes, starts, record, np.dtype(dtype))
         batch.draw(init, seed)
         try:
             batch.run(threads, progress)
@@ -139,7 +126,7 @@ def _check_words(network: Any, init: Any, method: Any, record: Any) -> None:
 
 def _start_numbers(
     init: Init, runs: int | Sequence[int] | None, widths: tuple[int, ...], problems: int
-) -> NDArray[np.int64]:
+) -> Sequence[int]:
     """Which starts each problem has."""
     if isinstance(init, Explicit):
         if init.widths != widths:
@@ -150,18 +137,20 @@ def _start_numbers(
             count = init.runs // problems
             if runs is not None and (not isinstance(runs, int | np.integer) or runs != count):
                 raise ValueError(f"the factors given are {count} starts for each problem, but runs is {runs!r}")
-            return np.arange(count)
+            return range(count)
     if runs is None:
-        return np.arange(DEFAULT_RUNS if init.random else 1)
+        return range(DEFAULT_RUNS if init.random else 1)
+    numbers: Sequence[int]
     if np.ndim(runs) == 0:
-        numbers = np.arange(as_count("runs", runs, 1))
+        numbers = range(as_count("runs", runs, 1))
     else:
-        numbers = np.asarray(runs)
-        if numbers.dtype.kind not in "iu" or numbers.ndim != 1 or numbers.size == 0 or numbers.min() < 0:
+        array = np.asarray(runs)
+        if array.dtype.kind not in "iu" or array.ndim != 1 or array.size == 0 or array.min() < 0:
             raise ValueError(f"runs must be a positive number or a sequence of nonnegative integers, got {runs!r}")
+        numbers = array.tolist()
     if len(numbers) > 1 and not init.random:
         raise ValueError(f"{_kind(init)} starts every run at the same factors, so all runs would be equal: runs=1")
-    return numbers.astype(np.int64)
+    return numbers
 
 
 def _step_sizes(method: GradientDescent, problems: list[Any], network: DeepLinear) -> FloatArray:

@@ -13,14 +13,7 @@ from fastflow.kernels.chain import (
     parameter_count,
     sweeps_from_left,
 )
-from fastflow.kernels.descent import (
-    Ends,
-    RunState,
-    StepRule,
-    Trace,
-    descend,
-    relative_error,
-)
+from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.jit import jit
 from fastflow.kernels.losses import (

@@ -174,18 +174,7 @@ def _gradient_from_right(factors, widths, end_gradient, work):
         else:
             partial_at -= inner * columns
             prefix, prefix_at = work.partial, partial_at
-        multiply_nt(
-            work.gradient,
-            factor_at,
-            sweep,
-            sweep_at,
-            prefix,
-            prefix_at,
-            rows,
-            columns,
-            inner,
-            work.transposed,
-        )
+        multiply_nt(work.gradient, factor_at, sweep, sweep_at, prefix, prefix_at, rows, columns, inner, work.transposed)
         # S_{j-1} = W_j^T S_j, the last of which is G_1
         if j == 2:
             target = work.gradient
@@ -214,17 +203,7 @@ def _gradient_from_left(factors, widths, end_gradient, work):
         else:
             partial_at -= inner * rows
             suffix, suffix_at = work.partial, partial_at
-        multiply_tn(
-            work.gradient,
-            factor_at,
-            suffix,
-            suffix_at,
-            sweep,
-            sweep_at,
-            inner,
-            rows,
-            columns,
-        )
+        multiply_tn(work.gradient, factor_at, suffix, suffix_at, sweep, sweep_at, inner, rows, columns)
         # T_j = T_{j-1} W_j^T, the last of which is G_N
         if j == depth - 1:
             target, target_at = work.gradient, last_at
@@ -232,18 +211,7 @@ def _gradient_from_left(factors, widths, end_gradient, work):
             target, target_at = work.sweep_a, 0
         else:
             target, target_at = work.sweep_b, 0
-        multiply_nt(
-            target,
-            target_at,
-            sweep,
-            sweep_at,
-            factors,
-            factor_at,
-            rows,
-            columns,
-            inner,
-            work.transposed,
-        )
+        multiply_nt(target, target_at, sweep, sweep_at, factors, factor_at, rows, columns, inner, work.transposed)
         factor_at += inner * columns
         sweep, sweep_at = target, target_at
 

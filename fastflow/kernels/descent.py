@@ -14,28 +14,12 @@ import numpy as np
 
 from fastflow.kernels.chain import chain_balancedness
 from fastflow.kernels.elementwise import copy
-from fastflow.kernels.groups import (
-    backward,
-    extract_member,
-    forward,
-    load_member,
-    measure,
-    move,
-    square_norms,
-)
+from fastflow.kernels.groups import backward, extract_member, forward, load_member, measure, move, square_norms
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.status import Status
 
-RUNNING, CONVERGED, CRITICAL = (
-    int(Status.RUNNING),
-    int(Status.CONVERGED),
-    int(Status.CRITICAL),
-)
-STALLED, MAX_STEPS, DIVERGED = (
-    int(Status.STALLED),
-    int(Status.MAX_STEPS),
-    int(Status.DIVERGED),
-)
+RUNNING, CONVERGED, CRITICAL = (int(Status.RUNNING), int(Status.CONVERGED), int(Status.CRITICAL))
+STALLED, MAX_STEPS, DIVERGED = (int(Status.STALLED), int(Status.MAX_STEPS), int(Status.DIVERGED))
 
 
 class RunState(NamedTuple):
@@ -129,18 +113,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             for member in range(members):
                 while group.run[member] < 0 and cursor < queue.size:
                     if state.status[queue[cursor]] == RUNNING:
-                        _admit(
-                            problem,
-                            weights,
-                            state,
-                            rule,
-                            ends,
-                            trace,
-                            queue[cursor],
-                            ticks,
-                            member,
-                            group,
-                        )
+                        _admit(problem, weights, state, rule, ends, trace, queue[cursor], ticks, member, group)
                         active += 1
                     cursor += 1
         if active == 0:
@@ -173,33 +146,17 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                     end = _end(loss, norm, k, ends)
                     due = record < trace.steps.size and trace.steps[record] == k and end != DIVERGED
                 # What is due now, and the state at an end, which the rest of the history repeats.
-                writes = min(
-                    int(due) + int(end != RUNNING and end != DIVERGED),
-                    trace.steps.size - record,
-                )
+                writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.steps.size - record)
                 if writes > 0 or end != RUNNING or pause:
                     extract_member(group, member)
                 for _ in range(writes):
-                    _write_record(
-                        trace,
-                        run,
-                        record,
-                        state.problem[run],
-                        loss,
-                        norm,
-                        widths,
-                        group,
-                    )
+                    _write_record(trace, run, record, state.problem[run], loss, norm, widths, group)
                     record += 1
                 group.record[member] = record
                 if end != RUNNING or pause:
                     copy(state.factors[run], group.row_factors, parameters)
                     copy(state.solution[run], group.row.product, group.row.product.size)
-                    state.loss[run], state.steps[run], state.recorded[run] = (
-                        loss,
-                        k,
-                        record,
-                    )
+                    state.loss[run], state.steps[run], state.recorded[run] = (loss, k, record)
                     state.status[run] = end
                     group.run[member], group.idle[member] = -1, 1
                     group.step[member], group.least[member] = 0, -1
@@ -232,10 +189,7 @@ def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group
         record += 1
     group.run[member], group.idle[member], group.moved[member] = run, 0, 1
     group.offset[member], group.record[member] = k - ticks, record
-    group.weight[member], group.least[member] = (
-        weights[index],
-        ends.tol / weights[index],
-    )
+    group.weight[member], group.least[member] = (weights[index], ends.tol / weights[index])
     group.step[member] = weights[index] * rule.first[run]
 
 

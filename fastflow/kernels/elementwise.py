@@ -13,15 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastflow.kernels.simd import (
-    I64,
-    Vector,
-    are_contiguous,
-    constant,
-    counted_loop,
-    data_pointer,
-    switch,
-)
+from fastflow.kernels.simd import I64, Vector, are_contiguous, constant, counted_loop, data_pointer, switch
 from fastflow.kernels.target import SHAPE
 
 PARTIAL_BYTES = 64
@@ -153,23 +145,13 @@ def dot_rows(typingctx, result, matrix, first, columns, rows, x):
             def body(offset, mask):
                 right = vector.load(x_base, offset, mask)
                 for base, total in zip(bases, totals, strict=True):
-                    builder.store(
-                        vector.fma(vector.load(base, offset, mask), right, builder.load(total)),
-                        total,
-                    )
+                    builder.store(vector.fma(vector.load(base, offset, mask), right, builder.load(total)), total)
 
             _for_vectors(builder, vector, columns, body)
             for i, total in enumerate(totals):
-                builder.store(
-                    vector.sum(builder.load(total)),
-                    builder.gep(result_base, [constant(i)]),
-                )
+                builder.store(vector.sum(builder.load(total)), builder.gep(result_base, [constant(i)]))
 
-        switch(
-            builder,
-            rows,
-            {count: (lambda count=count: emit(count)) for count in range(1, ROWS_AT_ONCE + 1)},
-        )
+        switch(builder, rows, {count: (lambda count=count: emit(count)) for count in range(1, ROWS_AT_ONCE + 1)})
         return context.get_dummy_value()
 
     return signature, codegen
@@ -207,11 +189,7 @@ def add_rows(typingctx, c, factors, matrix, first, columns, rows):
 
             _for_vectors(builder, vector, columns, body)
 
-        switch(
-            builder,
-            rows,
-            {count: (lambda count=count: emit(count)) for count in range(1, ROWS_AT_ONCE + 1)},
-        )
+        switch(builder, rows, {count: (lambda count=count: emit(count)) for count in range(1, ROWS_AT_ONCE + 1)})
         return context.get_dummy_value()
 
     return signature, codegen
@@ -294,11 +272,7 @@ def _dot_of_one(context, builder, dtype, partials, x_base, y_base, size, result_
     total = cgutils.alloca_once_value(builder, vector.zero)
 
     def body(offset, mask):
-        product = vector.fma(
-            vector.load(x_base, offset, mask),
-            vector.load(y_base, offset, mask),
-            builder.load(total),
-        )
+        product = vector.fma(vector.load(x_base, offset, mask), vector.load(y_base, offset, mask), builder.load(total))
         builder.store(product, total)
 
     _for_vectors(builder, vector, size, body)

@@ -19,12 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from fastflow.kernels.chain import (
-    ChainWorkspace,
-    chain_gradient,
-    chain_product,
-    chain_workspace,
-)
+from fastflow.kernels.chain import ChainWorkspace, chain_gradient, chain_product, chain_workspace
 from fastflow.kernels.elementwise import copy, dot, take_steps
 from fastflow.kernels.jit import jit_inline
 from fastflow.kernels.losses import (
@@ -88,13 +83,7 @@ def choose_layout(problem: Any, widths: Sequence[int]) -> str:
     return "rows" if isinstance(problem, SharedSensing) else "one"
 
 
-def make_group(
-    problem: Any,
-    widths: Sequence[int],
-    like: np.ndarray,
-    runs: int,
-    layout: str | None = None,
-) -> Group:
+def make_group(problem: Any, widths: Sequence[int], like: np.ndarray, runs: int, layout: str | None = None) -> Group:
     """Memory for the runs that go together.
 
     Parameters
@@ -110,38 +99,19 @@ def make_group(
     row = ChainWorkspace(
         *(aligned_zeros(array.shape, dtype) for array in chain_workspace.py_func(np.asarray(widths, np.int64), like))
     )
-    size, parameters, scratch = (
-        row.product.size,
-        row.gradient.size,
-        scratch_size(problem, row.product.size),
-    )
-    members = {
-        "one": 1,
-        "lanes": SHAPE.vector_bytes // dtype.itemsize,
-        "rows": min(ROWS, runs),
-    }[layout]
+    size, parameters, scratch = (row.product.size, row.gradient.size, scratch_size(problem, row.product.size))
+    members = {"one": 1, "lanes": SHAPE.vector_bytes // dtype.itemsize, "rows": min(ROWS, runs)}[layout]
 
     def room(length: int) -> np.ndarray:
         return aligned_zeros((length, members) if layout == "lanes" else (length * members,), dtype)
 
-    chain, factors, row_factors = (
-        row,
-        aligned_zeros((parameters,), dtype),
-        aligned_zeros((parameters,), dtype),
-    )
+    chain, factors, row_factors = (row, aligned_zeros((parameters,), dtype), aligned_zeros((parameters,), dtype))
     if layout == "one":
         row_factors = factors
     elif layout == "lanes":
-        chain, factors = (
-            ChainWorkspace(*(room(array.size) for array in row)),
-            room(parameters),
-        )
+        chain, factors = (ChainWorkspace(*(room(array.size) for array in row)), room(parameters))
     else:
-        chain = row._replace(
-            product=room(size),
-            partial=room(row.partial.size),
-            gradient=room(parameters),
-        )
+        chain = row._replace(product=room(size), partial=room(row.partial.size), gradient=room(parameters))
         factors = aligned_zeros((members, parameters), dtype)
     integers = np.zeros((5, members), np.int64)
     return (Rows if layout == "rows" else Group)(
@@ -149,12 +119,7 @@ def make_group(
         data=np.zeros(1, np.int64),
         factors=factors,
         chain=chain,
-        work=LossWorkspace(
-            room(size),
-            room(scratch),
-            np.zeros(members, dtype),
-            np.zeros(members, dtype),
-        ),
+        work=LossWorkspace(room(size), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
         row_factors=row_factors,
         row=row,
         run=integers[0],
@@ -249,12 +214,7 @@ def _backward(group, widths):
     def of_rows(group, widths):
         for member in range(group.run.size):
             end_gradient = _part(group.work.gradient, member, group.run.size)
-            chain_gradient(
-                group.factors[member],
-                widths,
-                end_gradient,
-                _member_chain(group, member),
-            )
+            chain_gradient(group.factors[member], widths, end_gradient, _member_chain(group, member))
 
     return of_rows
 
@@ -286,24 +246,14 @@ def move(group):
 def _move(group):
     if layout_of(group) != "rows":
         return lambda group: take_steps(
-            group.factors,
-            group.chain.gradient,
-            group.step,
-            group.moved,
-            len(group.factors),
+            group.factors, group.chain.gradient, group.step, group.moved, len(group.factors)
         )
 
     def of_rows(group):
         for member in range(group.run.size):
             gradient = _part(group.chain.gradient, member, group.run.size)
             here = slice(member, member + 1)
-            take_steps(
-                group.factors[member],
-                gradient,
-                group.step[here],
-                group.moved[here],
-                gradient.size,
-            )
+            take_steps(group.factors[member], gradient, group.step[here], group.moved[here], gradient.size)
 
     return of_rows
 

@@ -51,9 +51,7 @@ class KernelCache(FunctionCache):
         super().__init__(py_func)
         stamp = (self._impl.locator.get_source_stamp(), _package_stamp())
         self._cache_file = IndexDataCacheFile(
-            cache_path=self._cache_path,
-            filename_base=self._impl.filename_base,
-            source_stamp=stamp,
+            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

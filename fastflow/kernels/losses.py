@@ -19,14 +19,7 @@ from numba import types
 from numba.core.dispatcher import Dispatcher
 from numba.extending import overload
 
-from fastflow.kernels.elementwise import (
-    ROWS_AT_ONCE,
-    add_rows,
-    dot,
-    dot_rows,
-    subtract,
-    subtract_known,
-)
+from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, dot, dot_rows, subtract, subtract_known
 from fastflow.kernels.jit import PACKAGE, jit_inline
 from fastflow.kernels.products import multiply, multiply_tn
 
@@ -230,11 +223,7 @@ def _completion_of_lanes(problem, index, product, columns, work):
 
 @_formula(Sensing)
 def _sensing(problem, index, product, columns, work):
-    gradient, operators, values = (
-        work.gradient,
-        problem.operators[index],
-        problem.values[index],
-    )
+    gradient, operators, values = (work.gradient, problem.operators[index], problem.values[index])
     size, residual = product.size, work.scratch
     gradient[:] = 0
     for first in range(0, values.size, ROWS_AT_ONCE):
@@ -256,17 +245,7 @@ def _shared_sensing(problem, index, product, columns, work):
     for i in range(measurements):
         for lane in range(lanes):
             residual[i * lanes + lane] -= problem.values[i]
-    multiply_tn(
-        work.gradient.ravel(),
-        0,
-        problem.operators,
-        0,
-        residual,
-        0,
-        size,
-        measurements,
-        lanes,
-    )
+    multiply_tn(work.gradient.ravel(), 0, problem.operators, 0, residual, 0, size, measurements, lanes)
     _half_square(work.scratch, measurements, work.loss)
 
 
@@ -275,17 +254,7 @@ def shared_sensing_of_rows(problem, products, work):
     """`SharedSensing` for a group of runs one after the other: products (members * rows * columns,), flat."""
     measurements, members = problem.values.size, work.loss.size
     size, residual = products.size // members, work.scratch
-    multiply(
-        residual,
-        0,
-        products,
-        0,
-        problem.operators_transposed,
-        0,
-        members,
-        size,
-        measurements,
-    )
+    multiply(residual, 0, products, 0, problem.operators_transposed, 0, members, size, measurements)
     for member in range(members):
         part = residual[member * measurements : (member + 1) * measurements]
         subtract(part, part, problem.values, measurements)
@@ -300,42 +269,17 @@ def _regression_by_samples(problem, index, product, columns, work):
     samples = len(outputs) // rows
     multiply(residual, 0, product, 0, problem.inputs[index], 0, rows, columns, samples)
     subtract(residual, residual, outputs, len(outputs))
-    multiply(
-        work.gradient,
-        0,
-        residual,
-        0,
-        problem.inputs_transposed[index],
-        0,
-        rows,
-        samples,
-        columns,
-    )
+    multiply(work.gradient, 0, residual, 0, problem.inputs_transposed[index], 0, rows, samples, columns)
     _half_square(residual, len(outputs), work.loss)
 
 
 @_formula(RegressionByGram)
 def _regression_by_gram(problem, index, product, columns, work):
     offset, floor = problem.offset[index], problem.floor[index].ravel()
-    gradient, deviation, loss, linear = (
-        work.gradient,
-        work.scratch,
-        work.loss,
-        work.number,
-    )
+    gradient, deviation, loss, linear = (work.gradient, work.scratch, work.loss, work.number)
     size = len(product)
     subtract(deviation, product, problem.centre[index], size)
-    multiply(
-        gradient,
-        0,
-        deviation,
-        0,
-        problem.gram[index],
-        0,
-        size // columns,
-        columns,
-        columns,
-    )
+    multiply(gradient, 0, deviation, 0, problem.gram[index], 0, size // columns, columns, columns)
     dot(deviation, gradient, size, loss)
     dot(deviation, offset, size, linear)
     subtract(gradient, gradient, offset, size)

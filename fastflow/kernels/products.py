@@ -17,13 +17,10 @@ from numba.extending import overload
 from fastflow.kernels.elementwise import vector_lanes
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.target import SHAPE
-from fastflow.kernels.tiles import lane_tile, tile, transpose_block
+from fastflow.kernels.tiles import address, item_bytes, keep, lane_tile, tile, transpose_block
 
-TILE_ROWS, TILE_VECTORS, LANE_TILE = (
-    SHAPE.tile_rows,
-    SHAPE.tile_vectors,
-    SHAPE.lane_tile,
-)
+TILE_ROWS, TILE_VECTORS, LANE_TILE = SHAPE.tile_rows, SHAPE.tile_vectors, SHAPE.lane_tile
+VECTOR_BYTES = SHAPE.vector_bytes
 
 
 @jit_inline
@@ -38,9 +35,10 @@ def _share(left, most):
 
 
 @jit
-def row_product(c, c0, a, a0, a_row, a_col, b, b0, m, k, n):
-    """``C = A B`` of one run: C (m, n) at ``c[c0:]``, B (k, n) at ``b[b0:]``, A at ``a[a0:]`` with two strides."""
-    lanes = vector_lanes(c)
+def row_product(zero, c, a, a_row, a_col, b, m, k, n):
+    """``C = A B`` of one run, C (m, n) and B (k, n) row-major, A (m, k) with two strides; at addresses, see `tile`."""
+    size = item_bytes(zero)
+    lanes = VECTOR_BYTES // size
     j = 0
     while j < n:
         vectors = _share((n - j + lanes - 1) // lanes, TILE_VECTORS)
@@ -48,51 +46,24 @@ def row_product(c, c0, a, a0, a_row, a_col, b, b0, m, k, n):
         i = 0
         while i < m:
             rows = _share(m - i, TILE_ROWS)
-            tile(
-                rows,
-                vectors,
-                c,
-                c0 + i * n + j,
-                n,
-                a,
-                a0 + i * a_row,
-                a_row,
-                a_col,
-                b,
-                b0 + j,
-                n,
-                k,
-                tail,
-            )
+            c_at, a_at = c + (i * n + j) * size, a + i * a_row * size
+            tile(zero, rows, vectors, c_at, n, a_at, a_row, a_col, b + j * size, n, k, tail)
             i += rows
         j += vectors * lanes
 
 
 @jit
-def lane_product(c, c0, a, a0, a_row, a_col, b, b0, b_row, b_col, m, k, n):
-    """``C = A B`` of one run per lane: C (m, n) at ``c[c0:]``, A and B with two strides each."""
+def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
+    """``C = A B`` of one run per lane, C (m, n) row-major, A and B with two strides each; at addresses, see `tile`."""
     i = 0
     while i < m:
         rows = _share(m - i, LANE_TILE)
-        a_at, j = a0 + i * a_row, 0
+        j = 0
         while j < n:
             columns = _share(n - j, LANE_TILE)
-            lane_tile(
-                rows,
-                columns,
-                c,
-                c0 + i * n + j,
-                n,
-                a,
-                a_at,
-                a_row,
-                a_col,
-                b,
-                b0 + j * b_col,
-                b_row,
-                b_col,
-                k,
-            )
+            c_at = c + (i * n + j) * VECTOR_BYTES
+            a_at, b_at = a + i * a_row * VECTOR_BYTES, b + j * b_col * VECTOR_BYTES
+            lane_tile(zero, rows, columns, c_at, n, a_at, a_row, a_col, b_at, b_row, b_col, k)
             j += columns
         i += rows
 
@@ -130,41 +101,35 @@ def multiply_nt(c, c0, a, a0, b, b0, m, k, n, scratch):
     raise TypeError("multiply_nt is for compiled code; product_nt takes matrices")
 
 
-# The casts to intp below strip Numba's literal types, each of which would compile the tiles anew.
+@jit_inline
+def _rows_at(c, c0, a, a0, a_row, a_col, b, b0, m, k, n):
+    # The casts to intp strip Numba's literal types, each of which would compile the tiles anew.
+    i = np.intp
+    at_c, at_a, at_b = address(c, i(c0)), address(a, i(a0)), address(b, i(b0))
+    row_product(c.dtype.type(0), at_c, at_a, i(a_row), i(a_col), at_b, i(m), i(k), i(n))
+    keep(a)
+    keep(b)
+
+
+@jit_inline
+def _lanes_at(c, c0, a, a0, a_row, a_col, b, b0, b_row, b_col, m, k, n):
+    i = np.intp
+    at_c, at_a, at_b = address(c, i(c0)), address(a, i(a0)), address(b, i(b0))
+    lane_product(c.dtype.type(0), at_c, at_a, i(a_row), i(a_col), at_b, i(b_row), i(b_col), i(m), i(k), i(n))
 
 
 @overload(multiply, inline="always")
 def _multiply(c, c0, a, a0, b, b0, m, k, n):
     if c.ndim == 1:
-
-        def of_one(c, c0, a, a0, b, b0, m, k, n):
-            i = np.intp
-            row_product(c, i(c0), a, i(a0), i(k), i(1), b, i(b0), i(m), i(k), i(n))
-
-        return of_one
-
-    def of_lanes(c, c0, a, a0, b, b0, m, k, n):
-        i = np.intp
-        lane_product(c, i(c0), a, i(a0), i(k), i(1), b, i(b0), i(n), i(1), i(m), i(k), i(n))
-
-    return of_lanes
+        return lambda c, c0, a, a0, b, b0, m, k, n: _rows_at(c, c0, a, a0, k, 1, b, b0, m, k, n)
+    return lambda c, c0, a, a0, b, b0, m, k, n: _lanes_at(c, c0, a, a0, k, 1, b, b0, n, 1, m, k, n)
 
 
 @overload(multiply_tn, inline="always")
 def _multiply_tn(c, c0, a, a0, b, b0, m, k, n):
     if c.ndim == 1:
-
-        def of_one(c, c0, a, a0, b, b0, m, k, n):
-            i = np.intp
-            row_product(c, i(c0), a, i(a0), i(1), i(m), b, i(b0), i(m), i(k), i(n))
-
-        return of_one
-
-    def of_lanes(c, c0, a, a0, b, b0, m, k, n):
-        i = np.intp
-        lane_product(c, i(c0), a, i(a0), i(1), i(m), b, i(b0), i(n), i(1), i(m), i(k), i(n))
-
-    return of_lanes
+        return lambda c, c0, a, a0, b, b0, m, k, n: _rows_at(c, c0, a, a0, 1, m, b, b0, m, k, n)
+    return lambda c, c0, a, a0, b, b0, m, k, n: _lanes_at(c, c0, a, a0, 1, m, b, b0, n, 1, m, k, n)
 
 
 @overload(multiply_nt, inline="always")
@@ -172,17 +137,11 @@ def _multiply_nt(c, c0, a, a0, b, b0, m, k, n, scratch):
     if c.ndim == 1:
 
         def of_one(c, c0, a, a0, b, b0, m, k, n, scratch):
-            i = np.intp
             transpose(scratch, 0, b, b0, n, k)
-            row_product(c, i(c0), a, i(a0), i(k), i(1), scratch, i(0), i(m), i(k), i(n))
+            _rows_at(c, c0, a, a0, k, 1, scratch, 0, m, k, n)
 
         return of_one
-
-    def of_lanes(c, c0, a, a0, b, b0, m, k, n, scratch):
-        i = np.intp
-        lane_product(c, i(c0), a, i(a0), i(k), i(1), b, i(b0), i(1), i(k), i(m), i(k), i(n))
-
-    return of_lanes
+    return lambda c, c0, a, a0, b, b0, m, k, n, scratch: _lanes_at(c, c0, a, a0, k, 1, b, b0, 1, k, m, k, n)
 
 
 @jit

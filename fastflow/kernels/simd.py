@@ -24,10 +24,7 @@ class Vector:
         self._suffix = f"v{lanes}f{dtype.bitwidth}"
 
     def _intrinsic(self, name: str, returns, arguments):
-        function_type, full_name = (
-            ir.FunctionType(returns, arguments),
-            name.format(self._suffix),
-        )
+        function_type, full_name = (ir.FunctionType(returns, arguments), name.format(self._suffix))
         return cgutils.get_or_insert_function(self.builder.module, function_type, full_name)
 
     def _pointer(self, base, offset):
@@ -72,9 +69,7 @@ class Vector:
             lanes //= 2
             low, high = (
                 self.builder.shuffle_vector(
-                    vector,
-                    vector,
-                    ir.Constant(ir.VectorType(I32, lanes), list(range(start, start + lanes))),
+                    vector, vector, ir.Constant(ir.VectorType(I32, lanes), list(range(start, start + lanes)))
                 )
                 for start in (0, lanes)
             )
@@ -115,10 +110,7 @@ def _no_unrolling(module):
 def counted_loop(builder, count, initial, body):
     """``state = initial; for k in range(count): state = body(k, state)``, the state in SSA registers; count >= 1."""
     before = builder.block
-    loop, after = (
-        builder.append_basic_block("loop"),
-        builder.append_basic_block("after"),
-    )
+    loop, after = (builder.append_basic_block("loop"), builder.append_basic_block("after"))
     builder.branch(loop)
     builder.position_at_end(loop)
     k = builder.phi(I64)

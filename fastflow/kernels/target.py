@@ -42,10 +42,7 @@ def simd_shape() -> SimdShape:
         return SimdShape("AVX-512", 64, 8, 3, 5)
     if "avx2" in features and "fma" in features:  # 16 registers of 32 bytes: 12 + 3 + 1, 9 + 3 + 1
         return SimdShape("AVX2", 32, 4, 3, 3)
-    if platform.machine().lower() in (
-        "arm64",
-        "aarch64",
-    ):  # 32 registers of 16 bytes: 24 + 4 + 1, 25 + 5 + 1
+    if platform.machine().lower() in ("arm64", "aarch64"):  # 32 registers of 16 bytes: 24 + 4 + 1, 25 + 5 + 1
         return SimdShape("NEON", 16, 6, 4, 5)
     return SimdShape("portable", 16, 4, 2, 2)
 

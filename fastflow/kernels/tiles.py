@@ -10,40 +10,64 @@ import llvmlite.ir as ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastflow.kernels.simd import (
-    I32,
-    Vector,
-    are_contiguous,
-    constant,
-    counted_loop,
-    data_pointer,
-    switch,
-)
+from fastflow.kernels.simd import I32, I64, Vector, are_contiguous, constant, counted_loop, data_pointer, switch
 from fastflow.kernels.target import SHAPE
 
 
 @intrinsic
-def tile(typingctx, rows, vectors, c, c0, ldc, a, a0, a_row, a_col, b, b0, ldb, depth, tail):
+def address(typingctx, array, offset):
+    """Where element ``offset`` of a contiguous array lies, in either layout, as an integer.
+
+    Tiles take addresses: an array costs nine arguments a call, which is what a product of tiny matrices costs in all.
+    An address keeps nothing alive; see `keep`.
+    """
+    if not are_contiguous(None, array):
+        return None
+    lanes = SHAPE.vector_bytes // (array.dtype.bitwidth // 8) if array.ndim == 2 else 1
+
+    def codegen(context, builder, signature, arguments):
+        pointer = data_pointer(context, builder, signature.args[0], arguments[0])
+        element = builder.gep(pointer, [builder.mul(arguments[1], constant(lanes))])
+        return builder.ptrtoint(element, I64)
+
+    return types.intp(array, types.intp), codegen
+
+
+@intrinsic
+def item_bytes(typingctx, zero):
+    """Bytes of a number of the type of ``zero``, at compile time."""
+    size = zero.bitwidth // 8
+    return types.intp(zero), lambda context, builder, signature, arguments: context.get_constant(types.intp, size)
+
+
+@intrinsic
+def keep(typingctx, array):
+    """Nothing, but a use of the array: Numba must not free what lies at an `address` before this."""
+    return types.void(array), lambda context, builder, signature, arguments: context.get_dummy_value()
+
+
+def _pointer(vector, builder, value):
+    return builder.inttoptr(value, vector.scalar.as_pointer())
+
+
+@intrinsic
+def tile(typingctx, zero, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail):
     """One register tile of ``C = A B``, accumulators in registers over the whole of k.
 
     ``C[i, j] = sum_k A[i, k] B[k, j]`` for ``i < rows``, ``j < (vectors - 1) * lanes + tail``, where ``C[i, j]`` is
-    ``c[c0 + i*ldc + j]``, ``A[i, k]`` is ``a[a0 + i*a_row + k*a_col]`` and ``B[k, j]`` is ``b[b0 + k*ldb + j]``.
+    element ``i*ldc + j`` from the address ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a`` and ``B[k, j]``
+    element ``k*ldb + j`` from ``b``; elements are of the type of ``zero``.
     ``A`` is read as broadcast scalars through two strides, so ``A`` and ``A^T`` cost the same; the last vector is
     masked to ``tail`` lanes (1 to lanes), so any width works without padding. ``rows`` and ``vectors`` run up to the
-    target's `SimdShape`; each pair is its own straight-line loop. Arrays are flat; ``depth`` >= 1.
+    target's `SimdShape`; each pair is its own straight-line loop; ``depth`` >= 1.
     """
-    if not are_contiguous(1, c, a, b):
-        return None
-    dtype = c.dtype
-    n = types.intp
-    signature = types.void(n, n, c, n, n, a, n, n, n, b, n, n, n, n)
+    dtype, n = zero, types.intp
+    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        rows, vectors, c, c0, ldc, a, a0, a_row, a_col, b, b0, ldb, depth, tail = arguments
+        _, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail = arguments
         vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
-        c_base = builder.gep(data_pointer(context, builder, signature.args[2], c), [c0])
-        a_base = builder.gep(data_pointer(context, builder, signature.args[5], a), [a0])
-        b_base = builder.gep(data_pointer(context, builder, signature.args[9], b), [b0])
+        c_base, a_base, b_base = (_pointer(vector, builder, value) for value in (c, a, b))
         mask = vector.first(tail)
 
         def emit(row_count, vector_count):
@@ -53,21 +77,12 @@ def tile(typingctx, rows, vectors, c, c0, ldc, a, a0, a_row, a_col, b, b0, ldb, 
             def body(k, accumulators):
                 b_row = builder.mul(k, ldb)
                 b_vectors = [
-                    vector.load(
-                        b_base,
-                        builder.add(b_row, constant(v * vector.lanes)),
-                        masked(v),
-                    )
+                    vector.load(b_base, builder.add(b_row, constant(v * vector.lanes)), masked(v))
                     for v in range(vector_count)
                 ]
                 a_offset, following = builder.mul(k, a_col), []
                 for i in range(row_count):
-                    scalar = builder.load(
-                        builder.gep(
-                            a_base,
-                            [builder.add(a_offset, builder.mul(constant(i), a_row))],
-                        )
-                    )
+                    scalar = builder.load(builder.gep(a_base, [builder.add(a_offset, builder.mul(constant(i), a_row))]))
                     broadcast = vector.splat(scalar)
                     for v in range(vector_count):
                         accumulator = accumulators[i * vector_count + v]
@@ -91,48 +106,24 @@ def tile(typingctx, rows, vectors, c, c0, ldc, a, a0, a_row, a_col, b, b0, ldb, 
 
 
 @intrinsic
-def lane_tile(
-    typingctx,
-    rows,
-    columns,
-    c,
-    c0,
-    ldc,
-    a,
-    a0,
-    a_row,
-    a_col,
-    b,
-    b0,
-    b_row,
-    b_col,
-    depth,
-):
+def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row, b_col, depth):
     """One register tile of ``C = A B`` for as many runs at once as a vector has lanes: one run per lane.
 
-    Arrays are (elements, lanes), and every offset and stride counts elements: ``C[i, j]`` is ``c[c0 + i*ldc + j]``,
-    ``A[i, k]`` is ``a[a0 + i*a_row + k*a_col]``, ``B[k, j]`` is ``b[b0 + k*b_row + j*b_col]``. Both operands have two
-    strides, so transposes are free, and no lane is wasted however small the matrix is. ``rows`` and ``columns`` run
-    up to ``SHAPE.lane_tile``; ``depth`` >= 1.
+    Strides count elements, each of which is a vector of lanes: ``C[i, j]`` is element ``i*ldc + j`` from the address
+    ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a``, ``B[k, j]`` element ``k*b_row + j*b_col`` from ``b``.
+    Both operands have two strides, so transposes are free, and no lane is wasted however small the matrix is. ``rows``
+    and ``columns`` run up to ``SHAPE.lane_tile``; ``depth`` >= 1.
     """
-    if not are_contiguous(2, c, a, b):
-        return None
-    dtype = c.dtype
-    n = types.intp
-    signature = types.void(n, n, c, n, n, a, n, n, n, b, n, n, n, n)
+    dtype, n = zero, types.intp
+    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        rows, columns, c, c0, ldc, a, a0, a_row, a_col, b, b0, b_row, b_col, depth = arguments
+        _, rows, columns, c, ldc, a, a_row, a_col, b, b_row, b_col, depth = arguments
         vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
-
-        def base(position, value, offset):
-            pointer = data_pointer(context, builder, signature.args[position], value)
-            return builder.gep(pointer, [builder.mul(offset, constant(vector.lanes))])
+        c_base, a_base, b_base = (_pointer(vector, builder, value) for value in (c, a, b))
 
         def lanes(offset):
             return builder.mul(offset, constant(vector.lanes))
-
-        c_base, a_base, b_base = base(2, c, c0), base(5, a, a0), base(9, b, b0)
 
         def emit(row_count, column_count):
             a_steps = [lanes(builder.mul(constant(i), a_row)) for i in range(row_count)]
@@ -152,11 +143,7 @@ def lane_tile(
             for i in range(row_count):
                 c_row = builder.mul(constant(i), ldc)
                 for j in range(column_count):
-                    vector.store(
-                        sums[i * column_count + j],
-                        c_base,
-                        lanes(builder.add(c_row, constant(j))),
-                    )
+                    vector.store(sums[i * column_count + j], c_base, lanes(builder.add(c_row, constant(j))))
 
         side = SHAPE.lane_tile
         shapes = [(r, s) for r in range(1, side + 1) for s in range(1, side + 1)]

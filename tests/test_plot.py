@@ -1,0 +1,218 @@
+"""Pictures: what is drawn are the quantiles over the runs, whole and readable."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+import fastflow as ff
+from fastflow import plot
+
+TARGET = np.diag([10.0, 5.0, 1.0] + [0.0] * 9)
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Nine runs whose products come from Y = diag(10, 5, 1, 0, ...), with a truth so that there is an error."""
+    return ff.train(
+        ff.MatrixEstimation(TARGET, truth=TARGET),
+        ff.DeepLinear(depth=3),
+        ff.inits.Gaussian(1e-3),
+        ff.GradientDescent(max_steps=2000),
+        runs=9,
+        threads=1,
+        record=ff.Record(steps=60),
+    )
+
+
+def with_history(runs, **changes):
+    return dataclasses.replace(runs, history=dataclasses.replace(runs.history, **changes))
+
+
+def only(runs, *names):
+    """The runs as if only this had been recorded."""
+    others = {name: None for name in runs.history.recorded if name not in names}
+    return with_history(runs, **others)
+
+
+def panel(figure, label):
+    (axes,) = [axes for axes in figure.axes if axes.get_ylabel().startswith(label)]
+    return axes
+
+
+def median_line(axes, at=0):
+    return axes.lines[at].get_xdata(), axes.lines[at].get_ydata()
+
+
+def drawn(figure):
+    """The figure's canvas and renderer, after everything has been laid out and drawn."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return canvas, canvas.get_renderer()
+
+
+@pytest.mark.parametrize(("name", "label"), [("loss", "loss"), ("effective_rank", "effective"), ("error", "relative")])
+def test_median_and_band_are_the_quantiles_over_the_runs(runs, name, label):
+    axes = panel(runs.plot(), label)
+    low, median, high = np.quantile(getattr(runs.history, name), (0.1, 0.5, 0.9), axis=0)
+    steps, line = median_line(axes)
+    assert np.array_equal(steps, runs.history.steps)
+    assert np.array_equal(line, median)
+    (band,) = axes.collections
+    corners = band.get_paths()[0].vertices
+    for bound in (low, high):
+        expected = np.column_stack([steps, bound])
+        assert all((corners == point).all(axis=1).any() for point in expected)
+
+
+def test_the_ten_largest_singular_values_are_drawn(runs):
+    axes = panel(runs.plot(), "singular values")
+    assert len(axes.lines) == len(axes.collections) == plot.MOST_VALUES < runs.history.singular_values.shape[-1]
+    medians = np.median(runs.history.singular_values, axis=0)
+    lines = [line.get_ydata() for line in axes.lines]
+    for value in range(plot.MOST_VALUES):
+        assert any(np.array_equal(medians[:, value], line) for line in lines)
+
+
+def test_values_at_round_off_do_not_squeeze_the_others(runs):
+    """Ten decades of noise below the start add nothing to the axis, which still shows where the largest came from."""
+    values = runs.history.singular_values.copy()
+    before = panel(runs.plot(), "singular values").get_ylim()
+    values[..., 3:] = 1e-17
+    after = panel(with_history(runs, singular_values=values).plot(), "singular values").get_ylim()
+    assert after == before
+    assert 1e-6 < after[0] < np.median(values[:, 0, 0])
+    assert after[1] > values.max()
+
+
+def test_loss_far_below_the_data_is_cut(runs):
+    loss = runs.history.loss.copy()
+    loss[:, -5:] = 1e-30
+    bottom, top = panel(with_history(runs, loss=loss).plot(), "loss").get_ylim()
+    assert bottom == pytest.approx(1e-12 * top / 2)
+
+
+def test_diverged_runs_are_left_out_and_counted(runs):
+    status = runs.status.copy()
+    status[[2, 5]] = ff.Status.DIVERGED
+    history = {name: getattr(runs.history, name).copy() for name in ("loss", "effective_rank", "singular_values")}
+    for values in history.values():
+        values[[2, 5], 10:] = np.nan
+    figure = dataclasses.replace(with_history(runs, **history), status=status).plot()
+    kept = np.delete(runs.history.loss, [2, 5], axis=0)
+    assert np.array_equal(median_line(panel(figure, "loss"))[1], np.median(kept, axis=0))
+    title = " ".join(figure.get_suptitle().split())
+    assert "band of 7 runs" in title
+    assert "2 more diverged and are not drawn" in title
+
+
+def test_one_run_has_no_band():
+    runs = ff.train(
+        ff.MatrixEstimation(TARGET),
+        ff.DeepLinear(depth=2),
+        ff.inits.Identity(1e-3),
+        ff.GradientDescent(max_steps=50),
+        threads=1,
+        record=ff.Record(steps=10),
+    )
+    figure = runs.plot()
+    assert figure.get_suptitle().startswith("One run of")
+    assert not any(axes.collections for axes in figure.axes)
+    assert np.array_equal(median_line(panel(figure, "loss"))[1], runs.history.loss[0])
+
+
+def test_interrupted_runs_are_drawn_as_far_as_they_came(runs):
+    loss = runs.history.loss.copy()
+    loss[:, 40:] = np.nan
+    loss[0, 20:] = np.nan
+    figure = only(with_history(runs, loss=loss), "loss").plot()
+    line = median_line(panel(figure, "loss"))[1]
+    assert np.array_equal(line[:20], np.median(loss[:, :20], axis=0))
+    assert np.array_equal(line[20:40], np.median(loss[1:, 20:40], axis=0))
+    assert np.isnan(line[40:]).all()
+    drawn(figure)
+
+
+def test_the_axis_ends_where_the_last_run_did(runs):
+    ended = dataclasses.replace(runs, steps=np.minimum(runs.steps, 100))
+    steps = median_line(panel(ended.plot(), "loss"))[0]
+    assert steps[-2] < 100 <= steps[-1]
+
+
+def test_step_zero_is_on_a_logarithmic_axis(runs):
+    axes = panel(runs.plot(), "loss")
+    assert axes.get_xscale() == "symlog"
+    assert axes.get_xlim()[0] == 0
+    linear = np.linspace(0, 2000, len(runs.history.steps)).astype(np.int64)
+    assert panel(with_history(runs, steps=linear).plot(), "loss").get_xscale() == "linear"
+
+
+NAMES = ("loss", "singular_values", "effective_rank", "error")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("diverged", [0, 3])
+def test_panels_are_what_was_recorded_and_no_text_is_cut_or_covered(runs, count, diverged):
+    status = runs.status.copy()
+    status[:diverged] = ff.Status.DIVERGED
+    figure = only(dataclasses.replace(runs, status=status), *NAMES[-count:]).plot()
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == [plot.PANELS[name] for name in NAMES[-count:]]
+    canvas, renderer = drawn(figure)
+    width, height = canvas.get_width_height()
+    for artist in (*figure.texts, *figure.axes):  # the title, and panels with their labels
+        box = artist.get_tightbbox(renderer)
+        assert box.x0 >= 0, artist
+        assert box.y0 >= 0, artist
+        assert box.x1 <= width, artist
+        assert box.y1 <= height, artist
+    for axes in figure.axes:
+        boxes = [text.get_window_extent(renderer) for text in axes.texts]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_every_singular_value_is_named_once(runs):
+    """Labels of curves that end close together become one: sigma_4, ..., sigma_7."""
+    names = [text.get_text() for text in panel(runs.plot(), "singular values").texts]
+    covered = []
+    for name in names:
+        numbers = [int(part.split("}")[0]) for part in name.split("_{")[1:]]
+        covered += range(numbers[0], numbers[-1] + 1)
+    assert sorted(covered) == list(range(1, plot.MOST_VALUES + 1))
+
+
+def test_one_record_and_vanishing_values_can_be_drawn(runs):
+    """A single step, a product that is exactly zero, a loss that is exactly zero: no warning, no error."""
+    zero = {name: np.zeros_like(getattr(runs.history, name)) for name in NAMES}
+    drawn(with_history(runs, **zero).plot())
+    first = {name: getattr(runs.history, name)[:, :1] for name in NAMES}
+    drawn(with_history(runs, steps=runs.history.steps[:1], **first).plot())
+
+
+def test_what_cannot_be_drawn_is_said(runs):
+    with pytest.raises(ValueError, match=r"no history to draw: train\(..., record=ff.Record\(\)\)"):
+        dataclasses.replace(runs, history=None).plot()
+    with pytest.raises(ValueError, match="record one of loss, singular_values, effective_rank, error"):
+        only(runs, "balancedness").plot()
+    with pytest.raises(ValueError, match="every run diverged"):
+        dataclasses.replace(runs, status=np.full_like(runs.status, ff.Status.DIVERGED)).plot()
+
+
+def test_without_matplotlib_the_extra_is_named(runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'fastflow\[study\]'"):
+        runs.plot()
+
+
+def test_no_global_state_is_touched(runs, tmp_path):
+    before = dict(matplotlib.rcParams)
+    runs.plot().savefig(tmp_path / "runs.png")
+    assert dict(matplotlib.rcParams) == before
+    assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()

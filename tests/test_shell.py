@@ -1,0 +1,379 @@
+"""The command: what it writes is what `train` gives, what it refuses it refuses in one line before any work."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import fastflow as ff
+from fastflow import shell, tables
+
+RNG = np.random.default_rng(7)
+TARGET = RNG.standard_normal((6, 2)) @ RNG.standard_normal((2, 5))
+SMALL = ("--runs", "4", "--max-steps", "200", "--threads", "1")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in, with the data file m.npy."""
+    monkeypatch.chdir(tmp_path)
+    np.save("m.npy", TARGET)
+    return tmp_path
+
+
+def numbers(output, row):
+    """The numbers of a row of the table."""
+    (line,) = re.findall(rf"^{row} .*$", output, re.MULTILINE)
+    return [float(number) for number in re.findall(r"[-+.\de]*\d", line.removeprefix(row).split("(")[0])]
+
+
+def test_train_writes_what_train_gives(here, capsys):
+    arguments = ["train", "m.npy", "--depth", "2", "--init", "uniform", "--scale", "1e-2", "--of", "factor"]
+    arguments += ["--runs", "5", "--seed", "3", "--step", "0.01", "--max-steps", "3e2", "--tol", "1e-3"]
+    arguments += [
+        "--gradient-tol",
+        "1e-4",
+        "--normalization",
+        "mean",
+        "--record",
+        "30",
+        "--out",
+        "a/b",
+        "--threads",
+        "2",
+    ]
+    assert shell.main(arguments) == 0
+    runs = ff.load("a/b/runs.npz")
+    expected = ff.train(
+        ff.MatrixEstimation(TARGET, normalization="mean"),
+        ff.DeepLinear(2),
+        ff.inits.Uniform(1e-2, "factor"),
+        ff.GradientDescent(0.01, 300, 1e-3, 1e-4),
+        runs=5,
+        seed=3,
+        threads=1,
+        record=ff.Record(30),
+    )
+    for name in ("solution", "loss", "status", "steps", "flat_factors"):
+        assert np.array_equal(getattr(runs, name), getattr(expected, name))
+    assert runs.history is not None
+    assert np.array_equal(runs.history.loss, expected.history.loss)
+    output, errors = capsys.readouterr()
+    assert errors == ""
+    assert "m.npy: estimation, W is 6 x 5" in output
+    assert f"the record of {len(expected.history.steps)} steps takes " in output
+    table = runs.summary().splitlines()[:-1]  # without the time
+    assert "\n".join(table) in output
+    assert f"wrote {os.path.join('a', 'b', 'runs.npz')} (" in output
+    assert f"wrote {os.path.join('a', 'b', 'runs.png')}" in output
+    with open("a/b/runs.png", "rb") as file:
+        assert file.read(4) == b"\x89PNG"
+
+
+def test_widths_dtype_and_no_record(here, capsys):
+    assert shell.main(["train", "m.npy", "--widths", "5,3,2,6", "--dtype", "float32", "--record", "0", *SMALL]) == 0
+    runs = ff.load("runs/runs.npz")
+    assert runs.widths == (5, 3, 2, 6)
+    assert runs.solution.dtype == np.float32
+    assert runs.history is None
+    assert "record" not in capsys.readouterr().out
+    assert os.listdir("runs") == ["runs.npz"]
+
+
+@pytest.mark.parametrize("name", sorted(shell.INITS))
+def test_every_init(here, name):
+    """The identity, which is the same in every run, makes one run by default."""
+    arguments = ["train", "m.npy", "--init", name, "--max-steps", "5", "--threads", "1", "--record", "0"]
+    assert shell.main(arguments) == 0
+    runs = ff.load("runs/runs.npz")
+    assert len(runs) == (1 if name == "identity" else 256)
+    assert runs.description["init"].lower().startswith(name)
+
+
+def test_missing_entries_become_completion(here, capsys):
+    gappy = TARGET.copy()
+    gappy[1, 2] = gappy[4, 0] = np.nan
+    lines = [",".join("" if np.isnan(x) else repr(float(x)) for x in row) for row in gappy]
+    (here / "m.csv").write_text("\n".join(["a,b,c,d,e", *lines]))
+    assert shell.main(["train", "m.csv", "--truth", "m.npy", *SMALL]) == 0
+    output = capsys.readouterr().out
+    assert "m.csv: completion, W is 6 x 5\n  2 of 30 entries are missing, so this is completion" in output
+    runs = ff.load("runs/runs.npz")
+    assert "MatrixCompletion" in runs.description["problem"]
+    assert np.array_equal(runs.error, ff.metrics.relative_error(runs.solution, TARGET))
+    assert numbers(output, "error") == pytest.approx(np.quantile(runs.error, (0.1, 0.5, 0.9)), rel=1e-3)
+
+
+def test_hidden_entries_are_compared(here, capsys):
+    assert shell.main(["train", "m.npy", "--hide", "0.3", "--seed", "5", *SMALL]) == 0
+    output = capsys.readouterr().out
+    hidden = tables.read_problem("m.npy", hide=0.3, seed=5).hidden
+    places = hidden.rows, hidden.cols
+    solutions = ff.load("runs/runs.npz").solution
+    errors = [np.linalg.norm((w - TARGET)[places]) / np.linalg.norm(TARGET[places]) for w in solutions]
+    assert "9 of 30 entries are hidden (seed 5)" in output
+    assert "on 9 hidden entries" in output
+    assert numbers(output, "hidden error") == pytest.approx(np.quantile(errors, (0.1, 0.5, 0.9)), rel=1e-3)
+
+
+def test_regression_from_arrays(here, capsys):
+    inputs = RNG.standard_normal((20, 3))
+    np.savez("r.npz", inputs=inputs, outputs=inputs @ RNG.standard_normal((3, 4)))
+    assert shell.main(["train", "r.npz", *SMALL]) == 0
+    assert "r.npz: regression, W is 4 x 3" in capsys.readouterr().out
+    assert shell.main(["train", "r.npz", "--problem", "autoencoder", "--widths", "3,1,3", *SMALL]) == 0
+    assert "r.npz: autoencoder, W is 3 x 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("", "the following arguments are required"),
+        ("fly", "invalid choice: 'fly'"),
+        ("train", "the following arguments are required: DATA"),
+        ("train m.npy --bogus", "unrecognized arguments: --bogus"),
+        ("train none.npy", "none.npy: no such file"),
+        ("train m.txt", "m.txt: expected a .npy, .npz or .csv file"),
+        ("train words.csv", "words.csv: line 2, column 2: 'two' is not a number"),
+        ("train words.npy", "the matrix must be an array of real numbers, got dtype <U1"),
+        ("train broken.npz", "broken.npz: is not a whole .npz file"),
+        ("train names.npz", "estimation needs an array named matrix or target, or a single array; the file has a, b"),
+        ("train gaps.csv --problem autoencoder", "gaps.csv: inputs: 1 of 4 entries are missing"),
+        ("train gaps.csv --problem regression", "regression needs an .npz file"),
+        ("train gaps.csv --problem sensing", "sensing needs an .npz file"),
+        ("train gaps.npz", "gaps.npz: inputs: 1 of 30 entries are missing, the first in row 2, column 4"),
+        ("train m.npy --problem magic", "argument --problem: invalid choice: 'magic'"),
+        ("train m.npy --samples columns", "only autoencoder and regression have samples"),
+        ("train m.npy --truth none.npy", "none.npy: no such file"),
+        ("train m.npy --truth gaps.csv", "gaps.csv: truth: 1 of 4 entries are missing"),
+        ("train gaps.csv --truth m.npy", "truth must have the shape (2, 2) of W, got (6, 5)"),
+        ("train m.npy --hide 0", "argument --hide: the value must be greater than 0"),
+        ("train m.npy --hide 1", "the fraction to hide must be less than 1"),
+        ("train m.npy --depth 0", "argument --depth: the value must be at least 1, got 0"),
+        ("train m.npy --depth two", "argument --depth: expected a number, got 'two'"),
+        ("train m.npy --depth 2 --widths 5,6", "not allowed with argument"),
+        ("train m.npy --widths 5", "argument --widths: widths must be (d_0, ..., d_N) with at least two"),
+        ("train m.npy --widths 5,0,6", "argument --widths: each width must be at least 1, got 0"),
+        ("train m.npy --widths 5,,6", "argument --widths: expected a number, got ''"),
+        ("train m.npy --widths 6,3,5", "widths must start with 5 and end with 6"),
+        ("train m.npy --init magic", "argument --init: invalid choice: 'magic'"),
+        ("train m.npy --scale -1", "argument --scale: the value must be greater than 0, got -1"),
+        ("train m.npy --scale nan", "argument --scale: the value must be finite, got nan"),
+        ("train m.npy --runs 0", "argument --runs: the value must be at least 1, got 0"),
+        ("train m.npy --runs 2.5", "argument --runs: the value must be an integer, got 2.5"),
+        ("train m.npy --seed -1", "argument --seed: the value must be at least 0, got -1"),
+        ("train m.npy --init identity --runs 2", "Identity starts every run at the same factors"),
+        ("train m.npy --step 0", "argument --step: the value must be greater than 0, got 0"),
+        ("train m.npy --step tiny", "argument --step: expected a number, got 'tiny'"),
+        ("train m.npy --max-steps -1", "argument --max-steps: the value must be at least 0, got -1"),
+        ("train m.npy --tol -1", "argument --tol: the value must be at least 0, got -1"),
+        ("train m.npy --gradient-tol inf", "argument --gradient-tol: the value must be finite, got inf"),
+        ("train m.npy --threads 0", "argument --threads: the value must be at least 1, got 0"),
+        ("train m.npy --dtype float16", "argument --dtype: invalid choice: 'float16'"),
+        ("train m.npy --record 1", "argument --record: steps must be at least 2, got 1"),
+        ("train m.npy --runs 1e6 --max-steps 1e9 --record 1e5", "the results of 1000000 runs would take"),
+        ("train m.npy --out m.npy", "cannot write to the folder m.npy: "),
+        ("train m.npy --out m.npy/results", "cannot write to the folder m.npy"),
+        ("train zeros.npy", "the data point to the solution W = 0"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(here, capsys, arguments, complaint):
+    (here / "words.csv").write_text("1,2\n3,two\n")
+    (here / "gaps.csv").write_text("1,2\n3,\n")
+    (here / "broken.npz").write_bytes(b"PK\x03\x04")
+    np.save("words.npy", np.array([["a"]]))
+    np.save("zeros.npy", np.zeros((3, 3)))
+    np.savez("names.npz", a=TARGET, b=TARGET)
+    gappy = TARGET.copy()
+    gappy[1, 3] = np.nan
+    np.savez("gaps.npz", inputs=gappy, outputs=TARGET)
+    assert shell.main(arguments.split()) == 2
+    errors = capsys.readouterr().err
+    assert complaint in errors
+    assert errors.startswith("fastflow")
+    assert errors.count("\n") == 1
+    assert not list(here.rglob("runs.npz"))
+
+
+def test_results_that_cannot_be_written_still_show_the_table(here, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ff.Runs, "save", full)
+    assert shell.main(["train", "m.npy", *SMALL]) == 1
+    output, errors = capsys.readouterr()
+    assert "effective rank" in output
+    assert "the results could not be written: " in errors
+    assert "No space left on device" in errors
+
+
+def test_without_matplotlib_the_results_are_saved(here, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert shell.main(["train", "m.npy", *SMALL]) == 0
+    assert "pip install 'fastflow[study]'" in capsys.readouterr().err
+    assert os.listdir("runs") == ["runs.npz"]
+
+
+@pytest.mark.filterwarnings("default:step")
+def test_a_step_that_is_too_large_is_warned_of_in_one_line(here, capsys):
+    assert shell.main(["train", "m.npy", "--step", "1e6", *SMALL]) == 0
+    output, errors = capsys.readouterr()
+    warning, picture = errors.splitlines()
+    assert warning.startswith("fastflow: warning: step 1e+06 is above the linear stability edge")
+    assert picture.startswith("fastflow: no picture: every run diverged")
+    assert "4 diverged" in output
+    assert len(ff.load("runs/runs.npz")) == 4
+
+
+def test_results_of_before_are_replaced(here):
+    """An interrupted run leaves no picture; one of earlier runs beside its results would be a lie."""
+    assert shell.main(["train", "m.npy", *SMALL]) == 0
+    assert sorted(os.listdir("runs")) == ["runs.npz", "runs.png"]
+    assert shell.main(["train", "m.npy", "--record", "0", "--depth", "1", *SMALL]) == 0
+    assert os.listdir("runs") == ["runs.npz"]
+    assert ff.load("runs/runs.npz").widths == (5, 6)
+
+
+def test_another_signal_does_not_stop_the_saving(here, capsys, monkeypatch):
+    """Ctrl-C, and then Ctrl-C and SIGTERM while the results are written: they are there, and the handlers are back."""
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    train, save = shell.train, ff.Runs.save
+
+    def interrupted(*arguments, **options):
+        raise ff.Interrupted(train(*arguments, **options))
+
+    def slow_save(runs, path):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        return save(runs, path)
+
+    monkeypatch.setattr(shell, "train", interrupted)
+    monkeypatch.setattr(ff.Runs, "save", slow_save)
+    assert shell.main(["train", "m.npy", *SMALL]) == 130
+    output, errors = capsys.readouterr()
+    assert "wrote " in output
+    assert "interrupted when 4 of 4 runs had ended" in errors
+    assert os.listdir("runs") == ["runs.npz"]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_sigterm_before_anything_is_done(here, capsys, monkeypatch):
+    monkeypatch.setattr(shell, "train", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    assert shell.main(["train", "m.npy", *SMALL]) == 130
+    assert capsys.readouterr().err == "fastflow: interrupted\n"
+    assert os.listdir("runs") == []
+
+
+def test_main_outside_the_main_thread(here):
+    """Signals cannot be handled there; everything else works."""
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(shell.main(["train", "m.npy", "--record", "0", *SMALL])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert os.listdir("runs") == ["runs.npz"]
+
+
+def test_info(capsys):
+    assert shell.main(["info"]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["fastflow"] == ff.__version__
+    assert rows["numpy"] == np.__version__
+    assert rows["simd"].startswith(ff.kernels.SHAPE.name)
+    assert int(rows["threads"]) >= 1
+    assert {"python", "numba", "llvmlite", "scipy", "cpu", "kernel"} <= set(rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--version"], f"fastflow {ff.__version__}"),
+        (["--help"], "train"),
+        (["train", "--help"], "--gradient-tol TOL"),
+    ],
+)
+def test_help_and_version(capsys, arguments, expected):
+    assert shell.main(arguments) == 0
+    assert expected in capsys.readouterr().out
+
+
+def run_python(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=300, check=False, **options
+    )
+
+
+def test_the_module_is_the_command(here):
+    result = run_python("-m", "fastflow", "--version")
+    assert (result.returncode, result.stdout) == (0, f"fastflow {ff.__version__}\n")
+    result = run_python("-m", "fastflow", "train", "none.csv")
+    assert result.returncode == 2
+    assert result.stderr == "fastflow: error: none.csv: no such file\n"
+
+
+def test_a_reader_that_leaves_is_no_error(here):
+    """``fastflow train ... | head -1``: no traceback, and the results are there."""
+    command = [sys.executable, "-m", "fastflow", "train", "m.npy", *SMALL]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert len(ff.load("runs/runs.npz")) == 4
+
+
+def test_the_shell_is_light(here):
+    """Matplotlib is imported to draw, and pyplot never."""
+    code = (
+        "import sys, fastflow.shell\n"
+        "heavy = {'matplotlib', 'xarray', 'zarr', 'dask', 'pandas', 'scipy.optimize', 'sklearn'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        f"assert fastflow.shell.main(['train', 'm.npy', *{SMALL}]) == 0\n"
+        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    result = run_python("-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal and its signals")
+@pytest.mark.parametrize(("number", "threads"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_interrupted_from_a_terminal(here, number, threads):
+    """In the middle of 10^9 steps, known from the progress bar: what is done is saved, and the exit code is 130."""
+    import termios
+
+    # Where the tests run in the background SIGINT is ignored, and children would inherit that.
+    code = "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from fastflow.shell import main\nsys.exit(main())"
+    arguments = ["train", "m.npy", "--runs", "8", "--max-steps", "1e9", "--tol", "0", "--threads", str(threads)]
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+        os.close(theirs)
+        seen = b""
+        while b"0/8" not in seen:
+            seen += os.read(ours, 1024)
+        process.send_signal(number)
+        output = process.communicate(timeout=60)[0]
+        while b"interrupted when 0 of 8 runs had ended" not in seen:
+            seen += os.read(ours, 1024)
+        os.close(ours)
+    assert process.returncode == 130
+    assert "8 running" in output
+    assert os.listdir("runs") == ["runs.npz"]
+    runs = ff.load("runs/runs.npz")
+    assert (runs.status == ff.Status.RUNNING).all()
+    assert runs.steps.max() > 0
+    assert np.isfinite(runs.loss).all()
+    again = ff.train(
+        ff.MatrixEstimation(TARGET), init=runs.last, method=ff.GradientDescent(max_steps=int(runs.steps.max()), tol=0.0)
+    )
+    assert (again.steps == runs.steps.max()).all()
