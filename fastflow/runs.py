@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels, metrics
+from fastflow import metrics
 from fastflow.checks import FloatArray
 from fastflow.inits import Explicit
+from fastflow.kernels.peak import measured_peak
 from fastflow.networks import unpack_factors
 from fastflow.records import History
 from fastflow.status import Status
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = 1
-
-
-@functools.cache
-def measured_peak(dtype: str, threads: int) -> float:
-    """`fastflow.kernels.fma_peak` of this machine, measured once per process (half a second)."""
-    return kernels.fma_peak(dtype, threads)
-
-
 QUANTILES = (0.1, 0.5, 0.9)
 
 

@@ -30,6 +30,7 @@ from fastflow.networks import DeepLinear
 from fastflow.problems import NORMALIZATIONS
 from fastflow.records import Record
 from fastflow.runs import QUANTILES, Interrupted, Runs
+from fastflow.speed import speed_table
 from fastflow.status import Status
 from fastflow.threads import thread_count
 from fastflow.train import DEFAULT_RUNS, train
@@ -105,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastflow {fastflow.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     about = commands.add_parser("info", help="versions, CPU, threads and cache of this installation")
+    about.add_argument(
+        "--bench", action="store_true", help="measure the FMA peak and the rate of gradient descent (ten seconds)"
+    )
     about.set_defaults(command=_info)
     _add_train(commands)
     return parser
@@ -238,8 +242,10 @@ def _record(text: str) -> Record | None:
     return Record(steps) if steps else None
 
 
-def _info(_: argparse.Namespace) -> int:
+def _info(a: argparse.Namespace) -> int:
     _say(info())
+    if a.bench:
+        _say(speed_table())
     return DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,12 @@ def _run_chains(x, count):
     return _fma_chains(x, count)
 
 
+@functools.cache
+def measured_peak(dtype: str, threads: int) -> float:
+    """`fma_peak`, measured once per process (half a second)."""
+    return fma_peak(dtype, threads)
+
+
 def fma_peak(dtype: DTypeLike = np.float64, threads: int = 1, seconds: float = 0.2) -> float:
     """The rate of fused multiply-adds from registers, in floating-point operations per second (an FMA counts two).
 
@@ -64,6 +71,7 @@ def fma_peak(dtype: DTypeLike = np.float64, threads: int = 1, seconds: float = 0
     x: Any = np.full(1, 0.5, dtype)[0]
     lanes = SHAPE.vector_bytes // x.itemsize
     per_count = 2 * lanes * CHAINS
+    _run_chains(x, 1)  # compile, or load
     count, elapsed = 1000, 0.0
     while elapsed < seconds / 4:  # also the time that a processor takes to reach its speed
         count *= 2
