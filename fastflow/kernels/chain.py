@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.elementwise import copy
+from fastflow.kernels.elementwise import copy, take_steps
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.products import multiply, multiply_nt, multiply_tn
 
@@ -148,72 +148,97 @@ def chain_gradient(factors, widths, end_gradient, work):
     end_gradient : array (d_N * d_0,)
     work : ChainWorkspace
     """
-    depth = widths.size - 1
-    if depth == 1:
-        copy(work.gradient, end_gradient, len(factors))
-    elif sweeps_from_left(widths):
-        _gradient_from_left(factors, widths, end_gradient, work)
-    else:
-        _gradient_from_right(factors, widths, end_gradient, work)
+    nothing = np.zeros(0, np.int64)
+    chain_sweep_back(factors, widths, end_gradient, work, work.product, nothing, False)
 
 
 @jit_inline
-def _gradient_from_right(factors, widths, end_gradient, work):
+def chain_sweep_back(factors, widths, end_gradient, work, steps, moved, now):
+    """`chain_gradient`; or, if ``now``, one step of gradient descent, in which each gradient is used while it is hot.
+
+    With ``now`` each factor takes its step as soon as the sweep has no more use for it, ``work.gradient`` is left
+    undefined, and ``steps`` and ``moved`` are those of `take_steps`; else these two are ignored.
+    """
+    depth = widths.size - 1
+    if depth == 1:
+        if now:
+            take_steps(factors, 0, end_gradient, 0, steps, moved, len(factors))
+        else:
+            copy(work.gradient, end_gradient, len(factors))
+    elif sweeps_from_left(widths):
+        _sweep_from_left(factors, widths, end_gradient, work, steps, moved, now)
+    else:
+        _sweep_from_right(factors, widths, end_gradient, work, steps, moved, now)
+
+
+@jit_inline
+def _sweep_from_right(factors, widths, end_gradient, work, steps, moved, now):
     depth, columns = widths.size - 1, widths[0]
     factor_at = len(factors)
     partial_at = 0
     for j in range(2, depth):
         partial_at += widths[j] * columns
-    sweep, sweep_at = end_gradient, 0
+    sweep = end_gradient
     for j in range(depth, 1, -1):
         rows, inner = widths[j], widths[j - 1]
         factor_at -= rows * inner
+        gradient_at = 0 if now else factor_at
         # G_j = S_j P_{j-1}^T
         if j == 2:
             prefix, prefix_at = factors, 0
         else:
             partial_at -= inner * columns
             prefix, prefix_at = work.partial, partial_at
-        multiply_nt(work.gradient, factor_at, sweep, sweep_at, prefix, prefix_at, rows, columns, inner, work.transposed)
+        multiply_nt(work.gradient, gradient_at, sweep, 0, prefix, prefix_at, rows, columns, inner, work.transposed)
         # S_{j-1} = W_j^T S_j, the last of which is G_1
-        if j == 2:
+        if j == 2 and not now:
             target = work.gradient
         elif j % 2 == 0:
             target = work.sweep_a
         else:
             target = work.sweep_b
-        multiply_tn(target, 0, factors, factor_at, sweep, sweep_at, inner, rows, columns)
+        multiply_tn(target, 0, factors, factor_at, sweep, 0, inner, rows, columns)
+        if now:
+            take_steps(factors, factor_at, work.gradient, 0, steps, moved, rows * inner)
         sweep = target
+    if now:
+        take_steps(factors, 0, sweep, 0, steps, moved, widths[1] * columns)
 
 
 @jit_inline
-def _gradient_from_left(factors, widths, end_gradient, work):
+def _sweep_from_left(factors, widths, end_gradient, work, steps, moved, now):
     depth, rows = widths.size - 1, widths[-1]
     factor_at = 0
     partial_at = 0
     for j in range(1, depth - 1):
         partial_at += widths[j] * rows
-    sweep, sweep_at = end_gradient, 0
+    sweep = end_gradient
     last_at = len(factors) - rows * widths[depth - 1]
     for j in range(1, depth):
         inner, columns = widths[j], widths[j - 1]
+        gradient_at = 0 if now else factor_at
         # G_j = Q_j^T T_{j-1}
         if j == depth - 1:
             suffix, suffix_at = factors, last_at
         else:
             partial_at -= inner * rows
             suffix, suffix_at = work.partial, partial_at
-        multiply_tn(work.gradient, factor_at, suffix, suffix_at, sweep, sweep_at, inner, rows, columns)
+        multiply_tn(work.gradient, gradient_at, suffix, suffix_at, sweep, 0, inner, rows, columns)
         # T_j = T_{j-1} W_j^T, the last of which is G_N
-        if j == depth - 1:
+        target_at = 0
+        if j == depth - 1 and not now:
             target, target_at = work.gradient, last_at
         elif j % 2 == 0:
-            target, target_at = work.sweep_a, 0
+            target = work.sweep_a
         else:
-            target, target_at = work.sweep_b, 0
-        multiply_nt(target, target_at, sweep, sweep_at, factors, factor_at, rows, columns, inner, work.transposed)
+            target = work.sweep_b
+        multiply_nt(target, target_at, sweep, 0, factors, factor_at, rows, columns, inner, work.transposed)
+        if now:
+            take_steps(factors, factor_at, work.gradient, 0, steps, moved, inner * columns)
         factor_at += inner * columns
-        sweep, sweep_at = target, target_at
+        sweep = target
+    if now:
+        take_steps(factors, last_at, sweep, 0, steps, moved, rows * widths[depth - 1])
 
 
 @jit_inline

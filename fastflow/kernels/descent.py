@@ -121,12 +121,17 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
         forward(group, widths)
         measure(group, widths[0])
         pause = used >= budget or _is_nearly_full(trace, members)
-        backward(group, widths)
+        if varying:
+            for member in range(members):
+                if group.run[member] >= 0:
+                    step = _step(rule, group.run[member], group.offset[member] + ticks)
+                    group.step[member] = group.weight[member] * step
 
         look = countdown <= 0 or pause or ends.gradient_tol > 0
         for member in range(members):
             loss = group.work.loss[member]
             look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
+        backward(group, widths, not look)
         if look:
             square_norms(group)
             countdown = np.iinfo(np.int64).max
@@ -168,12 +173,8 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             if budget > 0 or trace.pending_count[0] > 0:
                 break
             continue
-        if varying:
-            for member in range(members):
-                if group.run[member] >= 0:
-                    step = _step(rule, group.run[member], group.offset[member] + ticks)
-                    group.step[member] = group.weight[member] * step
-        move(group)
+        if look:
+            move(group)
         ticks += 1
         used += active
         countdown -= 1

@@ -48,7 +48,7 @@ def _for_vectors(builder, vector, size, body):
             body(builder.mul(k, constant(vector.lanes)), None)
             return state
 
-        counted_loop(builder, whole, [], emit)
+        counted_loop(builder, whole, [], emit, unroll=True)
     offset = builder.mul(whole, constant(vector.lanes))
     rest = builder.sub(size, offset)
     with builder.if_then(builder.icmp_signed(">", rest, constant(0))):
@@ -196,24 +196,26 @@ def add_rows(typingctx, c, factors, matrix, first, columns, rows):
 
 
 @intrinsic
-def take_steps(typingctx, factors, gradient, steps, moved, size):
-    """``factors[i] = fma(-step, gradient[i], factors[i])`` for ``i < size``, and whether anything moved.
+def take_steps(typingctx, factors, factors_at, gradient, gradient_at, steps, moved, size):
+    """``w[i] = fma(-step, g[i], w[i])`` for ``i < size`` elements from the given places, and whether anything moved.
 
-    Flat factors take ``steps[0]`` and set ``moved[0]``; factors (elements, lanes) take ``steps[lane]`` and set
-    ``moved[lane]``. ``moved`` is an int64 array: 0 where every element kept its value.
+    Flat factors take ``steps[0]``; factors (elements, lanes) take ``steps[lane]``. ``moved``, int64, is set to 1 where
+    an element changed its value, and left where none did.
     """
     if not are_contiguous(None, factors, gradient, steps):
         return None
-    signature = types.void(factors, gradient, steps, moved, types.intp)
+    n = types.intp
+    signature = types.void(factors, n, gradient, n, steps, moved, n)
     per_lane = factors.ndim == 2
 
     def codegen(context, builder, signature, arguments):
         vector = Vector(context, builder, factors.dtype, _lanes(factors))
         factor_base, gradient_base, step_base, moved_base = (
-            data_pointer(context, builder, array_type, value)
-            for array_type, value in zip(signature.args[:4], arguments[:4], strict=True)
+            data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 4, 5)
         )
-        size = _numbers(builder, factors, arguments[4])
+        factor_base = builder.gep(factor_base, [_numbers(builder, factors, arguments[1])])
+        gradient_base = builder.gep(gradient_base, [_numbers(builder, gradient, arguments[3])])
+        size = _numbers(builder, factors, arguments[6])
         if per_lane:
             step = vector.load(step_base, constant(0))
         else:
@@ -232,10 +234,11 @@ def take_steps(typingctx, factors, gradient, steps, moved, size):
         wide = ir.VectorType(I64, vector.lanes)
         flags = builder.zext(builder.load(changed), wide)
         if per_lane:
-            builder.store(flags, builder.bitcast(moved_base, wide.as_pointer()), align=8)
+            moved_vector = builder.bitcast(moved_base, wide.as_pointer())
+            builder.store(builder.or_(flags, builder.load(moved_vector, align=8)), moved_vector, align=8)
         else:
-            total = builder.extract_element(flags, constant(0))
-            for lane in range(1, vector.lanes):
+            total = builder.load(moved_base)
+            for lane in range(vector.lanes):
                 total = builder.or_(total, builder.extract_element(flags, constant(lane)))
             builder.store(total, moved_base)
         return context.get_dummy_value()

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from fastflow.kernels.chain import ChainWorkspace, chain_gradient, chain_product, chain_workspace
+from fastflow.kernels.chain import ChainWorkspace, chain_product, chain_sweep_back, chain_workspace
 from fastflow.kernels.elementwise import copy, dot, take_steps
 from fastflow.kernels.jit import jit_inline
 from fastflow.kernels.losses import (
@@ -201,20 +201,34 @@ def _measure(group, columns):
     return lambda group, columns: shared_sensing_of_rows(group.problem, group.chain.product, group.work)
 
 
-def backward(group, widths):
-    """The gradients of all members by their factors, to ``group.chain.gradient``; after `forward` and `measure`."""
+def backward(group, widths, now):
+    """The gradients of all members by their factors, to ``group.chain.gradient``; after `forward` and `measure`.
+
+    With ``now`` every member takes a step instead, as `move` would.
+    """
     raise TypeError("backward is for compiled code")
 
 
 @overload(backward)
-def _backward(group, widths):
+def _backward(group, widths, now):
     if layout_of(group) != "rows":
-        return lambda group, widths: chain_gradient(group.factors, widths, group.work.gradient, group.chain)
 
-    def of_rows(group, widths):
+        def at_once(group, widths, now):
+            if now:
+                group.moved[:] = 0
+            chain_sweep_back(group.factors, widths, group.work.gradient, group.chain, group.step, group.moved, now)
+
+        return at_once
+
+    def of_rows(group, widths, now):
+        if now:
+            group.moved[:] = 0
         for member in range(group.run.size):
             end_gradient = _part(group.work.gradient, member, group.run.size)
-            chain_gradient(group.factors[member], widths, end_gradient, _member_chain(group, member))
+            chain, here = _member_chain(group, member), slice(member, member + 1)
+            chain_sweep_back(
+                group.factors[member], widths, end_gradient, chain, group.step[here], group.moved[here], now
+            )
 
     return of_rows
 
@@ -238,22 +252,26 @@ def _square_norms(group):
 
 
 def move(group):
-    """One step of every member, ``group.step`` long; whether it changed anything, to ``group.moved``."""
+    """One step of every member, ``group.step`` long, by ``group.chain.gradient``; what changed, to ``group.moved``."""
     raise TypeError("move is for compiled code")
 
 
-@overload(move, inline="always")
+@overload(move)
 def _move(group):
     if layout_of(group) != "rows":
-        return lambda group: take_steps(
-            group.factors, group.chain.gradient, group.step, group.moved, len(group.factors)
-        )
+
+        def at_once(group):
+            group.moved[:] = 0
+            take_steps(group.factors, 0, group.chain.gradient, 0, group.step, group.moved, len(group.factors))
+
+        return at_once
 
     def of_rows(group):
+        group.moved[:] = 0
         for member in range(group.run.size):
             gradient = _part(group.chain.gradient, member, group.run.size)
             here = slice(member, member + 1)
-            take_steps(group.factors[member], gradient, group.step[here], group.moved[here], gradient.size)
+            take_steps(group.factors[member], 0, gradient, 0, group.step[here], group.moved[here], gradient.size)
 
     return of_rows
 

@@ -107,7 +107,7 @@ def _no_unrolling(module):
     return node
 
 
-def counted_loop(builder, count, initial, body):
+def counted_loop(builder, count, initial, body, unroll=False):
     """``state = initial; for k in range(count): state = body(k, state)``, the state in SSA registers; count >= 1."""
     before = builder.block
     loop, after = (builder.append_basic_block("loop"), builder.append_basic_block("after"))
@@ -123,7 +123,8 @@ def counted_loop(builder, count, initial, body):
         phi.add_incoming(first, before)
         phi.add_incoming(last, builder.block)
     branch = builder.cbranch(builder.icmp_signed("<", next_k, count), loop, after)
-    branch.set_metadata("llvm.loop", _no_unrolling(builder.module))
+    if not unroll:
+        branch.set_metadata("llvm.loop", _no_unrolling(builder.module))
     builder.position_at_end(after)
     return following
 
