@@ -116,11 +116,12 @@ class Batch:
                 state.steps[:] = init.steps
             return
         self.description["init"] = repr(init)
-        for run, (trial, start) in enumerate(zip(state.problem, self.run_index, strict=True)):
-            rng = stream(seed, "init", self.widths, int(trial), int(start))
-            factors = unpack_factors(state.factors[run], self.widths)
-            for target, drawn in zip(factors, init.factors(self.widths, rng), strict=True):
-                target[...] = drawn
+        with np.errstate(over="ignore"):  # what does not fit the dtype is refused below
+            for run, (trial, start) in enumerate(zip(state.problem, self.run_index, strict=True)):
+                rng = stream(seed, "init", self.widths, int(trial), int(start))
+                factors = unpack_factors(state.factors[run], self.widths)
+                for target, drawn in zip(factors, init.factors(self.widths, rng), strict=True):
+                    target[...] = drawn
         if not np.isfinite(state.factors).all() or not state.factors.any(axis=1).all():
             raise ValueError(f"a start of {init} is zero or not finite in {self.dtype.name}: choose another scale")
 

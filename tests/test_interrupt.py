@@ -1,0 +1,54 @@
+"""Ctrl-C in the middle of long work: back soon, finished work kept, and a loop around `train` stopped too."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SCRIPT = """
+import sys, time
+import numpy as np
+import fastflow as ff
+
+threads = int(sys.argv[1])
+# Runs 0 to 5 start at the solution and end at once; the others could go on for hours.
+first = np.tile(np.eye(3), (12, 1, 1))
+second = first.copy()
+second[6:] *= 2
+problem, network, init = ff.MatrixEstimation(np.eye(3)), ff.DeepLinear(2), ff.inits.Explicit([first, second])
+record = ff.Record([0, 10**6, 2 * 10**9])
+ff.warmup(problem, network)
+done = 0
+try:
+    for _ in range(3):
+        print("started", flush=True)
+        ff.train(problem, network, init, ff.GradientDescent(1e-12, 10**10, tol=1e-4), threads=threads, record=record)
+        done += 1
+except Exception:
+    print("swallowed")
+except KeyboardInterrupt as stop:
+    print("caught", time.time(), type(stop).__name__, done)
+    print(*np.bincount(stop.runs.status, minlength=6))
+    print(np.isfinite(stop.runs.loss).all(), np.isfinite(stop.runs.history.loss[:, 0]).all())
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_stops_a_loop_around_train_and_keeps_what_was_done(threads):
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, str(threads)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        time.sleep(1.5)
+        sent = time.time()
+        process.send_signal(signal.SIGINT)
+        caught, counts, finite = process.stdout.read().splitlines()
+        assert process.wait() == 0
+    assert caught.split()[0::2] == ["caught", "Interrupted"]
+    assert caught.split()[3] == "0"  # the loop went no further
+    assert counts == "6 6 0 0 0 0"
+    assert finite == "True True"
+    assert float(caught.split()[1]) - sent < 5  # measured: a tenth of a second; this machine may be busy

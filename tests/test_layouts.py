@@ -1,0 +1,158 @@
+"""The layouts in which runs travel (one, lanes, rows) agree bit for bit, and so do the shapes of other processors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastflow as ff
+from fastflow.kernels import choose_layout, groups
+from fastflow.kernels.target import target_features
+
+RECORD = ff.Record(12, product=True, factors=True)
+METHOD = ff.GradientDescent(max_steps=150, tol=1e-3)
+
+
+def problem_of(kind: str, rows: int, columns: int, seed: int) -> object:
+    rng = np.random.default_rng(seed)
+    matrix = rng.standard_normal((rows, columns))
+    if kind == "estimation":
+        return ff.MatrixEstimation(matrix, truth=matrix)
+    if kind == "completion":
+        known = rng.random(matrix.shape) < 0.6
+        known[0, 0] = True
+        return ff.MatrixCompletion.from_dense(np.where(known, matrix, np.nan), truth=matrix, normalization="mean")
+    if kind == "sensing":
+        operators = rng.standard_normal((13, rows, columns)) / 4
+        return ff.MatrixSensing(operators, np.einsum("mij,ij->m", operators, matrix))
+    samples = {"samples": 1, "gram": 40}[kind]
+    inputs = rng.standard_normal((columns, samples)) / np.sqrt(samples)
+    return ff.LinearRegression(inputs, matrix @ inputs)
+
+
+def assert_same(first: ff.Runs, second: ff.Runs) -> None:
+    for name in ("solution", "loss", "status", "steps", "flat_factors"):
+        assert np.array_equal(getattr(first, name), getattr(second, name), equal_nan=True), name
+    assert first.history is not None
+    assert second.history is not None
+    for name in first.history.recorded:
+        one, other = getattr(first.history, name), getattr(second.history, name)
+        pairs = zip(one, other, strict=True) if name == "factors" else [(one, other)]
+        assert all(np.array_equal(a, b, equal_nan=True) for a, b in pairs), name
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", ["estimation", "completion", "sensing", "samples", "gram"])
+def test_lanes_agree_with_one_run_at_a_time(kind, dtype, monkeypatch):
+    for widths in ((5, 4, 7), (3, 6, 2, 9, 4), (2, 3)):
+        problem = problem_of(kind, widths[-1], widths[0], seed=len(widths))
+        results = []
+        for lane_width in (0, groups.LANE_WIDTH):
+            monkeypatch.setattr(groups, "LANE_WIDTH", lane_width)
+            # 19 runs that end at different steps: lanes are refilled, and the last are left empty.
+            runs = ff.train(
+                problem, ff.DeepLinear(widths=widths), ff.inits.Gaussian(0.3), METHOD, 19, record=RECORD, dtype=dtype
+            )
+            results.append(runs)
+        assert_same(*results)
+
+
+@pytest.mark.parametrize("kind", ["estimation", "completion", "gram"])
+def test_lanes_of_different_problems_agree_with_one_run_at_a_time(kind, monkeypatch):
+    network = ff.DeepLinear(widths=(5, 3, 6))
+    problems = [problem_of(kind, 6, 5, seed) for seed in range(7)]
+    results = []
+    for lane_width in (0, groups.LANE_WIDTH):
+        monkeypatch.setattr(groups, "LANE_WIDTH", lane_width)
+        results.append(ff.train(problems, network, ff.inits.Gaussian(0.3), METHOD, 2, record=RECORD))
+    assert_same(*results)
+
+
+def test_a_group_of_rows_agrees_whatever_its_size(monkeypatch):
+    problem = problem_of("sensing", 6, 5, 0)
+    monkeypatch.setattr(groups, "LANE_WIDTH", 0)
+    results = []
+    for members in (1, 4, 32):
+        monkeypatch.setattr(groups, "ROWS", members)
+        results.append(ff.train(problem, ff.DeepLinear(2), ff.inits.Gaussian(0.3), METHOD, 10, record=RECORD))
+    assert_same(results[0], results[1])
+    assert_same(results[0], results[2])
+
+
+@pytest.mark.parametrize("lane_width", [0, groups.LANE_WIDTH])
+def test_a_diverging_neighbour_changes_no_bit(lane_width, monkeypatch):
+    monkeypatch.setattr(groups, "LANE_WIDTH", lane_width)
+    rng = np.random.default_rng(5)
+    problem = ff.MatrixEstimation(rng.standard_normal((4, 4)))
+    calm = [0.3 * rng.standard_normal((9, 4, 4)) for _ in range(2)]
+    wild = [factor.copy() for factor in calm]
+    for factor in wild:
+        factor[::2] *= 50  # every other run diverges
+    network, method = ff.DeepLinear(2), ff.GradientDescent(step=0.05, max_steps=300, tol=0)
+    alone = ff.train(problem, network, ff.inits.Explicit(calm), method)
+    beside = ff.train(problem, network, ff.inits.Explicit(wild), method)
+    assert set(beside.status[::2]) == {ff.Status.DIVERGED}
+    assert set(beside.status[1::2]) == {ff.Status.MAX_STEPS}
+    assert np.array_equal(alone.flat_factors[1::2], beside.flat_factors[1::2])
+    assert np.array_equal(alone.loss[1::2], beside.loss[1::2])
+
+
+def test_the_layout_depends_on_shapes_alone():
+    estimation = ff.MatrixEstimation.kernel_data([ff.MatrixEstimation(np.eye(3))], np.float64, shared=True)
+    sensing = ff.MatrixSensing(np.ones((2, 3, 3)), np.ones(2))
+    shared = ff.MatrixSensing.kernel_data([sensing], np.float64, shared=True)
+    own = ff.MatrixSensing.kernel_data([sensing], np.float64)
+    small, large = (3, 3, 3), (groups.LANE_WIDTH + 1,) * 3
+    assert [choose_layout(estimation, w) for w in (small, large)] == ["lanes", "one"]
+    assert [choose_layout(shared, w) for w in (small, large)] == ["lanes", "rows"]
+    assert [choose_layout(own, w) for w in (small, large)] == ["one", "one"]
+
+
+SCRIPT = """
+import sys
+import numpy as np
+import fastflow as ff
+from fastflow.kernels import groups, products
+
+groups.LANE_WIDTH = int(sys.argv[2])
+rng = np.random.default_rng(0)
+matrix = rng.standard_normal((11, 7))
+problem = ff.MatrixEstimation(matrix, truth=matrix)
+method = ff.GradientDescent(step=0.05, max_steps=100)
+runs = ff.train(problem, ff.DeepLinear(3), ff.inits.Gaussian(0.3), method, 9, record=ff.Record(8))
+history = runs.history
+np.savez(sys.argv[1], end=runs.solution, loss=runs.loss, losses=history.loss, balance=history.balancedness)
+assembly = "".join(
+    text for kernel in (products.row_product, products.lane_product) for text in kernel.inspect_asm().values()
+)
+print(ff.kernels.SHAPE.name, "zmm" in assembly, "ymm" in assembly)
+"""
+
+
+@pytest.mark.skipif("avx2" not in target_features(), reason="the AVX2 shape needs AVX2")
+@pytest.mark.parametrize("lane_width", [0, groups.LANE_WIDTH])
+def test_the_avx2_shape_gives_the_bits_of_this_machines_shape(lane_width, tmp_path):
+    """In a subprocess compiled for Haswell, and without a 512-bit register in its tiles."""
+    haswell = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
+    results, said = [], []
+    for name, settings in (("native", {}), ("haswell", haswell)):
+        file = tmp_path / f"{name}.npz"
+        environment = {**os.environ, **settings, "NUMBA_CACHE_DIR": str(tmp_path / name)}
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(file), str(lane_width)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout.split())
+        with np.load(file) as arrays:
+            results.append(dict(arrays))
+    assert said[1] == ["AVX2", "False", "True"]
+    for name, values in results[0].items():
+        assert np.array_equal(values, results[1][name]), name
