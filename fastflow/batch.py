@@ -125,14 +125,16 @@ class Batch:
         if not np.isfinite(state.factors).all() or not state.factors.any(axis=1).all():
             raise ValueError(f"a start of {init} is zero or not finite in {self.dtype.name}: choose another scale")
 
+    def compile(self) -> None:
+        """Compile the kernel, or load it, in this thread: others would wait for it where Ctrl-C does not reach."""
+        _Worker(self).descend(np.zeros(0, np.int64), 0)
+
     def run(self, threads: int, progress: bool | None) -> None:
         """Take every run to its end, or as far as an exception lets it come."""
         self.threads = threads = min(threads, len(self.state.loss))
         self.runs_per_worker = -(-len(self.state.loss) // threads)
         before = self.state.steps.sum()
         queue = _Queue(len(self.state.loss), threads)
-        # Compile the kernel, or load it, in this thread: the others would wait for it where Ctrl-C does not reach.
-        _Worker(self).descend(np.zeros(0, np.int64), 0)
 
         def work(should_stop: Callable[[], bool]) -> None:
             _Worker(self).run(queue, should_stop)
@@ -199,7 +201,7 @@ class _Queue:
     """The runs that no worker has taken yet."""
 
     def __init__(self, total: int, threads: int) -> None:
-        self.total, self._threads, self._next, self._lock = (total, threads, 0, threading.Lock())
+        self.total, self._threads, self._next, self._lock = total, threads, 0, threading.Lock()
 
     def take(self, least: int) -> NDArray[np.int64]:
         """The next runs: many while there are many, so that calls are few, then few, so that threads end together."""

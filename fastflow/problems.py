@@ -260,7 +260,7 @@ class MatrixSensing(MatrixProblem):
     name: ClassVar[str] = "sensing"
 
     def __post_init__(self) -> None:
-        operators, values = (as_floats("operators", self.operators, 3), as_floats("values", self.values, 1))
+        operators, values = as_floats("operators", self.operators, 3), as_floats("values", self.values, 1)
         if values.shape != operators.shape[:1]:
             raise ValueError(f"values must have one entry for each of {len(operators)} operators, got {values.shape}")
         self._set(operators=operators, values=values)
@@ -321,7 +321,7 @@ class LinearRegression(MatrixProblem):
     name: ClassVar[str] = "regression"
 
     def __post_init__(self) -> None:
-        inputs, outputs = (as_floats("inputs", self.inputs, 2), as_floats("outputs", self.outputs, 2))
+        inputs, outputs = as_floats("inputs", self.inputs, 2), as_floats("outputs", self.outputs, 2)
         if inputs.shape[1] != outputs.shape[1]:
             raise ValueError(
                 "inputs and outputs must have one column a sample, "
@@ -385,7 +385,7 @@ class LinearRegression(MatrixProblem):
             )
         centres, grams, offsets, floors = [], [], [], []
         for problem in problems:
-            inputs, outputs = (problem.inputs.astype(np.float64), problem.outputs.astype(np.float64))
+            inputs, outputs = problem.inputs.astype(np.float64), problem.outputs.astype(np.float64)
             # A centre of moderate size, whatever the conditioning: weak directions stay in the offset.
             centre = np.linalg.lstsq(inputs.T, outputs.T, rcond=1e-5)[0].T
             rest = outputs - centre @ inputs

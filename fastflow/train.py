@@ -70,7 +70,7 @@ def train(
     Interrupted
         on Ctrl-C; a `KeyboardInterrupt` whose ``.runs`` has all that was done
     """
-    network, init, method = (network or DeepLinear(), init or Gaussian(), method or GradientDescent())
+    network, init, method = network or DeepLinear(), init or Gaussian(), method or GradientDescent()
     shared, problems = not isinstance(problem, list | tuple), _as_problems(problem)
     _check_words(network, init, method, record)
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -83,6 +83,7 @@ def train(
         step_sizes = _step_sizes(method, problems, network)
         batch = Batch(problems, shared, widths, method, step_sizes, starts, record, np.dtype(dtype))
         batch.draw(init, seed)
+        batch.compile()
         try:
             batch.run(threads, progress)
         except KeyboardInterrupt:
