@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.floating[Any]]
+
+
+def shown(value: Any) -> str:
+    """How a value is shown in a message: its repr, cut short where it is long."""
+    return _BRIEF.repr(value.tolist() if isinstance(value, np.ndarray) else value)
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 60
 
 
 def as_floats(
@@ -55,7 +65,7 @@ def as_count(name: str, value: Any, least: int) -> int:
         if isinstance(value, float) and value.is_integer():
             number = int(value)  # 1e6 is how people write a million steps
         else:
-            raise TypeError(f"{name} must be an integer, got {value!r}") from None
+            raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
@@ -64,11 +74,11 @@ def as_count(name: str, value: Any, least: int) -> int:
 def as_number(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
     """A finite real number, greater than ``above`` or at least ``least``."""
     if isinstance(value, str | bytes | bool) or np.ndim(value) != 0:
-        raise TypeError(f"{name} must be a number, got {value!r}")
+        raise TypeError(f"{name} must be a number, got {shown(value)}")
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
+        raise TypeError(f"{name} must be a number, got {shown(value)}") from None
     if not np.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     if above is not None and not number > above:
@@ -82,12 +92,12 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     """One of a few words."""
     allowed = tuple(choices)
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(value)}")
     return str(value)
 
 
 def frozen(array: FloatArray) -> FloatArray:
-    """A read-only view, so that what was checked stays as it was."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    """A read-only copy, so that what was checked stays as it was."""
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy

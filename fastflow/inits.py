@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.checks import FloatArray, as_floats, as_number, frozen, one_of
+from fastflow.checks import FloatArray, as_floats, as_number, frozen, one_of, shown
 from fastflow.networks import factor_shapes
 
 Factors = list[FloatArray]
@@ -220,11 +220,15 @@ class Explicit:
                     f"factors do not chain: factor {j} has {first.shape[-2]} rows, "
                     f"factor {j + 1} has {second.shape[-1]} columns"
                 )
-        object.__setattr__(self, "arrays", tuple(frozen(array) for array in checked))
+        if not going_on:
+            checked = [frozen(array) for array in checked]
+        object.__setattr__(self, "arrays", tuple(checked))
         if self.steps is not None:
             steps = np.asarray(self.steps)
+            if self.runs is None:
+                raise ValueError("steps belong to stacks of factors, one start a run; these are one start for all runs")
             if steps.dtype.kind not in "iu" or steps.shape != (self.runs,) or np.any(steps < 0):
-                raise ValueError(f"steps must be {self.runs} nonnegative integers, got {self.steps!r}")
+                raise ValueError(f"steps must be {self.runs} nonnegative integers, got {shown(self.steps)}")
 
     @property
     def runs(self) -> int | None:

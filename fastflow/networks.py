@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastflow.checks import as_count
+from fastflow.checks import as_count, shown
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,12 @@ class DeepLinear:
         depth, widths = self.depth, self.widths
         if widths is not None:
             if isinstance(widths, str) or not isinstance(widths, Sequence | np.ndarray) or len(widths) < 2:
-                raise ValueError(f"widths must be (d_0, ..., d_N) with at least two entries, got {widths!r}")
+                raise ValueError(f"widths must be (d_0, ..., d_N) with at least two entries, got {shown(widths)}")
             widths = tuple(as_count(f"widths[{j}]", width, 1) for j, width in enumerate(widths))
             if depth is not None and as_count("depth", depth, 1) != len(widths) - 1:
-                raise ValueError(f"depth {depth} contradicts widths {widths}, which have depth {len(widths) - 1}")
+                raise ValueError(
+                    f"depth {depth} contradicts widths {shown(widths)}, which have depth {len(widths) - 1}"
+                )
             depth = len(widths) - 1
         else:
             depth = 3 if depth is None else as_count("depth", depth, 1)
@@ -53,7 +55,7 @@ class DeepLinear:
             return (columns, *[min(shape)] * (self.depth - 1), rows)
         if (self.widths[-1], self.widths[0]) != (rows, columns):
             raise ValueError(
-                f"widths {self.widths} do not chain to the problem: W is {rows} x {columns}, "
+                f"widths {shown(self.widths)} do not chain to the problem: W is {rows} x {columns}, "
                 f"so widths must start with {columns} and end with {rows}"
             )
         return self.widths

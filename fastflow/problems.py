@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow import kernels
-from fastflow.checks import FloatArray, as_count, as_floats, frozen, one_of
+from fastflow.checks import FloatArray, as_count, as_floats, frozen, one_of, shown
 
 NORMALIZATIONS = ("sum", "mean")
 
@@ -180,7 +180,7 @@ class MatrixCompletion(MatrixProblem):
     def __post_init__(self) -> None:
         shape = tuple(np.atleast_1d(self.shape).tolist())
         if len(shape) != 2 or any(not isinstance(d, int) or d < 1 for d in shape):
-            raise ValueError(f"shape must be two positive integers, got {self.shape!r}")
+            raise ValueError(f"shape must be two positive integers, got {shown(self.shape)}")
         if np.size(self.values) == 0:
             raise ValueError("no entry is observed: rows, cols and values are empty")
         values = as_floats("values", self.values, 1)

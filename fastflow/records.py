@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.checks import FloatArray, as_count, one_of
+from fastflow.checks import FloatArray, as_count, one_of, shown
 from fastflow.networks import parameter_count
 
 
@@ -50,7 +50,7 @@ class Record:
             return
         steps = np.asarray(self.steps)
         if steps.ndim != 1 or steps.size == 0 or steps.dtype.kind not in "iu":
-            raise ValueError(f"steps must be a number of steps or an array of integers, got {self.steps!r}")
+            raise ValueError(f"steps must be a number of steps or an array of integers, got {shown(self.steps)}")
         if steps[0] < 0 or np.any(np.diff(steps.astype(np.int64)) <= 0):
             raise ValueError("steps must be nonnegative and strictly increasing")
         object.__setattr__(self, "steps", steps.astype(np.int64))

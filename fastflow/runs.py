@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,13 +198,18 @@ class Runs:
         ValueError
             when the file is not one that `save` wrote
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "meta" not in file:
-                raise ValueError(f"{path} is not a file of fastflow runs")
-            meta = json.loads(str(file["meta"]))
-            if meta.get("format") != FORMAT:
-                raise ValueError(f"{path} has format {meta.get('format')}, this fastflow reads format {FORMAT}")
-            arrays = {name: file[name] for name in file.files if name != "meta"}
+        path = Path(path)
+        wrong = f"{path} is not a file of fastflow runs"
+        with path.open("rb") as handle:
+            try:
+                file = np.load(handle, allow_pickle=False)
+                meta = json.loads(str(file["meta"]))
+                found = meta["format"]
+                arrays = {name: file[name] for name in file.files if name != "meta"} if found == FORMAT else {}
+            except (ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise ValueError(wrong) from error
+        if found != FORMAT:
+            raise ValueError(f"{path} has format {found}, this fastflow reads format {FORMAT}")
         widths = tuple(meta["widths"])
         history = None
         if "history_steps" in arrays:

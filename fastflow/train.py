@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from fastflow import theory
 from fastflow.batch import Batch
-from fastflow.checks import FloatArray, as_count
+from fastflow.checks import FloatArray, as_count, shown
 from fastflow.inits import Explicit, Gaussian, Init, ScaledInit
 from fastflow.methods import Decreasing, GradientDescent
 from fastflow.networks import DeepLinear
@@ -70,18 +70,19 @@ def train(
     Interrupted
         on Ctrl-C; a `KeyboardInterrupt` whose ``.runs`` has all that was done
     """
-    network, init, method = network or DeepLinear(), init or Gaussian(), method or GradientDescent()
+    network = DeepLinear() if network is None else network
+    init = Gaussian() if init is None else init
+    method = GradientDescent() if method is None else method
     shared, problems = not isinstance(problem, list | tuple), _as_problems(problem)
     _check_words(network, init, method, record)
-    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype must be float64 or float32, got {np.dtype(dtype)}")
+    dtype = _as_dtype(dtype)
     seed = as_count("seed", seed, 0)
     threads = thread_count(threads)
     widths = network.widths_for(problems[0].shape)
     starts = _start_numbers(init, runs, widths, len(problems))
     with one_blas_thread():
         step_sizes = _step_sizes(method, problems, network)
-        batch = Batch(problems, shared, widths, method, step_sizes, starts, record, np.dtype(dtype))
+        batch = Batch(problems, shared, widths, method, step_sizes, starts, record, dtype)
         batch.draw(init, seed)
         batch.compile()
         try:
@@ -108,6 +109,16 @@ def _as_problems(problem: Problem | Sequence[Problem]) -> list[Any]:
         if (item.truth is None) != (problems[0].truth is None):
             raise ValueError("either every problem of a list has a truth, or none")
     return problems
+
+
+def _as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float64 or float32, got {shown(dtype)}") from None
+    if result.name not in ("float32", "float64"):
+        raise TypeError(f"dtype must be float64 or float32, got {result}")
+    return result
 
 
 def _kind(value: Any) -> str:
@@ -137,17 +148,20 @@ def _start_numbers(
                 raise ValueError(f"{init.runs} starts cannot be shared evenly by {problems} problems")
             count = init.runs // problems
             if runs is not None and (not isinstance(runs, int | np.integer) or runs != count):
-                raise ValueError(f"the factors given are {count} starts for each problem, but runs is {runs!r}")
+                raise ValueError(f"the factors given are {count} starts for each problem, but runs is {shown(runs)}")
             return range(count)
     if runs is None:
         return range(DEFAULT_RUNS if init.random else 1)
     numbers: Sequence[int]
-    if np.ndim(runs) == 0:
+    try:
+        array = np.asarray(runs)
+    except ValueError:  # ragged
+        array = np.zeros(1)
+    if array.ndim == 0:
         numbers = range(as_count("runs", runs, 1))
     else:
-        array = np.asarray(runs)
         if array.dtype.kind not in "iu" or array.ndim != 1 or array.size == 0 or array.min() < 0:
-            raise ValueError(f"runs must be a positive number or a sequence of nonnegative integers, got {runs!r}")
+            raise ValueError(f"runs must be a positive number or a sequence of nonnegative integers, got {shown(runs)}")
         numbers = array.tolist()
     if len(numbers) > 1 and not init.random:
         raise ValueError(f"{_kind(init)} starts every run at the same factors, so all runs would be equal: runs=1")
@@ -174,6 +188,6 @@ def _step_sizes(method: GradientDescent, problems: list[Any], network: DeepLinea
             warnings.warn(
                 f"step {step:g} is above the linear stability edge {edge:.3g} at the expected solution: "
                 "gradient descent will oscillate or diverge there; step=None takes half the edge",
-                stacklevel=4,
+                stacklevel=3,
             )
     return np.full(count, step)
