@@ -88,7 +88,7 @@ class Batch:
         power, scale = 0.0, 1.0
         if isinstance(method.step, Decreasing):
             power, scale = method.step.power, method.step.scale
-        self.rule = kernels.StepRule(step_sizes[problem_index], power, scale, method.sequence)
+        self.rule = kernels.StepRule(step_sizes[problem_index], power, scale, method.sequence.copy())
         self.ends = kernels.Ends(method.max_steps, method.tol, method.gradient_tol)
         self.record_steps = np.zeros(0, np.int64) if record is None else record.grid(method.max_steps)
         shapes = {} if record is None else record.shapes(widths, has_truth=has_truth)

@@ -60,7 +60,7 @@ class Record:
         if isinstance(self.steps, np.ndarray):
             return self.steps
         count = int(self.steps)  # type: ignore[arg-type]
-        if self.spacing == "linear" or max_steps <= 1:
+        if self.spacing == "linear" or max_steps <= 1 or count == 2:
             points = np.linspace(0, max_steps, count)
         else:
             points = np.concatenate([[0.0], np.geomspace(1, max_steps, count - 1)])
