@@ -161,7 +161,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                 if end != RUNNING or pause:
                     copy(state.factors[run], group.row_factors, parameters)
                     copy(state.solution[run], group.row.product, group.row.product.size)
-                    state.loss[run], state.steps[run], state.recorded[run] = (loss, k, record)
+                    state.loss[run], state.steps[run], state.recorded[run] = loss, k, record
                     state.status[run] = end
                     group.run[member], group.idle[member] = -1, 1
                     group.step[member], group.least[member] = 0, -1
@@ -190,7 +190,8 @@ def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group
         record += 1
     group.run[member], group.idle[member], group.moved[member] = run, 0, 1
     group.offset[member], group.record[member] = k - ticks, record
-    group.weight[member], group.least[member] = (weights[index], ends.tol / weights[index])
+    # A little early, so that rounding here hides no loss that is at most tol; `_end` decides.
+    group.weight[member], group.least[member] = weights[index], ends.tol / weights[index] * (1 + 1e-9)
     group.step[member] = weights[index] * rule.first[run]
 
 

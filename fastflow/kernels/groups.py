@@ -48,8 +48,8 @@ class Group(NamedTuple):
     ``problem``: the problem as the members' layout has it, ``data[0]`` the index into it. ``factors``, ``chain``,
     ``work``: memory in that layout. ``row_factors``, ``row``: one member's factors and workspace in the layout of one
     run, where `extract_member` puts them. ``run`` (-1: free), ``idle`` (1: free), ``record`` (next record), ``offset``
-    (the run's step less the group's tick), ``weight`` of its loss, ``least`` (the unweighted loss at which it has
-    converged), ``step``, ``moved`` (whether the last step changed anything), ``norm`` (squared norm of the gradient).
+    (the run's step less the group's tick), ``weight`` of its loss, ``least`` (the unweighted loss from which it
+    may have converged), ``step``, ``moved`` (whether the last step changed anything), ``norm`` (squared norm of the gradient).
     """
 
     problem: Any
