@@ -49,7 +49,8 @@ class Group(NamedTuple):
     ``work``: memory in that layout. ``row_factors``, ``row``: one member's factors and workspace in the layout of one
     run, where `extract_member` puts them. ``run`` (-1: free), ``idle`` (1: free), ``record`` (next record), ``offset``
     (the run's step less the group's tick), ``weight`` of its loss, ``least`` (the unweighted loss from which it
-    may have converged), ``step``, ``moved`` (whether the last step changed something), ``norm`` (of the gradient, squared).
+    may have converged), ``step``, ``moved`` (whether the last step changed anything), ``norm`` (squared, of the
+    gradient).
     """
 
     problem: Any
