@@ -1,0 +1,1 @@
+"""Benchmarks: suites for asv, and `peers.py`, which measures fastflow beside other libraries. See README.md."""

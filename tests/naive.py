@@ -1,0 +1,222 @@
+"""The oracle: what fastflow computes, in plain NumPy, under the kernels' names.
+
+Nothing here is clever, fast, or shared with the package: where the two agree, they agree for different reasons. Factors
+are lists, first to last; ``W = W_N ... W_1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import fastflow as ff
+
+Factors = list[Any]
+Step = float | np.ndarray | Callable[[int], float]
+
+
+def product_nn(a, b):
+    """``A B``."""
+    return a @ b
+
+
+def product_tn(a, b):
+    """``A^T B``."""
+    return a.T @ b
+
+
+def product_nt(a, b):
+    """``A B^T``."""
+    return a @ b.T
+
+
+def rounded(x: Fraction, bits: int) -> float:
+    """The float of ``bits`` significant bits nearest to x, ties to even; for x in the normal range."""
+    if x == 0:
+        return 0.0
+    shift = x.numerator.bit_length() - x.denominator.bit_length() - bits
+    while abs(x) >= Fraction(2) ** (shift + bits):
+        shift += 1
+    while abs(x) < Fraction(2) ** (shift + bits - 1):
+        shift -= 1
+    return float(round(x / Fraction(2) ** shift) * Fraction(2) ** shift)
+
+
+def fma_product(a, b):
+    """``A B`` where each element is the chain ``acc = fma(a_ik, b_kj, acc)`` in the order of k, from 0."""
+    bits = np.finfo(a.dtype).nmant + 1
+    c = np.zeros((a.shape[0], b.shape[1]), a.dtype)
+    for i in range(a.shape[0]):
+        for j in range(b.shape[1]):
+            accumulator = 0.0
+            for k in range(a.shape[1]):
+                accumulator = rounded(Fraction(float(a[i, k])) * Fraction(float(b[k, j])) + Fraction(accumulator), bits)
+            c[i, j] = accumulator
+    return c
+
+
+def chain_product(factors: Factors):
+    """``W_N ... W_1``."""
+    product = factors[0]
+    for factor in factors[1:]:
+        product = factor @ product
+    return product
+
+
+def chain_gradient(factors: Factors, end_gradient) -> Factors:
+    """``G_j = (W_N ... W_{j+1})^T E (W_{j-1} ... W_1)^T`` from the definition, every product anew."""
+    gradients = []
+    for j in range(len(factors)):
+        gradient = end_gradient
+        for factor in reversed(factors[j + 1 :]):
+            gradient = factor.T @ gradient
+        for factor in factors[:j]:
+            gradient = gradient @ factor.T
+        gradients.append(gradient)
+    return gradients
+
+
+def multiplications(widths, *, from_left: bool) -> int:
+    """Scalar multiplications of a sweep over suffixes (from the left) or prefixes and of the sweep back, counted."""
+    count, depth = 0, len(widths) - 1
+    for j in range(1, depth):  # the factor j + 1 from the right, the factor depth - j from the left
+        if from_left:
+            count += 3 * widths[depth] * widths[depth - j] * widths[depth - j - 1]
+        else:
+            count += 3 * widths[0] * widths[j] * widths[j + 1]
+    return count
+
+
+def balancedness_defects(factors: Factors) -> Factors:
+    """``C_j = W_{j+1}^T W_{j+1} - W_j W_j^T``."""
+    return [upper.T @ upper - lower @ lower.T for lower, upper in pairwise(factors)]
+
+
+def chain_balancedness(factors: Factors) -> float:
+    """``max_j ||C_j||_F``, 0 for one factor."""
+    return max([float(np.sqrt(np.sum(defect**2))) for defect in balancedness_defects(factors)], default=0.0)
+
+
+def loss_gradient(problem, product):
+    """``1/2 sum r_i^2``, without the normalization, and its gradient by W."""
+    gradient, loss = np.zeros_like(product), 0.0
+    match problem:
+        case ff.MatrixEstimation():
+            gradient = product - problem.target
+            loss = np.sum(gradient**2) / 2
+        case ff.MatrixCompletion():
+            for row, col, value in zip(problem.rows, problem.cols, problem.values, strict=True):
+                gradient[row, col] = product[row, col] - value
+                loss += gradient[row, col] ** 2 / 2
+        case ff.MatrixSensing():
+            for operator, value in zip(problem.operators, problem.values, strict=True):
+                residual = np.sum(operator * product) - value
+                gradient = gradient + residual * operator
+                loss += residual**2 / 2
+        case ff.LinearRegression():
+            for x, y in zip(problem.inputs.T, problem.outputs.T, strict=True):
+                residual = product @ x - y
+                gradient = gradient + np.outer(residual, x)
+                loss += np.sum(residual**2) / 2
+        case _:
+            raise TypeError(type(problem))
+    return loss, gradient
+
+
+def residual_count(problem) -> int:
+    """How many residuals there are."""
+    match problem:
+        case ff.MatrixEstimation():
+            return problem.target.size
+        case ff.LinearRegression():
+            return problem.outputs.size
+        case _:
+            return len(problem.values)
+
+
+def weight(problem) -> float:
+    """1 for the sum of squares over 2, 2/m for their mean."""
+    return 2 / residual_count(problem) if problem.normalization == "mean" else 1.0
+
+
+def loss(problem, factors: Factors) -> float:
+    """The loss of a chain of factors, normalization and all."""
+    return weight(problem) * loss_gradient(problem, chain_product(factors))[0]
+
+
+def gradient(problem, factors: Factors) -> Factors:
+    """The gradient of `loss` by every factor."""
+    end_gradient = weight(problem) * loss_gradient(problem, chain_product(factors))[1]
+    return chain_gradient(factors, end_gradient)
+
+
+def numerical_gradient(function: Callable[[Factors], float], factors: Factors, width: float = 1e-3) -> Factors:
+    """Five-point differences of a function of factors, entry by entry: error of the order ``width^4``."""
+    gradients = [np.zeros_like(factor) for factor in factors]
+    for j, factor in enumerate(factors):
+        for entry in np.ndindex(factor.shape):
+
+            def at(shift: float, j: int = j, entry: tuple[int, ...] = entry) -> float:
+                moved = [f.copy() for f in factors]
+                moved[j][entry] += shift
+                return function(moved)
+
+            central = (at(width) - at(-width)) * 8 - (at(2 * width) - at(-2 * width))
+            gradients[j][entry] = central / (12 * width)
+    return gradients
+
+
+class Descent(NamedTuple):
+    """A run of gradient descent: where it ended, how, and ``losses[k]`` and ``path[k]`` (factors) for every step k."""
+
+    factors: Factors
+    loss: float
+    steps: int
+    status: str
+    losses: list[float]
+    path: list[Factors]
+
+
+def gradient_descent(
+    problem, factors: Factors, step: Step, max_steps: int, tol: float = 0.0, gradient_tol: float = 0.0
+) -> Descent:
+    """``W_j <- W_j - step_k G_j`` to its end.
+
+    At step k, in this order: the loss is not finite: "diverged"; it is at most tol: "converged"; the gradient norm is
+    at most gradient_tol (0: never): "critical"; k is max_steps: "max steps"; the step changes no bit: "stalled" (but
+    not with an explicit sequence, whose next step may be larger).
+    """
+    factors = [factor.copy() for factor in factors]
+    losses, path = [], []
+    k = 0
+    while True:
+        now = loss(problem, factors)
+        losses.append(now)
+        path.append([factor.copy() for factor in factors])
+        if not np.isfinite(now):
+            status = "diverged"
+            break
+        gradients = gradient(problem, factors)
+        norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
+        if now <= tol:
+            status = "converged"
+            break
+        if gradient_tol > 0 and norm <= gradient_tol:
+            status = "critical"
+            break
+        if k >= max_steps:
+            status = "max steps"
+            break
+        size = step(k) if callable(step) else step if np.ndim(step) == 0 else step[k]
+        moved = [f - size * g for f, g in zip(factors, gradients, strict=True)]
+        changed = any(np.any(after != before) for before, after in zip(factors, moved, strict=True))
+        if not changed and not isinstance(step, np.ndarray):
+            status = "stalled"
+            break
+        factors = moved
+        k += 1
+    return Descent(factors, losses[-1], k, status, losses, path)

@@ -1,0 +1,173 @@
+"""The problems themselves, in plain NumPy: losses, gradients, their operators, and what they take from a user."""
+
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+
+import fastflow as ff
+
+SHAPE = (5, 4)
+
+
+@pytest.mark.parametrize("normalization", ["sum", "mean"])
+def test_loss_and_gradient_are_those_of_the_oracle(kind, normalization, make_problem, rng):
+    problem = make_problem(kind, SHAPE, normalization=normalization)
+    product = rng.standard_normal(SHAPE)
+    loss, gradient = naive.loss_gradient(problem, product)
+    assert problem.shape == SHAPE
+    assert problem.residual_count == naive.residual_count(problem) == problem.residual(product).size
+    assert problem.weight == naive.weight(problem)
+    assert problem.loss(product) == pytest.approx(naive.weight(problem) * loss, rel=1e-13)
+    np.testing.assert_allclose(problem.gradient(product), naive.weight(problem) * gradient, rtol=0, atol=1e-12)
+
+
+def test_mean_is_the_mean_of_the_squared_residuals(kind, make_problem, rng):
+    problem = make_problem(kind, SHAPE, normalization="mean")
+    product = rng.standard_normal(SHAPE)
+    assert problem.loss(product) == pytest.approx(np.mean(problem.residual(product) ** 2), rel=1e-13)
+
+
+def test_normal_operator_is_the_square_of_the_derivative_of_the_residuals(kind, make_problem, rng):
+    problem = make_problem(kind, SHAPE)
+    at, first, second = rng.standard_normal((3, *SHAPE))
+
+    def derivative(direction):
+        return problem.residual(at + direction) - problem.residual(at)
+
+    expected = derivative(first) @ derivative(second)
+    assert np.sum(problem.normal_operator(first) * second) == pytest.approx(expected, rel=1e-11, abs=1e-12)
+    assert np.sum(problem.normal_operator(second) * first) == pytest.approx(expected, rel=1e-11, abs=1e-12)
+
+
+def test_the_estimate_is_the_solution_where_the_data_fix_it(make_problem, rng):
+    truth = rng.standard_normal(SHAPE)
+    everything = np.nonzero(np.ones(SHAPE))
+    basis = np.eye(truth.size).reshape(-1, *SHAPE)
+    problems = [
+        ff.MatrixEstimation(truth),
+        ff.MatrixCompletion(SHAPE, *everything, truth[everything]),
+        ff.MatrixSensing(basis, truth.ravel()),
+        make_problem("regression by gram", SHAPE, truth),
+    ]
+    for problem in problems:
+        np.testing.assert_allclose(problem.estimate(), truth, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(problem.expected_solution(4), truth, rtol=0, atol=1e-12)
+        assert problem.loss(truth) < 1e-25
+        assert np.abs(problem.gradient(truth)).max() < 1e-13
+
+
+@pytest.mark.parametrize("kind", ["completion", "sensing"])
+def test_the_estimate_is_unbiased(kind, rng):
+    """The mean of 4000 draws lies within 5 standard errors of the truth, entry by entry (p < 1e-5)."""
+    truth, draws = rng.standard_normal((3, 4)), 4000
+    estimates = np.empty((draws, 3, 4))
+    for i in range(draws):
+        if kind == "completion":
+            at = np.unravel_index(rng.permutation(12)[:5], (3, 4))
+            problem = ff.MatrixCompletion((3, 4), *at, truth[at])
+        else:
+            # The norm is fixed: the estimate divides by it, which a random one would bias.
+            operators = rng.standard_normal((6, 3, 4))
+            operators *= np.sqrt(6 * 12 / np.sum(operators**2))
+            problem = ff.MatrixSensing(operators, np.sum(operators * truth, axis=(1, 2)))
+        estimates[i] = problem.estimate()
+    errors = (estimates.mean(axis=0) - truth) / (estimates.std(axis=0) / np.sqrt(draws))
+    assert np.abs(errors).max() < 5
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_the_expected_solution_of_a_rank_is_the_best_of_that_rank(rank, rng):
+    """For estimation and regression, where it can be known: no random matrix near it of that rank has a lower loss."""
+    inputs, outputs = rng.standard_normal((4, 20)), rng.standard_normal((5, 20))
+    for problem in (ff.MatrixEstimation(rng.standard_normal(SHAPE)), ff.LinearRegression(inputs, outputs)):
+        solution = problem.expected_solution(rank)
+        assert ff.metrics.numerical_rank(solution, 1e-10) == rank
+        left, values, right = np.linalg.svd(solution)
+        lower = np.sqrt(values[:rank])[:, None] * right[:rank]
+        upper = left[:, :rank] * np.sqrt(values[:rank])
+        for size in (1e-3, 1e-1, 1.0):
+            for _ in range(20):
+                other = (upper + size * rng.standard_normal(upper.shape)) @ (
+                    lower + size * rng.standard_normal(lower.shape)
+                )
+                assert problem.loss(other) >= problem.loss(solution) * (1 - 1e-13)
+
+
+def test_regression_prefers_the_gram_matrix_where_it_is_cheaper(rng):
+    for columns, samples in [(1, 1), (4, 1), (4, 2), (4, 3), (3, 50), (50, 3)]:
+        problem = ff.LinearRegression(rng.standard_normal((columns, samples)), rng.standard_normal((2, samples)))
+        by_gram, by_samples = 2 * columns * columns, 2 * columns * samples + 2 * samples * columns
+        assert problem.prefers_gram == (by_gram < by_samples)
+
+
+def test_autoencoder_is_the_regression_of_the_inputs_on_themselves(rng):
+    inputs = rng.standard_normal((4, 9))
+    problem = ff.LinearRegression.autoencoder(inputs, normalization="mean")
+    assert problem.shape == (4, 4)
+    assert problem.loss(np.eye(4)) == 0
+    assert problem.loss(np.zeros((4, 4))) == pytest.approx(np.mean(inputs**2))
+
+
+def test_from_dense_observes_what_is_not_nan(rng):
+    matrix = rng.standard_normal(SHAPE)
+    matrix[rng.random(SHAPE) < 0.5] = np.nan
+    matrix[0, 0], matrix[4, 3] = 0.0, 7.0
+    problem = ff.MatrixCompletion.from_dense(matrix, normalization="mean")
+    rebuilt = np.full(SHAPE, np.nan)
+    rebuilt[problem.rows, problem.cols] = problem.values
+    np.testing.assert_array_equal(rebuilt, matrix)
+    assert problem.normalization == "mean"
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asfortranarray,
+        lambda a: np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3],
+        lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
+        lambda a: a.astype(np.float32),
+        lambda a: a.astype(int),
+        lambda a: a.astype(np.uint8),
+        lambda a: a.tolist(),
+    ],
+    ids=["fortran", "strided", "reversed", "float32", "int", "uint8", "list"],
+)
+def test_any_layout_and_any_real_dtype_is_taken(convert, rng):
+    """Integers count as the floats that they are; nothing that comes in is changed or made read-only."""
+    matrix = rng.integers(0, 5, (4, 6)).astype(float)
+    given = convert(matrix)
+    before = np.array(given)
+    problem = ff.MatrixEstimation(given)
+    np.testing.assert_array_equal(problem.target, matrix)
+    assert problem.target.dtype in (np.float32, np.float64)
+    assert problem.loss(matrix) == 0
+    np.testing.assert_array_equal(np.array(given), before)
+    if isinstance(given, np.ndarray):
+        assert given.flags.writeable
+
+
+def test_read_only_data_are_taken(rng):
+    matrix = rng.standard_normal(SHAPE)
+    matrix.flags.writeable = False
+    assert ff.MatrixEstimation(matrix).loss(matrix) == 0
+
+
+def test_what_was_checked_stays_as_it_was(rng):
+    """The arrays of a problem cannot be written, and what the caller does with his own array later changes nothing."""
+    matrix = rng.standard_normal(SHAPE)
+    problem = ff.MatrixEstimation(matrix, truth=matrix)
+    with pytest.raises(ValueError, match="read-only"):
+        problem.target[0, 0] = 1
+    with pytest.raises(AttributeError):
+        problem.target = matrix  # type: ignore[misc]
+    before = matrix.copy()
+    matrix[0, 0] = np.nan
+    np.testing.assert_array_equal(problem.target, before)
+    np.testing.assert_array_equal(problem.truth, before)
+
+
+def test_residual_of_a_matrix_of_another_shape_raises(kind, make_problem):
+    with pytest.raises(ValueError, match=r"W must have shape \(5, 4\), got \(4, 5\)"):
+        make_problem(kind, SHAPE).residual(np.zeros((4, 5)))
