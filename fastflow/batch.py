@@ -111,7 +111,8 @@ class Batch:
         self.description["seed"] = str(seed)
         if isinstance(init, Explicit):
             self.description["init"] = f"Explicit({init.runs or 1} starts)"
-            state.factors[:] = init.flat()
+            with np.errstate(over="ignore"):  # what does not fit the dtype diverges
+                state.factors[:] = init.flat()
             if init.steps is not None:
                 state.steps[:] = init.steps
             return
@@ -170,8 +171,9 @@ class Batch:
                     values[run, recorded:] = values[run, recorded - 1]
         error = None
         if self.truths.size:
-            differences = state.solution.astype(np.float64) - self.truths[state.problem]
-            error = np.linalg.norm(differences, axis=1) / np.linalg.norm(self.truths, axis=1)[state.problem]
+            with np.errstate(over="ignore", invalid="ignore"):  # runs that diverged have no finite error
+                differences = state.solution.astype(np.float64) - self.truths[state.problem]
+                error = np.linalg.norm(differences, axis=1) / np.linalg.norm(self.truths, axis=1)[state.problem]
         history = None
         if self.record_steps.size:
             kept: dict[str, Any] = dict(self.histories)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastflow.checks import FloatArray, as_count, as_number
 from fastflow.networks import DeepLinear
-from fastflow.problems import Problem
+from fastflow.problems import MatrixEstimation, Problem
 from fastflow.streams import stream
 
 
@@ -63,8 +63,9 @@ def stability_edge(problem: Problem, network: DeepLinear) -> float:
         raise ValueError(
             "the data point to the solution W = 0, where a product of factors has no stability edge: give a step"
         )
-    # Power iteration from the leading singular pair, the exact eigenvector for matrix estimation, and enough of
-    # everything else that no eigenvector is missed.
+    if isinstance(problem, MatrixEstimation):
+        return 2 / (problem.weight * depth * float(svd[1][0]) ** (2 - 2 / depth))
+    # Power iteration from the leading singular pair, and enough of everything else that no eigenvector is missed.
     noise = stream("stability edge", problem.shape).standard_normal(problem.shape)
     direction = np.outer(svd[0][:, 0], svd[2][0]) + 0.1 * noise / np.linalg.norm(noise)
     largest = 0.0

@@ -283,6 +283,7 @@ def test_after_its_end_a_history_repeats_the_last_value(make_problem):
     ("record", "max_steps", "steps"),
     [
         (ff.Record(5, "linear"), 100, [0, 25, 50, 75, 100]),
+        (ff.Record(4, "linear"), 10, [0, 3, 7, 10]),
         (ff.Record(5, "log"), 1000, [0, 1, 10, 100, 1000]),
         (ff.Record(1000, "log"), 6, [0, 1, 2, 3, 4, 5, 6]),
         (ff.Record(200), 1, [0, 1]),
@@ -520,21 +521,30 @@ def global_state():
     }
 
 
+@pytest.fixture
+def two_blas_threads(make_problem):
+    """A setting of the user's that is not ours, in every BLAS that a first call has loaded."""
+    ff.train(make_problem("completion", (4, 4)), runs=2, method=ff.GradientDescent(max_steps=5), record=ALL)
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        yield
+        blas = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+        assert {pool["num_threads"] for pool in blas} == {2}
+
+
 @pytest.mark.parametrize("threads", [1, 2])
-def test_nothing_global_is_changed(threads, make_problem):
-    problem = make_problem("completion", (4, 4))
-    options = {"runs": 8, "threads": threads, "record": ALL}
-    ff.train(problem, method=ff.GradientDescent(max_steps=50), **options)
-    before = global_state()
-    ff.train(problem, method=ff.GradientDescent(max_steps=50), **options)
+def test_nothing_global_is_changed(threads, make_problem, two_blas_threads):
+    problem, before = make_problem("completion", (4, 4)), global_state()
+    ff.train(problem, runs=8, threads=threads, record=ALL, method=ff.GradientDescent(max_steps=50))
     assert global_state() == before
     with pytest.raises(ValueError, match="runs"):
         ff.train(problem, runs=0)
+    with pytest.raises(ValueError, match="zero or not finite"):
+        ff.train(problem, init=ff.inits.Gaussian(1e-300), dtype="float32")
     assert global_state() == before
 
 
-def test_nothing_global_is_changed_by_calls_that_overlap(make_problem):
-    """Two threads of a user train at once; the BLAS pools have their threads back when both are done."""
+def test_nothing_global_is_changed_by_calls_that_overlap(make_problem, two_blas_threads):
+    """Threads of a user train at once; the BLAS pools have their threads back when all are done."""
     problem = make_problem("completion", (4, 4))
     arguments = {"runs": 16, "method": ff.GradientDescent(max_steps=3000, tol=0), "threads": 2}
     expected = ff.train(problem, **arguments)

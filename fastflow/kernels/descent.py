@@ -221,7 +221,7 @@ def _next_event(trace, ends, record):
 @jit_inline
 def _step(rule, run, k):
     if rule.sequence.size > 0:
-        step = rule.sequence[k]
+        step = rule.sequence[min(k, rule.sequence.size - 1)]  # at the last step of all the end comes first
     else:
         step = rule.first[run] / (1 + k / rule.scale) ** rule.power
     return step

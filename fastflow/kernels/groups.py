@@ -33,7 +33,7 @@ from fastflow.kernels.losses import (
 )
 from fastflow.kernels.target import SHAPE
 
-LANE_WIDTH = 40
+LANE_WIDTH = 50
 """Chains whose widths are all at most this travel in lanes (measured; see `benchmarks/README.md`)."""
 
 ROWS = 32
