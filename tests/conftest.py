@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import zlib
 
 import hypothesis
@@ -14,6 +15,9 @@ import fastflow as ff
 # Examples are the same in every run and leave no folder behind; compilation makes the first one slow.
 hypothesis.settings.register_profile("fastflow", deadline=None, derandomize=True, database=None, max_examples=50)
 hypothesis.settings.load_profile("fastflow")
+
+# Under some launchers (a job in the background of a script) interrupts are ignored, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KINDS = ("estimation", "completion", "sensing", "regression by gram", "regression by samples")
 

@@ -46,7 +46,7 @@ def test_ctrl_c_stops_a_loop_around_train_and_keeps_what_was_done(threads):
         sent = time.time()
         process.send_signal(signal.SIGINT)
         caught, counts, finite = process.stdout.read().splitlines()
-        assert process.wait() == 0
+        assert process.wait(60) == 0
     assert caught.split()[0::2] == ["caught", "Interrupted"]
     assert caught.split()[3] == "0"  # the loop went no further
     assert counts == "6 6 0 0 0 0"
