@@ -17,24 +17,54 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.elementwise import copy, take_steps
+from fastflow.kernels.elementwise import copy_at, take_steps_at
 from fastflow.kernels.jit import jit, jit_inline
-from fastflow.kernels.products import multiply, multiply_nt, multiply_tn
+from fastflow.kernels.layouts import address, element_bytes, keep, kind_of
+from fastflow.kernels.products import multiply_nt, multiply_tn, nn_at, nt_at, tn_at
 
 
 class ChainWorkspace(NamedTuple):
     """Memory for the sweeps over one chain; its contents mean nothing between calls, but for those that say so.
 
-    ``product`` (d_N d_0), ``partial`` the partial products one after the other, ``sweep_a``, ``sweep_b`` and
-    ``transposed`` scratch for one matrix of any width, ``gradient`` like the factors.
+    ``product`` (d_N d_0), ``partial`` the partial products one after the other, ``sweep_a`` and ``sweep_b`` scratch for
+    one matrix of any width, ``gradient`` like the factors.
     """
 
     product: np.ndarray
     partial: np.ndarray
     sweep_a: np.ndarray
     sweep_b: np.ndarray
-    transposed: np.ndarray
     gradient: np.ndarray
+
+
+class ChainPlaces(NamedTuple):
+    """Where a `ChainWorkspace` and the factors lie, as addresses: what the sweeps take.
+
+    An array costs its reference count at each assignment and nine words at each call, as much as a product of tiny
+    matrices. ``from_left`` says which sweep is the cheaper one, see `sweeps_from_left`.
+    """
+
+    factors: int
+    product: int
+    partial: int
+    sweep_a: int
+    sweep_b: int
+    gradient: int
+    from_left: bool
+
+
+@jit_inline
+def chain_places(factors, widths, work):
+    """The `ChainPlaces` of factors and workspace, which must be kept alive while they are in use."""
+    return ChainPlaces(
+        address(factors, 0),
+        address(work.product, 0),
+        address(work.partial, 0),
+        address(work.sweep_a, 0),
+        address(work.sweep_b, 0),
+        address(work.gradient, 0),
+        sweeps_from_left(widths),
+    )
 
 
 @jit
@@ -75,7 +105,6 @@ def chain_workspace(widths, like):
         np.zeros(total * ends, dtype),
         np.zeros(square, dtype),
         np.zeros(square, dtype),
-        np.zeros(square, dtype),
         np.zeros(parameter_count(widths), dtype),
     )
 
@@ -90,49 +119,64 @@ def chain_product(factors, widths, work):
     widths : int64 array (N + 1,), ``d_0 ... d_N``
     work : ChainWorkspace
     """
+    chain_product_at(kind_of(factors), widths, chain_places(factors, widths, work))
+    keep(factors)
+    keep(work)
+
+
+@jit
+def chain_product_at(kind, widths, at):
+    """`chain_product` of a `kind` of storage, at the addresses of a `ChainPlaces`."""
     depth = widths.size - 1
     if depth == 1:
-        copy(work.product, factors, len(factors))
-    elif sweeps_from_left(widths):
-        _suffix_products(factors, widths, work)
+        copy_at(kind, at.product, at.factors, widths[1] * widths[0])
+    elif at.from_left:
+        _suffix_products(kind, widths, at)
     else:
-        _prefix_products(factors, widths, work)
+        _prefix_products(kind, widths, at)
 
 
 @jit_inline
-def _prefix_products(factors, widths, work):
-    # P_j (d_j, d_0) for j = 2 .. N-1 lies in partial at d_0 * (d_2 + ... + d_{j-1}); P_1 = W_1, P_N = product.
+def _prefix_products(kind, widths, at):
+    # P_j (d_j, d_0) for j = 2 .. N-1 lie in partial one after the other; P_1 = W_1, P_N = product.
+    size = element_bytes(kind)
     depth, columns = widths.size - 1, widths[0]
-    last, last_at, at = factors, 0, 0
-    factor_at = widths[1] * widths[0]
+    last, target = at.factors, at.partial
+    factor = at.factors + widths[1] * columns * size
     for j in range(2, depth + 1):
         rows, inner = widths[j], widths[j - 1]
         if j == depth:
-            target, at = work.product, 0
-        else:
-            target = work.partial
-        multiply(target, at, factors, factor_at, last, last_at, rows, inner, columns)
-        factor_at += rows * inner
-        last, last_at = target, at
-        at += rows * columns
+            target = at.product
+        nn_at(kind, target, factor, last, rows, inner, columns)
+        factor += rows * inner * size
+        last = target
+        target += rows * columns * size
 
 
 @jit_inline
-def _suffix_products(factors, widths, work):
-    # Q_j (d_N, d_j) for j = N-2 .. 1 lies in partial at d_N * (d_{N-2} + ... + d_{j+1}); Q_{N-1} = W_N, Q_0 = product.
+def _suffix_products(kind, widths, at):
+    # Q_j (d_N, d_j) for j = N-2 .. 1 lie in partial one after the other; Q_{N-1} = W_N, Q_0 = product.
+    size = element_bytes(kind)
     depth, rows = widths.size - 1, widths[-1]
-    factor_at = len(factors) - rows * widths[depth - 1]
-    last, last_at, at = factors, factor_at, 0
+    factor = _last_factor(kind, widths, at)
+    last, target = factor, at.partial
     for j in range(depth - 2, -1, -1):
         inner, columns = widths[j + 1], widths[j]
-        factor_at -= inner * columns
+        factor -= inner * columns * size
         if j == 0:
-            target, at = work.product, 0
-        else:
-            target = work.partial
-        multiply(target, at, last, last_at, factors, factor_at, rows, inner, columns)
-        last, last_at = target, at
-        at += rows * columns
+            target = at.product
+        nn_at(kind, target, last, factor, rows, inner, columns)
+        last = target
+        target += rows * columns * size
+
+
+@jit_inline
+def _last_factor(kind, widths, at):
+    """The address of W_N."""
+    factor = at.factors
+    for j in range(1, widths.size - 1):
+        factor += widths[j] * widths[j - 1] * element_bytes(kind)
+    return factor
 
 
 @jit_inline
@@ -148,100 +192,107 @@ def chain_gradient(factors, widths, end_gradient, work):
     end_gradient : array (d_N * d_0,)
     work : ChainWorkspace
     """
-    nothing = np.zeros(0, np.int64)
-    chain_sweep_back(factors, widths, end_gradient, work, work.product, nothing, False)
+    places = chain_places(factors, widths, work)
+    chain_sweep_back(kind_of(factors), widths, address(end_gradient, 0), places, 0, 0, False)
+    keep(factors)
+    keep(end_gradient)
+    keep(work)
 
 
-@jit_inline
-def chain_sweep_back(factors, widths, end_gradient, work, steps, moved, now):
-    """`chain_gradient`; or, if ``now``, one step of gradient descent, in which each gradient is used while it is hot.
+@jit
+def chain_sweep_back(kind, widths, end_gradient, at, steps, moved, now):
+    """`chain_gradient` at addresses; or, if ``now``, one step of gradient descent, each gradient used while it is hot.
 
-    With ``now`` each factor takes its step as soon as the sweep has no more use for it, ``work.gradient`` is left
-    undefined, and ``steps`` and ``moved`` are those of `take_steps`; else these two are ignored.
+    With ``now`` each factor takes its step as soon as the sweep has no more use for it, the gradient is left
+    undefined, and ``steps`` and ``moved`` are those of `take_steps_at`; else these two are ignored.
     """
-    depth = widths.size - 1
-    if depth == 1:
+    if widths.size == 2:
+        size = widths[1] * widths[0]
         if now:
-            take_steps(factors, 0, end_gradient, 0, steps, moved, len(factors))
+            take_steps_at(kind, at.factors, end_gradient, steps, moved, size)
         else:
-            copy(work.gradient, end_gradient, len(factors))
-    elif sweeps_from_left(widths):
-        _sweep_from_left(factors, widths, end_gradient, work, steps, moved, now)
+            copy_at(kind, at.gradient, end_gradient, size)
+    elif at.from_left:
+        _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now)
     else:
-        _sweep_from_right(factors, widths, end_gradient, work, steps, moved, now)
+        _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now)
 
 
 @jit_inline
-def _sweep_from_right(factors, widths, end_gradient, work, steps, moved, now):
+def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
+    size = element_bytes(kind)
     depth, columns = widths.size - 1, widths[0]
-    factor_at = len(factors)
-    partial_at = 0
-    for j in range(2, depth):
-        partial_at += widths[j] * columns
+    # Both are behind what is used next: they come down by one matrix a turn.
+    factor, prefix = at.factors + widths[1] * columns * size, at.partial
+    for j in range(2, depth + 1):
+        factor += widths[j] * widths[j - 1] * size
+        if j < depth:
+            prefix += widths[j] * columns * size
     sweep = end_gradient
     for j in range(depth, 1, -1):
         rows, inner = widths[j], widths[j - 1]
-        factor_at -= rows * inner
-        gradient_at = 0 if now else factor_at
+        factor -= rows * inner * size
+        gradient = at.gradient
+        if not now:
+            gradient += factor - at.factors
         # G_j = S_j P_{j-1}^T
         if j == 2:
-            prefix, prefix_at = factors, 0
+            prefix = at.factors
         else:
-            partial_at -= inner * columns
-            prefix, prefix_at = work.partial, partial_at
-        multiply_nt(work.gradient, gradient_at, sweep, 0, prefix, prefix_at, rows, columns, inner, work.transposed)
+            prefix -= inner * columns * size
+        nt_at(kind, gradient, sweep, prefix, rows, columns, inner)
         # S_{j-1} = W_j^T S_j, the last of which is G_1
         if j == 2 and not now:
-            target = work.gradient
+            target = at.gradient
         elif j % 2 == 0:
-            target = work.sweep_a
+            target = at.sweep_a
         else:
-            target = work.sweep_b
-        multiply_tn(target, 0, factors, factor_at, sweep, 0, inner, rows, columns)
+            target = at.sweep_b
+        tn_at(kind, target, factor, sweep, inner, rows, columns)
         if now:
-            take_steps(factors, factor_at, work.gradient, 0, steps, moved, rows * inner)
+            take_steps_at(kind, factor, gradient, steps, moved, rows * inner)
         sweep = target
     if now:
-        take_steps(factors, 0, sweep, 0, steps, moved, widths[1] * columns)
+        take_steps_at(kind, at.factors, sweep, steps, moved, widths[1] * columns)
 
 
 @jit_inline
-def _sweep_from_left(factors, widths, end_gradient, work, steps, moved, now):
+def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
+    size = element_bytes(kind)
     depth, rows = widths.size - 1, widths[-1]
-    factor_at = 0
-    partial_at = 0
+    last = _last_factor(kind, widths, at)
+    factor, suffix = at.factors, at.partial  # suffix is behind what is used next: it comes down by one matrix a turn
     for j in range(1, depth - 1):
-        partial_at += widths[j] * rows
+        suffix += widths[j] * rows * size
     sweep = end_gradient
-    last_at = len(factors) - rows * widths[depth - 1]
     for j in range(1, depth):
         inner, columns = widths[j], widths[j - 1]
-        gradient_at = 0 if now else factor_at
+        gradient = at.gradient
+        if not now:
+            gradient += factor - at.factors
         # G_j = Q_j^T T_{j-1}
         if j == depth - 1:
-            suffix, suffix_at = factors, last_at
+            suffix = last
         else:
-            partial_at -= inner * rows
-            suffix, suffix_at = work.partial, partial_at
-        multiply_tn(work.gradient, gradient_at, suffix, suffix_at, sweep, 0, inner, rows, columns)
+            suffix -= inner * rows * size
+        tn_at(kind, gradient, suffix, sweep, inner, rows, columns)
         # T_j = T_{j-1} W_j^T, the last of which is G_N
-        target_at = 0
         if j == depth - 1 and not now:
-            target, target_at = work.gradient, last_at
+            target = at.gradient + (last - at.factors)
         elif j % 2 == 0:
-            target = work.sweep_a
+            target = at.sweep_a
         else:
-            target = work.sweep_b
-        multiply_nt(target, target_at, sweep, 0, factors, factor_at, rows, columns, inner, work.transposed)
+            target = at.sweep_b
+        nt_at(kind, target, sweep, factor, rows, columns, inner)
         if now:
-            take_steps(factors, factor_at, work.gradient, 0, steps, moved, inner * columns)
-        factor_at += inner * columns
+            take_steps_at(kind, factor, gradient, steps, moved, inner * columns)
+        factor += inner * columns * size
         sweep = target
     if now:
-        take_steps(factors, last_at, sweep, 0, steps, moved, rows * widths[depth - 1])
+        take_steps_at(kind, last, sweep, steps, moved, rows * widths[depth - 1])
 
 
-@jit_inline
+@jit
 def chain_balancedness(factors, widths, work):
     """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of one run, 0 for one factor; uses the scratch in ``work``."""
     worst = 0.0
@@ -251,7 +302,17 @@ def chain_balancedness(factors, widths, work):
         upper_at = at + width * before
         upper, lower = work.sweep_a, work.sweep_b
         multiply_tn(upper, 0, factors, upper_at, factors, upper_at, width, after, width)
-        multiply_nt(lower, 0, factors, at, factors, at, width, before, width, work.transposed)
+        multiply_nt(
+            lower,
+            0,
+            factors,
+            at,
+            factors,
+            at,
+            width,
+            before,
+            width,
+        )
         total = 0.0
         for i in range(width * width):
             total += np.float64(upper[i] - lower[i]) ** 2

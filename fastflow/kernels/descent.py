@@ -14,7 +14,16 @@ import numpy as np
 
 from fastflow.kernels.chain import chain_balancedness
 from fastflow.kernels.elementwise import copy
-from fastflow.kernels.groups import backward, extract_member, forward, load_member, measure, move, square_norms
+from fastflow.kernels.groups import (
+    backward,
+    extract_member,
+    forward,
+    group_places,
+    load_member,
+    measure,
+    move,
+    square_norms,
+)
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.status import Status
 
@@ -106,6 +115,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
     group.idle[:] = 1
     group.step[:] = 0
     group.least[:] = -1
+    at = group_places(group, widths)
     cursor, active, used, ticks, countdown = 0, 0, 0, 0, 0
     while True:
         if countdown <= 0:
@@ -118,7 +128,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                     cursor += 1
         if active == 0:
             break
-        forward(group, widths)
+        forward(group, at, widths)
         measure(group, widths[0])
         pause = used >= budget or _is_nearly_full(trace, members)
         if varying:
@@ -131,7 +141,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
         for member in range(members):
             loss = group.work.loss[member]
             look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
-        backward(group, widths, not look)
+        backward(group, at, widths, not look)
         if look:
             square_norms(group)
             countdown = np.iinfo(np.int64).max
@@ -174,7 +184,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                 break
             continue
         if look:
-            move(group)
+            move(group, at)
         ticks += 1
         used += active
         countdown -= 1

@@ -13,7 +13,18 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastflow.kernels.simd import I64, Vector, are_contiguous, constant, counted_loop, data_pointer, switch
+from fastflow.kernels.jit import jit_inline
+from fastflow.kernels.layouts import address, keep, kind_of, lanes_of
+from fastflow.kernels.simd import (
+    I64,
+    Vector,
+    are_contiguous,
+    constant,
+    counted_loop,
+    data_pointer,
+    for_vectors,
+    switch,
+)
 from fastflow.kernels.target import SHAPE
 
 PARTIAL_BYTES = 64
@@ -24,35 +35,16 @@ def _lanes(array: types.Array) -> int:
     return SHAPE.vector_bytes // (array.dtype.bitwidth // 8)
 
 
-@intrinsic
-def vector_lanes(typingctx, array):
-    """How many elements of ``array`` one vector register of the target holds (a compile-time constant)."""
-
-    def codegen(context, builder, signature, arguments):
-        return context.get_constant(types.intp, _lanes(array))
-
-    return types.intp(array), codegen
-
-
 def _numbers(builder, array: types.Array, size):
     """How many numbers ``size`` elements of an array of either layout are."""
     return builder.mul(size, constant(_lanes(array))) if array.ndim == 2 else size
 
 
-def _for_vectors(builder, vector, size, body):
-    """``body(offset, mask)`` over ``size`` numbers: whole vectors with mask None, then the rest masked."""
-    whole = builder.sdiv(size, constant(vector.lanes))
-    with builder.if_then(builder.icmp_signed(">", whole, constant(0))):
-
-        def emit(k, state):
-            body(builder.mul(k, constant(vector.lanes)), None)
-            return state
-
-        counted_loop(builder, whole, [], emit, unroll=True)
-    offset = builder.mul(whole, constant(vector.lanes))
-    rest = builder.sub(size, offset)
-    with builder.if_then(builder.icmp_signed(">", rest, constant(0))):
-        body(offset, vector.first(rest))
+def _elements(context, builder, kind):
+    """The vectors of a kind of storage, and how many numbers a number of its elements are."""
+    dtype, of_lanes = lanes_of(kind)
+    vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+    return vector, lambda size: builder.mul(size, constant(vector.lanes)) if of_lanes else size
 
 
 def _difference(masked_by_nan: bool):
@@ -77,7 +69,7 @@ def _difference(masked_by_nan: bool):
                     difference = builder.select(known, difference, vector.zero)
                 vector.store(difference, c_base, offset, mask)
 
-            _for_vectors(builder, vector, _numbers(builder, c, arguments[3]), body)
+            for_vectors(builder, vector, _numbers(builder, c, arguments[3]), body)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -93,23 +85,29 @@ subtract_known = _difference(masked_by_nan=True)
 
 
 @intrinsic
-def copy(typingctx, c, a, size):
-    """``c[i] = a[i]`` for ``i < size``, in either layout. (A slice assignment would compile Numba's error message.)"""
-    if not are_contiguous(None, c, a):
-        return None
-    signature = types.void(c, a, types.intp)
+def copy_at(typingctx, kind, c, a, size):
+    """``c[i] = a[i]`` for ``i < size`` elements at addresses."""
+    n = types.intp
+    signature = types.void(kind, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        vector = Vector(context, builder, c.dtype, _lanes(c))
-        c_base, a_base = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in range(2))
+        vector, numbers = _elements(context, builder, kind)
+        c_base, a_base = vector.at(arguments[1]), vector.at(arguments[2])
 
         def body(offset, mask):
             vector.store(vector.load(a_base, offset, mask), c_base, offset, mask)
 
-        _for_vectors(builder, vector, _numbers(builder, c, arguments[2]), body)
+        for_vectors(builder, vector, numbers(arguments[3]), body)
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@jit_inline
+def copy(c, a, size):
+    """``c[i] = a[i]`` for ``i < size``, in either layout. (A slice assignment would compile Numba's error message.)"""
+    copy_at(kind_of(c), address(c, 0), address(a, 0), size)
+    keep(a)
 
 
 ROWS_AT_ONCE = 4
@@ -147,7 +145,7 @@ def dot_rows(typingctx, result, matrix, first, columns, rows, x):
                 for base, total in zip(bases, totals, strict=True):
                     builder.store(vector.fma(vector.load(base, offset, mask), right, builder.load(total)), total)
 
-            _for_vectors(builder, vector, columns, body)
+            for_vectors(builder, vector, columns, body)
             for i, total in enumerate(totals):
                 builder.store(vector.sum(builder.load(total)), builder.gep(result_base, [constant(i)]))
 
@@ -187,7 +185,7 @@ def add_rows(typingctx, c, factors, matrix, first, columns, rows):
                     total = vector.fma(factor, vector.load(base, offset, mask), total)
                 vector.store(total, c_base, offset, mask)
 
-            _for_vectors(builder, vector, columns, body)
+            for_vectors(builder, vector, columns, body)
 
         switch(builder, rows, {count: (lambda count=count: emit(count)) for count in range(1, ROWS_AT_ONCE + 1)})
         return context.get_dummy_value()
@@ -196,44 +194,39 @@ def add_rows(typingctx, c, factors, matrix, first, columns, rows):
 
 
 @intrinsic
-def take_steps(typingctx, factors, factors_at, gradient, gradient_at, steps, moved, size):
-    """``w[i] = fma(-step, g[i], w[i])`` for ``i < size`` elements from the given places, and whether anything moved.
+def take_steps_at(typingctx, kind, factors, gradient, steps, moved, size):
+    """``w[i] = fma(-step, g[i], w[i])`` for ``i < size`` elements at addresses, and whether a bit changed.
 
-    Flat factors take ``steps[0]``; factors (elements, lanes) take ``steps[lane]``. ``moved``, int64, is set to 1 where
-    an element changed its value, and left where none did.
+    One run takes the step at ``steps``; lanes take one each. ``moved``, the address of an int64 each, is set to 1 where
+    an element changed a bit, and left where none did.
     """
-    if not are_contiguous(None, factors, gradient, steps):
-        return None
     n = types.intp
-    signature = types.void(factors, n, gradient, n, steps, moved, n)
-    per_lane = factors.ndim == 2
+    signature = types.void(kind, n, n, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        vector = Vector(context, builder, factors.dtype, _lanes(factors))
-        factor_base, gradient_base, step_base, moved_base = (
-            data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 4, 5)
-        )
-        factor_base = builder.gep(factor_base, [_numbers(builder, factors, arguments[1])])
-        gradient_base = builder.gep(gradient_base, [_numbers(builder, gradient, arguments[3])])
-        size = _numbers(builder, factors, arguments[6])
-        if per_lane:
+        vector, numbers = _elements(context, builder, kind)
+        factor_base, gradient_base, step_base = (vector.at(address) for address in arguments[1:4])
+        moved_base = builder.inttoptr(arguments[4], I64.as_pointer())
+        if lanes_of(kind)[1]:
             step = vector.load(step_base, constant(0))
         else:
             step = vector.splat(builder.load(step_base))
         step = builder.fneg(step)
-        changed = cgutils.alloca_once_value(builder, ir.Constant(vector.mask_type, None))
+        changed = cgutils.alloca_once_value(builder, ir.Constant(vector.bits_type, None))
 
         def body(offset, mask):
             before = vector.load(factor_base, offset, mask)
             after = vector.fma(step, vector.load(gradient_base, offset, mask), before)
             vector.store(after, factor_base, offset, mask)
-            differs = builder.fcmp_unordered("!=", after, before)
+            differs = builder.xor(*(builder.bitcast(value, vector.bits_type) for value in (before, after)))
             builder.store(builder.or_(builder.load(changed), differs), changed)
 
-        _for_vectors(builder, vector, size, body)
+        builder.store(ir.Constant(vector.bits_type, None), changed)
+        for_vectors(builder, vector, numbers(arguments[5]), body)
         wide = ir.VectorType(I64, vector.lanes)
-        flags = builder.zext(builder.load(changed), wide)
-        if per_lane:
+        flags = builder.icmp_unsigned("!=", builder.load(changed), ir.Constant(vector.bits_type, None))
+        flags = builder.zext(flags, wide)
+        if lanes_of(kind)[1]:
             moved_vector = builder.bitcast(moved_base, wide.as_pointer())
             builder.store(builder.or_(flags, builder.load(moved_vector, align=8)), moved_vector, align=8)
         else:
@@ -278,7 +271,7 @@ def _dot_of_one(context, builder, dtype, partials, x_base, y_base, size, result_
         product = vector.fma(vector.load(x_base, offset, mask), vector.load(y_base, offset, mask), builder.load(total))
         builder.store(product, total)
 
-    _for_vectors(builder, vector, size, body)
+    for_vectors(builder, vector, size, body)
     builder.store(vector.sum(builder.load(total)), result_base)
 
 

@@ -19,9 +19,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from fastflow.kernels.chain import ChainWorkspace, chain_product, chain_sweep_back, chain_workspace
-from fastflow.kernels.elementwise import copy, dot, take_steps
+from fastflow.kernels.chain import (
+    ChainPlaces,
+    ChainWorkspace,
+    chain_places,
+    chain_product_at,
+    chain_sweep_back,
+    chain_workspace,
+)
+from fastflow.kernels.elementwise import copy, dot, take_steps_at
 from fastflow.kernels.jit import jit_inline
+from fastflow.kernels.layouts import address, element_bytes, kind_of
 from fastflow.kernels.losses import (
     LossWorkspace,
     SharedSensing,
@@ -157,33 +165,53 @@ def _part(array, member, members):
     return array[member * length : (member + 1) * length]
 
 
+class GroupPlaces(NamedTuple):
+    """Where a group's memory lies, as addresses (see `ChainPlaces`); of `Rows`, the memory of the first member."""
+
+    chain: ChainPlaces
+    end_gradient: int
+    step: int
+    moved: int
+
+
 @jit_inline
-def _member_chain(group, member):
-    """The workspace of one member of `Rows`; scratch is common."""
-    chain, members = group.chain, group.run.size
-    return ChainWorkspace(
-        _part(chain.product, member, members),
-        _part(chain.partial, member, members),
-        chain.sweep_a,
-        chain.sweep_b,
-        chain.transposed,
-        _part(chain.gradient, member, members),
+def group_places(group, widths):
+    """The `GroupPlaces` of a group, which must be kept alive while they are in use."""
+    chain = chain_places(group.factors, widths, group.chain)
+    return GroupPlaces(chain, address(group.work.gradient, 0), address(group.step, 0), address(group.moved, 0))
+
+
+@jit_inline
+def _member_places(group, at, member):
+    """The places of one member of `Rows`; scratch is common."""
+    size, members = element_bytes(kind_of(group.chain.product)), group.run.size
+    number = member * size
+    chain = ChainPlaces(
+        at.chain.factors + number * group.row_factors.size,
+        at.chain.product + number * (group.chain.product.size // members),
+        at.chain.partial + number * (group.chain.partial.size // members),
+        at.chain.sweep_a,
+        at.chain.sweep_b,
+        at.chain.gradient + number * group.row_factors.size,
+        at.chain.from_left,
     )
+    end_gradient = at.end_gradient + number * (group.work.gradient.size // members)
+    return GroupPlaces(chain, end_gradient, at.step + number, at.moved + 8 * member)
 
 
-def forward(group, widths):
-    """The products of all members, to ``group.chain``."""
+def forward(group, at, widths):
+    """The products of all members, to ``group.chain``; ``at`` are the group's `GroupPlaces`."""
     raise TypeError("forward is for compiled code")
 
 
-@overload(forward)
-def _forward(group, widths):
+@overload(forward, inline="always")
+def _forward(group, at, widths):
     if layout_of(group) != "rows":
-        return lambda group, widths: chain_product(group.factors, widths, group.chain)
+        return lambda group, at, widths: chain_product_at(kind_of(group.chain.product), widths, at.chain)
 
-    def of_rows(group, widths):
+    def of_rows(group, at, widths):
         for member in range(group.run.size):
-            chain_product(group.factors[member], widths, _member_chain(group, member))
+            chain_product_at(kind_of(group.chain.product), widths, _member_places(group, at, member).chain)
 
     return of_rows
 
@@ -202,7 +230,7 @@ def _measure(group, columns):
     return lambda group, columns: shared_sensing_of_rows(group.problem, group.chain.product, group.work)
 
 
-def backward(group, widths, now):
+def backward(group, at, widths, now):
     """The gradients of all members by their factors, to ``group.chain.gradient``; after `forward` and `measure`.
 
     With ``now`` every member takes a step instead, as `move` would.
@@ -210,26 +238,24 @@ def backward(group, widths, now):
     raise TypeError("backward is for compiled code")
 
 
-@overload(backward)
-def _backward(group, widths, now):
+@overload(backward, inline="always")
+def _backward(group, at, widths, now):
     if layout_of(group) != "rows":
 
-        def at_once(group, widths, now):
+        def at_once(group, at, widths, now):
             if now:
                 group.moved[:] = 0
-            chain_sweep_back(group.factors, widths, group.work.gradient, group.chain, group.step, group.moved, now)
+            kind = kind_of(group.chain.product)
+            chain_sweep_back(kind, widths, at.end_gradient, at.chain, at.step, at.moved, now)
 
         return at_once
 
-    def of_rows(group, widths, now):
+    def of_rows(group, at, widths, now):
         if now:
             group.moved[:] = 0
         for member in range(group.run.size):
-            end_gradient = _part(group.work.gradient, member, group.run.size)
-            chain, here = _member_chain(group, member), slice(member, member + 1)
-            chain_sweep_back(
-                group.factors[member], widths, end_gradient, chain, group.step[here], group.moved[here], now
-            )
+            kind, its = kind_of(group.chain.product), _member_places(group, at, member)
+            chain_sweep_back(kind, widths, its.end_gradient, its.chain, its.step, its.moved, now)
 
     return of_rows
 
@@ -252,27 +278,27 @@ def _square_norms(group):
     return of_rows
 
 
-def move(group):
+def move(group, at):
     """One step of every member, ``group.step`` long, by ``group.chain.gradient``; what changed, to ``group.moved``."""
     raise TypeError("move is for compiled code")
 
 
 @overload(move)
-def _move(group):
+def _move(group, at):
     if layout_of(group) != "rows":
 
-        def at_once(group):
+        def at_once(group, at):
             group.moved[:] = 0
-            take_steps(group.factors, 0, group.chain.gradient, 0, group.step, group.moved, len(group.factors))
+            kind, chain = kind_of(group.chain.product), at.chain
+            take_steps_at(kind, chain.factors, chain.gradient, at.step, at.moved, len(group.factors))
 
         return at_once
 
-    def of_rows(group):
+    def of_rows(group, at):
         group.moved[:] = 0
         for member in range(group.run.size):
-            gradient = _part(group.chain.gradient, member, group.run.size)
-            here = slice(member, member + 1)
-            take_steps(group.factors[member], 0, gradient, 0, group.step[here], group.moved[here], gradient.size)
+            kind, its = kind_of(group.chain.product), _member_places(group, at, member)
+            take_steps_at(kind, its.chain.factors, its.chain.gradient, its.step, its.moved, group.row_factors.size)
 
     return of_rows
 

@@ -1,10 +1,7 @@
 """Small dense products on flat, row-major storage, from the register tiles.
 
-Everything below works on contiguous arrays and offsets into them, so that factors of any shapes share one buffer and
-one compiled function. Arrays have one of two layouts, which Numba's types tell apart:
-
-* one run: (elements,);
-* one run per lane: (elements, lanes), lanes as many as a vector register holds. Offsets count elements in both.
+Factors of any shapes share one buffer and one compiled function, so matrices are named by where they begin: by an array
+and an offset (`multiply`), or by an address (`nn_at`), in either of the layouts of `fastflow.kernels.layouts`.
 
 An element of a product is one FMA chain in the order of the inner index, in either layout.
 """
@@ -12,15 +9,20 @@ An element of a product is one FMA chain in the order of the inner index, in eit
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 from numba.extending import overload
 
-from fastflow.kernels.elementwise import vector_lanes
 from fastflow.kernels.jit import jit, jit_inline
+from fastflow.kernels.layouts import address, item_bytes, keep, kind_of
 from fastflow.kernels.target import SHAPE
-from fastflow.kernels.tiles import address, item_bytes, keep, lane_tile, tile, transpose_block
+from fastflow.kernels.tiles import PANEL_DEPTH, lane_tile, pack_columns, pack_rows, panel_memory, tile
 
-TILE_ROWS, TILE_VECTORS, LANE_TILE = SHAPE.tile_rows, SHAPE.tile_vectors, SHAPE.lane_tile
+TILE_ROWS, TILE_VECTORS = SHAPE.tile_rows, SHAPE.tile_vectors
+LANE_ROWS, LANE_COLUMNS = SHAPE.lane_rows, SHAPE.lane_columns
 VECTOR_BYTES = SHAPE.vector_bytes
+
+PACKED_ROWS = 16
+"""From so many rows of A on, a panel of B is copied to where it is contiguous before it is multiplied (measured)."""
 
 
 @jit_inline
@@ -35,21 +37,46 @@ def _share(left, most):
 
 
 @jit
-def row_product(zero, c, a, a_row, a_col, b, m, k, n):
-    """``C = A B`` of one run, C (m, n) and B (k, n) row-major, A (m, k) with two strides; at addresses, see `tile`."""
+def row_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
+    """``C = A B`` of one run, C (m, n) row-major, A and B with two strides, one of B's being 1; at addresses.
+
+    Panels of B, of as many columns as a tile has, are taken from the last to the first and in
+    blocks of `PANEL_DEPTH` rows, and packed where that pays: where columns lie along k, or do not fill a vector, or are
+    used by many rows of A.
+    """
     size = item_bytes(zero)
     lanes = VECTOR_BYTES // size
-    j = 0
-    while j < n:
-        vectors = _share((n - j + lanes - 1) // lanes, TILE_VECTORS)
+    panel = panel_memory(zero)
+    left = (n + lanes - 1) // lanes
+    while left > 0:
+        vectors = _share(left, TILE_VECTORS)
+        left -= vectors
+        j = left * lanes
         tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
-        i = 0
-        while i < m:
-            rows = _share(m - i, TILE_ROWS)
-            c_at, a_at = c + (i * n + j) * size, a + i * a_row * size
-            tile(zero, rows, vectors, c_at, n, a_at, a_row, a_col, b + j * size, n, k, tail)
-            i += rows
-        j += vectors * lanes
+        packs = b_col != 1 or tail < lanes or m >= PACKED_ROWS
+        # A last vector that is not whole may spill into the row of C below, which is written later, if there is one.
+        spills = n >= lanes and k <= PANEL_DEPTH
+        first = 0
+        while first < k:
+            depth = min(k - first, PANEL_DEPTH)
+            b_at, b_step = b + (first * b_row + j * b_col) * size, b_row
+            if packs:
+                if b_col == 1:
+                    pack_rows(zero, panel, b_at, b_row, depth, vectors, tail)
+                else:
+                    for v in range(vectors):
+                        columns = tail if v == vectors - 1 else lanes
+                        source = b_at + v * lanes * b_col * size
+                        pack_columns(zero, panel + v * VECTOR_BYTES, vectors * lanes, source, b_col, depth, columns)
+                b_at, b_step = panel, vectors * lanes
+            i = 0
+            while i < m:
+                rows = _share(m - i, TILE_ROWS)
+                written = lanes if spills and i + rows < m else tail
+                c_at, a_at = c + (i * n + j) * size, a + (i * a_row + first * a_col) * size
+                tile(zero, rows, vectors, c_at, n, a_at, a_row, a_col, b_at, b_step, depth, written, first > 0)
+                i += rows
+            first += depth
 
 
 @jit
@@ -57,10 +84,10 @@ def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
     """``C = A B`` of one run per lane, C (m, n) row-major, A and B with two strides each; at addresses, see `tile`."""
     i = 0
     while i < m:
-        rows = _share(m - i, LANE_TILE)
+        rows = _share(m - i, LANE_ROWS)
         j = 0
         while j < n:
-            columns = _share(n - j, LANE_TILE)
+            columns = _share(n - j, LANE_COLUMNS)
             c_at = c + (i * n + j) * VECTOR_BYTES
             a_at, b_at = a + i * a_row * VECTOR_BYTES, b + j * b_col * VECTOR_BYTES
             lane_tile(zero, rows, columns, c_at, n, a_at, a_row, a_col, b_at, b_row, b_col, k)
@@ -68,80 +95,75 @@ def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
         i += rows
 
 
-@jit_inline
-def transpose(c, c0, a, a0, rows, columns):
-    """``C = A^T`` of one run, A (rows, columns) at ``a[a0:]``, C (columns, rows) at ``c[c0:]``."""
-    lanes = vector_lanes(c)
-    for i in range(0, rows, lanes):
-        for j in range(0, columns, lanes):
-            transpose_block(
-                c,
-                c0 + j * rows + i,
-                rows,
-                a,
-                a0 + i * columns + j,
-                columns,
-                min(lanes, rows - i),
-                min(lanes, columns - j),
-            )
+def product_at(kind, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
+    """``C = A B`` at addresses: C (m, n) row-major, A[i, j] element ``i*a_row + j*a_col`` from ``a``, B likewise.
+
+    One of B's strides must be 1.
+    """
+    raise TypeError("product_at is for compiled code; product_nn takes matrices")
 
 
-def multiply(c, c0, a, a0, b, b0, m, k, n):
-    """``C = A B`` for A (m, k), B (k, n), C (m, n) at the given offsets; either layout."""
-    raise TypeError("multiply is for compiled code; product_nn takes matrices")
-
-
-def multiply_tn(c, c0, a, a0, b, b0, m, k, n):
-    """``C = A^T B`` for A (k, m), B (k, n), C (m, n) at the given offsets; either layout."""
-    raise TypeError("multiply_tn is for compiled code; product_tn takes matrices")
-
-
-def multiply_nt(c, c0, a, a0, b, b0, m, k, n, scratch):
-    """``C = A B^T`` for A (m, k), B (n, k), C (m, n) at the given offsets; either layout; ``scratch`` takes a B^T."""
-    raise TypeError("multiply_nt is for compiled code; product_nt takes matrices")
-
-
-@jit_inline
-def _rows_at(c, c0, a, a0, a_row, a_col, b, b0, m, k, n):
+@overload(product_at, inline="always")
+def _product_at(kind, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
     # The casts to intp strip Numba's literal types, each of which would compile the tiles anew.
+    if isinstance(kind, types.Float):
+
+        def of_one(kind, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
+            i = np.intp
+            row_product(kind, c, a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n))
+
+        return of_one
+
+    def of_lanes(kind, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
+        i = np.intp
+        lane_product(kind.zero, c, a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n))
+
+    return of_lanes
+
+
+@jit_inline
+def nn_at(kind, c, a, b, m, k, n):
+    """``C = A B`` at addresses, A (m, k) and B (k, n) row-major."""
+    product_at(kind, c, a, k, 1, b, n, 1, m, k, n)
+
+
+@jit_inline
+def tn_at(kind, c, a, b, m, k, n):
+    """``C = A^T B`` at addresses, A (k, m) and B (k, n) row-major."""
+    product_at(kind, c, a, 1, m, b, n, 1, m, k, n)
+
+
+@jit_inline
+def nt_at(kind, c, a, b, m, k, n):
+    """``C = A B^T`` at addresses, A (m, k) and B (n, k) row-major."""
+    product_at(kind, c, a, k, 1, b, 1, k, m, k, n)
+
+
+@jit_inline
+def multiply(c, c0, a, a0, b, b0, m, k, n):
+    """``C = A B`` for A (m, k), B (k, n), C (m, n) at the given offsets in arrays of either layout."""
     i = np.intp
-    at_c, at_a, at_b = address(c, i(c0)), address(a, i(a0)), address(b, i(b0))
-    row_product(c.dtype.type(0), at_c, at_a, i(a_row), i(a_col), at_b, i(m), i(k), i(n))
+    nn_at(kind_of(c), address(c, i(c0)), address(a, i(a0)), address(b, i(b0)), m, k, n)
     keep(a)
     keep(b)
 
 
 @jit_inline
-def _lanes_at(c, c0, a, a0, a_row, a_col, b, b0, b_row, b_col, m, k, n):
+def multiply_tn(c, c0, a, a0, b, b0, m, k, n):
+    """``C = A^T B`` for A (k, m), B (k, n), C (m, n) at the given offsets in arrays of either layout."""
     i = np.intp
-    at_c, at_a, at_b = address(c, i(c0)), address(a, i(a0)), address(b, i(b0))
-    lane_product(c.dtype.type(0), at_c, at_a, i(a_row), i(a_col), at_b, i(b_row), i(b_col), i(m), i(k), i(n))
+    tn_at(kind_of(c), address(c, i(c0)), address(a, i(a0)), address(b, i(b0)), m, k, n)
+    keep(a)
+    keep(b)
 
 
-@overload(multiply, inline="always")
-def _multiply(c, c0, a, a0, b, b0, m, k, n):
-    if c.ndim == 1:
-        return lambda c, c0, a, a0, b, b0, m, k, n: _rows_at(c, c0, a, a0, k, 1, b, b0, m, k, n)
-    return lambda c, c0, a, a0, b, b0, m, k, n: _lanes_at(c, c0, a, a0, k, 1, b, b0, n, 1, m, k, n)
-
-
-@overload(multiply_tn, inline="always")
-def _multiply_tn(c, c0, a, a0, b, b0, m, k, n):
-    if c.ndim == 1:
-        return lambda c, c0, a, a0, b, b0, m, k, n: _rows_at(c, c0, a, a0, 1, m, b, b0, m, k, n)
-    return lambda c, c0, a, a0, b, b0, m, k, n: _lanes_at(c, c0, a, a0, 1, m, b, b0, n, 1, m, k, n)
-
-
-@overload(multiply_nt, inline="always")
-def _multiply_nt(c, c0, a, a0, b, b0, m, k, n, scratch):
-    if c.ndim == 1:
-
-        def of_one(c, c0, a, a0, b, b0, m, k, n, scratch):
-            transpose(scratch, 0, b, b0, n, k)
-            _rows_at(c, c0, a, a0, k, 1, scratch, 0, m, k, n)
-
-        return of_one
-    return lambda c, c0, a, a0, b, b0, m, k, n, scratch: _lanes_at(c, c0, a, a0, k, 1, b, b0, 1, k, m, k, n)
+@jit_inline
+def multiply_nt(c, c0, a, a0, b, b0, m, k, n):
+    """``C = A B^T`` for A (m, k), B (n, k), C (m, n) at the given offsets in arrays of either layout."""
+    i = np.intp
+    nt_at(kind_of(c), address(c, i(c0)), address(a, i(a0)), address(b, i(b0)), m, k, n)
+    keep(a)
+    keep(b)
 
 
 @jit
@@ -191,7 +213,7 @@ def product_nt(a, b):
         raise ValueError("product_nt: the inner dimensions differ")
     c = np.zeros((m, n), a.dtype)
     if m * k * n > 0:
-        multiply(c.ravel(), 0, flat(a), 0, flat(b.T), 0, m, k, n)
+        multiply_nt(c.ravel(), 0, flat(a), 0, flat(b), 0, m, k, n)
     return c
 
 

@@ -20,6 +20,7 @@ class Vector:
         self.scalar = context.get_value_type(dtype)
         self.type = ir.VectorType(self.scalar, lanes)
         self.mask_type = ir.VectorType(I1, lanes)
+        self.bits_type = ir.VectorType(ir.IntType(dtype.bitwidth), lanes)
         self.zero = ir.Constant(self.type, None)
         self._suffix = f"v{lanes}f{dtype.bitwidth}"
 
@@ -29,6 +30,10 @@ class Vector:
 
     def _pointer(self, base, offset):
         return self.builder.bitcast(self.builder.gep(base, [offset]), self.type.as_pointer())
+
+    def at(self, address):
+        """The pointer of an address."""
+        return self.builder.inttoptr(address, self.scalar.as_pointer())
 
     def splat(self, scalar):
         vector_type = ir.VectorType(scalar.type, self.lanes)
@@ -129,6 +134,23 @@ def counted_loop(builder, count, initial, body, unroll=False):
     return following
 
 
+def chosen(builder, condition, if_true, if_false):
+    """The values of ``if_true()`` or of ``if_false()``, of which only one is executed."""
+    values, blocks = [], []
+    with builder.if_else(condition) as branches:
+        for branch, emit in zip(branches, (if_true, if_false), strict=True):
+            with branch:
+                values.append(emit())
+                blocks.append(builder.block)
+    result = []
+    for pair in zip(*values, strict=True):
+        phi = builder.phi(pair[0].type)
+        for value, block in zip(pair, blocks, strict=True):
+            phi.add_incoming(value, block)
+        result.append(phi)
+    return result
+
+
 def switch(builder, key, cases):
     """``emit()`` of the case whose number ``key`` has; cases is a dict of number -> emit."""
     done = builder.append_basic_block("done")
@@ -140,3 +162,19 @@ def switch(builder, key, cases):
         emit()
         builder.branch(done)
     builder.position_at_end(done)
+
+
+def for_vectors(builder, vector, size, body):
+    """``body(offset, mask)`` over ``size`` numbers: whole vectors with mask None, then the rest masked."""
+    whole = builder.sdiv(size, constant(vector.lanes))
+    with builder.if_then(builder.icmp_signed(">", whole, constant(0))):
+
+        def emit(k, state):
+            body(builder.mul(k, constant(vector.lanes)), None)
+            return state
+
+        counted_loop(builder, whole, [], emit, unroll=True)
+    offset = builder.mul(whole, constant(vector.lanes))
+    rest = builder.sub(size, offset)
+    with builder.if_then(builder.icmp_signed(">", rest, constant(0))):
+        body(offset, vector.first(rest))

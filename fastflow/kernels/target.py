@@ -15,13 +15,14 @@ from numba.core import config
 
 
 class SimdShape(NamedTuple):
-    """Vector width in bytes, and the largest register tiles: rows by vectors, and a square of lane vectors."""
+    """Vector width in bytes, and the largest register tiles: rows by vectors, and rows by columns of lane vectors."""
 
     name: str
     vector_bytes: int
     tile_rows: int
     tile_vectors: int
-    lane_tile: int
+    lane_rows: int
+    lane_columns: int
 
 
 def target_features() -> frozenset[str]:
@@ -39,12 +40,12 @@ def simd_shape() -> SimdShape:
     """The tile shapes for the target: accumulators, one row of B and one element of A must fit in the registers."""
     features = target_features()
     if "avx512f" in features:  # 32 registers of 64 bytes: 24 + 3 + 1, 25 + 5 + 1
-        return SimdShape("AVX-512", 64, 8, 3, 5)
-    if "avx2" in features and "fma" in features:  # 16 registers of 32 bytes: 12 + 3 + 1, 9 + 3 + 1
-        return SimdShape("AVX2", 32, 4, 3, 3)
+        return SimdShape("AVX-512", 64, 8, 3, 5, 5)
+    if "avx2" in features and "fma" in features:  # 16 registers of 32 bytes: 12 + 3 + 1 in both
+        return SimdShape("AVX2", 32, 4, 3, 4, 2)
     if platform.machine().lower() in ("arm64", "aarch64"):  # 32 registers of 16 bytes: 24 + 4 + 1, 25 + 5 + 1
-        return SimdShape("NEON", 16, 6, 4, 5)
-    return SimdShape("portable", 16, 4, 2, 2)
+        return SimdShape("NEON", 16, 6, 4, 5, 5)
+    return SimdShape("portable", 16, 4, 2, 2, 2)
 
 
 SHAPE = simd_shape()

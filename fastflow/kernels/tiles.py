@@ -8,77 +8,78 @@ from __future__ import annotations
 
 import llvmlite.ir as ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastflow.kernels.simd import I32, I64, Vector, are_contiguous, constant, counted_loop, data_pointer, switch
+from fastflow.kernels.simd import (
+    I32,
+    I64,
+    Vector,
+    chosen,
+    constant,
+    counted_loop,
+    for_vectors,
+    switch,
+)
 from fastflow.kernels.target import SHAPE
 
+PANEL_DEPTH = 128
+"""Rows of a packed panel: it stays in the first-level cache, beside the rows of A that it meets."""
+
 
 @intrinsic
-def address(typingctx, array, offset):
-    """Where element ``offset`` of a contiguous array lies, in either layout, as an integer.
-
-    Tiles take addresses: an array costs nine arguments a call, which is what a product of tiny matrices costs in all.
-    An address keeps nothing alive; see `keep`.
-    """
-    if not are_contiguous(None, array):
-        return None
-    lanes = SHAPE.vector_bytes // (array.dtype.bitwidth // 8) if array.ndim == 2 else 1
+def panel_memory(typingctx, zero):
+    """The address of memory for a packed panel of the widest tile, on the stack of the function that asks."""
+    signature = types.intp(zero)
 
     def codegen(context, builder, signature, arguments):
-        pointer = data_pointer(context, builder, signature.args[0], arguments[0])
-        element = builder.gep(pointer, [builder.mul(arguments[1], constant(lanes))])
-        return builder.ptrtoint(element, I64)
+        lanes = SHAPE.vector_bytes // (zero.bitwidth // 8)
+        vector = Vector(context, builder, zero, lanes)
+        room = cgutils.alloca_once(builder, vector.type, size=(PANEL_DEPTH + lanes) * SHAPE.tile_vectors)
+        return builder.ptrtoint(room, I64)
 
-    return types.intp(array, types.intp), codegen
-
-
-@intrinsic
-def item_bytes(typingctx, zero):
-    """Bytes of a number of the type of ``zero``, at compile time."""
-    size = zero.bitwidth // 8
-    return types.intp(zero), lambda context, builder, signature, arguments: context.get_constant(types.intp, size)
+    return signature, codegen
 
 
 @intrinsic
-def keep(typingctx, array):
-    """Nothing, but a use of the array: Numba must not free what lies at an `address` before this."""
-    return types.void(array), lambda context, builder, signature, arguments: context.get_dummy_value()
-
-
-def _pointer(vector, builder, value):
-    return builder.inttoptr(value, vector.scalar.as_pointer())
-
-
-@intrinsic
-def tile(typingctx, zero, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail):
+def tile(typingctx, zero, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume):
     """One register tile of ``C = A B``, accumulators in registers over the whole of k.
 
-    ``C[i, j] = sum_k A[i, k] B[k, j]`` for ``i < rows``, ``j < (vectors - 1) * lanes + tail``, where ``C[i, j]`` is
-    element ``i*ldc + j`` from the address ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a`` and ``B[k, j]``
-    element ``k*ldb + j`` from ``b``; elements are of the type of ``zero``.
-    ``A`` is read as broadcast scalars through two strides, so ``A`` and ``A^T`` cost the same; the last vector is
-    masked to ``tail`` lanes (1 to lanes), so any width works without padding. ``rows`` and ``vectors`` run up to the
-    target's `SimdShape`; each pair is its own straight-line loop; ``depth`` >= 1.
+    ``C[i, j] = sum_k A[i, k] B[k, j]`` for ``i < rows``, ``j < vectors * lanes``, where ``C[i, j]`` is element
+    ``i*ldc + j`` from the address ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a`` and ``B[k, j]`` element
+    ``k*ldb + j`` from ``b``; elements are of the type of ``zero``.
+    ``A`` is read as broadcast scalars through two strides, so ``A`` and ``A^T`` cost the same. Of each last vector
+    only ``tail`` lanes (1 to lanes) are stored. ``rows`` and ``vectors`` run up to the target's `SimdShape`; each pair
+    is its own straight-line loop; ``depth`` >= 1. With ``resume`` the chains go on from what ``C`` holds.
     """
     dtype, n = zero, types.intp
-    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n)
+    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, types.boolean)
 
     def codegen(context, builder, signature, arguments):
-        _, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail = arguments
+        _, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume = arguments
         vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
-        c_base, a_base, b_base = (_pointer(vector, builder, value) for value in (c, a, b))
+        c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
         mask = vector.first(tail)
+        is_whole = builder.icmp_signed("==", tail, constant(vector.lanes))
 
         def emit(row_count, vector_count):
-            def masked(v):
-                return mask if v == vector_count - 1 else None
+            places = [
+                (builder.add(builder.mul(constant(i), ldc), constant(v * vector.lanes)), v == vector_count - 1)
+                for i in range(row_count)
+                for v in range(vector_count)
+            ]
+
+            def load():
+                return [vector.load(c_base, offset, mask if last else None) for offset, last in places]
+
+            def store(sums, last_mask):
+                for total, (offset, last) in zip(sums, places, strict=True):
+                    vector.store(total, c_base, offset, last_mask if last else None)
 
             def body(k, accumulators):
                 b_row = builder.mul(k, ldb)
                 b_vectors = [
-                    vector.load(b_base, builder.add(b_row, constant(v * vector.lanes)), masked(v))
-                    for v in range(vector_count)
+                    vector.load(b_base, builder.add(b_row, constant(v * vector.lanes))) for v in range(vector_count)
                 ]
                 a_offset, following = builder.mul(k, a_col), []
                 for i in range(row_count):
@@ -89,12 +90,13 @@ def tile(typingctx, zero, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth,
                         following.append(vector.fma(broadcast, b_vectors[v], accumulator))
                 return following
 
-            sums = counted_loop(builder, depth, [vector.zero] * (row_count * vector_count), body)
-            for i in range(row_count):
-                c_row = builder.mul(constant(i), ldc)
-                for v in range(vector_count):
-                    offset = builder.add(c_row, constant(v * vector.lanes))
-                    vector.store(sums[i * vector_count + v], c_base, offset, masked(v))
+            start = chosen(builder, resume, load, lambda: [vector.zero] * len(places))
+            sums = counted_loop(builder, depth, start, body)
+            with builder.if_else(is_whole) as (whole, partial):  # many processors are slow at masked stores
+                with whole:
+                    store(sums, None)
+                with partial:
+                    store(sums, mask)
 
         shapes = [(r, v) for v in range(1, SHAPE.tile_vectors + 1) for r in range(1, SHAPE.tile_rows + 1)]
         base = SHAPE.tile_rows + 1
@@ -112,7 +114,7 @@ def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row,
     Strides count elements, each of which is a vector of lanes: ``C[i, j]`` is element ``i*ldc + j`` from the address
     ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a``, ``B[k, j]`` element ``k*b_row + j*b_col`` from ``b``.
     Both operands have two strides, so transposes are free, and no lane is wasted however small the matrix is. ``rows``
-    and ``columns`` run up to ``SHAPE.lane_tile``; ``depth`` >= 1.
+    and ``columns`` run up to the target's `SimdShape`; ``depth`` >= 1.
     """
     dtype, n = zero, types.intp
     signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n)
@@ -120,7 +122,7 @@ def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row,
     def codegen(context, builder, signature, arguments):
         _, rows, columns, c, ldc, a, a_row, a_col, b, b_row, b_col, depth = arguments
         vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
-        c_base, a_base, b_base = (_pointer(vector, builder, value) for value in (c, a, b))
+        c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
 
         def lanes(offset):
             return builder.mul(offset, constant(vector.lanes))
@@ -145,55 +147,92 @@ def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row,
                 for j in range(column_count):
                     vector.store(sums[i * column_count + j], c_base, lanes(builder.add(c_row, constant(j))))
 
-        side = SHAPE.lane_tile
-        shapes = [(r, s) for r in range(1, side + 1) for s in range(1, side + 1)]
-        cases = {r * (side + 1) + s: (lambda r=r, s=s: emit(r, s)) for r, s in shapes}
-        switch(builder, builder.add(builder.mul(rows, constant(side + 1)), columns), cases)
+        shapes = [(r, s) for r in range(1, SHAPE.lane_rows + 1) for s in range(1, SHAPE.lane_columns + 1)]
+        base = SHAPE.lane_columns + 1
+        cases = {r * base + s: (lambda r=r, s=s: emit(r, s)) for r, s in shapes}
+        switch(builder, builder.add(builder.mul(rows, constant(base)), columns), cases)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 @intrinsic
-def transpose_block(typingctx, c, c0, ldc, a, a0, lda, rows, columns):
-    """``C = A^T`` for one block of at most one vector by one vector, in registers; flat arrays.
+def pack_rows(typingctx, zero, c, a, lda, depth, vectors, tail):
+    """Copy a panel of a matrix to where it is contiguous: ``depth`` rows of ``vectors`` vectors; at addresses.
 
-    ``A[i, j]`` is ``a[a0 + i*lda + j]`` for ``i < rows``, ``j < columns``, and ``C[j, i]`` is ``c[c0 + j*ldc + i]``.
+    Row k of the panel is ``a[k*lda:]``, ``(vectors - 1) * lanes + tail`` elements long, and zeros to the end of its
+    last vector; it goes to ``c[k*vectors*lanes:]``.
     """
-    if not are_contiguous(1, c, a):
-        return None
-    dtype = c.dtype
-    n = types.intp
-    signature = types.void(c, n, n, a, n, n, n, n)
+    dtype, n = zero, types.intp
+    signature = types.void(dtype, n, n, n, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        c, c0, ldc, a, a0, lda, rows, columns = arguments
+        _, c, a, lda, depth, vectors, tail = arguments
         vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
-        c_base = builder.gep(data_pointer(context, builder, signature.args[0], c), [c0])
-        a_base = builder.gep(data_pointer(context, builder, signature.args[3], a), [a0])
+        c_base, a_base = (vector.at(value) for value in (c, a))
+        mask = vector.first(tail)
 
-        def mask(index, count, width):
-            """``width`` lanes in the lines before ``count``, none behind."""
-            inside = builder.icmp_signed("<", constant(index), count)
-            return vector.first(builder.select(inside, width, constant(0)))
+        def emit(count):
+            def body(k, state):
+                source, target = builder.mul(k, lda), builder.mul(k, constant(count * vector.lanes))
+                for v in range(count):
+                    step = constant(v * vector.lanes)
+                    loaded = vector.load(a_base, builder.add(source, step), mask if v == count - 1 else None)
+                    vector.store(loaded, c_base, builder.add(target, step))
+                return state
 
-        lines = [
-            vector.load(a_base, builder.mul(constant(i), lda), mask(i, rows, columns)) for i in range(vector.lanes)
-        ]
-        # Swap ever smaller blocks across the diagonal: after the stage of width h, line i has its h-bit transposed.
-        half = vector.lanes // 2
-        while half:
-            keep_low = [j if not j & half else vector.lanes + (j ^ half) for j in range(vector.lanes)]
-            keep_high = [j ^ half if not j & half else vector.lanes + j for j in range(vector.lanes)]
-            for i in range(vector.lanes):
-                if not i & half:
-                    low, high = lines[i], lines[i | half]
-                    for line, pattern in ((i, keep_low), (i | half, keep_high)):
-                        indices = ir.Constant(ir.VectorType(I32, vector.lanes), pattern)
-                        lines[line] = builder.shuffle_vector(low, high, indices)
-            half //= 2
-        for j in range(vector.lanes):
-            vector.store(lines[j], c_base, builder.mul(constant(j), ldc), mask(j, columns, rows))
+            counted_loop(builder, depth, [], body)
+
+        switch(builder, vectors, {v: (lambda v=v: emit(v)) for v in range(1, SHAPE.tile_vectors + 1)})
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def pack_columns(typingctx, zero, c, ldc, a, lda, depth, tail):
+    """`pack_rows` of one vector of columns of a transposed matrix: ``c[k*ldc + j] = a[j*lda + k]``; at addresses.
+
+    ``k < depth``, ``j < tail``; what is beyond in that vector is undefined, and so are the lines of ``c`` behind
+    ``depth`` up to a multiple of the lanes.
+    """
+    dtype, n = zero, types.intp
+    signature = types.void(dtype, n, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        _, c, ldc, a, lda, depth, tail = arguments
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        c_base, a_base = (vector.at(value) for value in (c, a))
+        last = builder.sub(tail, constant(1))
+        sources = []
+        for j in range(vector.lanes):  # lines that are not there repeat the last one that is
+            inside = builder.icmp_signed("<=", constant(j), last)
+            sources.append(builder.mul(builder.select(inside, constant(j), last), lda))
+
+        def block(k, mask):
+            lines = [vector.load(a_base, builder.add(source, k), mask) for source in sources]
+            for line, transposed in enumerate(_transposed(builder, vector.lanes, lines)):
+                vector.store(transposed, c_base, builder.mul(builder.add(k, constant(line)), ldc))
+
+        for_vectors(builder, vector, depth, block)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _transposed(builder, lanes, lines):
+    """The transpose of a block of ``lanes`` vectors, in registers."""
+    lines = list(lines)
+    # Swap ever smaller blocks across the diagonal: after the stage of width h, line i has its h-bit transposed.
+    half = lanes // 2
+    while half:
+        keep_low = [j if not j & half else lanes + (j ^ half) for j in range(lanes)]
+        keep_high = [j ^ half if not j & half else lanes + j for j in range(lanes)]
+        for i in range(lanes):
+            if not i & half:
+                low, high = lines[i], lines[i | half]
+                for line, pattern in ((i, keep_low), (i | half, keep_high)):
+                    indices = ir.Constant(ir.VectorType(I32, lanes), pattern)
+                    lines[line] = builder.shuffle_vector(low, high, indices)
+        half //= 2
+    return lines

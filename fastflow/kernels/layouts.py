@@ -1,0 +1,89 @@
+"""Layouts: how the numbers of a run lie in memory, and how kernels name them.
+
+There are two, which Numba's types tell apart. Offsets and strides count elements in both.
+
+* one run: arrays (elements,); kind: a zero of the numbers' type;
+* one run per lane: arrays (elements, lanes), lanes as many as a vector register holds; kind: an `OfLanes`.
+
+Kernels that are called for every matrix take addresses instead of arrays: an array costs its reference count at each
+assignment and nine words at each call, as much as a product of tiny matrices. An address keeps nothing alive: see
+`keep`. A kind goes along with the addresses, and says how to read them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from numba import types
+from numba.extending import intrinsic, overload
+
+from fastflow.kernels.simd import I64, constant, data_pointer
+from fastflow.kernels.target import SHAPE
+
+VECTOR_BYTES = SHAPE.vector_bytes
+
+
+class OfLanes(NamedTuple):
+    """The kind of storage with one run per SIMD lane; ``zero`` is of the numbers' type."""
+
+    zero: float
+
+
+def kind_of(array):
+    """The kind of the layout of an array: what `product_at` and its like are told by."""
+    raise TypeError("kind_of is for compiled code")
+
+
+@overload(kind_of, inline="always")
+def _kind_of(array):
+    if array.ndim == 1:
+        return lambda array: array.dtype.type(0)
+    return lambda array: OfLanes(array.dtype.type(0))
+
+
+def element_bytes(kind):
+    """Bytes of an element: of a number, or of a vector of lanes."""
+    raise TypeError("element_bytes is for compiled code")
+
+
+@overload(element_bytes, inline="always")
+def _element_bytes(kind):
+    if isinstance(kind, types.Float):
+        return lambda kind: item_bytes(kind)
+    return lambda kind: VECTOR_BYTES
+
+
+@intrinsic
+def address(typingctx, array, offset):
+    """Where element ``offset`` of a contiguous array lies, in either layout, as an integer.
+
+    It keeps nothing alive; see `keep`.
+    """
+    if not isinstance(array, types.Array) or array.layout != "C":
+        return None
+    lanes = SHAPE.vector_bytes // (array.dtype.bitwidth // 8) if array.ndim == 2 else 1
+
+    def codegen(context, builder, signature, arguments):
+        pointer = data_pointer(context, builder, signature.args[0], arguments[0])
+        element = builder.gep(pointer, [builder.mul(arguments[1], constant(lanes))])
+        return builder.ptrtoint(element, I64)
+
+    return types.intp(array, types.intp), codegen
+
+
+@intrinsic
+def item_bytes(typingctx, zero):
+    """Bytes of a number of the type of ``zero``, at compile time."""
+    size = zero.bitwidth // 8
+    return types.intp(zero), lambda context, builder, signature, arguments: context.get_constant(types.intp, size)
+
+
+@intrinsic
+def keep(typingctx, value):
+    """Nothing, but a use of an array or tuple of arrays: Numba must not free what lies at an `address` before this."""
+    return types.void(value), lambda context, builder, signature, arguments: context.get_dummy_value()
+
+
+def lanes_of(kind: types.Type) -> tuple[types.Float, bool]:
+    """The number type of a kind's Numba type, and whether there is one run per lane."""
+    return (kind, False) if isinstance(kind, types.Float) else (kind[0], True)
