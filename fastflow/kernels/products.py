@@ -15,7 +15,7 @@ from numba.extending import overload
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.layouts import address, item_bytes, keep, kind_of
 from fastflow.kernels.target import SHAPE
-from fastflow.kernels.tiles import PANEL_DEPTH, lane_tile, pack_columns, pack_rows, panel_memory, tile
+from fastflow.kernels.tiles import PANEL_DEPTH, TINY, lane_tile, pack_columns, pack_rows, panel_memory, tile, tiny_lane_product
 
 TILE_ROWS, TILE_VECTORS = SHAPE.tile_rows, SHAPE.tile_vectors
 LANE_ROWS, LANE_COLUMNS = SHAPE.lane_rows, SHAPE.lane_columns
@@ -82,6 +82,9 @@ def row_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
 @jit
 def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
     """``C = A B`` of one run per lane, C (m, n) row-major, A and B with two strides each; at addresses, see `tile`."""
+    if m == k and k == n and 2 <= n <= TINY:
+        tiny_lane_product(zero, n, c, a, a_col != 1, b, b_col != 1)
+        return
     i = 0
     while i < m:
         rows = _share(m - i, LANE_ROWS)

@@ -41,8 +41,8 @@ def simd_shape() -> SimdShape:
     features = target_features()
     if "avx512f" in features:  # 32 registers of 64 bytes: 24 + 3 + 1, 25 + 5 + 1
         return SimdShape("AVX-512", 64, 8, 3, 5, 5)
-    if "avx2" in features and "fma" in features:  # 16 registers of 32 bytes: 12 + 3 + 1 in both
-        return SimdShape("AVX2", 32, 4, 3, 4, 2)
+    if "avx2" in features and "fma" in features:  # 16 registers of 32 bytes: 12 + 3 + 1, 12 + 2 + 1
+        return SimdShape("AVX2", 32, 4, 3, 6, 2)
     if platform.machine().lower() in ("arm64", "aarch64"):  # 32 registers of 16 bytes: 24 + 4 + 1, 25 + 5 + 1
         return SimdShape("NEON", 16, 6, 4, 5, 5)
     return SimdShape("portable", 16, 4, 2, 2, 2)

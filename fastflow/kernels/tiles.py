@@ -156,6 +156,58 @@ def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row,
     return signature, codegen
 
 
+TINY = 5
+"""Square matrices up to this width have straight-line code of their own in lanes."""
+
+
+@intrinsic
+def tiny_lane_product(typingctx, zero, width, c, a, transposed_a, b, transposed_b):
+    """``C = A B`` of square matrices of one run per lane, width 2 to `TINY`, without a loop; at addresses.
+
+    A and B are row-major, or transposed, not both. In a tile the strides are known only at run time, and its loop over
+    k ends before it has paid for its start.
+    """
+    dtype, n = zero, types.intp
+    signature = types.void(dtype, n, n, n, types.boolean, n, types.boolean)
+
+    def codegen(context, builder, signature, arguments):
+        _, width, c, a, transposed_a, b, transposed_b = arguments
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
+
+        def element(base, size, i, j):
+            return vector.load(base, constant((i * size + j) * vector.lanes))
+
+        def emit(size, turn_a, turn_b):
+            def at(turned, i, j):
+                return (j, i) if turned else (i, j)
+
+            for first in range(0, size, SHAPE.lane_columns):
+                columns = range(first, min(first + SHAPE.lane_columns, size))
+                sums = {(i, j): vector.zero for i in range(size) for j in columns}
+                for k in range(size):
+                    b_vectors = {j: element(b_base, size, *at(turn_b, k, j)) for j in columns}
+                    for i in range(size):
+                        a_vector = element(a_base, size, *at(turn_a, i, k))
+                        for j in columns:
+                            sums[i, j] = vector.fma(a_vector, b_vectors[j], sums[i, j])
+                for (i, j), total in sums.items():
+                    vector.store(total, c_base, constant((i * size + j) * vector.lanes))
+
+        turns = [(False, False), (True, False), (False, True)]
+        cases = {
+            4 * size + 2 * a_turn + b_turn: (lambda size=size, a=a_turn, b=b_turn: emit(size, a, b))
+            for size in range(2, TINY + 1)
+            for a_turn, b_turn in turns
+        }
+        flags = [builder.zext(flag, I64) for flag in (transposed_a, transposed_b)]
+        kind = builder.add(builder.mul(constant(2), flags[0]), flags[1])
+        switch(builder, builder.add(builder.mul(constant(4), width), kind), cases)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 @intrinsic
 def pack_rows(typingctx, zero, c, a, lda, depth, vectors, tail):
     """Copy a panel of a matrix to where it is contiguous: ``depth`` rows of ``vectors`` vectors; at addresses.
