@@ -299,8 +299,7 @@ class MatrixSensing(MatrixProblem):
     def kernel_data(cls, problems: Sequence[MatrixSensing], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if shared:
             (problem,) = problems
-            flat = problem._flat().astype(dtype)
-            return kernels.SharedSensing(flat.ravel(), flat.T.ravel(), problem.values.astype(dtype))
+            return kernels.SharedSensing(problem.operators.astype(dtype).ravel(), problem.values.astype(dtype))
         return kernels.Sensing(
             _stack([p.operators for p in problems], dtype), _stack([p.values for p in problems], dtype)
         )
@@ -378,11 +377,8 @@ class LinearRegression(MatrixProblem):
         if not all(p.prefers_gram for p in problems):
             if len({p.inputs.shape[1] for p in problems}) > 1:
                 raise ValueError("problems in one list must have the same number of samples")
-            return kernels.RegressionBySamples(
-                _stack([p.inputs for p in problems], dtype),
-                _stack([p.inputs.T for p in problems], dtype),
-                _stack([p.outputs for p in problems], dtype),
-            )
+            kind = kernels.SharedSamples if shared else kernels.RegressionBySamples
+            return kind(_stack([p.inputs for p in problems], dtype), _stack([p.outputs for p in problems], dtype))
         centres, grams, offsets, floors = [], [], [], []
         for problem in problems:
             inputs, outputs = problem.inputs.astype(np.float64), problem.outputs.astype(np.float64)

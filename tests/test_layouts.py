@@ -53,6 +53,7 @@ def test_lanes_agree_with_one_run_at_a_time(kind, dtype, monkeypatch):
         results = []
         for lane_width in (0, groups.LANE_WIDTH):
             monkeypatch.setattr(groups, "LANE_WIDTH", lane_width)
+            monkeypatch.setattr(groups, "SENSING_LANE_WIDTH", lane_width)
             # 19 runs that end at different steps: lanes are refilled, and the last are left empty.
             runs = ff.train(
                 problem, ff.DeepLinear(widths=widths), ff.inits.Gaussian(0.3), METHOD, 19, record=RECORD, dtype=dtype
@@ -72,8 +73,9 @@ def test_lanes_of_different_problems_agree_with_one_run_at_a_time(kind, monkeypa
     assert_same(*results)
 
 
-def test_a_group_of_rows_agrees_whatever_its_size(monkeypatch):
-    problem = problem_of("sensing", 6, 5, 0)
+@pytest.mark.parametrize("kind", ["sensing", "samples"])
+def test_a_group_of_rows_agrees_whatever_its_size(kind, monkeypatch):
+    problem = problem_of(kind, 6, 5, 0)
     monkeypatch.setattr(groups, "LANE_WIDTH", 0)
     results = []
     for members in (1, 4, 32):
@@ -106,9 +108,12 @@ def test_the_layout_depends_on_shapes_alone():
     sensing = ff.MatrixSensing(np.ones((2, 3, 3)), np.ones(2))
     shared = ff.MatrixSensing.kernel_data([sensing], np.float64, shared=True)
     own = ff.MatrixSensing.kernel_data([sensing], np.float64)
-    small, large = (3, 3, 3), (groups.LANE_WIDTH + 1,) * 3
+    regression = ff.LinearRegression(np.ones((3, 1)), np.ones((3, 1)))
+    samples = ff.LinearRegression.kernel_data([regression], np.float64, shared=True)
+    small, middle, large = ((width,) * 3 for width in (3, groups.SENSING_LANE_WIDTH + 1, groups.LANE_WIDTH + 1))
     assert [choose_layout(estimation, w) for w in (small, large)] == ["lanes", "one"]
-    assert [choose_layout(shared, w) for w in (small, large)] == ["lanes", "rows"]
+    assert [choose_layout(shared, w) for w in (small, middle, large)] == ["lanes", "rows", "rows"]
+    assert [choose_layout(samples, w) for w in (small, middle, large)] == ["lanes", "lanes", "rows"]
     assert [choose_layout(own, w) for w in (small, large)] == ["one", "one"]
 
 

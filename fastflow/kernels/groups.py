@@ -5,8 +5,8 @@ A group has one of three layouts, which Numba tells apart by its type; what it d
 * one run;
 * one run per SIMD lane, arrays (elements, lanes). Small matrices waste most of a vector when it runs along a row, and
   nothing when it runs across runs; large ones do not fit the cache eight at a time;
-* `Rows`: runs one after the other, which meet in a product with a matrix that they share (sensing operators), so that
-  the matrix is read once for all of them.
+* `Rows`: runs one after the other, which meet in a product with a matrix that they share (sensing operators, samples),
+  so that the matrix is read once for all of them.
 
 `choose_layout` decides by the shapes alone.
 """
@@ -32,11 +32,12 @@ from fastflow.kernels.jit import jit_inline
 from fastflow.kernels.layouts import address, element_bytes, kind_of
 from fastflow.kernels.losses import (
     LossWorkspace,
+    SharedSamples,
     SharedSensing,
+    group_loss_gradient,
     load_lane,
     loss_gradient,
     scratch_size,
-    shared_sensing_of_rows,
     to_lanes,
 )
 from fastflow.kernels.target import SHAPE
@@ -44,8 +45,11 @@ from fastflow.kernels.target import SHAPE
 LANE_WIDTH = 50
 """Chains whose widths are all at most this travel in lanes (measured; see `benchmarks/README.md`)."""
 
+SENSING_LANE_WIDTH = 6
+"""The same where runs share sensing operators, whose products want more columns than there are lanes (measured)."""
+
 ROWS = 32
-"""Runs that share a product with the sensing operators: enough to reuse a panel of them from the second-level cache."""
+"""Runs that share a product with operators or samples: enough to reuse a panel of them from the second-level cache."""
 
 CACHE_LINE = 64
 
@@ -87,9 +91,10 @@ class Rows(Group):
 
 def choose_layout(problem: Any, widths: Sequence[int]) -> str:
     """``"lanes"``, ``"rows"`` or ``"one"``, by the kind of problem and the widths."""
-    if max(widths) <= LANE_WIDTH and to_lanes(problem, 1, 1) is not None:
+    widest = min(LANE_WIDTH, SENSING_LANE_WIDTH) if isinstance(problem, SharedSensing) else LANE_WIDTH
+    if max(widths) <= widest and to_lanes(problem, 1, 1) is not None:
         return "lanes"
-    return "rows" if isinstance(problem, SharedSensing) else "one"
+    return "rows" if isinstance(problem, SharedSensing | SharedSamples) else "one"
 
 
 def make_group(problem: Any, widths: Sequence[int], like: np.ndarray, runs: int, layout: str | None = None) -> Group:
@@ -227,7 +232,7 @@ def _measure(group, columns):
         return lambda group, columns: loss_gradient(
             group.problem, group.data[0], group.chain.product, columns, group.work
         )
-    return lambda group, columns: shared_sensing_of_rows(group.problem, group.chain.product, group.work)
+    return lambda group, columns: group_loss_gradient(group.problem, group.chain.product, columns, group.work)
 
 
 def backward(group, at, widths, now):

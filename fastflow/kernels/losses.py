@@ -21,7 +21,7 @@ from numba.extending import overload
 
 from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, dot, dot_rows, subtract, subtract_known
 from fastflow.kernels.jit import PACKAGE, jit_inline
-from fastflow.kernels.products import multiply, multiply_tn
+from fastflow.kernels.products import multiply, multiply_nt, multiply_tn
 
 
 class Estimation(NamedTuple):
@@ -60,22 +60,24 @@ class Sensing(NamedTuple):
 class SharedSensing(NamedTuple):
     """`Sensing` with the same operators for every run, so that a product serves all members of a group.
 
-    operators (measurements * rows * columns,), row-major, and transposed; values (measurements,).
+    operators (measurements * rows * columns,), row-major; values (measurements,).
     """
 
     operators: np.ndarray
-    operators_transposed: np.ndarray
     values: np.ndarray
 
 
 class RegressionBySamples(NamedTuple):
-    """``r = W X - Y``.
-
-    inputs X (problems, columns * samples), inputs_transposed X^T, outputs Y (problems, rows * samples).
-    """
+    """``r = W X - Y``; inputs X (problems, columns * samples), outputs Y (problems, rows * samples)."""
 
     inputs: np.ndarray
-    inputs_transposed: np.ndarray
+    outputs: np.ndarray
+
+
+class SharedSamples(NamedTuple):
+    """`RegressionBySamples` of one problem for every run, so that a product serves all members of a group."""
+
+    inputs: np.ndarray
     outputs: np.ndarray
 
 
@@ -122,7 +124,7 @@ def loss_gradient(problem, index, product, columns, work):
 
 def scratch_size(problem: Any, size: int) -> int:
     """How many elements of scratch `loss_gradient` needs for a W of ``size`` entries."""
-    if isinstance(problem, RegressionBySamples):
+    if isinstance(problem, RegressionBySamples | SharedSamples):
         return max(size, problem.outputs.shape[1])
     if isinstance(problem, Sensing | SharedSensing):
         return max(size, problem.values.shape[-1])
@@ -249,19 +251,6 @@ def _shared_sensing(problem, index, product, columns, work):
     _half_square(work.scratch, measurements, work.loss)
 
 
-@jit_inline
-def shared_sensing_of_rows(problem, products, work):
-    """`SharedSensing` for a group of runs one after the other: products (members * rows * columns,), flat."""
-    measurements, members = problem.values.size, work.loss.size
-    size, residual = products.size // members, work.scratch
-    multiply(residual, 0, products, 0, problem.operators_transposed, 0, members, size, measurements)
-    for member in range(members):
-        part = residual[member * measurements : (member + 1) * measurements]
-        subtract(part, part, problem.values, measurements)
-        _half_square(part, measurements, work.loss[member : member + 1])
-    multiply(work.gradient, 0, residual, 0, problem.operators, 0, members, measurements, size)
-
-
 @_formula(RegressionBySamples)
 def _regression_by_samples(problem, index, product, columns, work):
     outputs, residual = problem.outputs[index], work.scratch
@@ -269,8 +258,11 @@ def _regression_by_samples(problem, index, product, columns, work):
     samples = len(outputs) // rows
     multiply(residual, 0, product, 0, problem.inputs[index], 0, rows, columns, samples)
     subtract(residual, residual, outputs, len(outputs))
-    multiply(work.gradient, 0, residual, 0, problem.inputs_transposed[index], 0, rows, samples, columns)
+    multiply_nt(work.gradient, 0, residual, 0, problem.inputs[index], 0, rows, samples, columns)
     _half_square(residual, len(outputs), work.loss)
+
+
+_formula(SharedSamples)(_regression_by_samples)
 
 
 @_formula(RegressionByGram)
@@ -286,6 +278,54 @@ def _regression_by_gram(problem, index, product, columns, work):
     half = gradient.dtype.type(0.5)
     for run in range(loss.size):
         loss[run] = half * loss[run] - linear[run] + floor[run]
+
+
+def group_loss_gradient(problem, products, columns, work):
+    """`loss_gradient` of a group of runs one after the other that share the data of their problem.
+
+    Parameters
+    ----------
+    problem : SharedSensing or SharedSamples
+    products : array (members * rows * columns,)
+    columns : int
+    work : LossWorkspace, with room for all members
+    """
+    raise TypeError("group_loss_gradient is for compiled code")
+
+
+@overload(group_loss_gradient)
+def _group_loss_gradient(problem, products, columns, work):
+    return {SharedSensing: _sensing_of_group, SharedSamples: _samples_of_group}[problem.instance_class]
+
+
+def _sensing_of_group(problem, products, columns, work):
+    # The operators are a matrix (measurements, size), and the products of all members another.
+    measurements, members, residual = problem.values.size, work.loss.size, work.scratch
+    size = products.size // members
+    multiply_nt(residual, 0, products, 0, problem.operators, 0, members, size, measurements)
+    for member in range(members):
+        _member_residual(residual, member, problem.values, work.loss)
+    multiply(work.gradient, 0, residual, 0, problem.operators, 0, members, measurements, size)
+
+
+def _samples_of_group(problem, products, columns, work):
+    # The rows of all members are the rows of one matrix, which the inputs multiply from the right.
+    inputs, outputs, members, residual = problem.inputs[0], problem.outputs[0], work.loss.size, work.scratch
+    size = products.size // members
+    samples, rows = inputs.size // columns, members * (size // columns)
+    multiply(residual, 0, products, 0, inputs, 0, rows, columns, samples)
+    for member in range(members):
+        _member_residual(residual, member, outputs, work.loss)
+    multiply_nt(work.gradient, 0, residual, 0, inputs, 0, rows, samples, columns)
+
+
+@jit_inline
+def _member_residual(residual, member, observed, loss):
+    """``r = r - observed`` in one member's part of the residuals, and the loss of that member."""
+    size = observed.size
+    part = residual[member * size : (member + 1) * size]
+    subtract(part, part, observed, size)
+    _half_square(part, size, loss[member : member + 1])
 
 
 def to_lanes(problem: Any, size: int, lanes: int, zeros: Callable[..., np.ndarray] = np.zeros) -> Any:
@@ -306,7 +346,7 @@ def to_lanes(problem: Any, size: int, lanes: int, zeros: Callable[..., np.ndarra
         return CompletionOfLanes(zeros((1, size, lanes), problem.values.dtype))
     if isinstance(problem, SharedSensing):
         return problem
-    if isinstance(problem, Estimation | RegressionByGram | RegressionBySamples):
+    if isinstance(problem, Estimation | RegressionByGram | RegressionBySamples | SharedSamples):
         return type(problem)(*map(room, problem))
     return None
 

@@ -15,7 +15,16 @@ from numba.extending import overload
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.layouts import address, item_bytes, keep, kind_of
 from fastflow.kernels.target import SHAPE
-from fastflow.kernels.tiles import PANEL_DEPTH, TINY, lane_tile, pack_columns, pack_rows, panel_memory, tile, tiny_lane_product
+from fastflow.kernels.tiles import (
+    PANEL_DEPTH,
+    TINY,
+    lane_tile,
+    pack_columns,
+    pack_rows,
+    panel_memory,
+    tile,
+    tiny_lane_product,
+)
 
 TILE_ROWS, TILE_VECTORS = SHAPE.tile_rows, SHAPE.tile_vectors
 LANE_ROWS, LANE_COLUMNS = SHAPE.lane_rows, SHAPE.lane_columns
