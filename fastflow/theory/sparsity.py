@@ -6,10 +6,11 @@ Among all z >= 0 with ``A z = y`` (attained by some z > 0) the flow of a nonnega
     H(x) = x log(x / alpha^2) - x              (L = 2)
     H(x) = 2 x / (L alpha^{L-2}) - x^{2/L}     (L >= 3)
 
-up to factors (Chou, Maly, Rauhut, arXiv:2112.11027). Let z be any other solution, and compare at equal l1 norms X of x and Q
-of z: n equal entries give the least ``sum H``, one nonzero entry the largest. So ``n H(X / n) <= sum H(x_i) <= sum H(z_i) <= H(Q)``,
-which bounds X by the larger root of ``n H(X / n) = H(Q)``, and is solved for alpha in closed form. A signed network is a
-nonnegative one of 2n coordinates, the entries of ``u^L`` and ``v^L``.
+up to factors (Chou, Maly, Rauhut, arXiv:2112.11027). Let z be any other solution, and X and Q the l1 norms of x and z.
+H is convex and H(0) = 0, so of all vectors of one l1 norm n equal entries have the least ``sum H``, one nonzero entry
+has the largest: ``n H(X / n) <= sum H(x_i) <= sum H(z_i) <= H(Q)``. This bounds X by the larger root of
+``n H(X / n) = H(Q)``, an equation that gives alpha in closed form. A signed network is a nonnegative one of 2n
+coordinates, the entries of ``u^L`` and ``v^L``.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from fastflow.theory.roots import invert
 def l1_excess_bound(depth: int, scale: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Any:
     """A bound, known before the run, of ``||x||_1 - ||z||_1`` where the gradient flow from a start alpha ends.
 
-    Here x is the limit of the flow and z any solution of ``A z = y`` (``z >= 0`` unless signed): the sparse truth, or one
-    with the least l1 norm, which `fastflow.baselines.basis_pursuit` finds. For signed networks it bounds even
-    ``||u^L||_1 + ||v^L||_1 - ||z||_1``. With n for 2n where signed, and ``X = Q + excess``, it is the largest solution of
+    Here x is the limit of the flow and z any solution of ``A z = y`` (``z >= 0`` unless signed): the sparse truth, or
+    one of least l1 norm, which `fastflow.baselines.basis_pursuit` finds. For signed networks it bounds even
+    ``||u^L||_1 + ||v^L||_1 - ||z||_1``. With ``X = Q + excess`` it is the largest solution (2n for n if signed) of
 
         X log(X / n) - Q log Q = (1 + 2 log alpha) excess                      (L = 2)
         (L / 2) alpha^{L-2} (n^{1-2/L} X^{2/L} - Q^{2/L}) = excess             (L >= 3)
