@@ -88,6 +88,15 @@ def as_number(name: str, value: Any, *, above: float | None = None, least: float
     return number
 
 
+def broadcast(**arrays: FloatArray) -> tuple[FloatArray, ...]:
+    """The arrays in their common shape."""
+    try:
+        return np.broadcast_arrays(*arrays.values())
+    except ValueError:
+        shapes = ", ".join(str(array.shape) for array in arrays.values())
+        raise ValueError(f"{' and '.join(arrays)} do not broadcast: shapes {shapes}") from None
+
+
 def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     """One of a few words."""
     allowed = tuple(choices)

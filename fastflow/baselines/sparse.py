@@ -66,7 +66,8 @@ def basis_pursuit(
         raise ValueError("no x >= 0 fits the values: nonnegative_least_squares comes nearest")
     if result.status != 0:
         raise RuntimeError(f"HiGHS did not solve the linear program: {result.message}")
-    x = result.x if nonnegative else result.x[: a.shape[1]] - result.x[a.shape[1] :]
+    parts = np.maximum(result.x, 0)
+    x = parts if nonnegative else parts[: a.shape[1]] - parts[a.shape[1] :]
     x = _refined(a, y, x)
     slope = a.T @ result.eqlin.marginals / cost
     size = cost @ np.abs(x)

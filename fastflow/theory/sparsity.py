@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.checks import FloatArray, as_count, as_floats
+from fastflow.checks import FloatArray, as_count, as_floats, broadcast
 from fastflow.theory.roots import invert
 
 
@@ -51,7 +51,7 @@ def l1_excess_bound(depth: int, scale: ArrayLike, n: int, norm: ArrayLike, *, si
     float, or array where scale or norm are arrays
     """
     depth, coordinates = _network(depth, n, signed)
-    scales, norms = np.broadcast_arrays(_amounts("scale", scale, above=True), _amounts("norm", norm))
+    scales, norms = broadcast(scale=_amounts("scale", scale, above=True), norm=_amounts("norm", norm))
     # The logarithm of the excess, over all that float64 holds with some room for the terms.
     solved = invert(lambda log: _log_scale(np.exp(log), depth, coordinates, norms), np.log(scales), -700.0, 650.0)
     return np.exp(solved)[()]
@@ -76,7 +76,7 @@ def l1_excess_scale(depth: int, excess: ArrayLike, n: int, norm: ArrayLike, *, s
         where that start is smaller than any number in float64, as happens for depth 2
     """
     depth, coordinates = _network(depth, n, signed)
-    wanted, norms = np.broadcast_arrays(_amounts("excess", excess, above=True), _amounts("norm", norm))
+    wanted, norms = broadcast(excess=_amounts("excess", excess, above=True), norm=_amounts("norm", norm))
     logs = _log_scale(wanted, depth, coordinates, norms)
     least = np.min(logs)
     if least < np.log(np.finfo(np.float64).tiny):

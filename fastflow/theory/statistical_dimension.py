@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.checks import FloatArray, as_count, as_floats, shown
+from fastflow.checks import FloatArray, as_count, as_floats, broadcast, shown
 from fastflow.theory.roots import invert
 
 Moments = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
@@ -43,7 +43,7 @@ def l1_statistical_dimension(sparsity: ArrayLike, n: ArrayLike, *, nonnegative: 
     -------
     float, or array of the common shape
     """
-    sparsity, n = _broadcast("sparsity", sparsity, n)
+    sparsity, n = _within("sparsity", sparsity, n)
     return (n * _l1_fraction(sparsity / n, nonnegative))[()]
 
 
@@ -59,7 +59,7 @@ def l1_critical_sparsity(measurements: ArrayLike, n: ArrayLike, *, nonnegative: 
     -------
     float, or array of the common shape, between 0 and n
     """
-    measurements, n = _broadcast("measurements", measurements, n)
+    measurements, n = _within("measurements", measurements, n)
     return (n * invert(lambda share: _l1_fraction(share, nonnegative), measurements / n, 0.0, 1.0))[()]
 
 
@@ -79,7 +79,7 @@ def nuclear_statistical_dimension(rank: ArrayLike, shape: tuple[int, int]) -> An
     float, or array of the shape of ``rank``
     """
     rows, columns = _shape(shape)
-    ranks, _ = _broadcast("rank", rank, min(rows, columns))
+    ranks, _ = _within("rank", rank, min(rows, columns))
     return _nuclear(ranks, rows, columns)[()]
 
 
@@ -96,7 +96,7 @@ def nuclear_critical_rank(measurements: ArrayLike, shape: tuple[int, int]) -> An
     float, or array of the shape of ``measurements``, between 0 and min(p, q)
     """
     rows, columns = _shape(shape)
-    wanted, _ = _broadcast("measurements", measurements, rows * columns)
+    wanted, _ = _within("measurements", measurements, rows * columns)
     return invert(lambda rank: _nuclear(rank, rows, columns), wanted, 0.0, float(min(rows, columns)))[()]
 
 
@@ -170,17 +170,14 @@ def _least_distance(base: FloatArray, curvature: FloatArray, weight: FloatArray,
         t = t + np.maximum(step, 0)
 
 
-def _broadcast(name: str, value: ArrayLike, most: ArrayLike) -> tuple[FloatArray, FloatArray]:
+def _within(name: str, value: ArrayLike, most: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Both as float64 of one shape, with ``0 <= value <= most``."""
     anything = tuple(range(33))
-    amounts = as_floats(name, value, anything).astype(np.float64)
-    limits = as_floats("n", most, anything).astype(np.float64)
+    amounts: FloatArray = as_floats(name, value, anything).astype(np.float64)
+    limits: FloatArray = as_floats("n", most, anything).astype(np.float64)
     if limits.min() <= 0:
         raise ValueError(f"n must be greater than 0, got {limits.min():g}")
-    try:
-        amounts, limits = np.broadcast_arrays(amounts, limits)
-    except ValueError:
-        raise ValueError(f"{name} and n do not broadcast: shapes {amounts.shape} and {limits.shape}") from None
+    amounts, limits = broadcast(**{name: amounts, "n": limits})
     outside = (amounts < 0) | (amounts > limits)
     if outside.any():
         raise ValueError(f"{name} must be between 0 and {limits[outside][0]:g}, got {amounts[outside][0]:g}")
