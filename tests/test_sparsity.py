@@ -42,7 +42,7 @@ def flow_limit(matrix, values, depth, alpha):
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("depth", [2, 3, 5])
 def test_the_bound_holds_over_500_draws(depth, signed, rng):
-    """Against the least l1 norm and against another solution, from starts of all sizes; the excess comes to 1/10 of it."""
+    """Against the least l1 norm and against another solution, from starts of all sizes; 1/10 of it occurs."""
     closest = 0.0
     for _ in range(500):
         m = int(rng.integers(1, 5))

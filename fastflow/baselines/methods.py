@@ -85,7 +85,7 @@ class NuclearNorm:
     max_steps : int >= 1
     """
 
-    tol: float = 1e-8
+    tol: float = 1e-7
     max_steps: int = 20_000
 
     def __post_init__(self) -> None:
