@@ -203,7 +203,7 @@ def _minimise(constraint: _Constraint, tol: float, max_steps: int) -> NuclearNor
 class _AndersonMixing:
     """Anderson's acceleration of a fixed-point iteration, from up to 20 earlier moves.
 
-    (For this splitting: Fu, Zhang, Boyd, arXiv:1908.11482.)
+    (For this splitting: Fu, Zhang, Boyd 2019.)
     Where a move comes out twice as large as the one before, it goes back to the plain step from there and starts anew.
     """
 

@@ -47,18 +47,15 @@ def basis_pursuit(
 
     a, y = as_system(matrix, values)
     cost = np.ones(a.shape[1]) if weights is None else as_weights(weights, a.shape[1])
-    space = row_space(a, y)
+    basis, image = row_space(a, y)[2:]
     if not y.any():
         return np.zeros(a.shape[1])
-    if len(space.singular) < len(a):
-        a, y = space.singular[:, None] * space.basis, space.singular * space.image
-    # HiGHS measures feasibility absolutely, so its program has entries of order 1.
-    unit_a, unit_y, unit_cost = np.abs(a).max(), np.abs(y).max(), cost.max()
-    a, y, cost = a / unit_a, y / unit_y, cost / unit_cost
+    # Orthonormal rows and values of order 1: HiGHS measures feasibility absolutely.
+    unit = np.abs(image).max()
     result = linprog(
-        cost if nonnegative else np.concatenate([cost, cost]),
-        A_eq=a if nonnegative else np.hstack([a, -a]),
-        b_eq=y,
+        cost / cost.max() if nonnegative else np.concatenate([cost, cost]) / cost.max(),
+        A_eq=basis if nonnegative else np.hstack([basis, -basis]),
+        b_eq=image / unit,
         method="highs-ds",  # the simplex method: it ends at a vertex
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
@@ -66,20 +63,19 @@ def basis_pursuit(
         raise ValueError("no x >= 0 fits the values: nonnegative_least_squares comes nearest")
     if result.status != 0:
         raise RuntimeError(f"HiGHS did not solve the linear program: {result.message}")
-    parts = np.maximum(result.x, 0)
-    x = parts if nonnegative else parts[: a.shape[1]] - parts[a.shape[1] :]
-    x = _refined(a, y, x)
-    slope = a.T @ result.eqlin.marginals / cost
-    size = cost @ np.abs(x)
-    bound = y @ result.eqlin.marginals / max(1, np.max(slope if nonnegative else np.abs(slope)))
-    missed, gap = np.linalg.norm(a @ x - y) / np.linalg.norm(y), (size - bound) / size
+    parts = unit * np.maximum(result.x, 0)
+    x = _refined(a, y, parts if nonnegative else parts[: a.shape[1]] - parts[a.shape[1] :])
+    multipliers = result.eqlin.marginals * cost.max()
+    slopes = basis.T @ multipliers / cost
+    bound = image @ multipliers / max(1, np.max(slopes if nonnegative else np.abs(slopes)))
+    missed, gap = np.linalg.norm(a @ x - y) / np.linalg.norm(y), 1 - bound / (cost @ np.abs(x))
     if missed > CONSISTENT or gap > GAP:
         warnings.warn(
             f"basis pursuit was solved only to a relative residual of {missed:.1g} and a relative duality gap of "
-            f"{gap:.1g}: the matrix is ill-conditioned, or its entries differ too much in size",
+            f"{gap:.1g}: the matrix is ill-conditioned, or the weights differ too much",
             stacklevel=2,
         )
-    return x * (unit_y / unit_a)
+    return x
 
 
 def _refined(a: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
