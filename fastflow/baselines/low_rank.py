@@ -187,7 +187,7 @@ def _minimise(constraint: _Constraint, tol: float, max_steps: int) -> NuclearNor
             # Balances the relative residuals of primal and dual. From then on it is fixed, as convergence needs.
             primal = np.linalg.norm(w - shrunk) / np.linalg.norm(w)
             dual = np.linalg.norm(shrunk - before) / np.linalg.norm(off)
-            ratio = float(np.clip(np.sqrt(dual / primal), 0.2, 5)) if primal > 0 and dual > 0 else 1.0
+            ratio = float(np.clip(np.sqrt((dual + 1e-16) / (primal + 1e-16)), 0.2, 5))
             shrinkage, point, mixing = shrinkage * ratio, shrunk + ratio * off, _AndersonMixing()
         else:
             point = mixing.advance(point, 1.6 * (w - shrunk))
@@ -220,5 +220,7 @@ class _AndersonMixing:
         self.points, self.moves = [*self.points[-20:], point], [*self.moves[-20:], move]
         points = np.diff([p.ravel() for p in self.points], axis=0)
         moves = np.diff([m.ravel() for m in self.moves], axis=0)
-        weights = np.linalg.lstsq(moves.T, move.ravel(), rcond=1e-5)[0]
+        # The second term keeps the weights moderate, also where the moves are all alike.
+        gram = moves @ moves.T + 1e-10 * (np.sum(points**2) + np.sum(moves**2)) * np.eye(len(moves))
+        weights = np.linalg.lstsq(gram, moves @ move.ravel(), rcond=None)[0]
         return point + move - (weights @ (points + moves)).reshape(point.shape)

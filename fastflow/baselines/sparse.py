@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, row_space
-from fastflow.checks import FloatArray, as_floats, as_number
+from fastflow.checks import FloatArray, as_count, as_floats, as_number
 
 GAP = 1e-8
 """The relative duality gap up to which a linear program counts as solved."""
@@ -125,7 +125,7 @@ def lasso_path(
     penalties : array (k,) of numbers > 0; None for 100 from the least one with solution 0 down to 1e-3 of it
     nonnegative : bool
     tol : float > 0
-    max_steps : int
+    max_steps : int >= 1
 
     Returns
     -------
@@ -145,7 +145,7 @@ def lasso_path(
         levels = np.sort(as_floats("penalties", penalties, 1).astype(np.float64))[::-1]
         if levels[-1] <= 0:
             raise ValueError(f"every penalty must be greater than 0, got {levels[-1]:g}")
-    tol = as_number("tol", tol, above=0)
+    tol, max_steps = as_number("tol", tol, above=0), as_count("max_steps", max_steps, 1)
     solutions = np.zeros((len(levels), a.shape[1]))
     open_levels = levels < correlations.max()
     if open_levels.any():
@@ -250,10 +250,10 @@ def oracle_least_squares(matrix: ArrayLike, values: ArrayLike, support: ArrayLik
     places = np.asarray(support)
     if places.size == 0:
         places = np.zeros(0, int)
-    if places.ndim != 1 or places.dtype.kind not in "biu":
-        raise TypeError(
-            f"support must be a boolean array ({n},) or places, got dtype {places.dtype} and shape {places.shape}"
-        )
+    if places.ndim != 1:
+        raise ValueError(f"support must have 1 dimension, got shape {places.shape}")
+    if places.dtype.kind not in "biu":
+        raise TypeError(f"support must be a boolean array ({n},) or integers, got dtype {places.dtype}")
     if places.dtype.kind == "b":
         if places.shape != (n,):
             raise ValueError(f"support must have one entry for each of {n} unknowns, got shape {places.shape}")
