@@ -23,9 +23,11 @@ _BRIEF.maxstring = _BRIEF.maxother = 60
 
 
 def as_floats(
-    name: str, value: ArrayLike, ndim: int | tuple[int, ...], *, nan_allowed: bool = False, finite: bool = True
+    name: str, value: ArrayLike, ndim: int | tuple[int, ...] | None, *, nan_allowed: bool = False, finite: bool = True
 ) -> FloatArray:
     """A float array with one of the given numbers of dimensions and no empty axis; integers are converted to float64.
+
+    ``ndim=None`` takes numbers and arrays of any number of dimensions.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def as_floats(
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     wanted = (ndim,) if isinstance(ndim, int) else ndim
-    if array.ndim not in wanted:
+    if wanted is not None and array.ndim not in wanted:
         dimensions = " or ".join(map(str, wanted))
         raise ValueError(f"{name} must have {dimensions} dimension(s), got shape {array.shape}")
     if 0 in array.shape:

@@ -197,11 +197,15 @@ def test_the_gaps_of_the_lasso_bound_what_is_missing(rng):
 
 
 def test_the_lasso_path_ends_at_basis_pursuit(rng):
+    """Its l1 norms are smaller, by at most ``<lam, y - A x>`` with lam from basis pursuit, which tends to 0."""
     matrix, values, _ = sparse_system(rng, 15, 40, 15)
-    x = baselines.basis_pursuit(matrix, values)
-    path = baselines.lasso_path(matrix, values, [1e-4, 1e-5], tol=1e-13, max_steps=10**6)
-    distance = np.linalg.norm(path.solutions - x, axis=1)
-    assert distance[1] < 0.2 * distance[0] < 0.02 * np.linalg.norm(x)
+    lam, norm = dual_bound(matrix, values, np.ones(40), False)
+    assert np.abs(baselines.basis_pursuit(matrix, values)).sum() == pytest.approx(norm, rel=GAP)
+    path = baselines.lasso_path(matrix, values, np.geomspace(1e-1, 1e-4, 10), tol=1e-12, max_steps=10**6)
+    missing = norm - np.abs(path.solutions).sum(axis=1)
+    assert (missing > -1e-7 * norm).all()
+    assert (missing <= (values - path.solutions @ matrix.T) @ lam + 1e-7 * norm).all()
+    assert missing[-1] < 0.05 * missing[0]
 
 
 def test_without_scikit_learn_the_lasso_path_says_which_extra_it_needs(monkeypatch):

@@ -91,6 +91,8 @@ def nuclear_norm_sensing(
 def best_rank(matrix: ArrayLike, rank: int) -> FloatArray:
     """The nearest matrix of a rank, in the Frobenius and every other unitarily invariant norm (Eckart, Young 1936).
 
+    By a singular value decomposition: exact up to round-off.
+
     Parameters
     ----------
     matrix : array (p, q)

@@ -107,7 +107,7 @@ def _network(depth: int, n: int, signed: bool) -> tuple[int, int]:
 
 
 def _amounts(name: str, value: ArrayLike, above: bool = False) -> FloatArray:
-    array = as_floats(name, value, tuple(range(33))).astype(np.float64)
+    array = as_floats(name, value, None).astype(np.float64)
     if array.min() < 0 or (above and array.min() == 0):
         raise ValueError(f"{name} must be {'greater than' if above else 'at least'} 0, got {array.min():g}")
     return array

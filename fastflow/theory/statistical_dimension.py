@@ -172,9 +172,8 @@ def _least_distance(base: FloatArray, curvature: FloatArray, weight: FloatArray,
 
 def _within(name: str, value: ArrayLike, most: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Both as float64 of one shape, with ``0 <= value <= most``."""
-    anything = tuple(range(33))
-    amounts: FloatArray = as_floats(name, value, anything).astype(np.float64)
-    limits: FloatArray = as_floats("n", most, anything).astype(np.float64)
+    amounts: FloatArray = as_floats(name, value, None).astype(np.float64)
+    limits: FloatArray = as_floats("n", most, None).astype(np.float64)
     if limits.min() <= 0:
         raise ValueError(f"n must be greater than 0, got {limits.min():g}")
     amounts, limits = broadcast(**{name: amounts, "n": limits})
