@@ -8,7 +8,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
     print(runs.summary())
 """
 
-from fastflow import inits, kernels, metrics, plot, theory
+from fastflow import baselines, inits, kernels, metrics, plot, theory
 from fastflow.methods import Decreasing, GradientDescent
 from fastflow.networks import DeepLinear
 from fastflow.problems import CustomProblem, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
@@ -37,6 +37,7 @@ __all__ = [
     "Runs",
     "Status",
     "__version__",
+    "baselines",
     "inits",
     "kernels",
     "load",

@@ -23,9 +23,11 @@ _BRIEF.maxstring = _BRIEF.maxother = 60
 
 
 def as_floats(
-    name: str, value: ArrayLike, ndim: int | tuple[int, ...], *, nan_allowed: bool = False, finite: bool = True
+    name: str, value: ArrayLike, ndim: int | tuple[int, ...] | None, *, nan_allowed: bool = False, finite: bool = True
 ) -> FloatArray:
     """A float array with one of the given numbers of dimensions and no empty axis; integers are converted to float64.
+
+    ``ndim=None`` takes numbers and arrays of any number of dimensions.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def as_floats(
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     wanted = (ndim,) if isinstance(ndim, int) else ndim
-    if array.ndim not in wanted:
+    if wanted is not None and array.ndim not in wanted:
         dimensions = " or ".join(map(str, wanted))
         raise ValueError(f"{name} must have {dimensions} dimension(s), got shape {array.shape}")
     if 0 in array.shape:
@@ -86,6 +88,15 @@ def as_number(name: str, value: Any, *, above: float | None = None, least: float
     if least is not None and not number >= least:
         raise ValueError(f"{name} must be at least {least:g}, got {number:g}")
     return number
+
+
+def broadcast(**arrays: FloatArray) -> tuple[FloatArray, ...]:
+    """The arrays in their common shape."""
+    try:
+        return np.broadcast_arrays(*arrays.values())
+    except ValueError:
+        shapes = ", ".join(str(array.shape) for array in arrays.values())
+        raise ValueError(f"{' and '.join(arrays)} do not broadcast: shapes {shapes}") from None
 
 
 def one_of(name: str, value: Any, choices: Iterable[str]) -> str:

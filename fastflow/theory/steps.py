@@ -1,4 +1,4 @@
-"""What is known beforehand: step sizes that the theory gives."""
+"""Step sizes that the theory gives, and the metric of the balanced flow."""
 
 from __future__ import annotations
 

@@ -1,0 +1,142 @@
+"""Baselines that stand where a method stands: no network, no start, and the same `solve` of a problem for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow.baselines import low_rank, sparse
+from fastflow.baselines.systems import as_weights
+from fastflow.checks import FloatArray, as_count, as_number, frozen
+from fastflow.problems import MatrixCompletion, MatrixEstimation, MatrixSensing
+
+
+@dataclass(frozen=True, eq=False)
+class BasisPursuit:
+    """Least l1 norm among what fits: `basis_pursuit`, for ``CompressedSensing``.
+
+    Parameters
+    ----------
+    weights : array (n,) of numbers > 0, or None
+    nonnegative : bool
+    """
+
+    weights: ArrayLike | None = None
+    nonnegative: bool = False
+
+    def __post_init__(self) -> None:
+        _freeze_weights(self)
+
+    def solve(self, problem: Any) -> FloatArray:
+        """The solution, (n,)."""
+        return sparse.basis_pursuit(*_vector_data(self, problem), self.weights, self.nonnegative)
+
+
+@dataclass(frozen=True, eq=False)
+class LeastNorm:
+    """Least (weighted) l2 norm among the least-squares solutions: `least_norm`, for ``CompressedSensing``.
+
+    Parameters
+    ----------
+    weights : array (n,) of numbers > 0, or None
+    """
+
+    weights: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        _freeze_weights(self)
+
+    def solve(self, problem: Any) -> FloatArray:
+        """The solution, (n,)."""
+        return sparse.least_norm(*_vector_data(self, problem), self.weights)
+
+
+@dataclass(frozen=True)
+class NonnegativeLeastSquares:
+    """Least squares subject to ``x >= 0``: `nonnegative_least_squares`, for ``CompressedSensing``."""
+
+    def solve(self, problem: Any) -> FloatArray:
+        """The solution, (n,)."""
+        return sparse.nonnegative_least_squares(*_vector_data(self, problem))
+
+
+@dataclass(frozen=True)
+class OracleLeastSquares:
+    """Least squares on the support of the truth: `oracle_least_squares`, for ``CompressedSensing`` with a truth."""
+
+    def solve(self, problem: Any) -> FloatArray:
+        """The solution, (n,)."""
+        matrix, values = _vector_data(self, problem)
+        if problem.truth is None:
+            raise ValueError("OracleLeastSquares needs a problem with a truth, whose support it is told")
+        return sparse.oracle_least_squares(matrix, values, np.asarray(problem.truth) != 0)
+
+
+@dataclass(frozen=True)
+class NuclearNorm:
+    """Least nuclear norm among what fits: `nuclear_norm_completion` and `nuclear_norm_sensing`, for their problems.
+
+    Parameters
+    ----------
+    tol : float > 0, the relative duality gap to reach
+    max_steps : int >= 1
+    """
+
+    tol: float = 1e-7
+    max_steps: int = 20_000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tol", as_number("tol", self.tol, above=0))
+        object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
+
+    def solve(self, problem: Any) -> FloatArray:
+        """The solution, (d_N, d_0)."""
+        if isinstance(problem, MatrixCompletion):
+            dense = np.full(problem.shape, np.nan)
+            dense[problem.rows, problem.cols] = problem.values
+            return low_rank.nuclear_norm_completion(dense, tol=self.tol, max_steps=self.max_steps).solution
+        if isinstance(problem, MatrixSensing):
+            return low_rank.nuclear_norm_sensing(
+                problem.operators, problem.values, tol=self.tol, max_steps=self.max_steps
+            ).solution
+        raise _misfit(self, problem, "MatrixCompletion or MatrixSensing")
+
+
+@dataclass(frozen=True)
+class BestRank:
+    """The nearest matrix of a rank: `best_rank`, for ``MatrixEstimation``.
+
+    Parameters
+    ----------
+    rank : int >= 0
+    """
+
+    rank: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rank", as_count("rank", self.rank, 0))
+
+    def solve(self, problem: Any) -> FloatArray:
+        """The solution, (d_N, d_0)."""
+        if not isinstance(problem, MatrixEstimation):
+            raise _misfit(self, problem, "MatrixEstimation")
+        return low_rank.best_rank(problem.target, self.rank)
+
+
+def _freeze_weights(baseline: BasisPursuit | LeastNorm) -> None:
+    if baseline.weights is not None:
+        object.__setattr__(baseline, "weights", frozen(as_weights(baseline.weights)))
+
+
+def _vector_data(baseline: Any, problem: Any) -> tuple[FloatArray, FloatArray]:
+    """A and y of a problem that observes ``A x = y``."""
+    if not (hasattr(problem, "matrix") and hasattr(problem, "values")):
+        raise _misfit(baseline, problem, "CompressedSensing, and what else has a matrix and values")
+    return problem.matrix, problem.values
+
+
+def _misfit(baseline: Any, problem: Any, fitting: str) -> TypeError:
+    return TypeError(f"{type(baseline).__name__} solves {fitting}, got {type(problem).__name__}")

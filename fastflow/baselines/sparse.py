@@ -1,0 +1,267 @@
+"""Baselines for a vector x from ``A x = y``: least l1 norm, lasso, nonnegative and other least squares."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, row_space
+from fastflow.checks import FloatArray, as_count, as_floats, as_number
+
+GAP = 1e-8
+"""The relative duality gap up to which a linear program counts as solved."""
+
+
+def basis_pursuit(
+    matrix: ArrayLike, values: ArrayLike, weights: ArrayLike | None = None, nonnegative: bool = False
+) -> FloatArray:
+    """``min sum w_i |x_i|`` subject to ``A x = y``, and ``x >= 0`` if nonnegative.
+
+    A vertex of the solutions where they are many. HiGHS through SciPy, with a least-squares solve on the support found.
+
+    Parameters
+    ----------
+    matrix : array (m, n), A; of any rank
+    values : array (m,), y
+    weights : array (n,) of numbers > 0, w; None for ones
+    nonnegative : bool
+
+    Returns
+    -------
+    array (n,), with ``||A x - y|| <= 1e-9 ||y||`` and a relative duality gap of at most 1e-8
+
+    Raises
+    ------
+    ValueError
+        where no x fits
+
+    Warns
+    -----
+    UserWarning
+        where the tolerances are not met
+    """
+    from scipy.optimize import linprog
+
+    a, y = as_system(matrix, values)
+    cost = np.ones(a.shape[1]) if weights is None else as_weights(weights, a.shape[1])
+    basis, image = row_space(a, y)[2:]
+    if not y.any():
+        return np.zeros(a.shape[1])
+    # Orthonormal rows and values of order 1: HiGHS measures feasibility absolutely.
+    unit = np.abs(image).max()
+    result = linprog(
+        cost / cost.max() if nonnegative else np.concatenate([cost, cost]) / cost.max(),
+        A_eq=basis if nonnegative else np.hstack([basis, -basis]),
+        b_eq=image / unit,
+        method="highs-ds",  # the simplex method: it ends at a vertex
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    if result.status == 2 and nonnegative:
+        raise ValueError("no x >= 0 fits the values: nonnegative_least_squares comes nearest")
+    if result.status != 0:
+        raise RuntimeError(f"HiGHS did not solve the linear program: {result.message}")
+    parts = unit * np.maximum(result.x, 0)
+    x = _refined(a, y, parts if nonnegative else parts[: a.shape[1]] - parts[a.shape[1] :])
+    multipliers = result.eqlin.marginals * cost.max()
+    slopes = basis.T @ multipliers / cost
+    bound = image @ multipliers / max(1, np.max(slopes if nonnegative else np.abs(slopes)))
+    missed, gap = np.linalg.norm(a @ x - y) / np.linalg.norm(y), 1 - bound / (cost @ np.abs(x))
+    if missed > CONSISTENT or gap > GAP:
+        warnings.warn(
+            f"basis pursuit was solved only to a relative residual of {missed:.1g} and a relative duality gap of "
+            f"{gap:.1g}: the matrix is ill-conditioned, or the weights differ too much",
+            stacklevel=2,
+        )
+    return x
+
+
+def _refined(a: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
+    """The solution on the support of x, of x without its round-off if that fits as well; its signs are those of x."""
+    for floor in (1e-9 * np.abs(x).max(), 0.0):
+        support = np.abs(x) > floor
+        refined = np.zeros_like(x)
+        refined[support] = np.linalg.lstsq(a[:, support], y, rcond=None)[0]
+        if np.all(refined * x >= 0) and np.linalg.norm(a @ refined - y) <= np.linalg.norm(a @ x - y):
+            return refined
+    return x
+
+
+class LassoPath(NamedTuple):
+    """Solutions of the lasso.
+
+    Attributes
+    ----------
+    penalties : array (k,), largest first
+    solutions : array (k, n)
+    gaps : array (k,), duality gaps: the objective exceeds its minimum by at most this
+    """
+
+    penalties: FloatArray
+    solutions: FloatArray
+    gaps: FloatArray
+
+
+def lasso_path(
+    matrix: ArrayLike,
+    values: ArrayLike,
+    penalties: ArrayLike | None = None,
+    nonnegative: bool = False,
+    *,
+    tol: float = 1e-8,
+    max_steps: int = 10_000,
+) -> LassoPath:
+    """``min 1/2 ||A x - y||^2 + penalty ||x||_1`` for many penalties, and ``x >= 0`` if nonnegative.
+
+    scikit-learn's coordinate descent, which needs the extra ``baselines``. It stops at duality gaps of ``tol ||y||^2``,
+    and warns where it did not reach them in ``max_steps`` sweeps.
+
+    Parameters
+    ----------
+    matrix : array (m, n), A
+    values : array (m,), y
+    penalties : array (k,) of numbers > 0; None for 100 from the least one with solution 0 down to 1e-3 of it
+    nonnegative : bool
+    tol : float > 0
+    max_steps : int >= 1
+
+    Returns
+    -------
+    LassoPath
+    """
+    try:
+        from sklearn.linear_model import lasso_path as path
+    except ImportError as error:
+        raise ImportError("the lasso path needs scikit-learn: pip install 'fastflow[baselines]'") from error
+
+    a, y = as_system(matrix, values)
+    correlations = a.T @ y if nonnegative else np.abs(a.T @ y)
+    if penalties is None:
+        # Where no entry can grow the path is 0 throughout, whatever the penalties.
+        levels = max(correlations.max(), np.finfo(np.float64).tiny) * np.geomspace(1, 1e-3, 100)
+    else:
+        levels = np.sort(as_floats("penalties", penalties, 1).astype(np.float64))[::-1]
+        if levels[-1] <= 0:
+            raise ValueError(f"every penalty must be greater than 0, got {levels[-1]:g}")
+    tol, max_steps = as_number("tol", tol, above=0), as_count("max_steps", max_steps, 1)
+    solutions = np.zeros((len(levels), a.shape[1]))
+    open_levels = levels < correlations.max()
+    if open_levels.any():
+        solutions[open_levels] = path(
+            np.asfortranarray(a),
+            y,
+            alphas=levels[open_levels] / len(y),
+            positive=nonnegative,
+            tol=tol,
+            max_iter=max_steps,
+        )[1].T
+    residuals = y - solutions @ a.T
+    slopes = residuals @ a if nonnegative else np.abs(residuals @ a)
+    dual = residuals * np.minimum(1, levels / np.maximum(slopes.max(axis=1), levels))[:, None]
+    primal = 0.5 * np.sum(residuals**2, axis=1) + levels * np.abs(solutions).sum(axis=1)
+    return LassoPath(levels, solutions, primal - 0.5 * (y @ y - np.sum((y - dual) ** 2, axis=1)))
+
+
+def nonnegative_least_squares(matrix: ArrayLike, values: ArrayLike) -> FloatArray:
+    """``min ||A x - y||^2`` subject to ``x >= 0``, by the active sets of Lawson and Hanson (SciPy).
+
+    One solution where they are many, with linearly independent columns on its support.
+
+    Parameters
+    ----------
+    matrix : array (m, n), A
+    values : array (m,), y
+
+    Returns
+    -------
+    array (n,), with ``A^T (A x - y) >= -1e-9 ||A||_2 ||y||``, and 0 within the same tolerance on the support
+
+    Raises
+    ------
+    RuntimeError
+        where the active set does not settle in 30 n steps
+
+    Warns
+    -----
+    UserWarning
+        where the tolerance is not met
+    """
+    from scipy.optimize import nnls
+
+    a, y = as_system(matrix, values)
+    unit_a, unit_y = np.linalg.norm(a, 2), np.linalg.norm(y)
+    if unit_a == 0 or unit_y == 0:
+        return np.zeros(a.shape[1])
+    a, y = a / unit_a, y / unit_y
+    x: FloatArray = nnls(a, y, maxiter=30 * a.shape[1])[0]
+    slope = a.T @ (a @ x - y)
+    missed = max(-slope.min(), np.abs(slope[x > 0]).max(initial=0))
+    if missed > CONSISTENT:
+        warnings.warn(
+            f"nonnegative least squares was solved only to a relative gradient of {missed:.1g}: the matrix is "
+            "ill-conditioned",
+            stacklevel=2,
+        )
+    return x * (unit_y / unit_a)
+
+
+def least_norm(matrix: ArrayLike, values: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
+    """``min sum x_i^2 / w_i`` subject to ``A x = y``; where no x fits, among the x of least ``||A x - y||``.
+
+    The limit of gradient flow at depth 1 from 0, and of a diagonal network of depth L as its start alpha_i grows, with
+    ``w_i = alpha_i^{2L-2}``. By a singular value decomposition: exact up to round-off times the condition of
+    ``A diag(w)^{1/2}``.
+
+    Parameters
+    ----------
+    matrix : array (m, n), A; of any rank
+    values : array (m,), y
+    weights : array (n,) of numbers > 0, w; None for ones. A large weight makes its entry cheap.
+
+    Returns
+    -------
+    array (n,)
+    """
+    a, y = as_system(matrix, values)
+    roots = np.ones(a.shape[1]) if weights is None else np.sqrt(as_weights(weights, a.shape[1]))
+    x: FloatArray = roots * np.linalg.lstsq(a * roots, y, rcond=None)[0]
+    return x
+
+
+def oracle_least_squares(matrix: ArrayLike, values: ArrayLike, support: ArrayLike) -> FloatArray:
+    """``min ||A x - y||^2`` over the x that vanish off a known support; of these the one of least norm.
+
+    By a singular value decomposition: exact up to round-off times the condition of the columns on the support.
+
+    Parameters
+    ----------
+    matrix : array (m, n), A
+    values : array (m,), y
+    support : bool array (n,), or int array of places in 0 .. n - 1
+
+    Returns
+    -------
+    array (n,)
+    """
+    a, y = as_system(matrix, values)
+    n = a.shape[1]
+    places = np.asarray(support)
+    if places.size == 0:
+        places = np.zeros(0, int)
+    if places.ndim != 1:
+        raise ValueError(f"support must have 1 dimension, got shape {places.shape}")
+    if places.dtype.kind not in "biu":
+        raise TypeError(f"support must be a boolean array ({n},) or integers, got dtype {places.dtype}")
+    if places.dtype.kind == "b":
+        if places.shape != (n,):
+            raise ValueError(f"support must have one entry for each of {n} unknowns, got shape {places.shape}")
+        places = np.nonzero(places)[0]
+    outside = places[(places < 0) | (places >= n)]
+    if outside.size:
+        raise ValueError(f"support must be in 0 .. {n - 1}, got {outside[0]}")
+    places = np.unique(places)
+    x = np.zeros(n)
+    x[places] = np.linalg.lstsq(a[:, places], y, rcond=None)[0]
+    return x

@@ -1,0 +1,69 @@
+"""Linear systems as they come: checked, and freed of the rows that say nothing new."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow.checks import FloatArray, as_floats
+
+CONSISTENT = 1e-9
+"""The largest ``||A x - y|| / ||y||`` at which a system counts as solved."""
+
+
+def as_system(matrix: ArrayLike, values: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """A matrix (m, n) and values (m,), both float64."""
+    a, y = as_floats("matrix", matrix, 2), as_floats("values", values, 1)
+    if len(y) != len(a):
+        raise ValueError(f"values must have one entry for each of the {len(a)} rows of matrix, got shape {y.shape}")
+    return a.astype(np.float64), y.astype(np.float64)
+
+
+def as_weights(weights: ArrayLike, n: int | None = None) -> FloatArray:
+    """Positive weights, float64; as many as there are unknowns."""
+    array = as_floats("weights", weights, 1).astype(np.float64)
+    if n is not None and array.shape != (n,):
+        raise ValueError(f"weights must have one entry for each of {n} unknowns, got shape {array.shape}")
+    if array.min() <= 0:
+        raise ValueError(f"every weight must be greater than 0, got {array.min():g}")
+    return array
+
+
+class RowSpace(NamedTuple):
+    """``A = left diag(singular) basis`` without what is 0: ``A x = y`` is ``basis x = image``.
+
+    Attributes
+    ----------
+    left : array (m, rank), orthonormal columns
+    singular : array (rank,), positive
+    basis : array (rank, n), orthonormal rows
+    image : array (rank,)
+    """
+
+    left: FloatArray
+    singular: FloatArray
+    basis: FloatArray
+    image: FloatArray
+
+
+def row_space(matrix: FloatArray, values: FloatArray, unknown: str = "x") -> RowSpace:
+    """The row space of a system that has a solution.
+
+    Raises
+    ------
+    ValueError
+        where it has none: ``||A x - y|| > 1e-9 ||y||`` for every x
+    """
+    left, singular, basis = np.linalg.svd(matrix, full_matrices=False)
+    rank = int(np.sum(singular > max(matrix.shape) * np.finfo(np.float64).eps * singular[0]))
+    left, singular, basis = left[:, :rank], singular[:rank], basis[:rank]
+    coordinates = left.T @ values
+    size, missed = np.linalg.norm(values), np.linalg.norm(values - left @ coordinates)
+    if missed > CONSISTENT * size:
+        raise ValueError(
+            f"no {unknown} fits the values: of {len(values)} measurements {rank} are independent, and the best fit "
+            f"misses {missed / size:.2g} of the norm of the values"
+        )
+    return RowSpace(left, singular, basis, coordinates / singular)
