@@ -14,6 +14,7 @@ from fastflow.kernels.chain import (
     sweeps_from_left,
 )
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
+from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.jit import jit
 from fastflow.kernels.losses import (
@@ -38,6 +39,7 @@ __all__ = [
     "SHAPE",
     "ChainWorkspace",
     "Completion",
+    "DiagonalGroup",
     "Ends",
     "Estimation",
     "Group",
@@ -61,6 +63,7 @@ __all__ = [
     "has_formula",
     "jit",
     "loss_gradient",
+    "make_diagonal_group",
     "make_group",
     "parameter_count",
     "product_nn",

@@ -39,7 +39,7 @@ def _numbers(builder, array: types.Array, size):
     return builder.mul(size, constant(_lanes(array))) if array.ndim == 2 else size
 
 
-def _for_vectors(builder, vector, size, body):
+def for_vectors(builder, vector, size, body, unroll=True):
     """``body(offset, mask)`` over ``size`` numbers: whole vectors with mask None, then the rest masked."""
     whole = builder.sdiv(size, constant(vector.lanes))
     with builder.if_then(builder.icmp_signed(">", whole, constant(0))):
@@ -48,7 +48,7 @@ def _for_vectors(builder, vector, size, body):
             body(builder.mul(k, constant(vector.lanes)), None)
             return state
 
-        counted_loop(builder, whole, [], emit, unroll=True)
+        counted_loop(builder, whole, [], emit, unroll)
     offset = builder.mul(whole, constant(vector.lanes))
     rest = builder.sub(size, offset)
     with builder.if_then(builder.icmp_signed(">", rest, constant(0))):
@@ -77,7 +77,7 @@ def _difference(masked_by_nan: bool):
                     difference = builder.select(known, difference, vector.zero)
                 vector.store(difference, c_base, offset, mask)
 
-            _for_vectors(builder, vector, _numbers(builder, c, arguments[3]), body)
+            for_vectors(builder, vector, _numbers(builder, c, arguments[3]), body)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -106,7 +106,7 @@ def copy(typingctx, c, a, size):
         def body(offset, mask):
             vector.store(vector.load(a_base, offset, mask), c_base, offset, mask)
 
-        _for_vectors(builder, vector, _numbers(builder, c, arguments[2]), body)
+        for_vectors(builder, vector, _numbers(builder, c, arguments[2]), body)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -147,7 +147,7 @@ def dot_rows(typingctx, result, matrix, first, columns, rows, x):
                 for base, total in zip(bases, totals, strict=True):
                     builder.store(vector.fma(vector.load(base, offset, mask), right, builder.load(total)), total)
 
-            _for_vectors(builder, vector, columns, body)
+            for_vectors(builder, vector, columns, body)
             for i, total in enumerate(totals):
                 builder.store(vector.sum(builder.load(total)), builder.gep(result_base, [constant(i)]))
 
@@ -187,7 +187,7 @@ def add_rows(typingctx, c, factors, matrix, first, columns, rows):
                     total = vector.fma(factor, vector.load(base, offset, mask), total)
                 vector.store(total, c_base, offset, mask)
 
-            _for_vectors(builder, vector, columns, body)
+            for_vectors(builder, vector, columns, body)
 
         switch(builder, rows, {count: (lambda count=count: emit(count)) for count in range(1, ROWS_AT_ONCE + 1)})
         return context.get_dummy_value()
@@ -230,7 +230,7 @@ def take_steps(typingctx, factors, factors_at, gradient, gradient_at, steps, mov
             differs = builder.fcmp_unordered("!=", after, before)
             builder.store(builder.or_(builder.load(changed), differs), changed)
 
-        _for_vectors(builder, vector, size, body)
+        for_vectors(builder, vector, size, body)
         wide = ir.VectorType(I64, vector.lanes)
         flags = builder.zext(builder.load(changed), wide)
         if per_lane:
@@ -278,7 +278,7 @@ def _dot_of_one(context, builder, dtype, partials, x_base, y_base, size, result_
         product = vector.fma(vector.load(x_base, offset, mask), vector.load(y_base, offset, mask), builder.load(total))
         builder.store(product, total)
 
-    _for_vectors(builder, vector, size, body)
+    for_vectors(builder, vector, size, body)
     builder.store(vector.sum(builder.load(total)), result_base)
 
 

@@ -13,13 +13,14 @@ A group has one of three layouts, which Numba tells apart by its type; what it d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba.extending import overload
 
-from fastflow.kernels.chain import ChainWorkspace, chain_product, chain_sweep_back, chain_workspace
+from fastflow.kernels.chain import ChainWorkspace, chain_balancedness, chain_product, chain_sweep_back, chain_workspace
 from fastflow.kernels.elementwise import copy, dot, take_steps
 from fastflow.kernels.jit import jit_inline
 from fastflow.kernels.losses import (
@@ -150,6 +151,19 @@ def layout_of(group: Any) -> str:
     return "one" if group[group.fields.index("factors")].ndim == 1 else "lanes"
 
 
+def for_chains(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`overload` of what a group does, for the groups of this module; other modules have groups of their own."""
+
+    def register(implement):
+        @functools.wraps(implement)
+        def choose(group, *arguments):
+            return implement(group, *arguments) if issubclass(group.instance_class, Group) else None
+
+        return overload(function, **options)(choose)
+
+    return register
+
+
 @jit_inline
 def _part(array, member, members):
     """The part of a flat array that belongs to one member."""
@@ -176,7 +190,7 @@ def forward(group, widths):
     raise TypeError("forward is for compiled code")
 
 
-@overload(forward)
+@for_chains(forward)
 def _forward(group, widths):
     if layout_of(group) != "rows":
         return lambda group, widths: chain_product(group.factors, widths, group.chain)
@@ -193,7 +207,7 @@ def measure(group, columns):
     raise TypeError("measure is for compiled code")
 
 
-@overload(measure)
+@for_chains(measure)
 def _measure(group, columns):
     if layout_of(group) != "rows":
         return lambda group, columns: loss_gradient(
@@ -210,7 +224,7 @@ def backward(group, widths, now):
     raise TypeError("backward is for compiled code")
 
 
-@overload(backward)
+@for_chains(backward)
 def _backward(group, widths, now):
     if layout_of(group) != "rows":
 
@@ -239,7 +253,7 @@ def square_norms(group):
     raise TypeError("square_norms is for compiled code")
 
 
-@overload(square_norms, inline="always")
+@for_chains(square_norms, inline="always")
 def _square_norms(group):
     if layout_of(group) != "rows":
         return lambda group: dot(group.chain.gradient, group.chain.gradient, len(group.factors), group.norm)
@@ -257,7 +271,7 @@ def move(group):
     raise TypeError("move is for compiled code")
 
 
-@overload(move)
+@for_chains(move)
 def _move(group):
     if layout_of(group) != "rows":
 
@@ -282,7 +296,7 @@ def load_member(group, member, factors, problem, index):
     raise TypeError("load_member is for compiled code")
 
 
-@overload(load_member)
+@for_chains(load_member)
 def _load_member(group, member, factors, problem, index):
     def alone(group, member, factors, problem, index):
         group.data[0] = index
@@ -304,7 +318,7 @@ def extract_member(group, member):
     raise TypeError("extract_member is for compiled code")
 
 
-@overload(extract_member)
+@for_chains(extract_member)
 def _extract_member(group, member):
     def alone(group, member):
         pass  # they are there: one run shares its memory with the row
@@ -321,3 +335,13 @@ def _extract_member(group, member):
         copy(group.row.product, product, product.size)
 
     return {"one": alone, "lanes": from_lane, "rows": from_row}[layout_of(group)]
+
+
+def balancedness(group, widths):
+    """The balancedness of the factors that `extract_member` brought."""
+    raise TypeError("balancedness is for compiled code")
+
+
+@for_chains(balancedness)
+def _balancedness(group, widths):
+    return lambda group, widths: chain_balancedness(group.row_factors, widths, group.row)
