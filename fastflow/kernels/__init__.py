@@ -16,6 +16,7 @@ from fastflow.kernels.chain import (
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
 from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
+from fastflow.kernels.inner import SharedMatrix, pack_panels
 from fastflow.kernels.jit import jit
 from fastflow.kernels.losses import (
     Completion,
@@ -48,6 +49,7 @@ __all__ = [
     "RegressionBySamples",
     "RunState",
     "Sensing",
+    "SharedMatrix",
     "SharedSensing",
     "SimdShape",
     "StepRule",
@@ -65,6 +67,7 @@ __all__ = [
     "loss_gradient",
     "make_diagonal_group",
     "make_group",
+    "pack_panels",
     "parameter_count",
     "product_nn",
     "product_nt",

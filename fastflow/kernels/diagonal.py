@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from fastflow.kernels.elementwise import copy, dot
+from fastflow.kernels.elementwise import copy, dot, subtract
 from fastflow.kernels.groups import (
     ROWS,
     aligned_zeros,
@@ -27,8 +27,16 @@ from fastflow.kernels.groups import (
     square_norms,
 )
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
+from fastflow.kernels.inner import SharedMatrix, measure_shared
 from fastflow.kernels.jit import jit_inline
-from fastflow.kernels.losses import LossWorkspace, SharedSensing, loss_gradient, scratch_size, shared_sensing_of_rows
+from fastflow.kernels.losses import (
+    LossWorkspace,
+    RegressionByGram,
+    half_square,
+    loss_gradient,
+    scratch_size,
+)
+from fastflow.kernels.products import multiply
 
 
 class Row(NamedTuple):
@@ -77,8 +85,10 @@ def make_diagonal_group(
     like : array of the dtype of all arithmetic
     runs : int, how many runs there are for this group
     """
-    dtype, members = like.dtype, min(ROWS, runs) if isinstance(problem, SharedSensing) else 1
-    scratch = scratch_size(problem, size)
+    dtype = like.dtype
+    shared = isinstance(problem, SharedMatrix) or (isinstance(problem, RegressionByGram) and len(problem.centre) == 1)
+    members = min(ROWS, runs) if shared else 1
+    scratch = problem.values.size if isinstance(problem, SharedMatrix) else scratch_size(problem, size)
 
     def room(length: int) -> np.ndarray:
         return aligned_zeros((length * members,), dtype)
@@ -144,9 +154,41 @@ def _forward(group, widths):
 def _measure(group, columns):
     if group.instance_class is not DiagonalGroup:
         return None
-    if group[group.fields.index("problem")].instance_class is SharedSensing:
-        return lambda group, columns: shared_sensing_of_rows(group.problem, group.product, group.work)
-    return lambda group, columns: loss_gradient(group.problem, group.data[0], group.product, columns, group.work)
+
+    def by_shared_matrix(group, columns):
+        problem, work, members = group.problem, group.work, group.run.size
+        measurements = problem.values.size
+        measure_shared(problem, group.product, members, work.scratch, work.gradient)
+        for member in range(members):
+            residual = work.scratch[member * measurements : (member + 1) * measurements]
+            half_square(residual, measurements, work.loss[member : member + 1])
+
+    def by_gram(group, columns):
+        # As `RegressionByGram` for one member, whose bits a product of several rows keeps.
+        problem, members, index, n = group.problem, group.run.size, group.data[0], columns
+        deviation, gradient, losses, numbers = (
+            group.work.scratch,
+            group.work.gradient,
+            group.work.loss,
+            group.work.number,
+        )
+        half, floor, offset = gradient.dtype.type(0.5), problem.floor[index, 0], problem.offset[index]
+        for member in range(members):
+            at = member * n
+            subtract(deviation[at:], group.product[at:], problem.centre[index], n)
+        multiply(gradient, 0, deviation, 0, problem.gram[index], 0, members, n, n)
+        for member in range(members):
+            at = member * n
+            dot(deviation[at:], gradient[at:], n, losses[member:])
+            dot(deviation[at:], offset, n, numbers[member:])
+            subtract(gradient[at:], gradient[at:], offset, n)
+            losses[member] = half * losses[member] - numbers[member] + floor
+
+    def by_own_matrix(group, columns):
+        loss_gradient(group.problem, group.data[0], group.product, columns, group.work)
+
+    formulas = {SharedMatrix: by_shared_matrix, RegressionByGram: by_gram}
+    return formulas.get(group[group.fields.index("problem")].instance_class, by_own_matrix)
 
 
 @_for_diagonal(backward)

@@ -24,7 +24,7 @@ VECTOR_BYTES = SHAPE.vector_bytes
 
 
 @jit_inline
-def _share(left, most):
+def share(left, most):
     """What the next tile takes of what is left: no sliver at the end that is too thin to hide the latency of an FMA."""
     share = left
     if left >= 2 * most:
@@ -41,11 +41,11 @@ def row_product(zero, c, a, a_row, a_col, b, m, k, n):
     lanes = VECTOR_BYTES // size
     j = 0
     while j < n:
-        vectors = _share((n - j + lanes - 1) // lanes, TILE_VECTORS)
+        vectors = share((n - j + lanes - 1) // lanes, TILE_VECTORS)
         tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
         i = 0
         while i < m:
-            rows = _share(m - i, TILE_ROWS)
+            rows = share(m - i, TILE_ROWS)
             c_at, a_at = c + (i * n + j) * size, a + i * a_row * size
             tile(zero, rows, vectors, c_at, n, a_at, a_row, a_col, b + j * size, n, k, tail)
             i += rows
@@ -57,10 +57,10 @@ def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
     """``C = A B`` of one run per lane, C (m, n) row-major, A and B with two strides each; at addresses, see `tile`."""
     i = 0
     while i < m:
-        rows = _share(m - i, LANE_TILE)
+        rows = share(m - i, LANE_TILE)
         j = 0
         while j < n:
-            columns = _share(n - j, LANE_TILE)
+            columns = share(n - j, LANE_TILE)
             c_at = c + (i * n + j) * VECTOR_BYTES
             a_at, b_at = a + i * a_row * VECTOR_BYTES, b + j * b_col * VECTOR_BYTES
             lane_tile(zero, rows, columns, c_at, n, a_at, a_row, a_col, b_at, b_row, b_col, k)

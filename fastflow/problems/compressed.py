@@ -100,7 +100,7 @@ class CompressedSensing(Problem):
         if shared:
             (problem,) = problems
             matrix = problem.matrix.astype(dtype)
-            return kernels.SharedSensing(matrix.ravel(), matrix.T.ravel(), problem.values.astype(dtype))
+            return kernels.SharedMatrix(matrix.ravel(), kernels.pack_panels(matrix), problem.values.astype(dtype))
         return kernels.Sensing(
             stacked([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
         )
