@@ -10,8 +10,15 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 
 from fastflow import baselines, inits, kernels, metrics, plot, theory
 from fastflow.methods import Decreasing, GradientDescent
-from fastflow.networks import DeepLinear
-from fastflow.problems import CustomProblem, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
+from fastflow.networks import DeepLinear, DiagonalLinear
+from fastflow.problems import (
+    CompressedSensing,
+    CustomProblem,
+    LinearRegression,
+    MatrixCompletion,
+    MatrixEstimation,
+    MatrixSensing,
+)
 from fastflow.records import History, Record
 from fastflow.runs import Interrupted, Runs
 from fastflow.status import Status
@@ -23,9 +30,11 @@ __version__ = "0.1.0"
 load = Runs.load
 
 __all__ = [
+    "CompressedSensing",
     "CustomProblem",
     "Decreasing",
     "DeepLinear",
+    "DiagonalLinear",
     "GradientDescent",
     "History",
     "Interrupted",

@@ -7,6 +7,7 @@ step rule alone.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels, metrics
+from fastflow import kernels
+from fastflow.architectures import Architecture
 from fastflow.checks import FloatArray
 from fastflow.inits import Explicit, Init
 from fastflow.memory import require_memory
 from fastflow.methods import Decreasing, GradientDescent
-from fastflow.networks import gradient_flops, parameter_count, unpack_factors
-from fastflow.problems import MatrixProblem
+from fastflow.problems import Problem
 from fastflow.records import History, Record, empty_histories
 from fastflow.runs import Runs
 from fastflow.status import Status
@@ -40,8 +41,9 @@ class Batch:
     Parameters
     ----------
     problems : list of problems of one class and shape
+    title : one of the problems in words
     shared : whether the user gave one problem for all runs, not a list
-    widths : (d_0, ..., d_N)
+    architecture : Architecture
     method : GradientDescent
     step_sizes : array (problems,), the (first) step for each
     starts : which starts each problem has
@@ -52,8 +54,9 @@ class Batch:
     def __init__(
         self,
         problems: Sequence[Any],
+        title: str,
         shared: bool,
-        widths: tuple[int, ...],
+        architecture: Architecture,
         method: GradientDescent,
         step_sizes: FloatArray,
         starts: Sequence[int],
@@ -61,15 +64,15 @@ class Batch:
         dtype: np.dtype[Any],
     ) -> None:
         assert method.max_steps is not None
-        runs, parameters, size = len(problems) * len(starts), parameter_count(widths), widths[0] * widths[-1]
-        first: MatrixProblem = problems[0]
+        runs, parameters = len(problems) * len(starts), architecture.parameter_count
+        size = math.prod(architecture.solution_shape)
+        first: Problem = problems[0]
         has_truth = first.truth is not None
         needed = runs * (parameters + size) * dtype.itemsize
         if record is not None:
-            needed += record.nbytes(widths, runs, method.max_steps, dtype, has_truth=has_truth)
+            needed += record.nbytes(architecture, runs, method.max_steps, dtype, has_truth=has_truth)
         require_memory(needed, f"the results of {runs} runs", "take fewer runs, or record less")
-        self.widths, self.dtype, self.method = widths, dtype, method
-        self.problem_name = type(first).__name__
+        self.architecture, self.dtype, self.method = architecture, dtype, method
         self.problem = first.kernel_data(problems, dtype, shared=shared)
         self.weights = np.array([p.weight for p in problems])
         truths = [np.ravel(p.truth) for p in problems] if has_truth else np.zeros((0, 0))
@@ -91,16 +94,15 @@ class Batch:
         self.rule = kernels.StepRule(step_sizes[problem_index], power, scale, method.sequence.copy())
         self.ends = kernels.Ends(method.max_steps, method.tol, method.gradient_tol)
         self.record_steps = np.zeros(0, np.int64) if record is None else record.grid(method.max_steps)
-        shapes = {} if record is None else record.shapes(widths, has_truth=has_truth)
+        shapes = {} if record is None else record.shapes(architecture, has_truth=has_truth)
         self.histories = empty_histories(shapes, runs, len(self.record_steps), dtype)
         self.runs_per_worker = len(self.state.loss)
         self.seconds = 0.0
-        self.flops_per_step = gradient_flops(widths) + first.loss_flops
+        self.flops_per_step = architecture.gradient_flops + first.loss_flops
         self.threads, self.flops = 1, 0.0
         self.description = {
-            "problem": (f"{len(problems)} x " if len(problems) > 1 else "")
-            + f"{self.problem_name} {widths[-1]} x {widths[0]}",
-            "network": f"DeepLinear(widths={widths})",
+            "problem": (f"{len(problems)} x " if len(problems) > 1 else "") + title,
+            "network": architecture.network,
             "method": repr(method),
             "dtype": dtype.name,
         }
@@ -110,18 +112,18 @@ class Batch:
         state = self.state
         self.description["seed"] = str(seed)
         if isinstance(init, Explicit):
-            self.description["init"] = f"Explicit({init.runs or 1} starts)"
+            self.description["init"] = f"Explicit({init.count(self.architecture) or 1} starts)"
             with np.errstate(over="ignore"):  # what does not fit the dtype diverges
-                state.factors[:] = init.flat()
+                state.factors[:] = init.flat(self.architecture)
             if init.steps is not None:
                 state.steps[:] = init.steps
             return
         self.description["init"] = repr(init)
         with np.errstate(over="ignore"):  # what does not fit the dtype is refused below
             for run, (trial, start) in enumerate(zip(state.problem, self.run_index, strict=True)):
-                rng = stream(seed, "init", self.widths, int(trial), int(start))
-                factors = unpack_factors(state.factors[run], self.widths)
-                for target, drawn in zip(factors, init.factors(self.widths, rng), strict=True):
+                rng = stream(seed, "init", self.architecture.stream_key, int(trial), int(start))
+                factors = self.architecture.unpack(state.factors[run])
+                for target, drawn in zip(factors, self.architecture.draw(init, rng), strict=True):
                     target[...] = drawn
         if not np.isfinite(state.factors).all() or not state.factors.any(axis=1).all():
             raise ValueError(f"a start of {init} is zero or not finite in {self.dtype.name}: choose another scale")
@@ -161,7 +163,7 @@ class Batch:
 
     def finish(self) -> Runs:
         """The results; runs that have not ended are evaluated where they are."""
-        state, widths = self.state, self.widths
+        state = self.state
         if self.ended < len(state.loss):
             _Worker(self).descend(np.arange(len(state.loss)), 0)
         for run in np.flatnonzero((state.status != Status.RUNNING) & (state.status != Status.DIVERGED)):
@@ -178,10 +180,10 @@ class Batch:
         if self.record_steps.size:
             kept: dict[str, Any] = dict(self.histories)
             if "factors" in kept:
-                kept["factors"] = unpack_factors(kept["factors"], widths)
+                kept["factors"] = self.architecture.unpack(kept["factors"])
             history = History(self.record_steps, **kept)
         return Runs(
-            solution=state.solution.reshape(-1, widths[-1], widths[0]),
+            solution=state.solution.reshape(-1, *self.architecture.solution_shape),
             loss=state.loss,
             status=state.status,
             steps=state.steps,
@@ -189,7 +191,7 @@ class Batch:
             step=self.rule.first,
             problem_index=state.problem,
             run_index=self.run_index,
-            widths=widths,
+            architecture=self.architecture,
             history=history,
             seconds=self.seconds,
             threads=self.threads,
@@ -218,13 +220,13 @@ class _Worker:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        widths, state, histories = batch.widths, batch.state, batch.histories
-        self.widths = np.array(widths, np.int64)
-        self.group = kernels.make_group(batch.problem, widths, state.factors, batch.runs_per_worker)
+        architecture, state, histories = batch.architecture, batch.state, batch.histories
+        self.shape = architecture.kernel_shape
+        self.group = architecture.make_group(batch.problem, state.factors, batch.runs_per_worker)
         size, members = state.solution.shape[1], len(self.group.run)
         # Enough pending matrices to keep the calls few, not so many that a slice's singular values take seconds.
-        wants_product = not {"singular_values", "effective_rank", "product"}.isdisjoint(histories)
-        wants_factors = "factors" in histories
+        wants_product = not set(architecture.of_products).isdisjoint(histories)
+        wants_factors = not set(architecture.of_factors).isdisjoint(histories)
         row = size * wants_product + state.factors.shape[1] * wants_factors
         capacity = max(8 * members, PENDING_BYTES // (8 * row)) if row else 0
         numbers = np.zeros((0, 0))
@@ -245,7 +247,7 @@ class _Worker:
         """Take the runs of a queue some steps further; a budget of 0 only evaluates them."""
         b = self.batch
         taken: int = kernels.descend(
-            b.problem, b.weights, self.widths, b.state, queue, b.rule, b.ends, self.trace, budget, self.group
+            b.problem, b.weights, self.shape, b.state, queue, b.rule, b.ends, self.trace, budget, self.group
         )
         return taken
 
@@ -272,25 +274,21 @@ class _Worker:
 
     def keep_pending(self) -> None:
         """Move the pending products and factors into the histories; safe to interrupt and to repeat."""
-        trace, histories, widths = self.trace, self.batch.histories, self.batch.widths
+        trace, batch = self.trace, self.batch
         count = int(trace.pending_count[0])
         if count == 0:
             return
         at = (trace.pending_at[:count, 0], trace.pending_at[:count, 1])
-        if trace.pending_products.size:
-            products = trace.pending_products[:count].reshape(count, widths[-1], widths[0])
-            if "product" in histories:
-                histories["product"][at] = products
-            if "singular_values" in histories or "effective_rank" in histories:
-                values = np.full((count, min(widths[0], widths[-1])), np.nan, products.dtype)
-                finite = np.isfinite(products).all(axis=(1, 2))
-                values[finite] = metrics.singular_values(products[finite])
-                if "singular_values" in histories:
-                    histories["singular_values"][at] = values
-                if "effective_rank" in histories:
-                    histories["effective_rank"][at] = metrics.effective_rank_of_values(values)
-        if trace.pending_factors.size:
-            histories["factors"][at] = trace.pending_factors[:count]
+        flat = trace.pending_factors[:count]
+        made = batch.architecture.records(
+            trace.pending_products[:count].reshape(-1, *batch.architecture.solution_shape),
+            batch.architecture.unpack(flat) if flat.size else [],
+            batch.truths[batch.state.problem[at[0]]] if batch.truths.size else batch.truths,
+            batch.histories,
+        )
+        for name, values in (made | {"factors": flat}).items():
+            if name in batch.histories:
+                batch.histories[name][at] = values
         trace.pending_count[0] = 0
 
 

@@ -1,6 +1,7 @@
 """Measures of a matrix or of a stack of matrices (..., rows, columns): one number, or an array (...).
 
-Rank-like measures of the zero matrix are 0. `balancedness` measures a chain of factors.
+Rank-like measures of the zero matrix are 0. `balancedness` measures a chain of factors. Those from `support` on measure
+a vector or a stack of vectors (..., n).
 """
 
 from __future__ import annotations
@@ -98,6 +99,57 @@ def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Any:
     if np.any(size == 0):
         raise ValueError("truth is the zero matrix: no error is relative to it")
     return (np.sqrt(np.sum((array - reference) ** 2, axis=(-2, -1))) / size)[()]
+
+
+def support(vector: ArrayLike, tol: float = 1e-3) -> Any:
+    """Which entries exceed ``tol`` times the largest in magnitude: bool, (..., n). The zero vector has none."""
+    tol, magnitude = as_number("tol", tol, least=0), np.abs(_vectors(vector))
+    return magnitude > tol * magnitude.max(axis=-1, keepdims=True)
+
+
+def support_recovery(vector: ArrayLike, truth: ArrayLike, tol: float = 1e-3) -> Any:
+    """``|S n T| / |S u T|`` for S the `support` of the vector and T the nonzero entries of the truth: 1 iff equal."""
+    array, reference = _vectors(vector), _vectors(truth)
+    if array.shape[-1] != reference.shape[-1]:
+        raise ValueError(f"vector and truth must have the same length, got {array.shape} and {reference.shape}")
+    found, there = support(array, tol), reference != 0
+    return _ratio(np.sum(found & there, axis=-1), np.sum(found | there, axis=-1))
+
+
+def l1_norm(vector: ArrayLike) -> Any:
+    """The sum of the magnitudes."""
+    return np.abs(_vectors(vector)).sum(axis=-1)[()]
+
+
+def l2_norm(vector: ArrayLike) -> Any:
+    """The Euclidean norm."""
+    return np.linalg.norm(_vectors(vector), axis=-1)[()]
+
+
+def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> Any:
+    """The scale that a signed diagonal network has come to, per coordinate: (..., n).
+
+    That is the geometric mean of the magnitudes of all 2L factors, ``sqrt(|u v|)`` for identical ones. For L = 2 the
+    flow conserves it, and gradient descent lowers it: ``alpha^2 prod (1 - (step g)^2)``.
+
+    Parameters
+    ----------
+    factors : u and v, or u_1, ..., u_L, v_1, ..., v_L, each (..., n)
+    depth : int, L
+    """
+    arrays = [np.abs(_vectors(factor)) for factor in factors]
+    if len(arrays) not in (2, 2 * depth):
+        raise ValueError(f"a signed network of depth {depth} has 2 or {2 * depth} vectors, got {len(arrays)}")
+    return np.prod([array ** (1 / len(arrays)) for array in arrays], axis=0)
+
+
+def _vectors(vector: ArrayLike) -> FloatArray:
+    array = np.asarray(vector)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"expected real vectors, got dtype {array.dtype}")
+    if array.ndim < 1 or array.shape[-1] == 0:
+        raise ValueError(f"expected a vector or a stack (..., n), got shape {array.shape}")
+    return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
 
 
 def _matrices(matrix: ArrayLike) -> FloatArray:

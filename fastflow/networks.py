@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastflow.architectures import Chain, Hadamard
 from fastflow.checks import as_count, shown
+
+if TYPE_CHECKING:
+    from fastflow.problems import Problem
+
+DEEPEST = 8
+"""The most factors of a DiagonalLinear network: each depth has kernels of its own."""
 
 
 @dataclass(frozen=True)
@@ -60,27 +66,66 @@ class DeepLinear:
             )
         return self.widths
 
+    def architecture(self, problem: Problem) -> Chain:
+        """The chain of factors for a problem of a matrix."""
+        return Chain(self.widths_for(problem.of_matrix().shape))
 
-def factor_shapes(widths: Sequence[int]) -> list[tuple[int, int]]:
-    """The shapes (d_j, d_{j-1}) of the factors, first to last."""
-    return [(after, before) for before, after in pairwise(widths)]
-
-
-def parameter_count(widths: Sequence[int]) -> int:
-    """The number of entries of all factors together."""
-    return sum(rows * columns for rows, columns in factor_shapes(widths))
+    def pose(self, problem: Problem) -> Problem:
+        """The problem as this network sees it."""
+        return problem.of_matrix()
 
 
-def gradient_flops(widths: Sequence[int]) -> int:
-    """Floating-point operations of the product and its gradient by every factor, swept from the cheaper side."""
-    sizes = [rows * columns for rows, columns in factor_shapes(widths)]
-    return 6 * min(widths[0] * sum(sizes[1:]), widths[-1] * sum(sizes[:-1]))
+@dataclass(frozen=True)
+class DiagonalLinear:
+    """``x = u_1 o ... o u_L``, an entrywise product; if signed less another one, ``v_1 o ... o v_L``.
+
+    This is `DeepLinear` with diagonal matrices. From a small start gradient descent finds (nearly) the solution of
+    least l1 norm (Woodworth et al., arXiv:2002.09277; Chou, Maly, Rauhut, arXiv:2112.11027).
+
+    Parameters
+    ----------
+    depth : int in 1 .. 8, the number L of factors
+    signed : bool
+        Without it x is the one product, and stays nonnegative if factors are identical, L >= 2 and the start is
+        nonnegative.
+    identical : bool
+        Factors that start equal stay equal, and then run as one vector u (and one v), ``x = u^L - v^L``, with the
+        dynamics that the L equal factors have, each with a gradient of its own::
+
+            u' = -g o u^{L-1},   v' = +g o v^{L-1},   g = A^T (A x - y)
+
+        One shared variable with the loss ``1/2 ||A u^L - y||^2`` would have L times this gradient: L times the step.
+        Without ``identical`` every factor has a start of its own.
+
+    Notes
+    -----
+    For even L the sign of an entry of u changes nothing; for odd L >= 3 an identical network can never change it, so
+    that a coordinate that starts at ``u < 0`` keeps ``u^L <= 0``. Random starts of identical factors are
+    therefore positive, unless L = 1. An entry that starts at 0 stays there for L >= 2.
+    """
+
+    depth: int = 2
+    signed: bool = True
+    identical: bool = True
+
+    def __post_init__(self) -> None:
+        depth = as_count("depth", self.depth, 1)
+        if depth > DEEPEST:
+            raise ValueError(f"depth of a DiagonalLinear network must be at most {DEEPEST}, got {depth}")
+        object.__setattr__(self, "depth", depth)
+        for name in ("signed", "identical"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise TypeError(f"{name} must be True or False, got {shown(getattr(self, name))}")
+            object.__setattr__(self, name, bool(getattr(self, name)))
+
+    def architecture(self, problem: Problem) -> Hadamard:
+        """The vectors for a problem of a vector."""
+        return Hadamard(problem.of_vector().shape[0], self.depth, self.signed, self.identical)
+
+    def pose(self, problem: Problem) -> Problem:
+        """The problem as this network sees it."""
+        return problem.of_vector()
 
 
-def unpack_factors(flat: Any, widths: Sequence[int]) -> list[Any]:
-    """Views of the factors in flat storage (..., parameters), first to last, each (..., d_j, d_{j-1})."""
-    factors, at = [], 0
-    for rows, columns in factor_shapes(widths):
-        factors.append(flat[..., at : at + rows * columns].reshape(*flat.shape[:-1], rows, columns))
-        at += rows * columns
-    return factors
+Network = DeepLinear | DiagonalLinear
+"""Any of the networks of this module."""

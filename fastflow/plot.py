@@ -33,12 +33,14 @@ PANELS = {
     "loss": "loss",
     "singular_values": "singular values of the product",
     "effective_rank": r"effective rank $\|W\|_* / \|W\|_2$",
+    "l1_norm": r"$\ell_1$ norm of x",
+    "support_size": "support size",
     "error": "relative error of the product",
 }
 
 
 def plot_runs(runs: Runs) -> Figure:
-    """Draw loss, singular values, effective rank and, where recorded, error against steps.
+    """Draw loss, error, and of matrices singular values and effective rank, of vectors l1 norm and support size.
 
     Each panel shows the median over the runs that did not diverge, and the band from their 10% to their 90% quantile.
     A quantity that was not recorded has no panel. Of the singular values the `MOST_VALUES` largest are drawn.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastflow.architectures import NEED_TRUTH, Architecture
 from fastflow.checks import FloatArray, as_count, one_of, shown
-from fastflow.networks import parameter_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +22,29 @@ class Record:
         How many steps, spread over 0 .. max_steps with both ends in, or which ones. (Spread steps that round to the
         same integer are taken once.)
     spacing : "log" or "linear", how a number of steps is spread
-    loss, gradient_norm, singular_values, effective_rank, balancedness : bool
-        The loss, the norm of its gradient by all factors, the singular values of the product, their effective rank,
-        and ``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F``.
+    loss, gradient_norm : bool
+        The loss, and the norm of its gradient by all factors (by all L of them where L identical ones run as one).
+    singular_values, effective_rank, balancedness : bool
+        Of a matrix: the singular values of the product, their effective rank, and
+        ``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F``.
+    l1_norm, l2_norm, support_size : bool
+        Of a vector: ``sum |x_i|``, ``sqrt(sum x_i^2)``, and how many entries exceed a thousandth of the largest in
+        magnitude (`metrics.support`).
+    support_recovery : bool
+        Of a vector, where the problem has a truth: ``|S n T| / |S u T|`` for S the support counted by ``support_size``
+        and T the nonzero entries of the truth; 1 iff they are equal (`metrics.support_recovery`).
+    effective_alpha : bool
+        Of a signed DiagonalLinear network: least, median and largest over coordinates of ``sqrt(|u v|)``, or of the
+        geometric mean of all 2L factors where they are not identical (`metrics.effective_alpha`).
     error : bool
-        The relative error ``||W - truth||_F / ||truth||_F``, where the problem has a truth.
+        The relative error ``||W - truth||_F / ||truth||_F`` (``||x - truth||_2 / ||truth||_2``), where the problem has
+        a truth.
     product, factors : bool
-        The product W itself; the factors themselves.
+        The product W or x itself; the factors themselves.
+
+    Notes
+    -----
+    What does not apply to a network or problem is left out.
     """
 
     steps: int | ArrayLike = 200
@@ -39,6 +54,11 @@ class Record:
     singular_values: bool = True
     effective_rank: bool = True
     balancedness: bool = True
+    l1_norm: bool = True
+    l2_norm: bool = True
+    support_size: bool = True
+    support_recovery: bool = True
+    effective_alpha: bool = True
     error: bool = True
     product: bool = False
     factors: bool = False
@@ -66,30 +86,21 @@ class Record:
             points = np.concatenate([[0.0], np.geomspace(1, max_steps, count - 1)])
         return np.unique(np.rint(points).astype(np.int64))
 
-    def shapes(self, widths: Sequence[int], *, has_truth: bool = True) -> dict[str, tuple[int, ...]]:
+    def shapes(self, architecture: Architecture, *, has_truth: bool = True) -> dict[str, tuple[int, ...]]:
         """What is kept per run and step, by name, each with its shape."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for name in ("loss", "gradient_norm", "balancedness", "effective_rank"):
-            if getattr(self, name):
-                shapes[name] = ()
-        if self.error and has_truth:
-            shapes["error"] = ()
-        if self.singular_values:
-            shapes["singular_values"] = (min(widths[0], widths[-1]),)
-        if self.product:
-            shapes["product"] = (widths[-1], widths[0])
-        if self.factors:
-            shapes["factors"] = (parameter_count(widths),)
-        return shapes
+        return {
+            name: shape
+            for name, shape in architecture.record_shapes.items()
+            if getattr(self, name) and (has_truth or name not in NEED_TRUTH)
+        }
 
     def nbytes(
-        self, widths: Sequence[int], runs: int, max_steps: int, dtype: Any = np.float64, *, has_truth: bool = True
+        self, architecture: Architecture, runs: int, max_steps: int, dtype: Any = np.float64, *, has_truth: bool = True
     ) -> int:
         """Bytes that the histories of so many runs will take."""
         per_step = 0
-        for name, shape in self.shapes(widths, has_truth=has_truth).items():
-            itemsize = np.dtype(dtype).itemsize if name in ("singular_values", "product", "factors") else 8
-            per_step += int(np.prod(shape, dtype=np.int64)) * itemsize
+        for shape in self.shapes(architecture, has_truth=has_truth).values():
+            per_step += int(np.prod(shape, dtype=np.int64)) * (np.dtype(dtype).itemsize if shape else 8)
         return per_step * runs * len(self.grid(max_steps))
 
 
@@ -107,6 +118,11 @@ class History:
     singular_values: FloatArray | None = None
     effective_rank: FloatArray | None = None
     balancedness: FloatArray | None = None
+    l1_norm: FloatArray | None = None
+    l2_norm: FloatArray | None = None
+    support_size: FloatArray | None = None
+    support_recovery: FloatArray | None = None
+    effective_alpha: FloatArray | None = None
     error: FloatArray | None = None
     product: FloatArray | None = None
     factors: list[FloatArray] | None = None
@@ -118,7 +134,7 @@ class History:
 
 
 def empty_histories(shapes: dict[str, tuple[int, ...]], runs: int, records: int, dtype: Any) -> dict[str, FloatArray]:
-    """Arrays full of NaN for what `Record.shapes` says: matrices in ``dtype``, numbers in float64."""
+    """Arrays full of NaN for what `Record.shapes` says: arrays in ``dtype``, numbers in float64."""
     return {
         name: np.full((runs, records, *shape), np.nan, dtype if shape else np.float64) for name, shape in shapes.items()
     }

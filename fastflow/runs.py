@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import metrics
+from fastflow.architectures import Architecture, architecture_of
 from fastflow.checks import FloatArray
 from fastflow.inits import Explicit
 from fastflow.kernels.peak import measured_peak
-from fastflow.networks import unpack_factors
 from fastflow.records import History
 from fastflow.status import Status
 
@@ -34,14 +33,14 @@ class Runs:
 
     Attributes
     ----------
-    solution : array (runs, d_N, d_0), the product W at the end
+    solution : array (runs, d_N, d_0) or (runs, n), the product W or x at the end
     loss : array (runs,), the loss at the end
     status : int array (runs,) of `Status`
     steps : int array (runs,), steps taken
-    error : array (runs,) or None, ``||W - truth||_F / ||truth||_F`` where the problem has a truth
+    error : array (runs,) or None, ``||W - truth||_F / ||truth||_F`` (of x likewise) where the problem has a truth
     step : array (runs,), the (first) step that was used; NaN for an explicit sequence
     problem_index, run_index : int arrays (runs,), which problem of the list, which of its starts
-    widths : (d_0, ..., d_N)
+    architecture : Architecture, where factors lie; ``architecture.widths`` of a DeepLinear network
     history : `History`, or None without a record
     seconds : float, wall time of the training itself, without drawing and compiling
     threads : int, that were used
@@ -57,7 +56,7 @@ class Runs:
     step: FloatArray
     problem_index: NDArray[np.int64]
     run_index: NDArray[np.int64]
-    widths: tuple[int, ...]
+    architecture: Architecture
     history: History | None
     seconds: float
     threads: int
@@ -70,8 +69,17 @@ class Runs:
 
     @property
     def factors(self) -> list[FloatArray]:
-        """The factors at the end, first to last: views (runs, d_j, d_{j-1}) of one array."""
-        return unpack_factors(self.flat_factors, self.widths)
+        """The factors at the end, first to last: views (runs, d_j, d_{j-1}) of one array.
+
+        Of a DiagonalLinear network u and v, (runs, n), or u_1, ..., u_L, v_1, ..., v_L if they are not identical.
+        """
+        return self.architecture.unpack(self.flat_factors)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths (d_0, ..., d_N) of a DeepLinear network."""
+        widths: tuple[int, ...] = self.architecture.widths  # type: ignore[attr-defined]
+        return widths
 
     @property
     def last(self) -> Explicit:
@@ -88,9 +96,10 @@ class Runs:
         kept = self.status != Status.DIVERGED
         rows: list[tuple[str, Any]] = [("loss", self.loss), ("steps", self.steps)]
         if kept.any():
-            ranks = np.full(len(self), np.nan)
-            ranks[kept] = metrics.effective_rank(self.solution[kept])
-            rows.insert(1, ("effective rank", ranks))
+            for name, measured in self.architecture.measures(self.solution[kept]).items():
+                values = np.full(len(self), np.nan)
+                values[kept] = measured
+                rows.insert(-1, (name, values))
         if self.error is not None:
             rows.insert(-1, ("error", self.error))
         if not np.isnan(self.step).any():
@@ -115,19 +124,23 @@ class Runs:
         return f", {rate / 1e9:.3g} GFLOP/s, {rate / peak:.0%} of the FMA peak of {self.threads} thread(s)"
 
     def plot(self) -> Figure:
-        """Loss, singular values and effective rank against steps: median and 10-90% band over runs. Needs a record."""
+        """Loss, singular values, ranks, norms against steps: median and 10-90% band over runs. Needs a record."""
         from fastflow import plot
 
         return plot.plot_runs(self)
 
     def to_xarray(self) -> xarray.Dataset:
-        """An `xarray.Dataset` with the dimensions run, row, column and, with a record, record (coordinate step)."""
+        """An `xarray.Dataset` with the dimensions run, row, column and, with a record, record (coordinate step).
+
+        Of a DiagonalLinear network, coordinate stands where row and column do.
+        """
         try:
             import xarray
         except ImportError as error:
             raise ImportError("to_xarray needs xarray: pip install 'fastflow[study]'") from error
+        axes = self.architecture.solution_axes
         data: dict[str, Any] = {
-            "solution": (("run", "row", "column"), self.solution),
+            "solution": (("run", *axes), self.solution),
             "loss": ("run", self.loss),
             "status": ("run", self.status),
             "steps": ("run", self.steps),
@@ -141,12 +154,15 @@ class Runs:
             for name in self.history.recorded:
                 values = getattr(self.history, name)
                 if name == "factors":
-                    for j, factor in enumerate(values, start=1):
-                        data[f"history_factor_{j}"] = (("run", "record", f"width_{j}", f"width_{j - 1}"), factor)
+                    named = zip(self.architecture.factor_axes.items(), values, strict=True)
+                    for (factor_name, factor_axes), factor in named:
+                        data[f"history_{factor_name}"] = (("run", "record", *factor_axes), factor)
                 else:
-                    extra = {"singular_values": ("rank",), "product": ("row", "column")}.get(name, ())
+                    extra = {"singular_values": ("rank",), "effective_alpha": ("quantile",), "product": axes}.get(
+                        name, ()
+                    )
                     data[f"history_{name}"] = (("run", "record", *extra), values)
-        attributes = {**self.description, "widths": list(self.widths), "seconds": self.seconds}
+        attributes = {**self.description, **self.architecture.attributes, "seconds": self.seconds}
         return xarray.Dataset(data, coordinates, attributes)
 
     def save(self, path: str | Path) -> Path:
@@ -163,7 +179,7 @@ class Runs:
             path = path.with_name(path.name + ".npz")
         meta = {
             "format": FORMAT,
-            "widths": self.widths,
+            **self.architecture.attributes,
             "seconds": self.seconds,
             "threads": self.threads,
             "flops": self.flops,
@@ -210,7 +226,7 @@ class Runs:
                 raise ValueError(wrong) from error
         if found != FORMAT:
             raise ValueError(f"{path} has format {found}, this fastflow reads format {FORMAT}")
-        widths = tuple(meta["widths"])
+        architecture = architecture_of(meta)
         history = None
         if "history_steps" in arrays:
             prefix = "history_"
@@ -218,12 +234,12 @@ class Runs:
                 name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)
             }
             if "factors" in kept:
-                kept["factors"] = unpack_factors(kept["factors"], widths)
+                kept["factors"] = architecture.unpack(kept["factors"])
             history = History(**kept)
         return cls(
             **{name: arrays[name] for name in _ARRAYS},
             error=arrays.get("error"),
-            widths=widths,
+            architecture=architecture,
             history=history,
             seconds=meta["seconds"],
             threads=meta["threads"],

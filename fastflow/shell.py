@@ -267,7 +267,7 @@ def _train(a: argparse.Namespace) -> int:
         _say(f"  {note}")
     _say(f"training {count} runs with widths {','.join(map(str, widths))}, threads: {threads}")
     if a.record is not None:
-        size = a.record.nbytes(widths, count, a.max_steps, a.dtype)
+        size = a.record.nbytes(network.architecture(data.problem), count, a.max_steps, a.dtype)
         _say(f"the record of {len(a.record.grid(a.max_steps))} steps takes {format_bytes(size)} of memory")
 
     interrupted = False

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastflow import theory
+from fastflow.architectures import Architecture
 from fastflow.batch import Batch
 from fastflow.checks import FloatArray, as_count, shown
-from fastflow.inits import Explicit, Gaussian, Init, ScaledInit
+from fastflow.inits import Constant, Explicit, Gaussian, Init
 from fastflow.methods import Decreasing, GradientDescent
-from fastflow.networks import DeepLinear
-from fastflow.problems import MatrixProblem, Problem
+from fastflow.networks import DeepLinear, DiagonalLinear, Network
+from fastflow.problems import Problem
 from fastflow.records import Record
 from fastflow.runs import Interrupted, Runs
 from fastflow.threads import one_blas_thread, thread_count
@@ -28,7 +29,7 @@ DEFAULT_RUNS = 256
 
 def train(
     problem: Problem | Sequence[Problem],
-    network: DeepLinear | None = None,
+    network: Network | None = None,
     init: Init | None = None,
     method: GradientDescent | None = None,
     runs: int | Sequence[int] | None = None,
@@ -45,8 +46,9 @@ def train(
     ----------
     problem : a problem, or a list of problems of one class and shape
         With a list, ``runs`` counts the starts of each problem, and run ``p * starts + s`` is start s of problem p.
-    network : DeepLinear, default ``DeepLinear(depth=3)``
-    init : an init of `fastflow.inits`, default ``Gaussian(scale=1e-3)``; ``runs.last`` to go on
+    network : default ``DeepLinear(depth=3)`` for a matrix, ``DiagonalLinear(depth=2)`` for a vector
+    init : an init of `fastflow.inits`, or ``runs.last`` to go on
+        By default ``Gaussian(scale=1e-3)`` for a DeepLinear network, ``Constant(scale=1e-3)`` for a DiagonalLinear one.
     method : GradientDescent, default ``GradientDescent()``
     runs : int or sequence of ints
         How many starts, or which ones: start 17 of 64 is start 17 of 1000 is ``runs=[17]``. Default: 256 for a random
@@ -70,19 +72,22 @@ def train(
     Interrupted
         on Ctrl-C; a `KeyboardInterrupt` whose ``.runs`` has all that was done
     """
-    network = DeepLinear() if network is None else network
-    init = Gaussian() if init is None else init
+    shared, given = not isinstance(problem, list | tuple), _as_problems(problem)
+    if network is None:
+        network = DeepLinear() if given[0].unknown == "W" else DiagonalLinear()
+    if init is None:
+        init = Gaussian() if isinstance(network, DeepLinear) else Constant()
     method = GradientDescent() if method is None else method
-    shared, problems = not isinstance(problem, list | tuple), _as_problems(problem)
     _check_words(network, init, method, record)
     dtype = _as_dtype(dtype)
     seed = as_count("seed", seed, 0)
     threads = thread_count(threads)
-    widths = network.widths_for(problems[0].shape)
-    starts = _start_numbers(init, runs, widths, len(problems))
+    problems = [network.pose(item) for item in given]
+    architecture = network.architecture(problems[0])
+    starts = _start_numbers(init, runs, architecture, len(problems))
     with one_blas_thread():
         step_sizes = _step_sizes(method, problems, network)
-        batch = Batch(problems, shared, widths, method, step_sizes, starts, record, dtype)
+        batch = Batch(problems, given[0].title, shared, architecture, method, step_sizes, starts, record, dtype)
         batch.draw(init, seed)
         batch.compile()
         try:
@@ -97,7 +102,7 @@ def _as_problems(problem: Problem | Sequence[Problem]) -> list[Any]:
     if not problems:
         raise ValueError("the list of problems is empty")
     for item in problems:
-        if not isinstance(item, MatrixProblem):
+        if not isinstance(item, Problem):
             raise TypeError(
                 f"problem must be a problem such as MatrixEstimation(matrix), or a list of them, got {_kind(item)}"
             )
@@ -126,10 +131,17 @@ def _kind(value: Any) -> str:
 
 
 def _check_words(network: Any, init: Any, method: Any, record: Any) -> None:
-    if not isinstance(network, DeepLinear):
-        raise TypeError(f"network must be a DeepLinear, got {_kind(network)}")
-    if not isinstance(init, ScaledInit | Explicit):
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be a DeepLinear or a DiagonalLinear, got {_kind(network)}")
+    if not isinstance(init, Init):
         raise TypeError(f"init must be an init such as inits.Gaussian(1e-3) or runs.last, got {_kind(init)}")
+    if not isinstance(network, init.networks):
+        fitting = (
+            "Constant, Gaussian, Uniform" if isinstance(network, DiagonalLinear) else "Gaussian, Identity, Balanced"
+        )
+        raise TypeError(
+            f"{_kind(init)} does not start a {_kind(network)} network; {fitting} and others of fastflow.inits do"
+        )
     if not isinstance(method, GradientDescent):
         raise TypeError(f"method must be a GradientDescent, got {_kind(method)}")
     if record is not None and not isinstance(record, Record):
@@ -137,16 +149,15 @@ def _check_words(network: Any, init: Any, method: Any, record: Any) -> None:
 
 
 def _start_numbers(
-    init: Init, runs: int | Sequence[int] | None, widths: tuple[int, ...], problems: int
+    init: Init, runs: int | Sequence[int] | None, architecture: Architecture, problems: int
 ) -> Sequence[int]:
     """Which starts each problem has."""
     if isinstance(init, Explicit):
-        if init.widths != widths:
-            raise ValueError(f"the factors given have widths {init.widths}, the network needs {widths}")
-        if init.runs is not None:
-            if init.runs % problems:
-                raise ValueError(f"{init.runs} starts cannot be shared evenly by {problems} problems")
-            count = init.runs // problems
+        total = init.count(architecture)
+        if total is not None:
+            if total % problems:
+                raise ValueError(f"{total} starts cannot be shared evenly by {problems} problems")
+            count = total // problems
             if runs is not None and (not isinstance(runs, int | np.integer) or runs != count):
                 raise ValueError(f"the factors given are {count} starts for each problem, but runs is {shown(runs)}")
             return range(count)
@@ -168,7 +179,7 @@ def _start_numbers(
     return numbers
 
 
-def _step_sizes(method: GradientDescent, problems: list[Any], network: DeepLinear) -> FloatArray:
+def _step_sizes(method: GradientDescent, problems: list[Any], network: Network) -> FloatArray:
     """The (first) step for each problem; NaN for an explicit sequence."""
     count = len(problems)
     if method.sequence.size:

@@ -220,3 +220,44 @@ def gradient_descent(
         factors = moved
         k += 1
     return Descent(factors, losses[-1], k, status, losses, path)
+
+
+# Diagonal networks: sides are u and, if signed, v; each a list of L vectors (n,)
+
+Sides = list[list[Any]]
+
+
+def hadamard_product(sides: Sides):
+    """``u_1 o ... o u_L``, less ``v_1 o ... o v_L`` where there is a v."""
+    products = [np.prod(side, axis=0) for side in sides]
+    return products[0] - products[1] if len(sides) == 2 else products[0]
+
+
+def hadamard_gradient(sides: Sides, g) -> Sides:
+    """The gradient by every vector, from the definition, given the gradient ``g`` by the product."""
+    return [
+        [
+            sign * g * np.prod([w for k, w in enumerate(side) if k != j] or [np.ones_like(g)], axis=0)
+            for j in range(len(side))
+        ]
+        for sign, side in zip((1, -1), sides, strict=False)
+    ]
+
+
+def vector_loss_gradient(problem, x):
+    """The loss of compressed sensing, normalization and all, and its gradient by x."""
+    residual = problem.matrix @ x - problem.values
+    scale = 2 / len(problem.values) if problem.normalization == "mean" else 1.0
+    return scale * np.sum(residual**2) / 2, scale * problem.matrix.T @ residual
+
+
+def diagonal_descent(problem, sides: Sides, step: float, count: int) -> tuple[Sides, list[float]]:
+    """So many steps ``w <- w - step * gradient`` of every vector; the sides then, and the loss at every step."""
+    losses = []
+    for _ in range(count):
+        loss, g = vector_loss_gradient(problem, hadamard_product(sides))
+        losses.append(loss)
+        gradients = hadamard_gradient(sides, g)
+        sides = [[w - step * h for w, h in zip(*pair, strict=True)] for pair in zip(sides, gradients, strict=True)]
+    losses.append(vector_loss_gradient(problem, hadamard_product(sides))[0])
+    return sides, losses

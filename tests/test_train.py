@@ -457,7 +457,7 @@ def test_a_record_says_how_much_it_takes(make_problem):
         runs = ff.train(problem, runs=7, method=ff.GradientDescent(max_steps=30), record=ALL, dtype=dtype)
         arrays = [getattr(runs.history, name) for name in runs.history.recorded if name != "factors"]
         taken = sum(array.nbytes for array in (*arrays, *runs.history.factors))
-        promised = ALL.nbytes(runs.widths, 7, 30, dtype)
+        promised = ALL.nbytes(runs.architecture, 7, 30, dtype)
         assert taken <= promised <= taken + 7 * 8 * len(runs.history.steps)
 
 

@@ -14,7 +14,9 @@ from fastflow.kernels.chain import (
     sweeps_from_left,
 )
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
+from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
+from fastflow.kernels.inner import SharedMatrix
 from fastflow.kernels.jit import jit
 from fastflow.kernels.losses import (
     Completion,
@@ -39,6 +41,7 @@ __all__ = [
     "SHAPE",
     "ChainWorkspace",
     "Completion",
+    "DiagonalGroup",
     "Ends",
     "Estimation",
     "Group",
@@ -47,6 +50,7 @@ __all__ = [
     "RegressionBySamples",
     "RunState",
     "Sensing",
+    "SharedMatrix",
     "SharedSamples",
     "SharedSensing",
     "SimdShape",
@@ -63,6 +67,7 @@ __all__ = [
     "has_formula",
     "jit",
     "loss_gradient",
+    "make_diagonal_group",
     "make_group",
     "parameter_count",
     "product_nn",

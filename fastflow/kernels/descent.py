@@ -1,4 +1,4 @@
-"""Gradient descent on a deep linear network, a queue of runs and a slice of steps at a time.
+"""Gradient descent, a queue of runs and a slice of steps at a time.
 
 `descend` takes the runs of a queue through their steps, as many at a time as its `Group` has members. A member whose
 run has ended takes the next run of the queue. It returns after a given number of steps, wherever it is: all that it
@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.chain import chain_balancedness
 from fastflow.kernels.elementwise import copy
 from fastflow.kernels.groups import (
     backward,
+    balancedness,
     extract_member,
     forward,
     group_places,
@@ -34,8 +34,8 @@ STALLED, MAX_STEPS, DIVERGED = (int(Status.STALLED), int(Status.MAX_STEPS), int(
 class RunState(NamedTuple):
     """Where each run is; first axis runs.
 
-    ``factors`` (runs, parameters), ``solution`` (runs, d_N * d_0), ``loss``, ``status`` and ``steps`` (steps taken so
-    far), ``recorded`` (entries of the trace written so far), ``problem`` (index of the run's problem).
+    ``factors`` (runs, parameters), ``solution`` (runs, d_N * d_0) or (runs, n), ``loss``, ``status`` and ``steps``
+    (steps taken so far), ``recorded`` (entries of the trace written so far), ``problem`` (index of the run's problem).
     ``solution`` and ``loss`` belong to ``factors`` whenever `descend` has returned and has visited the run.
     """
 
@@ -94,7 +94,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
     ----------
     problem : NamedTuple of `fastflow.kernels.losses`
     weights : float64 array (problems,); a problem's loss is its weight times ``1/2 sum r_i^2``
-    widths : int64 array (N + 1,)
+    widths : int64 array, the shape that the group was made for: (d_0, ..., d_N), or (n,) of a diagonal network
     state : RunState
     queue : int64 array, the runs
     rule : StepRule
@@ -251,7 +251,7 @@ def _write_record(trace, run, record, index, loss, norm, widths, group):
     if trace.gradient_norm.size > 0:
         trace.gradient_norm[run, record] = norm
     if trace.balancedness.size > 0:
-        trace.balancedness[run, record] = chain_balancedness(group.row_factors, widths, group.row)
+        trace.balancedness[run, record] = balancedness(group, widths)
     if trace.error.size > 0:
         trace.error[run, record] = relative_error(group.row.product, trace.truths[index])
     pending = trace.pending_count[0]

@@ -13,7 +13,8 @@ A group has one of three layouts, which Numba tells apart by its type; what it d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from numba.extending import overload
 from fastflow.kernels.chain import (
     ChainPlaces,
     ChainWorkspace,
+    chain_balancedness,
     chain_places,
     chain_product_at,
     chain_sweep_back,
@@ -163,6 +165,19 @@ def layout_of(group: Any) -> str:
     return "one" if group[group.fields.index("factors")].ndim == 1 else "lanes"
 
 
+def for_chains(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`overload` of what a group does, for the groups of this module; other modules have groups of their own."""
+
+    def register(implement):
+        @functools.wraps(implement)
+        def choose(group, *arguments):
+            return implement(group, *arguments) if issubclass(group.instance_class, Group) else None
+
+        return overload(function, **options)(choose)
+
+    return register
+
+
 @jit_inline
 def _part(array, member, members):
     """The part of a flat array that belongs to one member."""
@@ -179,11 +194,18 @@ class GroupPlaces(NamedTuple):
     moved: int
 
 
-@jit_inline
 def group_places(group, widths):
     """The `GroupPlaces` of a group, which must be kept alive while they are in use."""
-    chain = chain_places(group.factors, widths, group.chain)
-    return GroupPlaces(chain, address(group.work.gradient, 0), address(group.step, 0), address(group.moved, 0))
+    raise TypeError("group_places is for compiled code")
+
+
+@for_chains(group_places)
+def _group_places(group, widths):
+    def places(group, widths):
+        chain = chain_places(group.factors, widths, group.chain)
+        return GroupPlaces(chain, address(group.work.gradient, 0), address(group.step, 0), address(group.moved, 0))
+
+    return places
 
 
 @jit_inline
@@ -209,7 +231,7 @@ def forward(group, at, widths):
     raise TypeError("forward is for compiled code")
 
 
-@overload(forward, inline="always")
+@for_chains(forward, inline="always")
 def _forward(group, at, widths):
     if layout_of(group) != "rows":
         return lambda group, at, widths: chain_product_at(kind_of(group.chain.product), widths, at.chain)
@@ -226,7 +248,7 @@ def measure(group, columns):
     raise TypeError("measure is for compiled code")
 
 
-@overload(measure)
+@for_chains(measure)
 def _measure(group, columns):
     if layout_of(group) != "rows":
         return lambda group, columns: loss_gradient(
@@ -243,7 +265,7 @@ def backward(group, at, widths, now):
     raise TypeError("backward is for compiled code")
 
 
-@overload(backward, inline="always")
+@for_chains(backward, inline="always")
 def _backward(group, at, widths, now):
     if layout_of(group) != "rows":
 
@@ -270,7 +292,7 @@ def square_norms(group):
     raise TypeError("square_norms is for compiled code")
 
 
-@overload(square_norms, inline="always")
+@for_chains(square_norms, inline="always")
 def _square_norms(group):
     if layout_of(group) != "rows":
         return lambda group: dot(group.chain.gradient, group.chain.gradient, len(group.factors), group.norm)
@@ -288,7 +310,7 @@ def move(group, at):
     raise TypeError("move is for compiled code")
 
 
-@overload(move)
+@for_chains(move)
 def _move(group, at):
     if layout_of(group) != "rows":
 
@@ -313,7 +335,7 @@ def load_member(group, member, factors, problem, index):
     raise TypeError("load_member is for compiled code")
 
 
-@overload(load_member)
+@for_chains(load_member)
 def _load_member(group, member, factors, problem, index):
     def alone(group, member, factors, problem, index):
         group.data[0] = index
@@ -335,7 +357,7 @@ def extract_member(group, member):
     raise TypeError("extract_member is for compiled code")
 
 
-@overload(extract_member)
+@for_chains(extract_member)
 def _extract_member(group, member):
     def alone(group, member):
         pass  # they are there: one run shares its memory with the row
@@ -352,3 +374,13 @@ def _extract_member(group, member):
         copy(group.row.product, product, product.size)
 
     return {"one": alone, "lanes": from_lane, "rows": from_row}[layout_of(group)]
+
+
+def balancedness(group, widths):
+    """The balancedness of the factors that `extract_member` brought."""
+    raise TypeError("balancedness is for compiled code")
+
+
+@for_chains(balancedness)
+def _balancedness(group, widths):
+    return lambda group, widths: chain_balancedness(group.row_factors, widths, group.row)

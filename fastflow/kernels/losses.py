@@ -19,7 +19,8 @@ from numba import types
 from numba.core.dispatcher import Dispatcher
 from numba.extending import overload
 
-from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, dot, dot_rows, subtract, subtract_known
+from fastflow.kernels.elementwise import dot, subtract, subtract_known
+from fastflow.kernels.inner import measure_rows
 from fastflow.kernels.jit import PACKAGE, jit_inline
 from fastflow.kernels.products import multiply, multiply_nt, multiply_tn
 
@@ -192,7 +193,7 @@ def _loss_gradient(problem, index, product, columns, work):
 
 
 @jit_inline
-def _half_square(x, size, result):
+def half_square(x, size, result):
     """``result = 1/2 sum x_i^2``, per run."""
     dot(x, x, size, result)
     half = x.dtype.type(0.5)
@@ -203,7 +204,7 @@ def _half_square(x, size, result):
 @_formula(Estimation)
 def _estimation(problem, index, product, columns, work):
     subtract(work.gradient, product, problem.target[index], len(product))
-    _half_square(work.gradient, len(product), work.loss)
+    half_square(work.gradient, len(product), work.loss)
 
 
 @_formula(Completion)
@@ -214,28 +215,20 @@ def _completion(problem, index, product, columns, work):
         entry = problem.entries[i]
         gradient[entry] = product[entry] - problem.values[i]
     # Summed over all of E: zeros change nothing, and the order of the entries does not matter.
-    _half_square(gradient, product.size, work.loss)
+    half_square(gradient, product.size, work.loss)
 
 
 @_formula(CompletionOfLanes)
 def _completion_of_lanes(problem, index, product, columns, work):
     subtract_known(work.gradient, product, problem.target[index], len(product))
-    _half_square(work.gradient, len(product), work.loss)
+    half_square(work.gradient, len(product), work.loss)
 
 
 @_formula(Sensing)
 def _sensing(problem, index, product, columns, work):
-    gradient, operators, values = (work.gradient, problem.operators[index], problem.values[index])
-    size, residual = product.size, work.scratch
-    gradient[:] = 0
-    for first in range(0, values.size, ROWS_AT_ONCE):
-        # One pass: the operators are still in the first-level cache when their multiples are added.
-        rows, part = min(ROWS_AT_ONCE, values.size - first), residual[first:]
-        dot_rows(part, operators, first, size, rows, product)
-        for i in range(rows):
-            part[i] -= values[first + i]
-        add_rows(gradient, part, operators, first, size, rows)
-    _half_square(residual, values.size, work.loss)
+    values = problem.values[index]
+    measure_rows(problem.operators[index], values, product, work.scratch, work.gradient)
+    half_square(work.scratch, values.size, work.loss)
 
 
 @_formula(SharedSensing)
@@ -248,7 +241,7 @@ def _shared_sensing(problem, index, product, columns, work):
         for lane in range(lanes):
             residual[i * lanes + lane] -= problem.values[i]
     multiply_tn(work.gradient.ravel(), 0, problem.operators, 0, residual, 0, size, measurements, lanes)
-    _half_square(work.scratch, measurements, work.loss)
+    half_square(work.scratch, measurements, work.loss)
 
 
 @_formula(RegressionBySamples)
@@ -259,7 +252,7 @@ def _regression_by_samples(problem, index, product, columns, work):
     multiply(residual, 0, product, 0, problem.inputs[index], 0, rows, columns, samples)
     subtract(residual, residual, outputs, len(outputs))
     multiply_nt(work.gradient, 0, residual, 0, problem.inputs[index], 0, rows, samples, columns)
-    _half_square(residual, len(outputs), work.loss)
+    half_square(residual, len(outputs), work.loss)
 
 
 _formula(SharedSamples)(_regression_by_samples)
@@ -325,7 +318,7 @@ def _member_residual(residual, member, observed, loss):
     size = observed.size
     part = residual[member * size : (member + 1) * size]
     subtract(part, part, observed, size)
-    _half_square(part, size, loss[member : member + 1])
+    half_square(part, size, loss[member : member + 1])
 
 
 def to_lanes(problem: Any, size: int, lanes: int, zeros: Callable[..., np.ndarray] = np.zeros) -> Any:

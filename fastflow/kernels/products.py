@@ -35,7 +35,7 @@ PACKED_ROWS = 16
 
 
 @jit_inline
-def _share(left, most):
+def share(left, most):
     """What the next tile takes of what is left: no sliver at the end that is too thin to hide the latency of an FMA."""
     share = left
     if left >= 2 * most:
@@ -58,7 +58,7 @@ def row_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
     panel = panel_memory(zero)
     left = (n + lanes - 1) // lanes
     while left > 0:
-        vectors = _share(left, TILE_VECTORS)
+        vectors = share(left, TILE_VECTORS)
         left -= vectors
         j = left * lanes
         tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
@@ -80,7 +80,7 @@ def row_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
                 b_at, b_step = panel, vectors * lanes
             i = 0
             while i < m:
-                rows = _share(m - i, TILE_ROWS)
+                rows = share(m - i, TILE_ROWS)
                 written = lanes if spills and i + rows < m else tail
                 c_at, a_at = c + (i * n + j) * size, a + (i * a_row + first * a_col) * size
                 tile(zero, rows, vectors, c_at, n, a_at, a_row, a_col, b_at, b_step, depth, written, first > 0)
@@ -96,10 +96,10 @@ def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
         return
     i = 0
     while i < m:
-        rows = _share(m - i, LANE_ROWS)
+        rows = share(m - i, LANE_ROWS)
         j = 0
         while j < n:
-            columns = _share(n - j, LANE_COLUMNS)
+            columns = share(n - j, LANE_COLUMNS)
             c_at = c + (i * n + j) * VECTOR_BYTES
             a_at, b_at = a + i * a_row * VECTOR_BYTES, b + j * b_col * VECTOR_BYTES
             lane_tile(zero, rows, columns, c_at, n, a_at, a_row, a_col, b_at, b_row, b_col, k)

@@ -164,7 +164,7 @@ def switch(builder, key, cases):
     builder.position_at_end(done)
 
 
-def for_vectors(builder, vector, size, body):
+def for_vectors(builder, vector, size, body, unroll=True):
     """``body(offset, mask)`` over ``size`` numbers: whole vectors with mask None, then the rest masked."""
     whole = builder.sdiv(size, constant(vector.lanes))
     with builder.if_then(builder.icmp_signed(">", whole, constant(0))):
@@ -173,7 +173,7 @@ def for_vectors(builder, vector, size, body):
             body(builder.mul(k, constant(vector.lanes)), None)
             return state
 
-        counted_loop(builder, whole, [], emit, unroll=True)
+        counted_loop(builder, whole, [], emit, unroll)
     offset = builder.mul(whole, constant(vector.lanes))
     rest = builder.sub(size, offset)
     with builder.if_then(builder.icmp_signed(">", rest, constant(0))):

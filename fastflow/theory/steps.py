@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastflow.checks import FloatArray, as_count, as_number
-from fastflow.networks import DeepLinear
-from fastflow.problems import MatrixEstimation, Problem
+from fastflow.networks import DiagonalLinear, Network
+from fastflow.problems import CompressedSensing, MatrixEstimation, Problem
 from fastflow.streams import stream
 
 
@@ -43,19 +43,23 @@ def _metric_inverse(svd: tuple[FloatArray, FloatArray, FloatArray], direction: F
     return result
 
 
-def stability_edge(problem: Problem, network: DeepLinear) -> float:
+def stability_edge(problem: Problem, network: Network) -> float:
     """The largest step at which gradient descent is linearly stable at the balanced expected solution.
 
     That is ``2 / lambda_max``, where ``lambda_max`` is the largest eigenvalue of the Hessian by all factors, which at
     a balanced point with vanishing residual is that of ``Z -> A_W(M^T M Z)`` (M the derivative of the residuals by
     W); ``2 / (N ||W||_2^{2-2/N})`` for matrix estimation. W is the problem's `expected_solution` of the rank that
-    the network can reach; residuals that remain there are taken as zero.
+    the network can reach; residuals that remain there are taken as zero. For a DiagonalLinear network see
+    `diagonal_stability_edge`.
 
     Raises
     ------
     ValueError
         when the expected solution is 0, where a network of depth 2 and more has no such edge
     """
+    if isinstance(network, DiagonalLinear):
+        return diagonal_stability_edge(problem.of_vector(), network)
+    problem = problem.of_matrix()
     widths = network.widths_for(problem.shape)
     depth, rank = len(widths) - 1, min(widths)
     svd = np.linalg.svd(problem.expected_solution(rank), full_matrices=False)
@@ -78,6 +82,38 @@ def stability_edge(problem: Problem, network: DeepLinear) -> float:
         if converged:
             break
         direction = moved / np.linalg.norm(moved)
+    return 2 / (problem.weight * largest)
+
+
+def diagonal_stability_edge(problem: CompressedSensing, network: DiagonalLinear) -> float:
+    """`stability_edge` of a diagonal network, ``2 / lambda_max(A diag(s) A^T)``.
+
+    Near a solution the residual moves by ``r <- (I - step A diag(s) A^T) r``, where ``s_i`` is the sum of squares of
+    the derivatives of ``x_i`` by all factors: ``s_i = L (u_i^{2L-2} + v_i^{2L-2})`` where all L factors of each side
+    are equal, and ``L |x_i|^{2-2/L}`` (2 for L = 1) where they come from a small start, so that only one side has
+    grown. A large start needs a smaller step. x is the `estimate` of the problem, without its negative entries if the
+    network is not signed.
+
+    Raises
+    ------
+    ValueError
+        when that x is 0, where a product of two or more factors has no such edge
+    """
+    depth, solution = network.depth, problem.estimate()
+    if not network.signed:
+        solution = np.maximum(solution, 0)
+    if depth > 1 and not solution.any():
+        raise ValueError(
+            "the data point to the solution x = 0, where a product of factors has no stability edge: give a step"
+        )
+    slopes = depth * np.abs(solution) ** (2 - 2 / depth)
+    if depth == 1:
+        slopes = np.full(len(solution), 2.0 if network.signed else 1.0)
+    scaled = problem.matrix.astype(np.float64) * np.sqrt(slopes)
+    gram = scaled @ scaled.T if scaled.shape[0] <= scaled.shape[1] else scaled.T @ scaled
+    largest = float(np.linalg.eigvalsh(gram)[-1])
+    if largest <= 0:
+        raise ValueError("the measurement matrix is zero, so that no step is too large: give a step")
     return 2 / (problem.weight * largest)
 
 

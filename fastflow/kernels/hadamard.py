@@ -1,0 +1,155 @@
+"""Hadamard products ``x = u_1 o ... o u_L`` (less ``v_1 o ... o v_L``), their gradients, and one step of descent.
+
+The factors of one run are one flat array: u_1, ..., u_L and, if signed, v_1, ..., v_L, each (n,); or u and v alone,
+when the factors are identical and run as one. With the gradient ``g`` by x, the gradient by ``u_j`` is g times the
+product of the other u's, and by ``v_j`` minus g times that of the other v's. A `Form` says which of these a network is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import llvmlite.ir as ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastflow.kernels.jit import jit_inline
+from fastflow.kernels.simd import I64, Vector, are_contiguous, constant, data_pointer, for_vectors, switch
+from fastflow.kernels.target import SHAPE
+
+DEEPEST = 8
+"""The greatest depth L: `hadamard_step` has straight-line code for each."""
+
+
+class Form(NamedTuple):
+    """``depth`` L in 1 .. `DEEPEST`; ``signed``: whether there is a v; ``identical``: whether one u stands for L."""
+
+    depth: int
+    signed: bool
+    identical: bool
+
+
+@jit_inline
+def hadamard_product(factors, x, form):
+    """``x``, (n,), from the factors of one run, (parameters,)."""
+    n, count = x.size, 1 if form.identical else form.depth
+    for i in range(n):
+        x[i] = _side(factors, i, n, count, form)
+        if form.signed:
+            x[i] -= _side(factors, i + count * n, n, count, form)
+
+
+@jit_inline
+def _side(factors, at, n, count, form):
+    """One product of L factors at one coordinate, from the first to the last."""
+    product = factors[at]
+    for j in range(1, form.depth):
+        product *= factors[at + (j % count) * n]
+    return product
+
+
+@jit_inline
+def hadamard_gradient(factors, g, gradient, form):
+    """The gradient by every factor, (parameters,), given the gradient ``g`` by x, (n,)."""
+    n, count = g.size, 1 if form.identical else form.depth
+    for side in range(2 if form.signed else 1):
+        for j in range(count):
+            at = (side * count + j) * n
+            for i in range(n):
+                others = g[i] if side == 0 else -g[i]
+                for k in range(1, form.depth):
+                    others *= factors[side * count * n + ((j + k) % count) * n + i]
+                gradient[at + i] = others
+
+
+@intrinsic
+def hadamard_step(typingctx, factors, at, x, x_at, g, g_at, step, size, form):
+    """One step of every factor of one run, and x after it: ``w <- fma(-step, g o (product of the others), w)``.
+
+    ``size`` coordinates of flat arrays from the given places: factors (parameters,), x (n,), g (n,). One pass over
+    memory. Returns 1 if an entry of a factor changed its value, else 0.
+    """
+    if not are_contiguous(1, factors, x, g):
+        return None
+    n = types.intp
+    signature = types.intp(factors, n, x, n, g, n, factors.dtype, n, form)
+
+    def codegen(context, builder, signature, arguments):
+        factors_value, at, x_value, x_at, g_value, g_at, step, size, form_value = arguments
+        vector = Vector(context, builder, factors.dtype, SHAPE.vector_bytes // (factors.dtype.bitwidth // 8))
+        base, x_base, g_base = (
+            builder.gep(data_pointer(context, builder, signature.args[i], value), [offset])
+            for i, value, offset in ((0, factors_value, at), (2, x_value, x_at), (4, g_value, g_at))
+        )
+        down = vector.splat(builder.fneg(step))
+        up = vector.splat(step)
+        depth, signed, identical = (
+            builder.zext(field, I64) if field.type != I64 else field
+            for field in (builder.extract_value(form_value, i) for i in range(3))
+        )
+        changed = cgutils.alloca_once_value(builder, ir.Constant(vector.mask_type, None))
+        builder.store(ir.Constant(vector.mask_type, None), changed)
+
+        def emit(depth, signed, identical):
+            count = 1 if identical else depth
+
+            def side(offset, mask, first, steps, slope):
+                """Move one side's factors; their product afterwards."""
+                places = [
+                    builder.add(offset, builder.mul(size, constant(first + j))) if first + j else offset
+                    for j in range(count)
+                ]
+                before = [vector.load(base, place, mask) for place in places]
+                after = []
+                for factor, others in zip(before, _products_of_others(builder, before, depth), strict=True):
+                    gradient = slope if others is None else builder.fmul(slope, others)
+                    after.append(vector.fma(steps, gradient, factor))
+                for place, old, new in zip(places, before, after, strict=True):
+                    vector.store(new, base, place, mask)
+                    differs = builder.fcmp_unordered("!=", new, old)
+                    builder.store(builder.or_(builder.load(changed), differs), changed)
+                product = after[0]
+                for j in range(1, depth):
+                    product = builder.fmul(product, after[j % count])
+                return product
+
+            def body(offset, mask):
+                slope = vector.load(g_base, offset, mask)
+                product = side(offset, mask, 0, down, slope)
+                if signed:
+                    product = builder.fsub(product, side(offset, mask, count, up, slope))
+                vector.store(product, x_base, offset, mask)
+
+            for_vectors(builder, vector, size, body, unroll=False)
+
+        forms = [(d, s, i) for d in range(1, DEEPEST + 1) for s in (0, 1) for i in (0, 1)]
+        key = builder.add(builder.mul(depth, constant(4)), builder.add(builder.mul(signed, constant(2)), identical))
+        switch(builder, key, {4 * d + 2 * s + i: (lambda d=d, s=s, i=i: emit(d, s, i)) for d, s, i in forms})
+        flags = builder.zext(builder.load(changed), ir.VectorType(I64, vector.lanes))
+        total = constant(0)
+        for lane in range(vector.lanes):
+            total = builder.or_(total, builder.extract_element(flags, constant(lane)))
+        return total
+
+    return signature, codegen
+
+
+def _products_of_others(builder, factors, depth):
+    """For each factor the product of the others, None where there are none; ``u^{L-1}`` if one stands for all."""
+    if depth == 1:
+        return [None]
+    if len(factors) == 1:
+        power = factors[0]
+        for _ in range(depth - 2):
+            power = builder.fmul(power, factors[0])
+        return [power]
+    prefixes, suffixes = [None], [None]
+    for factor in factors[:-1]:
+        prefixes.append(factor if prefixes[-1] is None else builder.fmul(prefixes[-1], factor))
+    for factor in reversed(factors[1:]):
+        suffixes.append(factor if suffixes[-1] is None else builder.fmul(factor, suffixes[-1]))
+    others = []
+    for prefix, suffix in zip(prefixes, reversed(suffixes), strict=True):
+        others.append(suffix if prefix is None else prefix if suffix is None else builder.fmul(prefix, suffix))
+    return others

@@ -1,0 +1,148 @@
+"""Inner products with the rows of a matrix, and the gradient of ``1/2 ||A x - y||^2`` in one pass over A.
+
+An inner product has the fixed order of summation of `fastflow.kernels.elementwise`, whatever the tile or block, so that
+a run has the same bits alone, with others of its matrix, and at any block size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastflow.kernels.elementwise import PARTIAL_BYTES, ROWS_AT_ONCE, add_rows, dot_rows
+from fastflow.kernels.jit import jit, jit_inline
+from fastflow.kernels.layouts import address, item_bytes, keep
+from fastflow.kernels.products import row_product
+from fastflow.kernels.simd import Vector, constant, for_vectors, switch
+from fastflow.kernels.target import SHAPE
+
+_SUMS = SHAPE.tile_rows * SHAPE.tile_vectors * SHAPE.vector_bytes // PARTIAL_BYTES
+DOT_TILE = {24: (4, 6), 6: (2, 3)}.get(_SUMS, (1, 2))
+"""Members by rows of a `dot_tile`: as many sets of partial sums as the registers hold."""
+
+
+@intrinsic
+def dot_tile(typingctx, zero, members, rows, c, ldc, x, ldx, a, lda, y, columns):
+    """``C[i, j] = <x_i, a_j> - y_j`` for ``i < members``, ``j < rows``, at most `DOT_TILE`; sums in registers.
+
+    At addresses (`fastflow.kernels.layouts.address`) of elements of the type of ``zero``: ``C[i, j]`` is element
+    ``i*ldc + j`` from ``c``, x_i starts at element ``i*ldx`` from ``x``, a_j at ``j*lda`` from ``a``.
+    """
+    dtype, n = zero, types.intp
+    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        _, members, rows, c, ldc, x, ldx, a, lda, y, columns = arguments
+        vector = Vector(context, builder, dtype, PARTIAL_BYTES // (dtype.bitwidth // 8))
+        c_base, x_base, a_base, y_base = (vector.at(value) for value in (c, x, a, y))
+
+        def emit(member_count, row_count):
+            x_bases = [builder.gep(x_base, [builder.mul(constant(i), ldx)]) for i in range(member_count)]
+            a_bases = [builder.gep(a_base, [builder.mul(constant(j), lda)]) for j in range(row_count)]
+            totals = [cgutils.alloca_once_value(builder, vector.zero) for _ in range(member_count * row_count)]
+            for total in totals:
+                builder.store(vector.zero, total)
+
+            def body(offset, mask):
+                left = [vector.load(base, offset, mask) for base in x_bases]
+                for j, base in enumerate(a_bases):
+                    right = vector.load(base, offset, mask)
+                    for i in range(member_count):
+                        total = totals[i * row_count + j]
+                        builder.store(vector.fma(right, left[i], builder.load(total)), total)
+
+            for_vectors(builder, vector, columns, body, unroll=False)
+            for j in range(row_count):
+                known = builder.load(builder.gep(y_base, [constant(j)]))
+                for i in range(member_count):
+                    value = vector.sum(builder.load(totals[i * row_count + j]))
+                    place = builder.add(builder.mul(constant(i), ldc), constant(j))
+                    builder.store(builder.fsub(value, known), builder.gep(c_base, [place]))
+
+        most_members, most_rows = DOT_TILE
+        shapes = [(i, j) for i in range(1, most_members + 1) for j in range(1, most_rows + 1)]
+        key = builder.add(builder.mul(members, constant(most_rows + 1)), rows)
+        switch(builder, key, {i * (most_rows + 1) + j: (lambda i=i, j=j: emit(i, j)) for i, j in shapes})
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@jit_inline
+def block_rows(columns, size):
+    """Rows of a block that `measure_rows` takes at once, for elements of ``size`` bytes.
+
+    As many as leave half of a first-level cache of 32 kB to the two vectors; the size changes no bit.
+    """
+    return max(1, min(ROWS_AT_ONCE, 2**14 // (columns * size)))
+
+
+@jit_inline
+def measure_rows(matrix, values, x, residual, gradient):
+    """``r = A x - y`` and ``A^T r`` in one pass over A, flat and row-major."""
+    n, m = len(x), values.size
+    at_once = block_rows(n, item_bytes(x.dtype.type(0)))
+    gradient[:] = 0
+    for first in range(0, m, at_once):
+        # The rows are still in the first-level cache when their multiples are added.
+        rows, part = min(at_once, m - first), residual[first:]
+        dot_rows(part, matrix, first, n, rows, x)
+        for i in range(rows):
+            part[i] -= values[first + i]
+        add_rows(gradient, part, matrix, first, n, rows)
+
+
+class SharedMatrix(NamedTuple):
+    """``r = A x - y`` with one A and y for every run, so that a product serves all members of a group.
+
+    ``matrix`` (m * n,), A row-major; ``values`` (m,), y.
+    """
+
+    matrix: np.ndarray
+    values: np.ndarray
+
+
+@jit
+def measure_together(zero, matrix, values, m, n, x, residual, gradient, members):
+    """`measure_rows` for members one after the other: x (members, n), residual (members, m), gradient (members, n).
+
+    At addresses (`fastflow.kernels.layouts.address`) of elements of the type of ``zero``.
+    """
+    size = item_bytes(zero)
+    most_members, most_rows = DOT_TILE
+    for j in range(0, m, most_rows):
+        rows = min(most_rows, m - j)
+        for i in range(0, members, most_members):
+            count = min(most_members, members - i)
+            to, left = residual + (i * m + j) * size, x + i * n * size
+            dot_tile(zero, count, rows, to, m, left, n, matrix + j * n * size, n, values + j * size, n)
+    row_product(zero, gradient, residual, m, 1, matrix, n, 1, members, m, n)
+
+
+@jit_inline
+def measure_shared(problem, x, members, residual, gradient):
+    """Residuals and gradients of members one after the other, flat, against a `SharedMatrix`; same bits as alone."""
+    n, m, i = len(x) // members, problem.values.size, np.intp
+    if members == 1:
+        measure_rows(problem.matrix, problem.values, x, residual, gradient)
+    else:
+        measure_together(
+            x.dtype.type(0),
+            address(problem.matrix, i(0)),
+            address(problem.values, i(0)),
+            i(m),
+            i(n),
+            address(x, i(0)),
+            address(residual, i(0)),
+            address(gradient, i(0)),
+            i(members),
+        )
+        keep(problem.matrix)
+        keep(problem.values)
+        keep(x)
+        keep(residual)
+        keep(gradient)

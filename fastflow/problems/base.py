@@ -1,0 +1,163 @@
+"""What all problems share: the shape of the unknown, the truth, the normalization of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from fastflow.checks import FloatArray, as_floats, frozen, one_of
+
+if TYPE_CHECKING:
+    from fastflow.problems.compressed import CompressedSensing
+
+NORMALIZATIONS = ("sum", "mean")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Problem:
+    """What is observed of an unknown, a matrix W or a vector x.
+
+    Attributes
+    ----------
+    truth : array of the unknown's shape, or None
+        What errors are measured against; never used for training.
+    normalization : "sum" or "mean"
+        The loss is ``1/2 sum r_i^2``, or ``1/m sum r_i^2`` over the m residuals.
+    """
+
+    truth: ArrayLike | None = None
+    normalization: str = "sum"
+
+    name: ClassVar[str]
+    unknown: ClassVar[str]
+    """How the unknown is called, W or x."""
+
+    if TYPE_CHECKING:  # a field in one subclass, so it must not be an attribute of this class
+
+        @property
+        def shape(self) -> tuple[int, ...]:
+            """The shape of the unknown: (d_N, d_0) of W, or (n,) of x."""
+
+    @property
+    def title(self) -> str:
+        """The problem in words, for summaries."""
+        return f"{type(self).__name__} {' x '.join(map(str, self.shape))}"
+
+    @property
+    def residual_count(self) -> int:
+        """The number m of residuals."""
+        raise NotImplementedError
+
+    @property
+    def weight(self) -> float:
+        """The loss over ``1/2 sum r_i^2``: 1, or 2/m with ``normalization="mean"``."""
+        return 1.0 if self.normalization == "sum" else 2.0 / self.residual_count
+
+    def residual(self, product: ArrayLike) -> FloatArray:
+        """The residuals r where the unknown is ``product``, as one vector (m,)."""
+        raise NotImplementedError
+
+    def normal_operator(self, direction: FloatArray) -> FloatArray:
+        """``M^T M Z`` for a direction Z of the unknown's shape, where M is the derivative of the residuals by it."""
+        raise NotImplementedError
+
+    def estimate(self) -> FloatArray:
+        """An estimate of the unknown from the data alone."""
+        raise NotImplementedError
+
+    def gradient(self, product: ArrayLike) -> FloatArray:
+        """The gradient of the loss by the unknown where it is ``product``."""
+        raise NotImplementedError
+
+    def loss(self, product: ArrayLike) -> float:
+        """The loss where the unknown is ``product``."""
+        return 0.5 * self.weight * float(np.sum(self.residual(product) ** 2))
+
+    @property
+    def loss_flops(self) -> int:
+        """Floating-point operations of one loss with its gradient by the unknown, those of products only."""
+        return 0
+
+    def of_matrix(self) -> MatrixProblem:
+        """The problem as one of a matrix W, which a DeepLinear network needs.
+
+        Raises
+        ------
+        TypeError
+            when it is none
+        """
+        raise TypeError(f"a DeepLinear network factors a matrix; {type(self).__name__} needs a DiagonalLinear network")
+
+    def of_vector(self) -> CompressedSensing:
+        """The problem as ``1/2 ||A x - y||^2`` of a vector x, which a DiagonalLinear network needs.
+
+        Raises
+        ------
+        TypeError
+            when it is none
+        """
+        raise TypeError(
+            "a DiagonalLinear network factors a vector, so it needs CompressedSensing, or LinearRegression with one "
+            f"output; {type(self).__name__} needs a DeepLinear network"
+        )
+
+    @classmethod
+    def kernel_data(cls, problems: Sequence[Any], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        """The problems, all of this class and one shape, as the NamedTuple of arrays that the kernels take.
+
+        ``shared`` says that the one problem given is everybody's: data that all runs read may then be laid out for
+        that.
+        """
+        raise NotImplementedError
+
+    def _set(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, frozen(value) if isinstance(value, np.ndarray) else value)
+
+    def _check_common(self) -> None:
+        one_of("normalization", self.normalization, NORMALIZATIONS)
+        if self.truth is not None:
+            truth = as_floats("truth", self.truth, len(self.shape))
+            if truth.shape != self.shape:
+                raise ValueError(f"truth must have the shape {self.shape} of {self.unknown}, got {truth.shape}")
+            if not truth.any():
+                kind = "matrix" if truth.ndim == 2 else "vector"
+                raise ValueError(f"truth is the zero {kind}: no error is relative to it")
+            self._set(truth=truth)
+
+    def _of_shape(self, product: ArrayLike) -> FloatArray:
+        array = np.asarray(product)
+        if array.shape != self.shape:
+            raise ValueError(f"{self.unknown} must have shape {self.shape}, got {array.shape}")
+        return array
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MatrixProblem(Problem):
+    """What is observed of a matrix W (d_N, d_0)."""
+
+    unknown: ClassVar[str] = "W"
+
+    if TYPE_CHECKING:
+
+        @property
+        def shape(self) -> tuple[int, int]:
+            """The shape (d_N, d_0) of W."""
+
+    def of_matrix(self) -> MatrixProblem:
+        return self
+
+    def expected_solution(self, rank: int) -> FloatArray:
+        """`estimate` cut to a rank, (d_N, d_0): what the default step is sized for."""
+        left, values, right = np.linalg.svd(self.estimate().astype(np.float64), full_matrices=False)
+        solution: FloatArray = (left[:, :rank] * values[:rank]) @ right[:rank]
+        return solution
+
+
+def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:
+    """The arrays flat, one row each, C-contiguous in ``dtype``."""
+    return np.ascontiguousarray([np.ascontiguousarray(a, dtype=dtype).ravel() for a in arrays])

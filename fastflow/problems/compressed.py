@@ -1,0 +1,105 @@
+"""Compressed sensing: linear measurements of a vector are observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from fastflow import kernels
+from fastflow.checks import FloatArray, as_floats
+from fastflow.problems.base import Problem, stacked
+from fastflow.problems.gram import regression_by_gram
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedSensing(Problem):
+    """Linear measurements of a vector x are observed: ``1/2 ||A x - y||^2``.
+
+    Parameters
+    ----------
+    matrix : array (m, n), A
+    values : array (m,), y
+    """
+
+    matrix: FloatArray
+    values: FloatArray
+    name: ClassVar[str] = "compressed sensing"
+    unknown: ClassVar[str] = "x"
+
+    def __post_init__(self) -> None:
+        matrix, values = as_floats("matrix", self.matrix, 2), as_floats("values", self.values, 1)
+        if values.shape != matrix.shape[:1]:
+            raise ValueError(
+                f"values must have one entry for each of the {len(matrix)} rows of the matrix, got shape {values.shape}"
+            )
+        self._set(matrix=matrix, values=values)
+        self._check_common()
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.matrix.shape[1],)
+
+    @property
+    def title(self) -> str:
+        return f"{type(self).__name__} {self.matrix.shape[0]} x {self.matrix.shape[1]}"
+
+    def of_vector(self) -> CompressedSensing:
+        return self
+
+    @property
+    def residual_count(self) -> int:
+        return self.values.size
+
+    def residual(self, product: ArrayLike) -> FloatArray:
+        return self.matrix @ self._of_shape(product) - self.values
+
+    def gradient(self, product: ArrayLike) -> FloatArray:
+        return self.weight * (self.residual(product) @ self.matrix)
+
+    def normal_operator(self, direction: FloatArray) -> FloatArray:
+        return (self.matrix @ direction) @ self.matrix
+
+    def estimate(self) -> FloatArray:
+        """The least-squares solution of least norm, times n over the rank of A.
+
+        That is the least-squares solution where it is unique; elsewhere it is unbiased for a row space that is
+        uniformly distributed, since the projection on it then keeps rank/n of any x on average.
+        """
+        solution, _, rank, _ = np.linalg.lstsq(
+            self.matrix.astype(np.float64), self.values.astype(np.float64), rcond=None
+        )
+        estimate: FloatArray = solution * (self.shape[0] / max(int(rank), 1))
+        return estimate
+
+    @property
+    def prefers_gram(self) -> bool:
+        """Whether to go through ``A^T A``: when n <= m, where it is read in one pass as A is, and has fewer rows.
+
+        Where n > m solutions are not unique, and the loss could not be measured from one of them without cancellation
+        (`fastflow.kernels.RegressionByGram`).
+        """
+        return self.matrix.shape[1] <= self.matrix.shape[0]
+
+    @property
+    def loss_flops(self) -> int:
+        measurements, size = self.matrix.shape
+        return 2 * size * min(size, 2 * measurements) if self.prefers_gram else 4 * self.matrix.size
+
+    @classmethod
+    def kernel_data(
+        cls, problems: Sequence[CompressedSensing], dtype: DTypeLike, *, shared: bool = False
+    ) -> NamedTuple:
+        if all(p.prefers_gram for p in problems):
+            return regression_by_gram([(p.matrix.T, p.values[None]) for p in problems], dtype)
+        if len({len(p.values) for p in problems}) > 1:
+            raise ValueError("problems in one list must have the same number of measurements")
+        if shared:
+            (problem,) = problems
+            return kernels.SharedMatrix(problem.matrix.astype(dtype).ravel(), problem.values.astype(dtype))
+        return kernels.Sensing(
+            stacked([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
+        )

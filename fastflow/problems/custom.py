@@ -1,0 +1,60 @@
+"""A problem of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastflow import kernels
+from fastflow.checks import FloatArray, as_count
+from fastflow.problems.base import MatrixProblem
+
+
+@dataclass(frozen=True, eq=False)
+class CustomProblem(MatrixProblem):
+    """A problem of your own, whose loss and gradient `fastflow.kernels.add_problem` has been taught.
+
+    Parameters
+    ----------
+    shape : (d_N, d_0), the shape of W
+    data : the NamedTuple of arrays of the problem
+
+    Notes
+    -----
+    ``tol``, records and all else mean what they do elsewhere; ``GradientDescent`` needs a step, as nothing is known of
+    the Hessian. ``normalization`` does not apply: the loss is what your formula returns.
+    """
+
+    shape: tuple[int, int]
+    data: Any
+    name: ClassVar[str] = "custom"
+
+    def __post_init__(self) -> None:
+        if not kernels.has_formula(type(self.data)):
+            raise TypeError(
+                f"no formula is known for {type(self.data).__name__}: register it with fastflow.kernels.add_problem"
+            )
+        if self.normalization != "sum":
+            raise ValueError("a CustomProblem has the loss that its formula returns: normalization must be 'sum'")
+        self._set(shape=(as_count("shape[0]", self.shape[0], 1), as_count("shape[1]", self.shape[1], 1)))
+        self._check_common()
+
+    def estimate(self) -> FloatArray:
+        raise ValueError("nothing is known of the solution of a CustomProblem: give a step")
+
+    @classmethod
+    def kernel_data(cls, problems: Sequence[CustomProblem], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        kind = type(problems[0].data)
+        fields = zip(*(problem.data for problem in problems), strict=True)
+        data: NamedTuple = kind(*(_stack_fields(field, dtype) for field in fields))
+        return data
+
+
+def _stack_fields(arrays: Sequence[ArrayLike], dtype: DTypeLike) -> NDArray[Any]:
+    """The arrays along a new first axis; real numbers in ``dtype``, integers as they are."""
+    stacked = np.stack([np.asarray(array) for array in arrays])
+    return np.ascontiguousarray(stacked, dtype if stacked.dtype.kind == "f" else None)

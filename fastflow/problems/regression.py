@@ -1,0 +1,107 @@
+"""Regression: outputs are linear in inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from fastflow import kernels
+from fastflow.checks import FloatArray, as_floats
+from fastflow.problems.base import MatrixProblem, stacked
+from fastflow.problems.compressed import CompressedSensing
+from fastflow.problems.gram import regression_by_gram
+
+
+@dataclass(frozen=True, eq=False)
+class LinearRegression(MatrixProblem):
+    """Outputs are linear in inputs: ``1/2 ||W X - Y||_F^2``, one sample a column. `autoencoder` is the case Y = X.
+
+    Parameters
+    ----------
+    inputs : array (d_0, samples), X
+    outputs : array (d_N, samples), Y
+
+    Notes
+    -----
+    With one output it also combines with a DiagonalLinear network, whose x is the one row of W.
+    """
+
+    inputs: FloatArray
+    outputs: FloatArray
+    name: ClassVar[str] = "regression"
+
+    def __post_init__(self) -> None:
+        inputs, outputs = as_floats("inputs", self.inputs, 2), as_floats("outputs", self.outputs, 2)
+        if inputs.shape[1] != outputs.shape[1]:
+            raise ValueError(
+                "inputs and outputs must have one column a sample, "
+                f"got {inputs.shape[1]} and {outputs.shape[1]} columns (shapes {inputs.shape}, {outputs.shape})"
+            )
+        self._set(inputs=inputs, outputs=outputs)
+        self._check_common()
+
+    @classmethod
+    def autoencoder(cls, inputs: ArrayLike, **options: Any) -> LinearRegression:
+        """``1/2 ||W X - X||_F^2`` for X (d_0, samples)."""
+        array = as_floats("inputs", inputs, 2)
+        return cls(array, array, **options)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.outputs.shape[0], self.inputs.shape[0]
+
+    @property
+    def residual_count(self) -> int:
+        return self.outputs.size
+
+    def residual(self, product: ArrayLike) -> FloatArray:
+        return (self._of_shape(product) @ self.inputs - self.outputs).ravel()
+
+    def gradient(self, product: ArrayLike) -> FloatArray:
+        return self.weight * (self._of_shape(product) @ self.inputs - self.outputs) @ self.inputs.T
+
+    def normal_operator(self, direction: FloatArray) -> FloatArray:
+        return (direction @ self.inputs) @ self.inputs.T
+
+    def estimate(self) -> FloatArray:
+        """The least-squares solution of least norm."""
+        solution: FloatArray = np.linalg.lstsq(self.inputs.T, self.outputs.T, rcond=None)[0].T
+        return solution
+
+    def expected_solution(self, rank: int) -> FloatArray:
+        """The least-squares solution of a rank: `estimate` projected on the leading left singular vectors of W X."""
+        solution = self.estimate().astype(np.float64)
+        leading = np.linalg.svd(solution @ self.inputs, full_matrices=False)[0][:, :rank]
+        return leading @ (leading.T @ solution)
+
+    def of_vector(self) -> CompressedSensing:
+        """With one output: A is X^T, y the output, x the one row of W."""
+        if len(self.outputs) > 1:
+            raise ValueError(
+                f"a DiagonalLinear network factors a vector, so it needs LinearRegression with one output, got "
+                f"{len(self.outputs)} outputs; a DeepLinear network takes any number"
+            )
+        truth = None if self.truth is None else np.ravel(self.truth)
+        return CompressedSensing(self.inputs.T, self.outputs[0], truth=truth, normalization=self.normalization)
+
+    @property
+    def prefers_gram(self) -> bool:
+        """Whether one product with ``X X^T`` (d_0^2 d_N) costs less than two with X (2 d_0 d_N samples)."""
+        return self.inputs.shape[0] < 2 * self.inputs.shape[1]
+
+    @property
+    def loss_flops(self) -> int:
+        return 2 * self.shape[0] * self.shape[1] * min(self.shape[1], 2 * self.inputs.shape[1])
+
+    @classmethod
+    def kernel_data(cls, problems: Sequence[LinearRegression], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        if not all(p.prefers_gram for p in problems):
+            if len({p.inputs.shape[1] for p in problems}) > 1:
+                raise ValueError("problems in one list must have the same number of samples")
+            kind = kernels.SharedSamples if shared else kernels.RegressionBySamples
+            return kind(stacked([p.inputs for p in problems], dtype), stacked([p.outputs for p in problems], dtype))
+        return regression_by_gram([(p.inputs, p.outputs) for p in problems], dtype)

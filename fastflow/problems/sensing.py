@@ -1,0 +1,74 @@
+"""Sensing: linear measurements of a matrix are observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from fastflow import kernels
+from fastflow.checks import FloatArray, as_floats
+from fastflow.problems.base import MatrixProblem, stacked
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixSensing(MatrixProblem):
+    """Linear measurements are observed: ``1/2 sum (<A_i, W> - values_i)^2``.
+
+    Parameters
+    ----------
+    operators : array (m, d_N, d_0)
+    values : array (m,)
+    """
+
+    operators: FloatArray
+    values: FloatArray
+    name: ClassVar[str] = "sensing"
+
+    def __post_init__(self) -> None:
+        operators, values = as_floats("operators", self.operators, 3), as_floats("values", self.values, 1)
+        if values.shape != operators.shape[:1]:
+            raise ValueError(f"values must have one entry for each of {len(operators)} operators, got {values.shape}")
+        self._set(operators=operators, values=values)
+        self._check_common()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.operators.shape[1], self.operators.shape[2]
+
+    @property
+    def residual_count(self) -> int:
+        return self.values.size
+
+    def _flat(self) -> FloatArray:
+        return self.operators.reshape(len(self.operators), -1)
+
+    def residual(self, product: ArrayLike) -> FloatArray:
+        return self._flat() @ self._of_shape(product).ravel() - self.values
+
+    def gradient(self, product: ArrayLike) -> FloatArray:
+        return self.weight * (self.residual(product) @ self._flat()).reshape(self.shape)
+
+    def normal_operator(self, direction: FloatArray) -> FloatArray:
+        return ((self._flat() @ direction.ravel()) @ self._flat()).reshape(self.shape)
+
+    def estimate(self) -> FloatArray:
+        """``sum values_i A_i`` over ``sum ||A_i||^2 / (d_N d_0)``: unbiased for operators with independent entries."""
+        scale = self.shape[0] * self.shape[1] / max(float(np.sum(self.operators**2)), np.finfo(float).tiny)
+        return scale * (self.values @ self._flat()).reshape(self.shape)
+
+    @property
+    def loss_flops(self) -> int:
+        return 4 * self.operators.size
+
+    @classmethod
+    def kernel_data(cls, problems: Sequence[MatrixSensing], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        if shared:
+            (problem,) = problems
+            return kernels.SharedSensing(problem.operators.astype(dtype).ravel(), problem.values.astype(dtype))
+        return kernels.Sensing(
+            stacked([p.operators for p in problems], dtype), stacked([p.values for p in problems], dtype)
+        )
