@@ -220,3 +220,36 @@ def gradient_descent(
         factors = moved
         k += 1
     return Descent(factors, losses[-1], k, status, losses, path)
+
+
+# Diagonal networks x = u^L - v^L (signed) or u^L, in any arithmetic: numbers may be mpmath's.
+
+
+def mirror_factor(start, z, depth: int):
+    """``U_a(z)``: the factor that started at a >= 0, where the integral of its negative gradient is z."""
+    if depth == 1:
+        return start + z
+    if start == 0:
+        return start
+    if depth == 2:
+        return start * _exp(z)
+    k = depth - 2
+    return (start ** (-k) - k * z) ** (-_one(z) / k)
+
+
+def mirror_point(positive, negative, z, depth: int):
+    """``x(z)`` and ``x'(z)`` of one coordinate; ``negative`` is None for the network ``x = u^L``."""
+    u = mirror_factor(positive, z, depth)
+    x, slope = u**depth, depth * u ** (2 * depth - 2)
+    if negative is not None:
+        v = mirror_factor(negative, -z, depth)
+        x, slope = x - v**depth, slope + depth * v ** (2 * depth - 2)
+    return x, slope
+
+
+def _exp(z):
+    return z.context.exp(z) if hasattr(z, "context") else np.exp(z)
+
+
+def _one(z):
+    return z * 0 + 1

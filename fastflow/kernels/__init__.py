@@ -29,6 +29,15 @@ from fastflow.kernels.losses import (
     loss_gradient,
     scratch_size,
 )
+from fastflow.kernels.mirror import (
+    Mirror,
+    make_mirror,
+    mirror_dual,
+    mirror_move,
+    mirror_point,
+    mirror_row,
+    mirror_theta,
+)
 from fastflow.kernels.peak import fma_peak
 from fastflow.kernels.products import product_nn, product_nt, product_tn
 from fastflow.kernels.target import SHAPE, SimdShape, simd_shape
@@ -42,6 +51,7 @@ __all__ = [
     "Estimation",
     "Group",
     "LossWorkspace",
+    "Mirror",
     "RegressionByGram",
     "RegressionBySamples",
     "RunState",
@@ -62,6 +72,12 @@ __all__ = [
     "jit",
     "loss_gradient",
     "make_group",
+    "make_mirror",
+    "mirror_dual",
+    "mirror_move",
+    "mirror_point",
+    "mirror_row",
+    "mirror_theta",
     "parameter_count",
     "product_nn",
     "product_nt",
