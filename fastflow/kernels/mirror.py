@@ -150,3 +150,30 @@ def mirror_move(mirror, change, theta):
             share = change[i] / (mirror.upper[i] + mirror.lower[i])
             large = math.exp(2 * theta[i])
             theta[i] += 0.5 * (math.log1p(share * (1 + 1 / large)) - math.log1p(-share * (1 + large)))
+
+
+@jit
+def mirror_inverse(mirror, boost, x, theta):
+    """``theta`` where ``boost x(theta)`` is x, of which one-sided coordinates must have their sign.
+
+    Exact but for two sides and L >= 3, where it is off by at most 0.004.
+    """
+    depth = mirror.depth
+    power = depth / (depth - 2) if depth > 2 else 1.0
+    for i in range(theta.size):
+        sides = mirror.sides[i]
+        if depth == 1:
+            theta[i] = x[i] / (boost * sides)
+        elif sides == 0:
+            theta[i] = 0.0
+        elif sides != 2:
+            theta[i] = sides * math.log(sides * x[i] / (boost * mirror.scale[i])) / (2 * power)
+        else:
+            ratio = abs(x[i]) / (boost * mirror.scale[i])
+            value = math.asinh(ratio * 0.5**power) / (2 * power)
+            if depth > 2 and value > 0:
+                # The asinh is right near 0, and off by (P - 1) log(2) / (2 P) far out: one Newton step for log x.
+                large, minus = math.exp(2 * value), math.expm1(-2 * power * value)
+                share = -minus * (1 + large) / (2 * power * (large + 1 + minus))
+                value += share * math.log(ratio / (-minus * (1 + large) ** power))
+            theta[i] = math.copysign(value, x[i])
