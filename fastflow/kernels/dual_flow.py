@@ -1,0 +1,328 @@
+"""The gradient flow of a diagonal network, by its dual ``lam' = y - A x(A^T lam)``, ``lam(0) = 0``: m unknowns, stiff.
+
+The right-hand side is the negative gradient of a convex function of lam. So the Jacobian ``-A diag(dx/dz) A^T`` is
+symmetric and negative: a step of the Rosenbrock method needs one Cholesky factor. And two solutions never move apart:
+what a step does wrong in lam is not amplified later, errors add up at most. Hence the error that is controlled is that of
+lam, times what it can do to x now, or later where x is as large as y asks for.
+
+lam itself is not kept. What is kept is theta, which stands for ``z = A^T lam`` without loss (`mirror`), and
+which every step moves by ``A^T`` times the step. Time is kept in two floats, because at small starts and L >= 3 what
+happens happens in a time that is tiny beside the time at which it does.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.cholesky import NormalWorkspace, factor_normal, normal_matrix, normal_workspace, solve_normal
+from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, dot_rows
+from fastflow.kernels.jit import jit, jit_inline
+from fastflow.kernels.mirror import mirror_move, mirror_point, mirror_row
+from fastflow.kernels.products import transpose
+from fastflow.kernels.rosenbrock import DENSE, GAMMA, ORDER, RATE, STAGE, STAGES, STEP
+
+LARGEST_STEP = 1e300
+"""Times end here; a flow at rest would take longer and longer steps."""
+
+RUNNING, CONVERGED, CRITICAL, MAX_STEPS, DIVERGED, MAX_TIME = 0, 1, 2, 4, 5, 6
+"""The numbers of `fastflow.Status`."""
+
+
+class FlowControl(NamedTuple):
+    """What is asked for: ``times`` (k,), not decreasing; how accurately; when to stop (see `gradient_flow`)."""
+
+    times: np.ndarray
+    rtol: float
+    atol: float
+    tol: float
+    max_steps: int
+
+
+class Flows(NamedTuple):
+    """What is found: ``x`` (problems, k, n), ``loss`` (problems, k), ``status`` and ``steps`` (problems,).
+
+    All NaN at the start: times that are not reached stay so.
+    """
+
+    x: np.ndarray
+    loss: np.ndarray
+    status: np.ndarray
+    steps: np.ndarray
+
+
+class FlowWorkspace(NamedTuple):
+    """The problem under way, and scratch.
+
+    ``at`` is its place in the queue, whether it has begun, and how many times it has passed; ``numbers`` see below.
+    ``theta``, ``x``, ``slope`` (n,) and ``residual`` (m,) belong to the last accepted step; the ``new_`` ones to the
+    point under trial. ``change`` (n,) is ``A^T step``, ``stages`` (8 m) are the u_j, ``step`` (m,) combines them.
+    """
+
+    at: np.ndarray
+    numbers: np.ndarray
+    theta: np.ndarray
+    x: np.ndarray
+    slope: np.ndarray
+    new_theta: np.ndarray
+    new_x: np.ndarray
+    new_slope: np.ndarray
+    change: np.ndarray
+    residual: np.ndarray
+    new_residual: np.ndarray
+    step: np.ndarray
+    dense: np.ndarray
+    stages: np.ndarray
+    normal: NormalWorkspace
+
+
+# The places of `FlowWorkspace.numbers`: the time in two floats, the next step, whether the last one was rejected, the
+# largest norm of a column, the size of x that y asks for, its tolerance over what an error in z does to it, ||y||.
+TIME, TIME_REST, LENGTH, REJECTED, COLUMN, SIZE, LATER, VALUES = range(8)
+
+
+def flow_workspace(m: int, n: int) -> FlowWorkspace:
+    """Memory for one problem of shape (m, n) at a time."""
+    of_n, of_m = np.zeros((7, n)), np.zeros((3, m))
+    return FlowWorkspace(
+        np.zeros(3, np.int64),
+        np.zeros(8),
+        *of_n,
+        *of_m,
+        np.zeros((len(DENSE), m)),
+        np.zeros((STAGES, m)),
+        normal_workspace(m, n),
+    )
+
+
+@jit
+def flow_slice(problems, control, flows, queue, budget, work):
+    """Take the problems of a queue some steps further, one after the other; returns how many steps were tried.
+
+    It goes on where it was in ``work.at``, and ends with ``work.at[0] == queue.size``.
+    """
+    tried = 0
+    while tried < budget and work.at[0] < queue.size:
+        i = queue[work.at[0]]
+        a, y = problems.matrices[problems.matrix_of[i]], problems.values[problems.values_of[i]]
+        mirror = mirror_row(problems.mirrors, problems.mirror_of[i])
+        if work.at[1] == 0:
+            _begin(a, y, mirror, control, work)
+            work.at[1], work.at[2], flows.steps[i] = 1, 0, 0
+            while work.at[2] < control.times.size and control.times[work.at[2]] == 0:
+                _keep(flows, i, work.at[2], work.x, work.residual)
+                work.at[2] += 1
+        else:
+            error = _try_step(a, y, mirror, control, work)
+            if error <= 1:
+                _keep_inside(a, y, mirror, control, flows, i, work)
+                _accept(work)
+            _choose_length(error, work)
+            flows.steps[i] += 1
+        tried += 1
+        status = _judge(a, mirror, control, flows.steps[i], work)
+        if status != RUNNING:
+            flows.status[i] = status
+            if status == CONVERGED or status == CRITICAL:
+                for k in range(work.at[2], control.times.size):
+                    _keep(flows, i, k, work.x, work.residual)
+            work.at[0] += 1
+            work.at[1] = 0
+    return tried
+
+
+@jit
+def _begin(a, y, mirror, control, work):
+    """The start, and a first step in which x changes by little."""
+    m, n, numbers = y.size, mirror.scale.size, work.numbers
+    transpose(work.normal.transposed, 0, a, 0, m, n)
+    work.theta[:] = mirror.rest
+    mirror_point(mirror, work.theta, work.x, work.slope)
+    _residual(a, y, work.x, work.residual)
+    largest = 0.0
+    for j in range(n):
+        column = work.normal.transposed[j * m : (j + 1) * m]
+        largest = max(largest, _norm(column))
+    numbers[:] = 0
+    numbers[COLUMN], numbers[VALUES] = largest, _norm(y)
+    size = numbers[VALUES] / largest if largest > 0 else 0.0
+    for i in range(n):
+        size = max(size, abs(work.x[i]))
+    numbers[SIZE] = size
+    steep = mirror.depth * size ** (2 - 2 / mirror.depth)
+    numbers[LATER] = _tolerance(control, size, size) / steep if size > 0 else np.inf
+    relative = steep / size if size > 0 else 0.0
+    for i in range(n):
+        relative = max(relative, work.slope[i] / size if size > 0 else 0.0)
+    rate = largest * _norm(work.residual) * relative
+    numbers[LENGTH] = min(control.rtol ** (1 / ORDER) / rate, LARGEST_STEP)
+
+
+@jit
+def _try_step(a, y, mirror, control, work):
+    """A step of the length chosen: its end is in the ``new_`` fields, what is returned is its error over the tolerance."""
+    m, numbers, stages, normal = y.size, work.numbers, work.stages, work.normal
+    length = numbers[LENGTH]
+    normal_matrix(a, work.slope, m, work.x.size, normal)
+    for j in range(m):
+        normal.upper[j * m + j] += 1 / (length * GAMMA)
+    factor_normal(m, normal)
+    for i in range(STAGES):
+        stage = stages[i]
+        if i == 0:
+            stage[:] = work.residual
+        else:
+            _combine(STAGE[i], i, stages, work.step)
+            _move(a, y, mirror, work)
+            _combine(RATE[i], i, stages, stage)
+            for j in range(m):
+                stage[j] = work.new_residual[j] + stage[j] / length
+        solve_normal(stage, m, normal)
+    _combine(STEP, STAGES, stages, work.step)
+    _move(a, y, mirror, work)
+    tolerance = numbers[LATER]
+    for i in range(work.x.size):
+        if work.new_slope[i] > 0:
+            here = _tolerance(control, abs(work.new_x[i]), numbers[SIZE]) / work.new_slope[i]
+            tolerance = min(tolerance, here)
+    # The residual has the rounding of y; a step cannot be more accurate than that.
+    rounding = 4e-15 * length * (numbers[VALUES] + _norm(work.residual))
+    error = numbers[COLUMN] * _norm(stages[STAGES - 1]) / (tolerance + numbers[COLUMN] * rounding)
+    return error if math.isfinite(_norm(work.new_residual)) else np.nan
+
+
+@jit
+def _move(a, y, mirror, work):
+    """theta, x, slope and residual at the start of the step plus ``work.step``, into the ``new_`` fields."""
+    _transposed_times(a, y.size, work.x.size, work.step, work.change)
+    work.new_theta[:] = work.theta
+    mirror_move(mirror, work.change, work.new_theta)
+    mirror_point(mirror, work.new_theta, work.new_x, work.new_slope)
+    _residual(a, y, work.new_x, work.new_residual)
+
+
+@jit
+def _accept(work):
+    numbers = work.numbers
+    work.theta[:], work.x[:], work.slope[:] = work.new_theta, work.new_x, work.new_slope
+    work.residual[:] = work.new_residual
+    rest = numbers[TIME_REST] + numbers[LENGTH]
+    total = numbers[TIME] + rest
+    numbers[TIME_REST] = rest - (total - numbers[TIME]) if abs(numbers[TIME]) >= abs(rest) else numbers[TIME] - (total - rest)
+    numbers[TIME] = total
+    
+
+@jit
+def _choose_length(error, work):
+    numbers = work.numbers
+    accepted = error <= 1
+    factor = 0.2
+    if error == error:
+        factor = min(max(0.9 * max(error, 1e-10) ** (-1 / ORDER), 0.2), 6.0)
+    if accepted and numbers[REJECTED]:
+        factor = min(factor, 1.0)
+    numbers[REJECTED] = not accepted
+    numbers[LENGTH] = min(numbers[LENGTH] * factor, LARGEST_STEP)
+
+
+@jit
+def _keep_inside(a, y, mirror, control, flows, i, work):
+    """Keep x at the times that the step passes; needs the stages, and the ``new_`` fields at its end, which it leaves."""
+    numbers, times = work.numbers, control.times
+    first = True
+    while work.at[2] < times.size:
+        share = ((times[work.at[2]] - numbers[TIME]) - numbers[TIME_REST]) / numbers[LENGTH]
+        if not share <= 1:
+            break
+        if first:
+            for d in range(len(DENSE)):
+                _combine(DENSE[d], STAGES, work.stages, work.dense[d])
+            first = False
+        _combine(STEP, STAGES, work.stages, work.step)
+        for j in range(y.size):
+            inner = work.dense[0, j] + share * (work.dense[1, j] + share * work.dense[2, j])
+            work.step[j] = share * (work.step[j] + (1 - share) * inner)
+        _move(a, y, mirror, work)
+        _keep(flows, i, work.at[2], work.new_x, work.new_residual)
+        work.at[2] += 1
+    if not first:
+        _combine(STEP, STAGES, work.stages, work.step)
+        _move(a, y, mirror, work)
+
+
+@jit
+def _keep(flows, i, k, x, residual):
+    flows.x[i, k] = x
+    flows.loss[i, k] = 0.5 * _norm(residual) ** 2
+
+
+@jit
+def _judge(a, mirror, control, steps, work):
+    """How the problem under way stands."""
+    numbers, times = work.numbers, control.times
+    if work.at[2] == times.size:
+        return MAX_TIME
+    if 0.5 * _norm(work.residual) ** 2 <= control.tol:
+        return CONVERGED
+    if times[work.at[2]] == np.inf and _at_rest(a, mirror, control, work):
+        return CRITICAL
+    if not numbers[LENGTH] > 0 or not math.isfinite(numbers[TIME]):
+        return DIVERGED
+    return MAX_STEPS if steps >= control.max_steps else RUNNING
+
+
+@jit
+def _at_rest(a, mirror, control, work):
+    """Whether the gradient of the loss by x is 0, or points where x cannot go, to a hundredth of rtol."""
+    n, numbers = work.x.size, work.numbers
+    _transposed_times(a, work.residual.size, n, work.residual, work.change)
+    largest = 0.0
+    for i in range(n):
+        push, sides = work.change[i], mirror.sides[i]
+        if mirror.depth > 1 and sides != 2:
+            push = max(sides * push, 0.0, -sides * push * min(1.0, abs(work.x[i]) / numbers[SIZE]))
+        largest = max(largest, abs(push))
+    return largest <= 0.01 * control.rtol * numbers[COLUMN] * numbers[VALUES]
+
+
+@jit_inline
+def _tolerance(control, x, size):
+    """The error that an entry may have."""
+    return (control.atol if control.atol >= 0 else control.rtol * size) + control.rtol * x
+
+
+@jit
+def _combine(weights, count, stages, out):
+    """``out = sum_j weights[j] stages[j]`` over the first ``count`` stages."""
+    out[:] = 0
+    for j in range(count):
+        for k in range(out.size):
+            out[k] += weights[j] * stages[j, k]
+
+
+@jit
+def _residual(a, y, x, out):
+    """``y - A x``."""
+    m, n = y.size, x.size
+    for first in range(0, m, ROWS_AT_ONCE):
+        dot_rows(out[first:], a, first, n, min(ROWS_AT_ONCE, m - first), x)
+    for j in range(m):
+        out[j] = y[j] - out[j]
+
+
+@jit
+def _transposed_times(a, m, n, c, out):
+    """``out = A^T c``."""
+    out[:] = 0
+    for first in range(0, m, ROWS_AT_ONCE):
+        add_rows(out, c[first:], a, first, n, min(ROWS_AT_ONCE, m - first))
+
+
+@jit
+def _norm(v):
+    total = 0.0
+    for value in v:
+        total += value * value
+    return math.sqrt(total)
