@@ -22,7 +22,13 @@ from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, dot_rows
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.mirror import mirror_move, mirror_point, mirror_row
 from fastflow.kernels.products import transpose
-from fastflow.kernels.rosenbrock import DENSE, GAMMA, ORDER, RATE, STAGE, STAGES, STEP
+from fastflow.kernels.rosenbrock import DENSE, GAMMA, NODE, ORDER, RATE, STAGE, STAGES, STEP, WEIGHT
+
+ROUNDING = 1e-14
+"""What the rounding of x does to a step, relative to x."""
+
+STIFFEST = 1e14
+"""The length of a step times the stiffest rate: beyond, the Cholesky factor would lose the slow directions."""
 
 LARGEST_STEP = 1e300
 """Times end here; a flow at rest would take longer and longer steps."""
@@ -69,11 +75,10 @@ class FlowWorkspace(NamedTuple):
     new_theta: np.ndarray
     new_x: np.ndarray
     new_slope: np.ndarray
+    push: np.ndarray
     change: np.ndarray
     residual: np.ndarray
-    new_residual: np.ndarray
     step: np.ndarray
-    dense: np.ndarray
     stages: np.ndarray
     normal: NormalWorkspace
 
@@ -85,13 +90,12 @@ TIME, TIME_REST, LENGTH, REJECTED, COLUMN, SIZE, LATER, VALUES = range(8)
 
 def flow_workspace(m: int, n: int) -> FlowWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
-    of_n, of_m = np.zeros((7, n)), np.zeros((3, m))
+    of_n, of_m = np.zeros((8, n)), np.zeros((2, m))
     return FlowWorkspace(
         np.zeros(3, np.int64),
         np.zeros(8),
         *of_n,
         *of_m,
-        np.zeros((len(DENSE), m)),
         np.zeros((STAGES, m)),
         normal_workspace(m, n),
     )
@@ -118,11 +122,11 @@ def flow_slice(problems, control, flows, queue, budget, work):
             error = _try_step(a, y, mirror, control, work)
             if error <= 1:
                 _keep_inside(a, y, mirror, control, flows, i, work)
-                _accept(work)
+                _accept(a, y, work)
             _choose_length(error, work)
             flows.steps[i] += 1
         tried += 1
-        status = _judge(a, mirror, control, flows.steps[i], work)
+        status = _judge(mirror, control, flows.steps[i], work)
         if status != RUNNING:
             flows.status[i] = status
             if status == CONVERGED or status == CRITICAL:
@@ -141,6 +145,7 @@ def _begin(a, y, mirror, control, work):
     work.theta[:] = mirror.rest
     mirror_point(mirror, work.theta, work.x, work.slope)
     _residual(a, y, work.x, work.residual)
+    _transposed_times(a, m, n, work.residual, work.push)
     largest = 0.0
     for j in range(n):
         column = work.normal.transposed[j * m : (j + 1) * m]
@@ -148,8 +153,9 @@ def _begin(a, y, mirror, control, work):
     numbers[:] = 0
     numbers[COLUMN], numbers[VALUES] = largest, _norm(y)
     size = numbers[VALUES] / largest if largest > 0 else 0.0
-    for i in range(n):
-        size = max(size, abs(work.x[i]))
+    if size == 0:
+        for i in range(n):
+            size = max(size, abs(work.x[i]))
     numbers[SIZE] = size
     steep = mirror.depth * size ** (2 - 2 / mirror.depth)
     numbers[LATER] = _tolerance(control, size, size) / steep if size > 0 else np.inf
@@ -163,56 +169,62 @@ def _begin(a, y, mirror, control, work):
 @jit
 def _try_step(a, y, mirror, control, work):
     """A step of the length chosen: its end is in the ``new_`` fields, what is returned is its error over the tolerance."""
-    m, numbers, stages, normal = y.size, work.numbers, work.stages, work.normal
+    m, n, numbers, stages, normal = y.size, work.x.size, work.numbers, work.stages, work.normal
+    normal_matrix(a, work.slope, m, n, normal)
+    stiffest = 0.0
+    for j in range(m):
+        stiffest = max(stiffest, normal.upper[j * m + j])
+    if numbers[LENGTH] * stiffest > STIFFEST:
+        numbers[LENGTH] = STIFFEST / stiffest
     length = numbers[LENGTH]
-    normal_matrix(a, work.slope, m, work.x.size, normal)
     for j in range(m):
         normal.upper[j * m + j] += 1 / (length * GAMMA)
     factor_normal(m, normal)
     for i in range(STAGES):
-        stage = stages[i]
-        if i == 0:
-            stage[:] = work.residual
-        else:
-            _combine(STAGE[i], i, stages, work.step)
-            _move(a, y, mirror, work)
-            _combine(RATE[i], i, stages, stage)
-            for j in range(m):
-                stage[j] = work.new_residual[j] + stage[j] / length
-        solve_normal(stage, m, normal)
-    _combine(STEP, STAGES, stages, work.step)
-    _move(a, y, mirror, work)
+        _move(NODE[i] * length, STAGE[i], i, a, mirror, work)
+        for j in range(n):
+            work.change[j] = work.x[j] - work.new_x[j] - WEIGHT[i] * length * work.slope[j] * work.push[j]
+        _times(a, m, n, work.change, stages[i])
+        _combine(RATE[i], i, stages, work.step)
+        for j in range(m):
+            stages[i, j] += work.step[j] / length
+        solve_normal(stages[i], m, normal)
+    _move(length, STEP, STAGES, a, mirror, work)
     tolerance = numbers[LATER]
-    for i in range(work.x.size):
+    for i in range(n):
         if work.new_slope[i] > 0:
             here = _tolerance(control, abs(work.new_x[i]), numbers[SIZE]) / work.new_slope[i]
             tolerance = min(tolerance, here)
-    # The residual has the rounding of y; a step cannot be more accurate than that.
-    rounding = 4e-15 * length * (numbers[VALUES] + _norm(work.residual))
-    error = numbers[COLUMN] * _norm(stages[STAGES - 1]) / (tolerance + numbers[COLUMN] * rounding)
-    return error if math.isfinite(_norm(work.new_residual)) else np.nan
+    # The rounding of A x, as if y were rounded so: a step cannot be more accurate.
+    rounding = ROUNDING * length * numbers[COLUMN] * _norm(work.x)
+    return numbers[COLUMN] * _norm(stages[STAGES - 1]) / (tolerance + numbers[COLUMN] * rounding)
 
 
 @jit
-def _move(a, y, mirror, work):
-    """theta, x, slope and residual at the start of the step plus ``work.step``, into the ``new_`` fields."""
-    _transposed_times(a, y.size, work.x.size, work.step, work.change)
+def _move(time, weights, count, a, mirror, work):
+    """theta, x and slope where lam is larger by ``time`` times the residual and by the weighted sum of the stages."""
+    m, n = work.residual.size, work.x.size
+    _combine(weights, count, work.stages, work.step)
+    _transposed_times(a, m, n, work.step, work.change)
+    for i in range(n):
+        work.change[i] += time * work.push[i]
     work.new_theta[:] = work.theta
     mirror_move(mirror, work.change, work.new_theta)
     mirror_point(mirror, work.new_theta, work.new_x, work.new_slope)
-    _residual(a, y, work.new_x, work.new_residual)
 
 
 @jit
-def _accept(work):
+def _accept(a, y, work):
+    """The step is taken."""
     numbers = work.numbers
     work.theta[:], work.x[:], work.slope[:] = work.new_theta, work.new_x, work.new_slope
-    work.residual[:] = work.new_residual
-    rest = numbers[TIME_REST] + numbers[LENGTH]
-    total = numbers[TIME] + rest
-    numbers[TIME_REST] = rest - (total - numbers[TIME]) if abs(numbers[TIME]) >= abs(rest) else numbers[TIME] - (total - rest)
-    numbers[TIME] = total
-    
+    _residual(a, y, work.x, work.residual)
+    _transposed_times(a, y.size, work.x.size, work.residual, work.push)
+    before, rest = numbers[TIME], numbers[TIME_REST] + numbers[LENGTH]
+    numbers[TIME] = before + rest
+    big, small = max(before, rest), min(before, rest)
+    numbers[TIME_REST] = small - (numbers[TIME] - big)
+
 
 @jit
 def _choose_length(error, work):
@@ -228,28 +240,24 @@ def _choose_length(error, work):
 
 
 @jit
-def _keep_inside(a, y, mirror, control, flows, i, work):
+def _keep_inside(a, y, mirror, control, flows, problem, work):
     """Keep x at the times that the step passes; needs the stages, and the ``new_`` fields at its end, which it leaves."""
     numbers, times = work.numbers, control.times
-    first = True
+    weights = np.empty(STAGES)
+    first = work.at[2]
     while work.at[2] < times.size:
         share = ((times[work.at[2]] - numbers[TIME]) - numbers[TIME_REST]) / numbers[LENGTH]
         if not share <= 1:
             break
-        if first:
-            for d in range(len(DENSE)):
-                _combine(DENSE[d], STAGES, work.stages, work.dense[d])
-            first = False
-        _combine(STEP, STAGES, work.stages, work.step)
-        for j in range(y.size):
-            inner = work.dense[0, j] + share * (work.dense[1, j] + share * work.dense[2, j])
-            work.step[j] = share * (work.step[j] + (1 - share) * inner)
-        _move(a, y, mirror, work)
-        _keep(flows, i, work.at[2], work.new_x, work.new_residual)
+        for i in range(STAGES):
+            inner = DENSE[0, i] + share * (DENSE[1, i] + share * DENSE[2, i])
+            weights[i] = share * (STEP[i] + (1 - share) * inner)
+        _move(share * numbers[LENGTH], weights, STAGES, a, mirror, work)
+        _residual(a, y, work.new_x, work.step)
+        _keep(flows, problem, work.at[2], work.new_x, work.step)
         work.at[2] += 1
-    if not first:
-        _combine(STEP, STAGES, work.stages, work.step)
-        _move(a, y, mirror, work)
+    if work.at[2] > first:
+        _move(numbers[LENGTH], STEP, STAGES, a, mirror, work)
 
 
 @jit
@@ -259,14 +267,17 @@ def _keep(flows, i, k, x, residual):
 
 
 @jit
-def _judge(a, mirror, control, steps, work):
+def _judge(mirror, control, steps, work):
     """How the problem under way stands."""
     numbers, times = work.numbers, control.times
     if work.at[2] == times.size:
         return MAX_TIME
     if 0.5 * _norm(work.residual) ** 2 <= control.tol:
         return CONVERGED
-    if times[work.at[2]] == np.inf and _at_rest(a, mirror, control, work):
+    rest = 10 * ROUNDING * numbers[COLUMN] * (numbers[VALUES] + numbers[COLUMN] * _norm(work.x))
+    if times[work.at[2]] == np.inf:
+        rest = max(rest, 0.01 * control.rtol * numbers[COLUMN] ** 2 * numbers[SIZE])
+    if _gradient(mirror, work) <= rest:
         return CRITICAL
     if not numbers[LENGTH] > 0 or not math.isfinite(numbers[TIME]):
         return DIVERGED
@@ -274,17 +285,15 @@ def _judge(a, mirror, control, steps, work):
 
 
 @jit
-def _at_rest(a, mirror, control, work):
-    """Whether the gradient of the loss by x is 0, or points where x cannot go, to a hundredth of rtol."""
-    n, numbers = work.x.size, work.numbers
-    _transposed_times(a, work.residual.size, n, work.residual, work.change)
-    largest = 0.0
-    for i in range(n):
-        push, sides = work.change[i], mirror.sides[i]
+def _gradient(mirror, work):
+    """The largest entry of the gradient of the loss by x, without what pushes x where it cannot go."""
+    numbers, largest = work.numbers, 0.0
+    for i in range(work.x.size):
+        push, sides = work.push[i], mirror.sides[i]
         if mirror.depth > 1 and sides != 2:
-            push = max(sides * push, 0.0, -sides * push * min(1.0, abs(work.x[i]) / numbers[SIZE]))
+            push = max(sides * push, -sides * push * min(1.0, abs(work.x[i]) / numbers[SIZE]))
         largest = max(largest, abs(push))
-    return largest <= 0.01 * control.rtol * numbers[COLUMN] * numbers[VALUES]
+    return largest
 
 
 @jit_inline
@@ -305,11 +314,16 @@ def _combine(weights, count, stages, out):
 @jit
 def _residual(a, y, x, out):
     """``y - A x``."""
-    m, n = y.size, x.size
+    _times(a, y.size, x.size, x, out)
+    for j in range(y.size):
+        out[j] = y[j] - out[j]
+
+
+@jit
+def _times(a, m, n, x, out):
+    """``out = A x``."""
     for first in range(0, m, ROWS_AT_ONCE):
         dot_rows(out[first:], a, first, n, min(ROWS_AT_ONCE, m - first), x)
-    for j in range(m):
-        out[j] = y[j] - out[j]
 
 
 @jit

@@ -103,3 +103,14 @@ DENSE = np.array(
         ],
     ]
 )
+
+
+def _straight() -> tuple[np.ndarray, np.ndarray]:
+    """``WEIGHT`` and ``NODE`` from the definition of the stages, for a constant f."""
+    weight = np.zeros(STAGES)
+    for i in range(STAGES - 1):
+        weight[i] = GAMMA * (1 + RATE[i] @ weight)
+    return weight, STAGE @ weight
+
+
+WEIGHT, NODE = _straight()
