@@ -19,7 +19,7 @@ TILE_ROWS, TILE_VECTORS, VECTOR_BYTES = SHAPE.tile_rows, SHAPE.tile_vectors, SHA
 BLOCK = 2 * TILE_ROWS
 """Rows that a step of the factorisation takes together."""
 
-ROUND_OFF = 1e-15
+ROUND_OFF = 1e-12
 """A pivot below this share of its diagonal entry is round-off."""
 
 

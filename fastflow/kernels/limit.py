@@ -32,7 +32,8 @@ NEAR = 0.3
 GOAL = 1e-13
 """A relative residual that is not improved on."""
 
-RUNNING, CONVERGED, TOO_SLOW, NOT_FINITE = range(4)
+RUNNING, CONVERGED, TOO_SLOW, NOT_FINITE, STALLED = range(5)
+WAITING, STRAIGHT, ROTATED = range(3)
 
 
 class LimitProblems(NamedTuple):
@@ -67,20 +68,30 @@ class Limits(NamedTuple):
 
 
 class LimitWorkspace(NamedTuple):
-    """The problem under way, and scratch; ``at`` is its place in the queue, its matrix and whether it has begun."""
+    """The problem under way, and scratch.
+
+    ``at`` is its place in the queue and its stage; ``matrix`` (m n), ``values`` (m), are its A and y, which `_rotate`
+    may have multiplied by ``basis`` (m m); ``dual`` is lam; ``theta`` stands for z and ``x`` for itself; ``point`` and
+    ``tangent`` are x and dx/dz at theta (boost left out), ``image`` is ``A point``.
+    """
 
     at: np.ndarray
     numbers: np.ndarray
+    matrix: np.ndarray
+    values: np.ndarray
+    basis: np.ndarray
+    dual: np.ndarray
     theta: np.ndarray
     x: np.ndarray
     point: np.ndarray
     tangent: np.ndarray
+    image: np.ndarray
     slope: np.ndarray
     other: np.ndarray
     change: np.ndarray
-    dual: np.ndarray
+    moved: np.ndarray
     step: np.ndarray
-    image: np.ndarray
+    left: np.ndarray
     normal: NormalWorkspace
 
 
@@ -90,37 +101,40 @@ BOOST, REDUCTION, SHARE, RESIDUAL, BEFORE, GAP, REACH, VALUES, MATRIX = range(9)
 
 def limit_workspace(m: int, n: int) -> LimitWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
-    of_n, of_m = (np.zeros((7, n)), np.zeros((3, m)))
-    return LimitWorkspace(np.array([0, -1, 0]), np.zeros(9), *of_n, *of_m, normal_workspace(m, n))
+    sizes = (9, m * n, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m)
+    return LimitWorkspace(np.zeros(2, np.int64), *(np.zeros(size) for size in sizes), normal_workspace(m, n))
 
 
 @jit
 def limit_slice(problems, path, limits, queue, budget, work):
     """Take the problems of a queue some Newton steps further, one after the other; returns how many steps were taken.
 
-    It goes on where it was in ``work.at``, and ends with ``work.at[0] == queue.size``.
+    It goes on where ``work`` is, and has ended with ``work.at[0] == queue.size``.
     """
     taken = 0
     while taken < budget and work.at[0] < queue.size:
         i = queue[work.at[0]]
-        a, y = problems.matrices[problems.matrix_of[i]], problems.values[problems.values_of[i]]
         mirror = mirror_row(problems.mirrors, problems.mirror_of[i])
-        if work.at[2] == 0:
-            if work.at[1] != problems.matrix_of[i]:
-                work.at[1] = problems.matrix_of[i]
-                transpose(work.normal.transposed, 0, a, 0, y.size, mirror.scale.size)
-            _begin(a, y, mirror, work)
-            work.at[2], limits.steps[i] = 1, 1
+        if work.at[1] == WAITING:
+            work.matrix[:], work.values[:] = problems.matrices[problems.matrix_of[i]], problems.values[problems.values_of[i]]
+            transpose(work.normal.transposed, 0, work.matrix, 0, work.values.size, mirror.scale.size)
+            _begin(mirror, work)
+            work.at[1], limits.steps[i] = STRAIGHT, 1
         else:
-            _advance(a, y, mirror, path, work)
+            _advance(mirror, path, work)
             limits.steps[i] += 1
         taken += 1
         status = _judge(path, limits.steps[i], work)
-        if status != RUNNING:
-            limits.x[i], limits.dual[i] = work.point, work.dual
-            limits.residual[i], limits.status[i] = work.numbers[RESIDUAL], status
+        if status == STALLED:
+            _rotate(work)
+            work.at[1] = ROTATED
+        elif status != RUNNING:
+            limits.x[i], limits.residual[i], limits.status[i] = work.point, work.numbers[RESIDUAL], status
+            limits.dual[i] = work.dual
+            if work.at[1] == ROTATED:
+                _transposed_times(work.basis, work.values.size, work.values.size, work.dual, limits.dual[i])
             work.at[0] += 1
-            work.at[2] = 0
+            work.at[1] = WAITING
     return taken
 
 
@@ -154,9 +168,10 @@ def _norm(v):
 
 
 @jit
-def _begin(a, y, mirror, work):
+def _begin(mirror, work):
     """Choose boost so that the problem is easy, and take a step along the tangents at ``z = 0``."""
-    m, n, numbers = y.size, mirror.scale.size, work.numbers
+    a, y, numbers = work.matrix, work.values, work.numbers
+    m, n = y.size, mirror.scale.size
     work.dual[:] = 0
     work.theta[:] = mirror.rest
     mirror_point(mirror, work.theta, work.point, work.tangent)
@@ -192,14 +207,15 @@ def _begin(a, y, mirror, work):
 
 
 @jit
-def _advance(a, y, mirror, path, work):
+def _advance(mirror, path, work):
     """One step: boost, slopes, the linear system, and how much of the step z takes."""
-    m, n, numbers = y.size, mirror.scale.size, work.numbers
-    before = numbers[BOOST]
+    a, y, numbers = work.matrix, work.values, work.numbers
+    m, n = y.size, mirror.scale.size
+    was_final = numbers[BOOST] == 0
     numbers[BOOST] = _next_boost(mirror.depth, path, numbers)
     boost = math.exp(numbers[BOOST])
     quadratic = numbers[GAP] <= NEAR and numbers[RESIDUAL] <= 1e-3 * numbers[BEFORE]
-    if not (before == 0 and quadratic):  # else the last factor still serves
+    if not (was_final and quadratic):  # else the last factor still serves
         mirror_inverse(mirror, boost, work.x, work.other)
         _secants(mirror, boost, path, work)
         _factor(a, m, n, work)
@@ -210,18 +226,32 @@ def _advance(a, y, mirror, path, work):
     for i in range(n):
         moved = boost * work.point[i] + work.slope[i] * work.change[i]
         work.x[i] = _on_its_side(mirror.sides[i], moved, work.x[i], mirror.depth)
-    share = _share_of_step(mirror, work.theta, work.change, numbers[REACH])
-    for i in range(n):
-        work.change[i] *= share
+    work.other[:] = work.theta
+    before = numbers[RESIDUAL]
+    share = _move(mirror, boost, numbers[REACH], work)
+    if numbers[RESIDUAL] > 100 * max(before, 0.1 * numbers[VALUES]):
+        # Far too far for what was left to do: no coordinate further out than 1.
+        work.theta[:] = work.other
+        share = _move(mirror, boost, -np.inf, work)
     for j in range(m):
         work.dual[j] += share * work.step[j]
-    mirror_move(mirror, work.change, work.theta)
+    numbers[SHARE], numbers[BEFORE] = share, before
+
+
+@jit
+def _move(mirror, boost, reach, work):
+    """Take theta along ``work.change``, as far as `_share_of_step` says, and evaluate there; returns the share."""
+    m, n = work.values.size, work.theta.size
+    share = _share_of_step(mirror, work.theta, work.change, reach)
+    for i in range(n):
+        work.moved[i] = share * work.change[i]
+    mirror_move(mirror, work.moved, work.theta)
     mirror_point(mirror, work.theta, work.point, work.tangent)
-    _times(a, m, n, work.point, work.image)
+    _times(work.matrix, m, n, work.point, work.image)
     for j in range(m):
-        work.step[j] = y[j] - boost * work.image[j]
-    numbers[SHARE], numbers[BEFORE] = share, numbers[RESIDUAL]
-    numbers[RESIDUAL] = _norm(work.step)
+        work.left[j] = work.values[j] - boost * work.image[j]
+    work.numbers[RESIDUAL] = _norm(work.left)
+    return share
 
 
 @jit
@@ -232,18 +262,78 @@ def _judge(path, steps, work):
     if numbers[BOOST] == 0:
         if residual <= GOAL * numbers[VALUES]:
             return CONVERGED
-        least = max(path.tol * numbers[VALUES], 1e-14 * numbers[MATRIX] * _norm(work.point))
-        if residual <= least and residual > 0.2 * numbers[BEFORE]:
-            return CONVERGED
+        if 0.2 * numbers[BEFORE] < residual < np.inf:
+            round_off = 1e-14 * numbers[MATRIX] * _norm(work.point)
+            if residual <= max(10 * GOAL * numbers[VALUES], round_off):
+                return CONVERGED
+            if work.at[1] == STRAIGHT and residual < 1e-4 * numbers[VALUES]:
+                return STALLED
+            if residual <= path.tol * numbers[VALUES] and residual > 0.7 * numbers[BEFORE]:
+                return CONVERGED
     if math.isnan(residual):
         return NOT_FINITE
     return TOO_SLOW if steps >= path.max_steps else RUNNING
 
 
 @jit
+def _rotate(work):
+    """Multiply A, y and lam by the orthogonal matrix that makes the columns of the largest slopes triangular.
+
+    What small slopes add to ``A diag(d) A^T`` drowns in the round-off of the large ones, although they alone decide
+    where the large ones have no say. Rows that have exact zeros in the large columns keep the two apart.
+    """
+    a, y, dual, basis = work.matrix, work.values, work.dual, work.basis
+    m, n = y.size, work.theta.size
+    basis[:] = 0
+    for i in range(m):
+        basis[i * m + i] = 1
+    size, reflector = work.other, work.step
+    for k in range(m):
+        size[:] = 0
+        for i in range(k, m):
+            row = a[i * n : (i + 1) * n]
+            for j in range(n):
+                size[j] += row[j] * row[j]
+        for j in range(n):
+            size[j] *= work.slope[j]
+        pivot = np.argmax(size)
+        if not size[pivot] > 0:
+            break
+        for i in range(k, m):
+            reflector[i] = a[i * n + pivot]
+        length = math.copysign(_norm(reflector[k:]), reflector[k])
+        reflector[k] += length
+        factor = 1 / (length * reflector[k])
+        _reflect(a, k, m, n, reflector, factor, work.change)
+        _reflect(basis, k, m, m, reflector, factor, work.change)
+        _reflect(y, k, m, 1, reflector, factor, work.change)
+        _reflect(dual, k, m, 1, reflector, factor, work.change)
+        a[k * n + pivot] = -length
+        for i in range(k + 1, m):
+            a[i * n + pivot] = 0
+    transpose(work.normal.transposed, 0, a, 0, m, n)
+    _times(a, m, n, work.point, work.image)
+    work.numbers[RESIDUAL] = work.numbers[GAP] = np.inf
+
+
+@jit
+def _reflect(matrix, k, m, columns, reflector, factor, sums):
+    """``M -= factor v (v^T M)`` for the rows k to m of a flat matrix."""
+    sums[:columns] = 0
+    for i in range(k, m):
+        row = matrix[i * columns : (i + 1) * columns]
+        for j in range(columns):
+            sums[j] += reflector[i] * row[j]
+    for i in range(k, m):
+        row, share = matrix[i * columns : (i + 1) * columns], factor * reflector[i]
+        for j in range(columns):
+            row[j] -= share * sums[j]
+
+
+@jit
 def _factor(a, m, n, work):
     normal_matrix(a, work.slope, m, n, work.normal)
-    factor_normal(m, work.normal)
+    return factor_normal(m, work.normal)
 
 
 @jit
