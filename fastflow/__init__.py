@@ -9,6 +9,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 """
 
 from fastflow import inits, kernels, metrics, plot, theory
+from fastflow.gradient_flow import Flow, gradient_flow
 from fastflow.methods import Decreasing, GradientDescent
 from fastflow.networks import DeepLinear
 from fastflow.problems import CustomProblem, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
@@ -26,6 +27,7 @@ __all__ = [
     "CustomProblem",
     "Decreasing",
     "DeepLinear",
+    "Flow",
     "GradientDescent",
     "History",
     "Interrupted",
@@ -37,6 +39,7 @@ __all__ = [
     "Runs",
     "Status",
     "__version__",
+    "gradient_flow",
     "inits",
     "kernels",
     "load",

@@ -14,8 +14,10 @@ from fastflow.kernels.chain import (
     sweeps_from_left,
 )
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
+from fastflow.kernels.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.jit import jit
+from fastflow.kernels.limit import LimitProblems
 from fastflow.kernels.losses import (
     Completion,
     Estimation,
@@ -49,7 +51,10 @@ __all__ = [
     "Completion",
     "Ends",
     "Estimation",
+    "FlowControl",
+    "Flows",
     "Group",
+    "LimitProblems",
     "LossWorkspace",
     "Mirror",
     "RegressionByGram",
@@ -67,6 +72,8 @@ __all__ = [
     "chain_workspace",
     "choose_layout",
     "descend",
+    "flow_slice",
+    "flow_workspace",
     "fma_peak",
     "has_formula",
     "jit",

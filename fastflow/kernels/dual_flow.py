@@ -23,6 +23,7 @@ from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.mirror import mirror_move, mirror_point, mirror_row
 from fastflow.kernels.products import transpose
 from fastflow.kernels.rosenbrock import DENSE, GAMMA, NODE, ORDER, RATE, STAGE, STAGES, STEP, WEIGHT
+from fastflow.status import Status
 
 ROUNDING = 1e-14
 """What the rounding of x does to a step, relative to x."""
@@ -33,8 +34,8 @@ STIFFEST = 1e14
 LARGEST_STEP = 1e300
 """Times end here; a flow at rest would take longer and longer steps."""
 
-RUNNING, CONVERGED, CRITICAL, MAX_STEPS, DIVERGED, MAX_TIME = 0, 1, 2, 4, 5, 6
-"""The numbers of `fastflow.Status`."""
+RUNNING, CONVERGED, CRITICAL = (int(Status.RUNNING), int(Status.CONVERGED), int(Status.CRITICAL))
+MAX_STEPS, DIVERGED, MAX_TIME = (int(Status.MAX_STEPS), int(Status.DIVERGED), int(Status.MAX_TIME))
 
 
 class FlowControl(NamedTuple):
