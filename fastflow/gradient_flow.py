@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow import kernels
-from fastflow.checks import FloatArray, as_count, as_floats, as_number
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, as_times
 from fastflow.threads import run_workers, thread_count
 
 SLICE_SECONDS = 0.05
@@ -115,7 +115,7 @@ def gradient_flow(
     if not signed and negative is not None:
         raise ValueError("negative is where v starts, and the network of signed=False has none")
     problems, shape = _pose(matrix, values, alpha, depth, signed, negative)
-    moments = _as_times(times)
+    moments = as_times("times", times)
     control = kernels.FlowControl(
         moments,
         as_number("rtol", rtol, least=1e-13),
@@ -225,14 +225,3 @@ def _stack(name: str, value: ArrayLike, ndim: int) -> FloatArray:
 def _places(shape: tuple[int, ...], stack: tuple[int, ...]) -> NDArray[np.int64]:
     """Which element of an array of one shape, flat, each of a stack takes when the array is broadcast to it."""
     return np.broadcast_to(np.arange(np.prod(shape, dtype=np.int64)).reshape(shape), stack).reshape(-1)
-
-
-def _as_times(times: ArrayLike) -> FloatArray:
-    """Times, checked."""
-    moments = as_floats("times", times, 1, finite=False).astype(np.float64)
-    if not np.all(moments >= 0):
-        raise ValueError(f"times must be at least 0, got {moments[~(moments >= 0)][0]:g}")
-    if np.any(moments[1:] < moments[:-1]):
-        at = int(np.flatnonzero(moments[1:] < moments[:-1])[0])
-        raise ValueError(f"times must not decrease, got {moments[at]:g} before {moments[at + 1]:g}")
-    return moments

@@ -2,8 +2,8 @@
 
 The right-hand side is the negative gradient of a convex function of lam. So the Jacobian ``-A diag(dx/dz) A^T`` is
 symmetric and negative: a step of the Rosenbrock method needs one Cholesky factor. And two solutions never move apart:
-what a step does wrong in lam is not amplified later, errors add up at most. Hence the error that is controlled is that of
-lam, times what it can do to x now, or later where x is as large as y asks for.
+what a step does wrong in lam is not amplified later, errors add up at most. Hence the error that is controlled is that
+of lam, times what it can do to x now, or later where x is as large as y asks for.
 
 lam itself is not kept. What is kept is theta, which stands for ``z = A^T lam`` without loss (`mirror`), and
 which every step moves by ``A^T`` times the step. Time is kept in two floats, because at small starts and L >= 3 what
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.cholesky import NormalWorkspace, factor_normal, normal_matrix, normal_workspace, solve_normal
-from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, dot_rows
+from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, copy, dot_rows, subtract
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.mirror import mirror_move, mirror_point, mirror_row
 from fastflow.kernels.products import transpose
@@ -130,7 +130,7 @@ def flow_slice(problems, control, flows, queue, budget, work):
         status = _judge(mirror, control, flows.steps[i], work)
         if status != RUNNING:
             flows.status[i] = status
-            if status == CONVERGED or status == CRITICAL:
+            if status in (CONVERGED, CRITICAL):
                 for k in range(work.at[2], control.times.size):
                     _keep(flows, i, k, work.x, work.residual)
             work.at[0] += 1
@@ -143,7 +143,7 @@ def _begin(a, y, mirror, control, work):
     """The start, and a first step in which x changes by little."""
     m, n, numbers = y.size, mirror.scale.size, work.numbers
     transpose(work.normal.transposed, 0, a, 0, m, n)
-    work.theta[:] = mirror.rest
+    copy(work.theta, mirror.rest, n)
     mirror_point(mirror, work.theta, work.x, work.slope)
     _residual(a, y, work.x, work.residual)
     _transposed_times(a, m, n, work.residual, work.push)
@@ -151,7 +151,7 @@ def _begin(a, y, mirror, control, work):
     for j in range(n):
         column = work.normal.transposed[j * m : (j + 1) * m]
         largest = max(largest, _norm(column))
-    numbers[:] = 0
+    numbers[TIME], numbers[TIME_REST], numbers[REJECTED] = 0.0, 0.0, 0.0
     numbers[COLUMN], numbers[VALUES] = largest, _norm(y)
     size = numbers[VALUES] / largest if largest > 0 else 0.0
     if size == 0:
@@ -169,7 +169,7 @@ def _begin(a, y, mirror, control, work):
 
 @jit
 def _try_step(a, y, mirror, control, work):
-    """A step of the length chosen: its end is in the ``new_`` fields, what is returned is its error over the tolerance."""
+    """A step of the length chosen, to the ``new_`` fields; returns its error over the tolerance."""
     m, n, numbers, stages, normal = y.size, work.x.size, work.numbers, work.stages, work.normal
     normal_matrix(a, work.slope, m, n, normal)
     stiffest = 0.0
@@ -209,7 +209,7 @@ def _move(time, weights, count, a, mirror, work):
     _transposed_times(a, m, n, work.step, work.change)
     for i in range(n):
         work.change[i] += time * work.push[i]
-    work.new_theta[:] = work.theta
+    copy(work.new_theta, work.theta, n)
     mirror_move(mirror, work.change, work.new_theta)
     mirror_point(mirror, work.new_theta, work.new_x, work.new_slope)
 
@@ -218,9 +218,12 @@ def _move(time, weights, count, a, mirror, work):
 def _accept(a, y, work):
     """The step is taken."""
     numbers = work.numbers
-    work.theta[:], work.x[:], work.slope[:] = work.new_theta, work.new_x, work.new_slope
+    n = work.x.size
+    copy(work.theta, work.new_theta, n)
+    copy(work.x, work.new_x, n)
+    copy(work.slope, work.new_slope, n)
     _residual(a, y, work.x, work.residual)
-    _transposed_times(a, y.size, work.x.size, work.residual, work.push)
+    _transposed_times(a, y.size, n, work.residual, work.push)
     before, rest = numbers[TIME], numbers[TIME_REST] + numbers[LENGTH]
     numbers[TIME] = before + rest
     big, small = max(before, rest), min(before, rest)
@@ -242,7 +245,7 @@ def _choose_length(error, work):
 
 @jit
 def _keep_inside(a, y, mirror, control, flows, problem, work):
-    """Keep x at the times that the step passes; needs the stages, and the ``new_`` fields at its end, which it leaves."""
+    """Keep x at the times that the step passes; leaves the ``new_`` fields as it found them, at the step's end."""
     numbers, times = work.numbers, control.times
     weights = np.empty(STAGES)
     first = work.at[2]
@@ -263,7 +266,7 @@ def _keep_inside(a, y, mirror, control, flows, problem, work):
 
 @jit
 def _keep(flows, i, k, x, residual):
-    flows.x[i, k] = x
+    copy(flows.x[i, k], x, x.size)
     flows.loss[i, k] = 0.5 * _norm(residual) ** 2
 
 
@@ -306,7 +309,8 @@ def _tolerance(control, x, size):
 @jit
 def _combine(weights, count, stages, out):
     """``out = sum_j weights[j] stages[j]`` over the first ``count`` stages."""
-    out[:] = 0
+    for k in range(out.size):
+        out[k] = 0.0
     for j in range(count):
         for k in range(out.size):
             out[k] += weights[j] * stages[j, k]
@@ -316,8 +320,7 @@ def _combine(weights, count, stages, out):
 def _residual(a, y, x, out):
     """``y - A x``."""
     _times(a, y.size, x.size, x, out)
-    for j in range(y.size):
-        out[j] = y[j] - out[j]
+    subtract(out, y, out, y.size)
 
 
 @jit
@@ -330,7 +333,8 @@ def _times(a, m, n, x, out):
 @jit
 def _transposed_times(a, m, n, c, out):
     """``out = A^T c``."""
-    out[:] = 0
+    for i in range(n):
+        out[i] = 0.0
     for first in range(0, m, ROWS_AT_ONCE):
         add_rows(out, c[first:], a, first, n, min(ROWS_AT_ONCE, m - first))
 

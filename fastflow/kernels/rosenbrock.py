@@ -4,10 +4,17 @@ A step of length h solves, one after the other, for the stages u_1 .. u_8::
 
     (1/(h GAMMA) - J) u_i = f(y + sum_{j<i} STAGE[i, j] u_j) + 1/h sum_{j<i} RATE[i, j] u_j
 
-The step is ``sum_j STEP[j] u_j``, of order 5; without u_8, which is the estimate of the error, the order is 4. Inside the
-step, at the fraction s of it, the step up to there is, of order 4,
-``s (step + (1 - s) (d_1 + s (d_2 + s d_3)))``, ``d_i = sum_j DENSE[i, j] u_j``.
+The step is ``sum_j STEP[j] u_j``, of order 5; without u_8, which is the estimate of the error, the order is 4. The
+step up to a fraction s of it is, of order 4, ``s (step + (1 - s) (d_1 + s (d_2 + s d_3)))``, ``d_i = DENSE[i] u``.
 L-stable, stiffly accurate, and without order reduction on linear parabolic problems.
+
+Where f hardly changes within a step, all of this is a straight line and differences that rounding drowns. So stages
+are better held as ``u_i = h WEIGHT[i] f(y) + v_i``, where WEIGHT are the u_i of h = f = 1, J = 0::
+
+    (1/(h GAMMA) - J) v_i = f(y + h NODE[i] f(y) + sum_{j<i} STAGE[i, j] v_j) - f(y) + h WEIGHT[i] J f(y)
+                            + 1/h sum_{j<i} RATE[i, j] v_j
+
+The step is then ``h f(y) + sum_j STEP[j] v_j``, the estimate of its error v_8, and so on.
 
 G. Steinebach, Construction of Rosenbrock-Wanner method Rodas5P and numerical benchmarks within the Julia Differential
 Equations package, BIT Numerical Mathematics 63 (2023) 27.
