@@ -253,3 +253,29 @@ def _exp(z):
 
 def _one(z):
     return z * 0 + 1
+
+
+def gradient_flow(matrix, values, positive, negative, depth: int, times):
+    """x at finite times by the flow of the factors u and v (None: u alone) themselves, in their own stiff equations."""
+    from scipy.integrate import solve_ivp
+
+    n = matrix.shape[1]
+    start = (
+        np.broadcast_to(positive, n)
+        if negative is None
+        else np.concatenate([np.broadcast_to(positive, n), np.broadcast_to(negative, n)])
+    )
+
+    def product(factors):
+        return factors[:n] ** depth - (0 if negative is None else factors[n:] ** depth)
+
+    def rates(_, factors):
+        g = matrix.T @ (matrix @ product(factors) - values)
+        u_rate = -g * factors[:n] ** (depth - 1)
+        return u_rate if negative is None else np.concatenate([u_rate, g * factors[n:] ** (depth - 1)])
+
+    end = max(times[-1], 1e-300)
+    tiny = 1e-13 * min(1.0, float(np.min(start, where=start > 0, initial=1.0)))
+    solution = solve_ivp(rates, (0, end), start, "LSODA", t_eval=times, rtol=1e-12, atol=tiny)
+    assert solution.success
+    return np.array([product(factors) for factors in solution.y.T])
