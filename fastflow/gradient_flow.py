@@ -102,8 +102,8 @@ def gradient_flow(
     ``alpha^{2-L}``: the rounding of the time itself, of A and of y (1e-16) then says how well x is determined while it
     comes up, and how well it can be found.
 
-    A flow also ends where the gradient of the loss by x vanishes (without the part that pushes x where it cannot go):
-    to rounding, or if only infinity is left to a hundredth of rtol, relative to ``max ||a_i|| ||y||``.
+    A flow also ends where the gradient of the loss by x vanishes, or pushes to 0 only entries that are 0: to rounding,
+    or if only infinity is left to a tenth of rtol, relative to ``max ||a_i|| ||y||``.
 
     References
     ----------

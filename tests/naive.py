@@ -274,8 +274,8 @@ def gradient_flow(matrix, values, positive, negative, depth: int, times):
         u_rate = -g * factors[:n] ** (depth - 1)
         return u_rate if negative is None else np.concatenate([u_rate, g * factors[n:] ** (depth - 1)])
 
-    end = max(times[-1], 1e-300)
+    distinct, places = np.unique(times, return_inverse=True)
     tiny = 1e-13 * min(1.0, float(np.min(start, where=start > 0, initial=1.0)))
-    solution = solve_ivp(rates, (0, end), start, "LSODA", t_eval=times, rtol=1e-12, atol=tiny)
+    solution = solve_ivp(rates, (0, distinct[-1]), start, "LSODA", t_eval=distinct, rtol=1e-12, atol=tiny)
     assert solution.success
-    return np.array([product(factors) for factors in solution.y.T])
+    return np.array([product(factors) for factors in solution.y.T])[places]

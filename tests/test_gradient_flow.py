@@ -73,7 +73,7 @@ def density(tree):
 
 
 def order_defects(weights, order, share=1.0):
-    """Of the conditions on ``sum_i weights_i u_i``, the step up to ``share`` (Hairer, Wanner, Solving ODEs II, IV.7)."""
+    """Of the conditions on ``sum_i weights_i u_i``, the step up to ``share`` (Hairer and Wanner, part II, IV.7)."""
     gamma = np.linalg.inv(np.eye(rosenbrock.STAGES) / rosenbrock.GAMMA - rosenbrock.RATE)
     alpha = rosenbrock.STAGE @ gamma
 
@@ -105,7 +105,7 @@ def test_straight_stages():
     """``WEIGHT`` and ``NODE`` are the stages of ``y' = 1``: the step is the time, its error 0, and so inside."""
     assert rosenbrock.STEP @ rosenbrock.WEIGHT == pytest.approx(1, abs=1e-13)
     assert rosenbrock.WEIGHT[-1] == 0
-    assert 1 + rosenbrock.RATE[-1] @ rosenbrock.WEIGHT == pytest.approx(0, abs=1e-12)
+    assert rosenbrock.RATE[-1] @ rosenbrock.WEIGHT == pytest.approx(-1, abs=1e-12)
     assert rosenbrock.NODE[-3:] == pytest.approx([1, 1, 1], abs=1e-14)
     assert dense_weights(0.3) @ rosenbrock.WEIGHT == pytest.approx(0.3, abs=1e-13)
 
@@ -162,7 +162,7 @@ def test_error_falls_with_the_tolerance(rng):
 
 
 @pytest.mark.parametrize(
-    "depth, alpha", [(2, 1e-12), (3, 1e-2), (3, 1e-6), (3, 1e-12), (4, 1e-6), (5, 1e-4), (8, 0.01)]
+    ("depth", "alpha"), [(2, 1e-12), (3, 1e-2), (3, 1e-6), (3, 1e-12), (4, 1e-6), (5, 1e-4), (8, 0.01)]
 )
 def test_one_unknown_at_small_starts(depth, alpha):
     """m = n = 1: the time to reach u is an integral, here in 50 digits; x(t) to what the rounding of t leaves of it."""
@@ -170,8 +170,8 @@ def test_one_unknown_at_small_starts(depth, alpha):
     shares = np.array([0.1, 0.5, 0.9, 0.999])
     with mpmath.workdps(50):
 
-        def reach(u, start=mpf(alpha)):
-            cuts = [start, *(mpf(10) ** k for k in range(-60, 1) if start < mpf(10) ** k < u), u]
+        def reach(u):
+            cuts = [mpf(alpha), *(mpf(10) ** k for k in range(-60, 1) if alpha < mpf(10) ** k < u), u]
             return mpmath.quad(lambda w: 1 / (a * (y - a * w**depth) * w ** (depth - 1)), cuts)
 
         expected = shares * y / a
@@ -278,9 +278,9 @@ def test_nonnegative_without_a_dual_minimiser(rng, depth):
 
 def test_early_stopping(rng):
     """With noise, the flow is nearer to the truth on its way than at its end."""
-    matrix, values, truth = sparse_problem(rng, 40, 100, 3, noise=0.2)
+    matrix, values, truth = sparse_problem(rng, 40, 100, 3, noise=0.1)
     times = np.append(np.geomspace(1, 1e5, 40), np.inf)
-    flow = ff.gradient_flow(matrix, values, 1e-3, times, rtol=1e-6)
+    flow = ff.gradient_flow(matrix, values, 1e-4, times, rtol=1e-6)
     errors = np.linalg.norm(flow.x - truth, axis=1)
     assert 0 < errors.argmin() < len(times) - 1
     assert errors.min() < 0.5 * errors[-1]
@@ -289,18 +289,23 @@ def test_early_stopping(rng):
 def test_tol_and_max_steps(rng):
     """A flow ends at the loss asked for and stays there; times that the steps do not reach are NaN."""
     matrix, values, _ = sparse_problem(rng, 5, 10, 2)
-    times = np.geomspace(1, 1e3, 30)
+    times = np.geomspace(1, 30, 30)
     full = ff.gradient_flow(matrix, values, 0.1, times)
     assert full.status == Status.MAX_TIME
-    early = ff.gradient_flow(matrix, values, 0.1, times, tol=1e-6)
-    assert early.status == Status.CONVERGED and early.steps < full.steps
-    running = full.loss > 1e-6
+    early = ff.gradient_flow(matrix, values, 0.1, times, tol=0.01)
+    assert early.status == Status.CONVERGED
+    assert early.steps < full.steps
+    running = full.loss > 0.01
+    assert 2 < running.sum() < len(times) - 2
     assert np.array_equal(early.x[running], full.x[running])
-    assert np.all(early.loss[~running] <= 1e-6) and np.all(early.x[~running][1:] == early.x[-1])
+    assert np.all(early.loss[~running] <= 0.01)
+    assert np.array_equal(early.x[-1], early.x[-2])
     short = ff.gradient_flow(matrix, values, 0.1, times, max_steps=30)
-    assert (short.status, short.steps) == (Status.MAX_STEPS, 30)
+    assert short.status == Status.MAX_STEPS
+    assert short.steps == 30
     reached = ~np.isnan(short.loss)
-    assert 0 < reached.sum() < len(times) and np.all(np.isnan(short.x[~reached]))
+    assert 0 < reached.sum() < len(times)
+    assert np.all(np.isnan(short.x[~reached]))
     assert np.array_equal(short.x[reached], full.x[reached])
 
 
@@ -315,7 +320,7 @@ def test_bits_do_not_depend_on_company(rng):
     flow = ff.gradient_flow(matrix, values, alpha, times, 3, threads=2)
     assert (flow.x.shape, flow.loss.shape, flow.steps.shape) == ((5, 2, 8, 14), (5, 2, 8), (5, 2))
     again = ff.gradient_flow(matrix, values, alpha, times, 3, threads=1)
-    assert np.array_equal(flow.x, again.x) and np.array_equal(flow.loss, again.loss)
+    assert all(np.array_equal(one, other) for one, other in zip(flow, again, strict=True))
     alone = ff.gradient_flow(matrix[3, 0], values[1], alpha[3, 0], times[2::3], 3)
     assert np.array_equal(alone.x, flow.x[3, 1, 2::3])
 
@@ -365,7 +370,8 @@ def test_edges(rng, depth, signed):
         assert flow.x == pytest.approx(expected, abs=1e-7)
         assert np.all(flow.x[:2] == pytest.approx(start, rel=1e-14))
         end = ff.gradient_flow(a, y, 0.2, [np.inf], depth, signed=signed)
-        assert end.x[0] == pytest.approx(expected[-1], abs=2e-3)
+        best = nnls(a, y)[0] if depth > 1 and not signed else np.linalg.lstsq(a, y, rcond=None)[0]
+        assert a @ end.x[0] == pytest.approx(a @ best, abs=1e-7)
     flow = ff.gradient_flow(matrix, values, 0.2, times, depth, signed=signed)
     assert np.all(flow.x[:, 2] == pytest.approx(start, rel=1e-14))
 
@@ -374,7 +380,7 @@ A, Y = np.ones((2, 3)), np.ones(2)
 
 
 @pytest.mark.parametrize(
-    "arguments, options, message",
+    ("arguments", "options", "message"),
     [
         ((A[0], Y, 0.1, [1]), {}, r"matrix must have 2 dimension\(s\), got shape \(3,\)"),
         ((A, np.ones(3), 0.1, [1]), {}, r"values must have one entry for each of 2 rows of matrix, got shape \(3,\)"),
@@ -407,7 +413,7 @@ def test_method():
     times = np.array([0.0, 1.0])
     method = GradientFlow(times=times, t_max=5)
     times[0] = 9
-    assert method.times[0] == 0 and method.t_max == 5
+    assert (method.times[0], method.t_max) == (0, 5)
     for options, message in [
         ({"times": [3.0, 2.0]}, "times must not decrease"),
         ({"times": [3.0], "t_max": 2}, "times go to 3, past t_max = 2"),

@@ -280,7 +280,7 @@ def _judge(mirror, control, steps, work):
         return CONVERGED
     rest = 10 * ROUNDING * numbers[COLUMN] * (numbers[VALUES] + numbers[COLUMN] * _norm(work.x))
     if times[work.at[2]] == np.inf:
-        rest = max(rest, 0.01 * control.rtol * numbers[COLUMN] ** 2 * numbers[SIZE])
+        rest = max(rest, 0.1 * control.rtol * numbers[COLUMN] ** 2 * numbers[SIZE])
     if _gradient(mirror, work) <= rest:
         return CRITICAL
     if not numbers[LENGTH] > 0 or not math.isfinite(numbers[TIME]):
@@ -290,12 +290,12 @@ def _judge(mirror, control, steps, work):
 
 @jit
 def _gradient(mirror, work):
-    """The largest entry of the gradient of the loss by x, without what pushes x where it cannot go."""
+    """The largest entry of the gradient of the loss by x; where it pushes x to 0, no more than x has left to go."""
     numbers, largest = work.numbers, 0.0
     for i in range(work.x.size):
         push, sides = work.push[i], mirror.sides[i]
         if mirror.depth > 1 and sides != 2:
-            push = max(sides * push, -sides * push * min(1.0, abs(work.x[i]) / numbers[SIZE]))
+            push = max(sides * push, min(-sides * push, abs(work.x[i]) * numbers[COLUMN] ** 2))
         largest = max(largest, abs(push))
     return largest
 
