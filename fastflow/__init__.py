@@ -9,6 +9,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 """
 
 from fastflow import baselines, inits, kernels, metrics, plot, theory
+from fastflow.gradient_flow import Flow, gradient_flow
 from fastflow.methods import Decreasing, GradientDescent
 from fastflow.networks import DeepLinear, DiagonalLinear
 from fastflow.problems import (
@@ -35,6 +36,7 @@ __all__ = [
     "Decreasing",
     "DeepLinear",
     "DiagonalLinear",
+    "Flow",
     "GradientDescent",
     "History",
     "Interrupted",
@@ -47,6 +49,7 @@ __all__ = [
     "Status",
     "__version__",
     "baselines",
+    "gradient_flow",
     "inits",
     "kernels",
     "load",

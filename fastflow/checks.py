@@ -99,6 +99,17 @@ def broadcast(**arrays: FloatArray) -> tuple[FloatArray, ...]:
         raise ValueError(f"{' and '.join(arrays)} do not broadcast: shapes {shapes}") from None
 
 
+def as_times(name: str, value: ArrayLike) -> FloatArray:
+    """Times (k,), at least 0 and not decreasing; infinity is allowed."""
+    times = as_floats(name, value, 1, finite=False).astype(np.float64)
+    if not np.all(times >= 0):
+        raise ValueError(f"{name} must be at least 0, got {times[~(times >= 0)][0]:g}")
+    falls = np.flatnonzero(times[1:] < times[:-1])
+    if falls.size:
+        raise ValueError(f"{name} must not decrease, got {times[falls[0]]:g} before {times[falls[0] + 1]:g}")
+    return times
+
+
 def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     """One of a few words."""
     allowed = tuple(choices)

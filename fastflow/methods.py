@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, as_times, frozen
 
 
 @dataclass(frozen=True)
@@ -87,3 +88,42 @@ class GradientDescent:
             f"GradientDescent(step={step}, max_steps={self.max_steps}, "
             f"tol={self.tol:g}, gradient_tol={self.gradient_tol:g})"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class GradientFlow:
+    """The flow ``u' = -(gradient by u)``, in time, by an integrator that controls its error.
+
+    Parameters
+    ----------
+    times : array (times,), at least 0 and not decreasing
+        When x is recorded; none by default.
+    t_max : float > 0
+        A run ends at this time; infinity, the default, is where the flow comes to rest.
+    rtol, atol : float
+        Tolerances for the error of an entry of the product: ``atol + rtol |x_i|``; None takes rtol times the size that
+        the data ask for.
+    tol : float >= 0
+        A run ends when its loss is at most this (absolute).
+    max_steps : int >= 1
+    """
+
+    times: ArrayLike = ()
+    t_max: float = math.inf
+    rtol: float = 1e-8
+    atol: float | None = None
+    tol: float = 1e-20
+    max_steps: int = 100_000
+
+    def __post_init__(self) -> None:
+        times = as_times("times", self.times) if np.size(self.times) else np.zeros(0)
+        t_max = math.inf if self.t_max == math.inf else as_number("t_max", self.t_max, above=0)
+        if times.size and times[-1] > t_max:
+            raise ValueError(f"times go to {times[-1]:g}, past t_max = {t_max:g}")
+        object.__setattr__(self, "times", frozen(times))
+        object.__setattr__(self, "t_max", t_max)
+        object.__setattr__(self, "rtol", as_number("rtol", self.rtol, least=1e-13))
+        if self.atol is not None:
+            object.__setattr__(self, "atol", as_number("atol", self.atol, least=0))
+        object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
+        object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))

@@ -17,6 +17,7 @@ class Status(IntEnum):
     STALLED = 3
     MAX_STEPS = 4
     DIVERGED = 5
+    MAX_TIME = 6
 
     @property
     def message(self) -> str:
@@ -32,10 +33,12 @@ class Status(IntEnum):
 _MESSAGES = {
     Status.RUNNING: "Interrupted before its end; train(..., init=runs.last) goes on from here.",
     Status.CONVERGED: "The loss is at most tol.",
-    Status.CRITICAL: "The gradient norm is at most gradient_tol: a critical point, a minimum or a saddle.",
+    Status.CRITICAL: "The gradient norm is at most gradient_tol: a critical point, a minimum or a saddle. "
+    "A gradient flow has then come to rest.",
     Status.STALLED: "The factors no longer change in their last bit: this precision goes no further. "
     "At a loss above tol this is a critical point (a minimum under a rank constraint, or a saddle that the start "
     "cannot leave); try float64, or another start.",
     Status.MAX_STEPS: "max_steps was reached; train(..., init=runs.last) with a larger max_steps goes on.",
     Status.DIVERGED: "The loss is no longer finite; try a smaller step or a smaller start.",
+    Status.MAX_TIME: "The gradient flow was followed to the last of the times.",
 }

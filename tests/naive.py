@@ -261,3 +261,62 @@ def diagonal_descent(problem, sides: Sides, step: float, count: int) -> tuple[Si
         sides = [[w - step * h for w, h in zip(*pair, strict=True)] for pair in zip(sides, gradients, strict=True)]
     losses.append(vector_loss_gradient(problem, hadamard_product(sides))[0])
     return sides, losses
+
+
+# Diagonal networks x = u^L - v^L (signed) or u^L, in any arithmetic: numbers may be mpmath's.
+
+
+def mirror_factor(start, z, depth: int):
+    """``U_a(z)``: the factor that started at a >= 0, where the integral of its negative gradient is z."""
+    if depth == 1:
+        return start + z
+    if start == 0:
+        return start
+    if depth == 2:
+        return start * _exp(z)
+    k = depth - 2
+    return (start ** (-k) - k * z) ** (-_one(z) / k)
+
+
+def mirror_point(positive, negative, z, depth: int):
+    """``x(z)`` and ``x'(z)`` of one coordinate; ``negative`` is None for the network ``x = u^L``."""
+    u = mirror_factor(positive, z, depth)
+    x, slope = u**depth, depth * u ** (2 * depth - 2)
+    if negative is not None:
+        v = mirror_factor(negative, -z, depth)
+        x, slope = x - v**depth, slope + depth * v ** (2 * depth - 2)
+    return x, slope
+
+
+def _exp(z):
+    return z.context.exp(z) if hasattr(z, "context") else np.exp(z)
+
+
+def _one(z):
+    return z * 0 + 1
+
+
+def gradient_flow(matrix, values, positive, negative, depth: int, times):
+    """x at finite times by the flow of the factors u and v (None: u alone) themselves, in their own stiff equations."""
+    from scipy.integrate import solve_ivp
+
+    n = matrix.shape[1]
+    start = (
+        np.broadcast_to(positive, n)
+        if negative is None
+        else np.concatenate([np.broadcast_to(positive, n), np.broadcast_to(negative, n)])
+    )
+
+    def product(factors):
+        return factors[:n] ** depth - (0 if negative is None else factors[n:] ** depth)
+
+    def rates(_, factors):
+        g = matrix.T @ (matrix @ product(factors) - values)
+        u_rate = -g * factors[:n] ** (depth - 1)
+        return u_rate if negative is None else np.concatenate([u_rate, g * factors[n:] ** (depth - 1)])
+
+    distinct, places = np.unique(times, return_inverse=True)
+    tiny = 1e-13 * min(1.0, float(np.min(start, where=start > 0, initial=1.0)))
+    solution = solve_ivp(rates, (0, distinct[-1]), start, "LSODA", t_eval=distinct, rtol=1e-12, atol=tiny)
+    assert solution.success
+    return np.array([product(factors) for factors in solution.y.T])[places]

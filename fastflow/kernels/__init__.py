@@ -15,9 +15,11 @@ from fastflow.kernels.chain import (
 )
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
 from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group
+from fastflow.kernels.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.inner import SharedMatrix
 from fastflow.kernels.jit import jit
+from fastflow.kernels.limit import LimitProblems
 from fastflow.kernels.losses import (
     Completion,
     Estimation,
@@ -32,6 +34,15 @@ from fastflow.kernels.losses import (
     loss_gradient,
     scratch_size,
 )
+from fastflow.kernels.mirror import (
+    Mirror,
+    make_mirror,
+    mirror_dual,
+    mirror_move,
+    mirror_point,
+    mirror_row,
+    mirror_theta,
+)
 from fastflow.kernels.peak import fma_peak
 from fastflow.kernels.products import product_nn, product_nt, product_tn
 from fastflow.kernels.target import SHAPE, SimdShape, simd_shape
@@ -44,8 +55,12 @@ __all__ = [
     "DiagonalGroup",
     "Ends",
     "Estimation",
+    "FlowControl",
+    "Flows",
     "Group",
+    "LimitProblems",
     "LossWorkspace",
+    "Mirror",
     "RegressionByGram",
     "RegressionBySamples",
     "RunState",
@@ -63,12 +78,20 @@ __all__ = [
     "chain_workspace",
     "choose_layout",
     "descend",
+    "flow_slice",
+    "flow_workspace",
     "fma_peak",
     "has_formula",
     "jit",
     "loss_gradient",
     "make_diagonal_group",
     "make_group",
+    "make_mirror",
+    "mirror_dual",
+    "mirror_move",
+    "mirror_point",
+    "mirror_row",
+    "mirror_theta",
     "parameter_count",
     "product_nn",
     "product_nt",

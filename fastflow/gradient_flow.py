@@ -1,0 +1,227 @@
+"""The gradient flow of diagonal networks, in time: for stacks of arrays."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastflow import kernels
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, as_times
+from fastflow.threads import run_workers, thread_count
+
+SLICE_SECONDS = 0.05
+
+
+class Flow(NamedTuple):
+    """The gradient flow of problems of shape ``...``, as `gradient_flow` returns it.
+
+    Attributes
+    ----------
+    times : array (times,)
+    x : array (..., times, n)
+        NaN at times that were not reached.
+    loss : array (..., times)
+        ``1/2 ||A x - y||^2``.
+    status : integer array (...)
+        How it ended: a `Status`.
+    steps : integer array (...)
+        The steps of the integrator, those that it rejected included.
+    """
+
+    times: FloatArray
+    x: FloatArray
+    loss: FloatArray
+    status: NDArray[np.int64]
+    steps: NDArray[np.int64]
+
+
+def gradient_flow(
+    matrix: ArrayLike,
+    values: ArrayLike,
+    alpha: ArrayLike,
+    times: ArrayLike,
+    depth: int = 2,
+    *,
+    signed: bool = True,
+    negative: ArrayLike | None = None,
+    rtol: float = 1e-8,
+    atol: float | None = None,
+    tol: float = 0.0,
+    max_steps: int = 100_000,
+    threads: int | None = None,
+) -> Flow:
+    """The gradient flow of ``1/2 ||A x - y||^2`` by identical factors of ``x = u^L - v^L`` (or ``x = u^L``), in time.
+
+    The flow ``u' = -g u^{L-1}``, ``v' = +g v^{L-1}``, ``g = A^T (A x - y)``, from ``u(0) = alpha``,
+    ``v(0) = negative``, by its dual ``lam' = y - A x(A^T lam)``, ``lam(0) = 0``: m unknowns, stiff, integrated by a
+    Rosenbrock method of order 5. One step of gradient descent with a small step h is the time h.
+
+    Parameters
+    ----------
+    matrix : array (..., m, n), A
+    values : array (..., m), y
+    alpha : float > 0 or array (..., n)
+    times : array (times,)
+        At least 0 and not decreasing; infinity stands for the limit (of which `flow_limit` is the faster way).
+    depth : int in 1 .. 8, the number L of factors
+    signed : bool
+        False for the network ``x = u^L``.
+    negative : float >= 0 or array (..., n)
+        Where v starts; by default where u does.
+    rtol, atol : float
+        Tolerances for the error of an entry of x: ``atol + rtol |x_i|``. ``atol`` is by default rtol times
+        ``||y|| / max ||a_i||`` (a_i the columns of A), or the start if y = 0.
+    tol : float >= 0
+        The flow ends when its loss is at most this (absolute); its end is its value at later times.
+    max_steps : int >= 1
+    threads : int or None
+        None takes the CPUs that this process may use.
+
+    Returns
+    -------
+    `Flow`
+
+    Raises
+    ------
+    ValueError, TypeError
+        for arrays that are not finite or do not fit together, and starts so small or large that their powers are not
+        floats
+
+    Notes
+    -----
+    The dual's solutions never move apart, so errors of steps do not grow; the error that is controlled is that of lam,
+    by what it can do to x now and later. Leading dimensions broadcast. What is at one time does not depend on
+    the other times, nor a problem's result on other problems or threads.
+
+    At L >= 3 and small starts an entry of x comes up within a time of the order of 1, after a time of the order of
+    ``alpha^{2-L}``: the rounding of the time itself, of A and of y (1e-16) then says how well x is determined while it
+    comes up, and how well it can be found.
+
+    A flow also ends where the gradient of the loss by x vanishes, or pushes to 0 only entries that are 0: to rounding,
+    or if only infinity is left to a tenth of rtol, relative to ``max ||a_i|| ||y||``.
+
+    References
+    ----------
+    H.-H. Chou, J. Maly, H. Rauhut, More is less: inducing sparsity via overparameterization, arXiv:2112.11027.
+    """
+    depth = as_count("depth", depth, 1)
+    if depth > 8:
+        raise ValueError(f"depth must be at most 8, got {depth}")
+    if not signed and negative is not None:
+        raise ValueError("negative is where v starts, and the network of signed=False has none")
+    problems, shape = _pose(matrix, values, alpha, depth, signed, negative)
+    moments = as_times("times", times)
+    control = kernels.FlowControl(
+        moments,
+        as_number("rtol", rtol, least=1e-13),
+        -1.0 if atol is None else as_number("atol", atol, least=0),
+        as_number("tol", tol, least=0),
+        as_count("max_steps", max_steps, 1),
+    )
+    count, n = len(problems.matrix_of), problems.mirrors.scale.shape[1]
+    flows = kernels.Flows(
+        x=np.full((count, moments.size, n), np.nan),
+        loss=np.full((count, moments.size), np.nan),
+        status=np.zeros(count, np.int64),
+        steps=np.zeros(count, np.int64),
+    )
+    _run(problems, control, flows, min(thread_count(threads), count))
+    return Flow(
+        moments,
+        flows.x.reshape(*shape, moments.size, n),
+        flows.loss.reshape(*shape, moments.size),
+        flows.status.reshape(shape),
+        flows.steps.reshape(shape),
+    )
+
+
+def _run(problems: NamedTuple, control: kernels.FlowControl, flows: kernels.Flows, threads: int) -> None:
+    """All problems to their ends, each by one thread."""
+    m, n = problems.values.shape[1], flows.x.shape[2]  # type: ignore[attr-defined]
+    numbers = itertools.count()
+    # Compiled here, where Ctrl-C is heard.
+    kernels.flow_slice(problems, control, flows, np.zeros(0, np.int64), 0, kernels.flow_workspace(m, n))
+
+    def work(should_stop: Callable[[], bool]) -> None:
+        workspace, budget = kernels.flow_workspace(m, n), 1
+        while (i := next(numbers)) < len(flows.status):
+            queue = np.array([i])
+            workspace.at[:] = 0
+            while workspace.at[0] == 0:
+                if should_stop():
+                    return
+                started = time.perf_counter()
+                tried = kernels.flow_slice(problems, control, flows, queue, budget, workspace)
+                if tried == budget:
+                    elapsed = max(time.perf_counter() - started, 1e-6)
+                    budget = max(1, int(budget * min(8.0, SLICE_SECONDS / elapsed)))
+
+    run_workers(work, threads, lambda: None)
+
+
+def _pose(
+    matrix: ArrayLike, values: ArrayLike, alpha: ArrayLike, depth: int, signed: bool, negative: ArrayLike | None
+) -> tuple[kernels.LimitProblems, tuple[int, ...]]:
+    """The problems as kernels take them, and the shape of their stack."""
+    a, y = _stack("matrix", matrix, 2), _stack("values", values, 1)
+    m, n = a.shape[-2:]
+    if y.shape[-1] != m:
+        raise ValueError(f"values must have one entry for each of {m} rows of matrix, got shape {y.shape}")
+    starts = [_starts("alpha", alpha, n, depth)]
+    if signed:
+        starts.append(starts[0] if negative is None else _starts("negative", negative, n, depth))
+    if starts[0].min() == 0:
+        raise ValueError("alpha must be greater than 0, got 0")
+    try:
+        both = np.broadcast_shapes(*(s.shape[:-1] for s in starts))
+        shape = np.broadcast_shapes(a.shape[:-2], y.shape[:-1], both)
+    except ValueError:
+        stacks = ", ".join(str(s) for s in (a.shape[:-2], y.shape[:-1], *(s.shape[:-1] for s in starts)))
+        raise ValueError(f"the stacks of matrix, values and starts do not broadcast: shapes {stacks}") from None
+    flat = [np.ascontiguousarray(np.broadcast_to(s, (*both, n))).reshape(-1, n) for s in starts]
+    mirrors = kernels.make_mirror(flat[0], flat[1] if signed else None, depth)
+    problems = kernels.LimitProblems(
+        matrices=np.ascontiguousarray(a).reshape(-1, m * n),
+        values=np.ascontiguousarray(y).reshape(-1, m),
+        mirrors=mirrors,
+        matrix_of=_places(a.shape[:-2], shape),
+        values_of=_places(y.shape[:-1], shape),
+        mirror_of=_places(both, shape),
+    )
+    return problems, shape
+
+
+def _starts(name: str, value: ArrayLike, n: int, depth: int) -> FloatArray:
+    """Starts (..., n), at least 0."""
+    starts = _stack(name, value, 0)
+    if starts.ndim and starts.shape[-1] not in (1, n):
+        raise ValueError(f"{name} must be a number or have one entry for each of {n} columns, got shape {starts.shape}")
+    if starts.min() < 0:
+        raise ValueError(f"{name} must be {'greater than' if name == 'alpha' else 'at least'} 0, got {starts.min():g}")
+    with np.errstate(over="ignore", under="ignore"):
+        slopes = starts ** (2 * depth - 2)  # x moves at this rate
+    bad = (starts > 0) & ~((slopes >= np.finfo(float).tiny) & (slopes <= np.finfo(float).max))
+    if bad.any():
+        raise ValueError(
+            f"{name} = {starts[bad][0]:g} is out of range: its power {2 * depth - 2} is not a normal float"
+        )
+    return np.broadcast_to(starts, (*starts.shape[:-1], n))
+
+
+def _stack(name: str, value: ArrayLike, ndim: int) -> FloatArray:
+    """A float64 array with at least ``ndim`` dimensions."""
+    try:
+        given = np.ndim(value)
+    except ValueError:  # ragged, as `as_floats` will say
+        given = ndim
+    return as_floats(name, value, max(ndim, given)).astype(np.float64)
+
+
+def _places(shape: tuple[int, ...], stack: tuple[int, ...]) -> NDArray[np.int64]:
+    """Which element of an array of one shape, flat, each of a stack takes when the array is broadcast to it."""
+    return np.broadcast_to(np.arange(np.prod(shape, dtype=np.int64)).reshape(shape), stack).reshape(-1)
