@@ -9,7 +9,8 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 """
 
 from fastflow import inits, kernels, metrics, plot, theory
-from fastflow.methods import Decreasing, GradientDescent
+from fastflow.flow_limit import LimitResult, LimitStatus, flow_limit
+from fastflow.methods import Decreasing, FlowLimit, GradientDescent
 from fastflow.networks import DeepLinear
 from fastflow.problems import CustomProblem, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
 from fastflow.records import History, Record
@@ -26,9 +27,12 @@ __all__ = [
     "CustomProblem",
     "Decreasing",
     "DeepLinear",
+    "FlowLimit",
     "GradientDescent",
     "History",
     "Interrupted",
+    "LimitResult",
+    "LimitStatus",
     "LinearRegression",
     "MatrixCompletion",
     "MatrixEstimation",
@@ -37,6 +41,7 @@ __all__ = [
     "Runs",
     "Status",
     "__version__",
+    "flow_limit",
     "inits",
     "kernels",
     "load",

@@ -16,6 +16,7 @@ from fastflow.kernels.chain import (
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.jit import jit
+from fastflow.kernels.limit import LimitPath, LimitProblems, Limits, LimitWorkspace, limit_slice, limit_workspace
 from fastflow.kernels.losses import (
     Completion,
     Estimation,
@@ -50,6 +51,10 @@ __all__ = [
     "Ends",
     "Estimation",
     "Group",
+    "LimitPath",
+    "LimitProblems",
+    "LimitWorkspace",
+    "Limits",
     "LossWorkspace",
     "Mirror",
     "RegressionByGram",
@@ -70,6 +75,8 @@ __all__ = [
     "fma_peak",
     "has_formula",
     "jit",
+    "limit_slice",
+    "limit_workspace",
     "loss_gradient",
     "make_group",
     "make_mirror",

@@ -47,14 +47,12 @@ class LimitProblems(NamedTuple):
     mirror_of: np.ndarray
 
 
-class Path(NamedTuple):
+class LimitPath(NamedTuple):
     """How fast boost goes to 1, and how far past the largest x a step may take z (in theta)."""
 
     shrink: float
     reduction: float
     overshoot: float
-    tol: float
-    max_steps: int
 
 
 class Limits(NamedTuple):
@@ -106,7 +104,7 @@ def limit_workspace(m: int, n: int) -> LimitWorkspace:
 
 
 @jit
-def limit_slice(problems, path, limits, queue, budget, work):
+def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
     """Take the problems of a queue some Newton steps further, one after the other; returns how many steps were taken.
 
     It goes on where ``work`` is, and has ended with ``work.at[0] == queue.size``.
@@ -124,7 +122,7 @@ def limit_slice(problems, path, limits, queue, budget, work):
             _advance(mirror, path, work)
             limits.steps[i] += 1
         taken += 1
-        status = _judge(path, limits.steps[i], work)
+        status = _judge(tol, max_steps, limits.steps[i], work)
         if status == STALLED:
             _rotate(work)
             work.at[1] = ROTATED
@@ -255,7 +253,7 @@ def _move(mirror, boost, reach, work):
 
 
 @jit
-def _judge(path, steps, work):
+def _judge(tol, max_steps, steps, work):
     """How the problem under way stands."""
     numbers = work.numbers
     residual = numbers[RESIDUAL]
@@ -268,11 +266,11 @@ def _judge(path, steps, work):
                 return CONVERGED
             if work.at[1] == STRAIGHT and residual < 1e-4 * numbers[VALUES]:
                 return STALLED
-            if residual <= path.tol * numbers[VALUES] and residual > 0.7 * numbers[BEFORE]:
+            if residual <= tol * numbers[VALUES] and residual > 0.7 * numbers[BEFORE]:
                 return CONVERGED
     if math.isnan(residual):
         return NOT_FINITE
-    return TOO_SLOW if steps >= path.max_steps else RUNNING
+    return TOO_SLOW if steps >= max_steps else RUNNING
 
 
 @jit
