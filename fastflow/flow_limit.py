@@ -259,7 +259,9 @@ def _run(
     run_workers(worker, threads, lambda: None)
 
 
-def _solve_with_care(problems: kernels.LimitProblems, i: int, tol: float, max_steps: int, limits: kernels.Limits) -> None:
+def _solve_with_care(
+    problems: kernels.LimitProblems, i: int, tol: float, max_steps: int, limits: kernels.Limits
+) -> None:
     """One problem, reduced to what of y can be reached and to coordinates that do not tend to 0, on the slower path."""
     m, n = problems.values.shape[1], problems.mirrors.scale.shape[1]
     matrix = problems.matrices[problems.matrix_of[i]].reshape(m, n)
@@ -299,7 +301,9 @@ def _solve_with_care(problems: kernels.LimitProblems, i: int, tol: float, max_st
     limits.steps[i] += steps
 
 
-def _nonnegative_face(matrix: FloatArray, values: FloatArray, sides: NDArray[Any]) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _nonnegative_face(
+    matrix: FloatArray, values: FloatArray, sides: NDArray[Any]
+) -> tuple[FloatArray, NDArray[np.bool_]]:
     """What of y the one-sided coordinates let be reached, and which coordinates can then be other than 0.
 
     By nonnegative least squares, and by the linear program ``max sum t, A x = s y_+, x >= t, 0 <= t <= 1``, in which s,

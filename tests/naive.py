@@ -266,22 +266,31 @@ def exact_flow_limit(matrix, values, positive, negative, depth: int, x, digits: 
     with mpmath.workdps(digits):
         mpf, a = mpmath.mpf, mpmath.matrix(np.asarray(matrix).tolist())
         y, n, m = mpmath.matrix(list(map(float, values))), a.cols, a.rows
-        starts = [(mpf(float(p)), None if negative is None else mpf(float(negative[i]))) for i, p in enumerate(positive)]
+        starts = [
+            (mpf(float(p)), None if negative is None else mpf(float(negative[i]))) for i, p in enumerate(positive)
+        ]
         z = mpmath.matrix([_exact_dual(*starts[i], float(x[i]), depth) for i in range(n)])
         lam = mpmath.matrix(m, 1)
-        for _ in range(60):
+        for _ in range(200):
             points = [mirror_point(*starts[i], z[i], depth) for i in range(n)]
             slopes = mpmath.diag([slope for _, slope in points])
             primal = y - a * mpmath.matrix([point for point, _ in points])
             dual = a.T * lam - z
             change = mpmath.lu_solve(a * slopes * a.T, primal - a * (slopes * dual))
-            lam, step = lam + change, a.T * change + dual
-            z = z + step
+            step, share = a.T * change + dual, mpf(1)
+            while not all(_inside(*starts[i], z[i] + share * step[i], depth) for i in range(n)):
+                share /= 2
+            lam, z = lam + share * change, z + share * step
             if all(abs(step[i]) <= mpf(10) ** (-digits // 2) * abs(z[i]) for i in range(n)):
                 break
         else:
             raise ValueError("no solution")
         return np.array([float(mirror_point(*starts[i], z[i], depth)[0]) for i in range(n)])
+
+
+def _inside(start, other, z, depth: int) -> bool:
+    k = depth - 2
+    return k <= 0 or (k * z < start ** (-k) and (not other or -k * z < other ** (-k)))
 
 
 def _exact_dual(start, other, x: float, depth: int):

@@ -114,7 +114,10 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
         i = queue[work.at[0]]
         mirror = mirror_row(problems.mirrors, problems.mirror_of[i])
         if work.at[1] == WAITING:
-            work.matrix[:], work.values[:] = problems.matrices[problems.matrix_of[i]], problems.values[problems.values_of[i]]
+            work.matrix[:], work.values[:] = (
+                problems.matrices[problems.matrix_of[i]],
+                problems.values[problems.values_of[i]],
+            )
             transpose(work.normal.transposed, 0, work.matrix, 0, work.values.size, mirror.scale.size)
             _begin(mirror, work)
             work.at[1], limits.steps[i] = STRAIGHT, 1
