@@ -19,8 +19,8 @@ from fastflow.threads import one_blas_thread, run_workers, thread_count
 DEPTHS = range(1, 9)
 SMALLEST, LARGEST = 1e-12, 1e3
 SLICE_SECONDS = 0.05
-CAREFUL = kernels.LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0)
-BOLD = kernels.LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0)
+CAREFUL = kernels.LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
+BOLD = kernels.LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
 
 
 class LimitStatus(IntEnum):
@@ -159,7 +159,6 @@ def flow_limit(
         *(_index(shape, batch) for shape in (batches["matrix"], batches["values"], positive.shape[:-1])),
     )
     limits = solve_limits(problems, tol, max_steps, thread_count(threads))
-    shape = (*batch, -1)
     return LimitResult(
         limits.x.reshape(*batch, n),
         limits.dual.reshape(*batch, m),
@@ -311,7 +310,6 @@ def _nonnegative_face(
     """
     from scipy.optimize import linprog, nnls
 
-    n = matrix.shape[1]
     up, down = np.flatnonzero(sides > 0), np.flatnonzero((sides == 2) | (sides == -1))
     columns = np.hstack([matrix[:, up], -matrix[:, down]])
     reached = columns @ nnls(columns, values)[0] if columns.any() else np.zeros_like(values)

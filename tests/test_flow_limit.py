@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import hypothesis
 import naive
 import numpy as np
@@ -121,7 +123,7 @@ def test_small_starts_reach_basis_pursuit(rng):
         matrix, values, _ = draw(rng, 10, 25, 4)
         expected, least = least_l1(matrix, values)
         gaps = [relative(ff.flow_limit(matrix, values, alpha).x, expected) for alpha in (1e-1, 1e-3, 1e-6, 1e-12)]
-        assert all(after < before for before, after in zip(gaps[:-1], gaps[1:], strict=True))
+        assert all(after < before for before, after in itertools.pairwise(gaps))
         for depth in (3, 4, 8):
             x = ff.flow_limit(matrix, values, 1e-12, depth).x
             assert relative(x, expected) < 1e-8
@@ -201,7 +203,7 @@ def test_values_out_of_reach(depth, rng):
         x, y = result.x[:5], result.x[5:]
         np.testing.assert_allclose(x + y, expected, atol=1e-9)
         positive = expected > 0
-        assert 0 < positive.sum()
+        assert positive.any()
         x, y, a, b = (v[positive] for v in (x, y, a, b))
         if depth == 2:
             np.testing.assert_allclose(x / a**2, y / b**2, rtol=1e-8)
