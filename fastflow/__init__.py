@@ -9,8 +9,9 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 """
 
 from fastflow import baselines, inits, kernels, metrics, plot, theory
+from fastflow.flow_limit import LimitResult, LimitStatus, flow_limit
 from fastflow.gradient_flow import Flow, gradient_flow
-from fastflow.methods import Decreasing, GradientDescent
+from fastflow.methods import Decreasing, FlowLimit, GradientDescent
 from fastflow.networks import DeepLinear, DiagonalLinear
 from fastflow.problems import (
     CompressedSensing,
@@ -37,9 +38,13 @@ __all__ = [
     "DeepLinear",
     "DiagonalLinear",
     "Flow",
+    "FlowLimit",
     "GradientDescent",
+    "GradientFlow",
     "History",
     "Interrupted",
+    "LimitResult",
+    "LimitStatus",
     "LinearRegression",
     "MatrixCompletion",
     "MatrixEstimation",
@@ -49,6 +54,7 @@ __all__ = [
     "Status",
     "__version__",
     "baselines",
+    "flow_limit",
     "gradient_flow",
     "inits",
     "kernels",

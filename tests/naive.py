@@ -320,3 +320,82 @@ def gradient_flow(matrix, values, positive, negative, depth: int, times):
     solution = solve_ivp(rates, (0, distinct[-1]), start, "LSODA", t_eval=distinct, rtol=1e-12, atol=tiny)
     assert solution.success
     return np.array([product(factors) for factors in solution.y.T])[places]
+
+
+def exact_flow_limit(matrix, values, positive, negative, depth: int, x, digits: int = 200):
+    """The limit of the flow to many digits: Newton for ``A x(z) = y``, ``z = A^T lam``, from near a given x.
+
+    The solution is unique, so it does not depend on the x from which it is found. Returns floats, and raises
+    ValueError where the equations are not solved.
+    """
+    import mpmath
+
+    with mpmath.workdps(digits):
+        mpf, a = mpmath.mpf, mpmath.matrix(np.asarray(matrix).tolist())
+        y, n, m = mpmath.matrix(list(map(float, values))), a.cols, a.rows
+        starts = [
+            (mpf(float(p)), None if negative is None else mpf(float(negative[i]))) for i, p in enumerate(positive)
+        ]
+        z = mpmath.matrix([_exact_dual(*starts[i], float(x[i]), depth) for i in range(n)])
+        lam = mpmath.matrix(m, 1)
+        for _ in range(200):
+            points = [mirror_point(*starts[i], z[i], depth) for i in range(n)]
+            slopes = mpmath.diag([slope for _, slope in points])
+            primal = y - a * mpmath.matrix([point for point, _ in points])
+            dual = a.T * lam - z
+            change = mpmath.lu_solve(a * slopes * a.T, primal - a * (slopes * dual))
+            step, share = a.T * change + dual, mpf(1)
+            while not all(_inside(*starts[i], z[i] + share * step[i], depth) for i in range(n)):
+                share /= 2
+            lam, z = lam + share * change, z + share * step
+            if all(abs(step[i]) <= mpf(10) ** (-digits // 2) * abs(z[i]) for i in range(n)):
+                break
+        else:
+            raise ValueError("no solution")
+        return np.array([float(mirror_point(*starts[i], z[i], depth)[0]) for i in range(n)])
+
+
+def _inside(start, other, z, depth: int) -> bool:
+    k = depth - 2
+    return k <= 0 or (k * z < start ** (-k) and (not other or -k * z < other ** (-k)))
+
+
+def _exact_dual(start, other, x: float, depth: int):
+    """The z of an x, to 30 digits, by bisection in the logarithm of the distance from the ends of its domain."""
+    import mpmath
+
+    def dual(t):
+        if depth <= 2:
+            return t
+        k = depth - 2
+        upper = start ** (-k) / k
+        if not other:
+            return upper * -mpmath.expm1(-2 * t)
+        lower = other ** (-k) / k
+        return upper - (upper + lower) / (1 + mpmath.exp(2 * t))
+
+    low, high = mpmath.mpf(-1e7 if depth == 1 else -300), mpmath.mpf(1e7 if depth == 1 else 300)
+    for _ in range(130):
+        middle = (low + high) / 2
+        if mirror_point(start, other, dual(middle), depth)[0] < x:
+            low = middle
+        else:
+            high = middle
+    return dual((low + high) / 2)
+
+
+def flow(matrix, values, positive, negative, depth: int, time: float, **options):
+    """``x(time)`` of the flow of the factors, by LSODA."""
+    from scipy.integrate import solve_ivp
+
+    n, signed = matrix.shape[1], negative is not None
+
+    def velocity(_, w):
+        u, v = w[:n], w[n:]
+        x = u**depth - v**depth if signed else u**depth
+        g = matrix.T @ (matrix @ x - values)
+        return np.concatenate([-g * u ** (depth - 1), g * v ** (depth - 1)]) if signed else -g * u ** (depth - 1)
+
+    start = np.concatenate([positive, negative]) if signed else positive
+    end = solve_ivp(velocity, (0, time), start, method="LSODA", **options).y[:, -1]
+    return end[:n] ** depth - end[n:] ** depth if signed else end**depth

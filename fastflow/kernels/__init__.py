@@ -19,7 +19,7 @@ from fastflow.kernels.dual_flow import FlowControl, Flows, flow_slice, flow_work
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.inner import SharedMatrix
 from fastflow.kernels.jit import jit
-from fastflow.kernels.limit import LimitProblems
+from fastflow.kernels.limit import LimitPath, LimitProblems, Limits, LimitWorkspace, limit_slice, limit_workspace
 from fastflow.kernels.losses import (
     Completion,
     Estimation,
@@ -58,7 +58,10 @@ __all__ = [
     "FlowControl",
     "Flows",
     "Group",
+    "LimitPath",
     "LimitProblems",
+    "LimitWorkspace",
+    "Limits",
     "LossWorkspace",
     "Mirror",
     "RegressionByGram",
@@ -83,6 +86,8 @@ __all__ = [
     "fma_peak",
     "has_formula",
     "jit",
+    "limit_slice",
+    "limit_workspace",
     "loss_gradient",
     "make_diagonal_group",
     "make_group",

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.jit import jit
+from fastflow.kernels.layouts import address, keep
+from fastflow.kernels.products import row_product
 from fastflow.kernels.target import SHAPE
-from fastflow.kernels.tiles import address, item_bytes, keep, tile
 
-TILE_ROWS, TILE_VECTORS, VECTOR_BYTES = SHAPE.tile_rows, SHAPE.tile_vectors, SHAPE.vector_bytes
+TILE_ROWS = SHAPE.tile_rows
 BLOCK = 2 * TILE_ROWS
 """Rows that a step of the factorisation takes together."""
 
@@ -45,20 +46,6 @@ def normal_workspace(m: int, n: int) -> NormalWorkspace:
 
 
 @jit
-def _product_rows(zero, c, ldc, a, a_row, a_col, b, ldb, rows, columns, depth):
-    """``C = A B`` for few rows (up to two tiles of them), at addresses; see `tile`."""
-    size = item_bytes(zero)
-    lanes = VECTOR_BYTES // size
-    for j in range(0, columns, TILE_VECTORS * lanes):
-        left = columns - j
-        vectors = min((left + lanes - 1) // lanes, TILE_VECTORS)
-        tail = min(left - (vectors - 1) * lanes, lanes)
-        for i in range(0, rows, TILE_ROWS):
-            c_at, a_at = c + (i * ldc + j) * size, a + i * a_row * size
-            tile(zero, min(TILE_ROWS, rows - i), vectors, c_at, ldc, a_at, a_row, a_col, b + j * size, ldb, depth, tail)
-
-
-@jit
 def normal_matrix(a, d, m, n, work):
     """``A diag(d) A^T`` into ``work.upper``, from its diagonal on to the right; A (m, n) flat, d (n,)."""
     scaled, i64 = work.scaled, np.intp
@@ -67,7 +54,7 @@ def normal_matrix(a, d, m, n, work):
         for j in range(n):
             out[j] = row[j] * d[j]
     for i in range(0, m, TILE_ROWS):
-        _product_rows(
+        row_product(
             0.0,
             address(work.upper, i64(i * m + i)),
             i64(m),
@@ -76,9 +63,10 @@ def normal_matrix(a, d, m, n, work):
             i64(1),
             address(work.transposed, i64(i)),
             i64(m),
+            i64(1),
             i64(min(TILE_ROWS, m - i)),
-            i64(m - i),
             i64(n),
+            i64(m - i),
         )
     keep(scaled)
 
@@ -94,8 +82,19 @@ def factor_normal(m, work):
         rows, columns = min(BLOCK, m - first), m - first
         if first > 0:
             at = address(upper, i64(first))
-            _product_rows(
-                0.0, address(panel, i64(0)), i64(m), at, i64(1), i64(m), at, i64(m), i64(rows), i64(columns), i64(first)
+            row_product(
+                0.0,
+                address(panel, i64(0)),
+                i64(m),
+                at,
+                i64(1),
+                i64(m),
+                at,
+                i64(m),
+                i64(1),
+                i64(rows),
+                i64(first),
+                i64(columns),
             )
             for p in range(rows):
                 start = (first + p) * m + first
@@ -110,7 +109,7 @@ def factor_normal(m, work):
         for p in range(rows):
             for j in range(p):
                 panel[p * m + j] = panel[j * m + p] if j < p else 0.0
-        _product_rows(
+        row_product(
             0.0,
             address(upper, i64(first * m + first)),
             i64(m),
@@ -119,9 +118,10 @@ def factor_normal(m, work):
             i64(1),
             address(panel, i64(0)),
             i64(m),
+            i64(1),
+            i64(rows),
             i64(rows),
             i64(columns),
-            i64(rows),
         )
         for p in range(rows):
             upper[(first + p) * m + first + p] = 1 / inverse[p * BLOCK + p] if inverse[p * BLOCK + p] > 0 else np.inf

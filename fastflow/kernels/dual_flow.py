@@ -142,7 +142,7 @@ def flow_slice(problems, control, flows, queue, budget, work):
 def _begin(a, y, mirror, control, work):
     """The start, and a first step in which x changes by little."""
     m, n, numbers = y.size, mirror.scale.size, work.numbers
-    transpose(work.normal.transposed, 0, a, 0, m, n)
+    transpose(work.normal.transposed, a, m, n)
     copy(work.theta, mirror.rest, n)
     mirror_point(mirror, work.theta, work.x, work.slope)
     _residual(a, y, work.x, work.residual)

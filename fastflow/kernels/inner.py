@@ -120,7 +120,7 @@ def measure_together(zero, matrix, values, m, n, x, residual, gradient, members)
             count = min(most_members, members - i)
             to, left = residual + (i * m + j) * size, x + i * n * size
             dot_tile(zero, count, rows, to, m, left, n, matrix + j * n * size, n, values + j * size, n)
-    row_product(zero, gradient, residual, m, 1, matrix, n, 1, members, m, n)
+    row_product(zero, gradient, n, residual, m, 1, matrix, n, 1, members, m, n)
 
 
 @jit_inline

@@ -46,12 +46,11 @@ def share(left, most):
 
 
 @jit
-def row_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
-    """``C = A B`` of one run, C (m, n) row-major, A and B with two strides, one of B's being 1; at addresses.
+def row_product(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n):
+    """``C = A B`` of one run at addresses, C (m, n) with a row stride, A and B with two strides, one of B's being 1.
 
-    Panels of B, of as many columns as a tile has, are taken from the last to the first and in
-    blocks of `PANEL_DEPTH` rows, and packed where that pays: where columns lie along k, or do not fill a vector, or are
-    used by many rows of A.
+    Panels of B, of as many columns as a tile has, are taken from the last to the first and in blocks of `PANEL_DEPTH`
+    rows, and packed where that pays: where columns lie along k, or do not fill a vector, or are used by many rows of A.
     """
     size = item_bytes(zero)
     lanes = VECTOR_BYTES // size
@@ -64,7 +63,7 @@ def row_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
         tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
         packs = b_col != 1 or tail < lanes or m >= PACKED_ROWS
         # A last vector that is not whole may spill into the row of C below, which is written later, if there is one.
-        spills = n >= lanes and k <= PANEL_DEPTH
+        spills = c_row == n and n >= lanes and k <= PANEL_DEPTH
         first = 0
         while first < k:
             depth = min(k - first, PANEL_DEPTH)
@@ -82,8 +81,8 @@ def row_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
             while i < m:
                 rows = share(m - i, TILE_ROWS)
                 written = lanes if spills and i + rows < m else tail
-                c_at, a_at = c + (i * n + j) * size, a + (i * a_row + first * a_col) * size
-                tile(zero, rows, vectors, c_at, n, a_at, a_row, a_col, b_at, b_step, depth, written, first > 0)
+                c_at, a_at = c + (i * c_row + j) * size, a + (i * a_row + first * a_col) * size
+                tile(zero, rows, vectors, c_at, c_row, a_at, a_row, a_col, b_at, b_step, depth, written, first > 0)
                 i += rows
             first += depth
 
@@ -122,7 +121,7 @@ def _product_at(kind, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
 
         def of_one(kind, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
             i = np.intp
-            row_product(kind, c, a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n))
+            row_product(kind, c, i(n), a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n))
 
         return of_one
 
@@ -176,6 +175,14 @@ def multiply_nt(c, c0, a, a0, b, b0, m, k, n):
     nt_at(kind_of(c), address(c, i(c0)), address(a, i(a0)), address(b, i(b0)), m, k, n)
     keep(a)
     keep(b)
+
+
+@jit
+def transpose(c, a, rows, columns):
+    """``C = A^T`` of flat arrays, A (rows, columns) row-major."""
+    for i in range(rows):
+        for j in range(columns):
+            c[j * rows + i] = a[i * columns + j]
 
 
 @jit
