@@ -43,7 +43,7 @@ def _metric_inverse(svd: tuple[FloatArray, FloatArray, FloatArray], direction: F
     return result
 
 
-def stability_edge(problem: Problem, network: Network) -> float:
+def stability_edge(problem: Problem, network: Network, rtol: float = 1e-11) -> float:
     """The largest step at which gradient descent is linearly stable at the balanced expected solution.
 
     That is ``2 / lambda_max``, where ``lambda_max`` is the largest eigenvalue of the Hessian by all factors, which at
@@ -51,6 +51,13 @@ def stability_edge(problem: Problem, network: Network) -> float:
     W); ``2 / (N ||W||_2^{2-2/N})`` for matrix estimation. W is the problem's `expected_solution` of the rank that
     the network can reach; residuals that remain there are taken as zero. For a DiagonalLinear network see
     `diagonal_stability_edge`.
+
+    Parameters
+    ----------
+    problem, network : as they are trained
+    rtol : float > 0
+        Where power iteration must find the eigenvalue (completion, sensing, regression), it ends when a turn changes it
+        by less than this share.
 
     Raises
     ------
@@ -77,7 +84,7 @@ def stability_edge(problem: Problem, network: Network) -> float:
         image = problem.normal_operator(direction)
         moved = _metric_inverse(svd, image, depth)
         estimate = float(np.sum(image * moved) / np.sum(direction * image))
-        converged = abs(estimate - largest) <= 1e-11 * estimate
+        converged = abs(estimate - largest) <= rtol * estimate
         largest = estimate
         if converged:
             break
