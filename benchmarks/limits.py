@@ -125,7 +125,7 @@ def flow_limit(threads: int, repetitions: int, quick: bool) -> Table:
             table.rows.append([str(cell) for cell in cells])
     table.remarks = (
         f"Medians; HiGHS: `scipy.optimize.linprog` in {threads} processes. Descent: fastflow's own, {DESCENT_TRIALS} "
-        f"trials on {threads} threads at half the stability edge, until it is within {DISTANCE:g} of the limit (a dash: "
+        f"trials on {threads} threads at half the stability edge, until it is within {DISTANCE:g} of it (a dash: "
         f"not in {DESCENT_STEPS} steps)."
     )
     return table
