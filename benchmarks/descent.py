@@ -22,7 +22,7 @@ def _need_cpus(threads: int) -> None:
         raise NotImplementedError  # asv's word for: not here
 
 
-def _prepare(task: tasks.Task, threads: int) -> tuple[tasks.Formulation, int]:
+def _prepare(task: tasks.Task | tasks.DiagonalTask, threads: int) -> tuple[tasks.Formulation, int]:
     """The descent, compiled, and how many steps to take."""
     formulation = tasks.fastflow(task, threads)
     formulation.advance(2, timing.step_size(2))
@@ -69,6 +69,17 @@ class Problems(_Descent):
     def setup(self, problem: str, dtype: str, threads: int) -> None:
         _need_cpus(threads)
         self.formulation, self.steps = _prepare(getattr(tasks, problem)(runs=RUNS, dtype=dtype), threads)
+
+
+class Diagonal(_Descent):
+    """A diagonal network, its measurement matrix that of one run or of all."""
+
+    params = ([(100, 40), (400, 200), (1000, 250)], [False, True], DTYPES, [1, 2])
+    param_names = ("shape", "shared", "dtype", "threads")
+
+    def setup(self, shape: tuple[int, int], shared: bool, dtype: str, threads: int) -> None:
+        _need_cpus(threads)
+        self.formulation, self.steps = _prepare(tasks.diagonal(*shape, RUNS, shared, dtype), threads)
 
 
 class Regression:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tasks import Array, Formulation, Task
+from benchmarks.peer_numpy import diagonal_product
+from benchmarks.tasks import Array, DiagonalTask, Formulation, Task
 
 WIDEST_RUNS_LAST = 12
 GROUP_SIZES = {"runs last": (4, 16), "vmap": (1, 8)}
@@ -163,3 +164,64 @@ def _sharded(task: Task, threads: int, layout: str, size: int) -> Formulation:
     data = {name: jax.device_put(array, NamedSharding(mesh, copied)) for name, array in _data(task).items()}
     how = f"a device per thread, {layout}, groups of {size}"
     return _formulation(how, jax.jit(sharded), tuple(map(grouped, task.starts)), data, task, runs_first)
+
+
+def _diagonal_descent(start: Any, matrix: Any, values: Any, steps: Any, step: Any) -> Any:
+    """The whole descent of one run, or of a batch of runs that share the matrix."""
+    from jax import lax
+
+    def body(_: Any, start: Any) -> Any:
+        u, v = start
+        g = step * (((u * u - v * v) @ matrix.T - values) @ matrix)
+        return u - g * u, v + g * v
+
+    return lax.fori_loop(0, steps, body, start)
+
+
+def _diagonal_formulation(task: DiagonalTask, how: str, function: Any, arrays: Any) -> Formulation:
+    import jax
+
+    def advance(steps: int, step: float) -> Any:
+        return jax.block_until_ready(function(*arrays, steps, task.dtype.type(step)))
+
+    def product(result: Any) -> Array:
+        return diagonal_product([[np.asarray(vector).reshape(task.starts[0].shape) for vector in result]])
+
+    return Formulation("JAX", how, advance, product)
+
+
+def plain_diagonal(task: DiagonalTask, threads: int) -> Formulation:
+    """``jit(vmap(fori_loop))``."""
+    jax = _jax(threads)
+    data = None if task.shared else 0
+    function = jax.jit(jax.vmap(_diagonal_descent, in_axes=(0, data, data, None, None)))
+    arrays = jax.tree.map(jax.numpy.asarray, (tuple(task.starts), task.matrix, task.values))
+    return _diagonal_formulation(task, "jit(vmap)", function, arrays)
+
+
+def tuned_diagonal(task: DiagonalTask, threads: int) -> list[Formulation]:
+    """One device per thread; the runs of a device one after the other, or in groups that share a product."""
+    sizes = (16, task.runs // threads) if task.shared else (1,)
+    return [_sharded_diagonal(task, threads, size) for size in sizes if task.runs % (size * threads) == 0]
+
+
+def _sharded_diagonal(task: DiagonalTask, threads: int, size: int) -> Formulation:
+    jax = _jax(threads)
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    mesh = Mesh(np.array(jax.devices()[:threads]), ("runs",))
+    by_runs, copied = PartitionSpec("runs"), PartitionSpec()
+    data = copied if task.shared else by_runs
+
+    def all_groups(start: Any, matrix: Any, values: Any, steps: Any, step: Any) -> Any:
+        if task.shared:
+            return jax.lax.map(lambda group: _diagonal_descent(group, matrix, values, steps, step), start)
+        return jax.lax.map(lambda one: _diagonal_descent(*one, steps, step), (start, matrix, values))
+
+    shape = (-1, size, task.starts[0].shape[1]) if task.shared else task.starts[0].shape
+    starts = tuple(jax.device_put(start.reshape(shape), NamedSharding(mesh, by_runs)) for start in task.starts)
+    arrays = (starts, *(jax.device_put(array, NamedSharding(mesh, data)) for array in (task.matrix, task.values)))
+    specs = (by_runs, data, data, copied, copied)
+    sharded = jax.shard_map(all_groups, mesh=mesh, in_specs=specs, out_specs=by_runs, check_vma=False)
+    how = f"a device per thread, groups of {size}"
+    return _diagonal_formulation(task, how, jax.jit(sharded), arrays)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peer_numpy import groups
-from benchmarks.tasks import Array, Formulation, Task
+from benchmarks.peer_numpy import diagonal_groups, diagonal_product, groups
+from benchmarks.tasks import Array, DiagonalTask, Formulation, Task
 
 
 def _residual(task: Task, runs: int) -> Callable[[Any, Any], None]:
@@ -100,3 +100,50 @@ def tuned(task: Task, threads: int) -> list[Formulation]:
         _whole(task, threads, "baddbmm", fused=True),
         Formulation("PyTorch", "baddbmm, groups of runs in Python threads", advance, _product),
     ]
+
+
+def _descend_diagonal(task: DiagonalTask, chosen: slice, steps: int, step: float) -> list[Any]:
+    import torch
+
+    with torch.inference_mode():
+        u, v = (torch.from_numpy(start[chosen].copy()) for start in task.starts)
+        x, g = torch.empty_like(u), torch.empty_like(u)
+        part = slice(None) if task.shared else chosen
+        matrix, values = torch.from_numpy(task.matrix[part]), torch.from_numpy(task.values[part])
+        transposed, residual = matrix.mT, torch.empty((len(u), matrix.shape[-2]), dtype=u.dtype)
+        for _ in range(steps):
+            torch.mul(u, u, out=x)
+            x.addcmul_(v, v, value=-1)
+            if task.shared:
+                torch.addmm(values, x, transposed, beta=-1, out=residual)
+                torch.mm(residual, matrix, out=g)
+            else:
+                torch.bmm(matrix, x[:, :, None], out=residual[:, :, None])
+                residual.sub_(values)
+                torch.bmm(residual[:, None, :], matrix, out=g[:, None, :])
+            u.addcmul_(g, u, value=-step)
+            v.addcmul_(g, v, value=step)
+    return [u, v]
+
+
+def plain_diagonal(task: DiagonalTask, threads: int) -> Formulation:
+    """All runs in one batch; PyTorch has the threads."""
+    import torch
+
+    def advance(steps: int, step: float) -> list[list[Any]]:
+        torch.set_num_threads(threads)
+        return [_descend_diagonal(task, slice(None), steps, step)]
+
+    return Formulation("PyTorch", "mm" if task.shared else "bmm", advance, diagonal_product)
+
+
+def tuned_diagonal(task: DiagonalTask, threads: int) -> list[Formulation]:
+    """Groups of runs in Python threads, one PyTorch thread each."""
+    import torch
+
+    def advance(steps: int, step: float) -> list[list[Any]]:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            chosen = diagonal_groups(task, threads)
+            return list(pool.map(lambda group: _descend_diagonal(task, group, steps, step), chosen))
+
+    return [Formulation("PyTorch", "groups of runs in Python threads", advance, diagonal_product)]

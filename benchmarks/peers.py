@@ -30,6 +30,8 @@ CHECK_STEPS = 50
 # Goals by width: the least fraction of the FMA peak, the least ratio to the fastest peer.
 DESCENT_GOALS = {4: (0.30, 30), 10: (0.55, 10), 20: (0.70, 6), 50: (0.80, 5), 100: (0.90, 2.5)}
 PROBLEM_GOALS = {"completion": 3, "sensing": 2}
+DIAGONAL_GOALS = {(100, 40): 5, (400, 200): 2, (1000, 250): 2}
+SHARED_GOALS = (0.75, 2)
 THREADS_GOAL = 1.9
 FIRST_CALL_GOALS = {"empty": 12, "warm": 0.6}
 
@@ -82,16 +84,17 @@ def _check(formulation: tasks.Formulation, expected: np.ndarray) -> None:
     )
 
 
-def _contenders(task: tasks.Task, session: Session) -> dict[str, tasks.Formulation]:
+def _contenders(task: tasks.Task | tasks.DiagonalTask, session: Session) -> dict[str, tasks.Formulation]:
     """fastflow, each peer's plain formulation, and the fastest of the tuned ones of all peers; all checked."""
     ours = tasks.fastflow(task, session.threads)
     expected = ours.product(ours.advance(CHECK_STEPS, timing.step_size(CHECK_STEPS)))
     contenders, tuned = {"fastflow": ours}, {}
+    which = "" if isinstance(task, tasks.Task) else "_diagonal"
     for library, module in PEERS.items():
         try:
             peer = importlib.import_module(module)
-            contenders[library] = peer.plain(task, session.threads)
-            candidates = peer.tuned(task, session.threads)
+            contenders[library] = getattr(peer, f"plain{which}")(task, session.threads)
+            candidates = getattr(peer, f"tuned{which}")(task, session.threads)
         except ImportError as error:
             print(f"{library} is skipped: {error}", file=sys.stderr)
             continue
@@ -119,7 +122,9 @@ PEER_HEADER = (
 )
 
 
-def _peer_cells(task: tasks.Task, session: Session, least: str, goal: float) -> tuple[list[str], float]:
+def _peer_cells(
+    task: tasks.Task | tasks.DiagonalTask, session: Session, least: str, goal: float
+) -> tuple[list[str], float]:
     """The cells of `PEER_HEADER`, and the share of the CPUs that others took."""
     contenders = _contenders(task, session)
     session.peak(task.dtype, session.threads)
@@ -184,6 +189,59 @@ def sensing(session: Session) -> Table:
     return _problem("sensing", title, tasks.sensing(), session)
 
 
+def streaming_read(threads: int) -> float:
+    """Bytes per second that so many threads read together, each one row after the other of 2 MB (an inner product)."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from fastflow.kernels import jit
+    from fastflow.kernels.elementwise import ROWS_AT_ONCE, dot_rows
+
+    @jit
+    def read(matrix, x, result, times):  # type: ignore[no-untyped-def]
+        for _ in range(times):
+            for first in range(0, matrix.size // x.size, ROWS_AT_ONCE):
+                dot_rows(result, matrix, first, x.size, ROWS_AT_ONCE, x)
+
+    arrays = [(np.ones(2**18), np.ones(1024), np.zeros(ROWS_AT_ONCE)) for _ in range(threads)]
+    times, best = 1000, 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda a: read(*a, 1), arrays))
+        for _ in range(5):
+            seconds = timing.seconds_of(lambda steps, _: list(pool.map(lambda a: read(*a, steps), arrays)), times)
+            best = max(best, threads * times * arrays[0][0].nbytes / seconds)
+    return best
+
+
+def diagonal(session: Session) -> Table:
+    """Gradient descent on x = u o u - v o v, one measurement matrix a run."""
+    header = ["n", "m", *PEER_HEADER, "of a streaming read"]
+    table, others = Table("Diagonal network, depth 2, one A per run, 64 runs, float64", header), []
+    for (size, measurements), goal in DIAGONAL_GOALS.items():
+        task = tasks.diagonal(size, measurements)
+        cells, busy = _peer_cells(task, session, "", goal)
+        read = 1e9 * float(cells[0]) / task.flops * task.matrix.nbytes  # bytes of A that a second goes through
+        table.rows.append([str(size), str(measurements), *cells, f"{read / streaming_read(session.threads):.2f}"])
+        others.append(busy)
+        _show(table)
+    table.remarks = _remarks(session, others)
+    return table
+
+
+def shared_diagonal(session: Session) -> Table:
+    """The same with one matrix for all runs."""
+    header = ["n", "m", *PEER_HEADER]
+    table, others = Table("Diagonal network, depth 2, A shared by 256 runs, float64", header), []
+    least, goal = SHARED_GOALS
+    for size, measurements in DIAGONAL_GOALS:
+        task = tasks.diagonal(size, measurements, 256, shared=True)
+        cells, busy = _peer_cells(task, session, f"{least:.2f}", goal)
+        table.rows.append([str(size), str(measurements), *cells])
+        others.append(busy)
+        _show(table)
+    table.remarks = _remarks(session, others)
+    return table
+
+
 def float32_bound(width: int) -> float:
     """What a row tile can gain from float32: twice, but for the lanes of the last vector that a width leaves empty."""
     from fastflow.kernels import SHAPE
@@ -245,6 +303,8 @@ SECTIONS: dict[str, Callable[[Session], Table]] = {
     "descent": descent,
     "completion": completion,
     "sensing": sensing,
+    "diagonal": diagonal,
+    "shared-diagonal": shared_diagonal,
     "float32": float32,
     "threads": threads,
     "first-call": first_call,

@@ -58,6 +58,39 @@ class Task:
 
 
 @dataclass(frozen=True)
+class DiagonalTask:
+    """Gradient descent on ``x = u o u - v o v`` for ``1/2 ||A x - y||^2``, from many starts.
+
+    Attributes
+    ----------
+    starts : u and v, each (runs, n)
+    matrix, values : (runs, m, n) and (runs, m), one of each a run; or (m, n) and (m,), shared
+    """
+
+    starts: list[Array]
+    matrix: Array
+    values: Array
+
+    @property
+    def shared(self) -> bool:
+        return self.matrix.ndim == 2
+
+    @property
+    def runs(self) -> int:
+        return len(self.starts[0])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.starts[0].dtype
+
+    @property
+    def flops(self) -> float:
+        """Useful floating-point operations of one step of all runs: one product with A and one with A^T."""
+        m, n = self.matrix.shape[-2:]
+        return 4.0 * m * n * self.runs
+
+
+@dataclass(frozen=True)
 class Formulation:
     """One way to do a task.
 
@@ -103,6 +136,19 @@ def sensing(width: int = 30, runs: int = 64, dtype: Any = np.float64, depth: int
     return Task("sensing", starts, operators=operators.astype(dtype), values=values)
 
 
+def diagonal(
+    size: int, measurements: int, runs: int = 64, shared: bool = False, dtype: Any = np.float64
+) -> DiagonalTask:
+    """Gaussian measurements of a sparse vector, one matrix a run or one for all."""
+    rng = np.random.default_rng(3)
+    stack = () if shared else (runs,)
+    matrix = rng.standard_normal((*stack, measurements, size)) / np.sqrt(measurements)
+    truth = np.where(rng.random((*stack, size)) < 0.05, 1.0, 0.0)
+    values = (matrix @ truth[..., None])[..., 0]
+    starts = [rng.uniform(0.05, 0.15, (runs, size)).astype(dtype) for _ in range(2)]
+    return DiagonalTask(starts, matrix.astype(dtype), values.astype(dtype))
+
+
 def problem(task: Task) -> Any:
     """The task's problem, as fastflow's object."""
     import fastflow as ff
@@ -115,15 +161,25 @@ def problem(task: Task) -> Any:
     return ff.MatrixSensing(task.operators, task.values)
 
 
-def fastflow(task: Task, threads: int) -> Formulation:
+def _problem_and_network(task: Task | DiagonalTask) -> tuple[Any, Any]:
+    import fastflow as ff
+
+    if isinstance(task, Task):
+        return problem(task), ff.DeepLinear(task.depth)
+    if task.shared:
+        return ff.CompressedSensing(task.matrix, task.values), ff.DiagonalLinear()
+    pairs = zip(task.matrix, task.values, strict=True)
+    return [ff.CompressedSensing(matrix, values) for matrix, values in pairs], ff.DiagonalLinear()
+
+
+def fastflow(task: Task | DiagonalTask, threads: int) -> Formulation:
     """The task by one call of `fastflow.train` with fixed steps and no record."""
     import fastflow as ff
 
-    observed, init = problem(task), ff.inits.Explicit(task.starts)
+    (observed, network), init = _problem_and_network(task), ff.inits.Explicit(task.starts)
 
     def advance(steps: int, step: float) -> Any:
         method = ff.GradientDescent(step, max_steps=steps, tol=0)
-        network = ff.DeepLinear(task.depth)
         runs = ff.train(observed, network, init, method, threads=threads, dtype=task.dtype, progress=False)
         if np.any(runs.steps != steps):
             raise RuntimeError(f"fastflow ended before {steps} steps: {runs.status_counts()}")

@@ -9,14 +9,21 @@ from numpy.typing import DTypeLike
 
 from fastflow import kernels
 from fastflow.methods import GradientDescent
-from fastflow.networks import DeepLinear
-from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing, Problem
+from fastflow.networks import Network
+from fastflow.problems import (
+    CompressedSensing,
+    LinearRegression,
+    MatrixCompletion,
+    MatrixEstimation,
+    MatrixSensing,
+    Problem,
+)
 from fastflow.train import train
 
 
 def warmup(
     problem: Problem | Sequence[Problem] | None = None,
-    network: DeepLinear | None = None,
+    network: Network | None = None,
     *,
     dtype: DTypeLike = np.float64,
 ) -> None:
@@ -36,6 +43,8 @@ def warmup(
             sensing = MatrixSensing(square[None], np.ones(1))
             kinds += [MatrixEstimation(square), MatrixCompletion.from_dense(square), sensing, [sensing]]
             kinds += [LinearRegression(square, square), LinearRegression(column, column)]
+        wide = CompressedSensing(np.ones((1, 2)), np.ones(1))
+        kinds += [wide, [wide], CompressedSensing(np.ones((1, 1)), np.ones(1))]
     method = GradientDescent(step=1e-9, max_steps=0)  # no step is taken: any number will do to compile with
     for kind in kinds:
         train(kind, network, method=method, runs=1, dtype=dtype, progress=False)

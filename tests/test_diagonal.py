@@ -122,8 +122,8 @@ def test_gradient_against_differences_of_the_loss(form, rng, make_sensing):
 
 
 @kernels.jit
-def _measure_shared(problem, x, members, residual, gradient):
-    inner.measure_shared(problem, x, members, residual, gradient)
+def _measure_shared(problem, x, members, residual, gradient, partial):
+    inner.measure_shared(problem, x, members, residual, gradient, partial)
 
 
 @kernels.jit
@@ -134,12 +134,13 @@ def _measure_rows(matrix, values, x, residual, gradient):
 @pytest.mark.parametrize("members", [2, 3, 7, 32])
 def test_a_shared_matrix_gives_each_member_its_bits_alone(members, dtype, rng):
     """And the oracle's residual and gradient, at sizes around the tiles' and the vectors'."""
-    for m, n in ((1, 1), (2, 3), (3, 8), (5, 13), (7, 24), (10, 25), (13, 61), (4, 100)):
+    for m, n in ((1, 1), (2, 3), (3, 8), (5, 13), (7, 24), (10, 25), (13, 61), (4, 100), (7, 1111), (3, 2048)):
         matrix, values = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal(m).astype(dtype)
         problem = kernels.SharedMatrix(matrix.ravel(), values)
         x = rng.standard_normal((members, n)).astype(dtype)
         residual, gradient = np.full((members, m), np.nan, dtype), np.full((members, n), np.nan, dtype)
-        _measure_shared(problem, x.ravel(), members, residual.ravel(), gradient.ravel())
+        partial = np.full(inner.partial_size(members, dtype), np.nan, dtype)
+        _measure_shared(problem, x.ravel(), members, residual.ravel(), gradient.ravel(), partial)
         wide = matrix.astype(np.float64)
         wanted = x @ wide.T - values
         np.testing.assert_allclose(residual, wanted, rtol=0, atol=20 * n * EPS[dtype.name])

@@ -28,7 +28,7 @@ from fastflow.kernels.groups import (
     square_norms,
 )
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
-from fastflow.kernels.inner import SharedMatrix, measure_shared
+from fastflow.kernels.inner import SharedMatrix, measure_shared, partial_size
 from fastflow.kernels.jit import jit_inline
 from fastflow.kernels.losses import (
     LossWorkspace,
@@ -50,7 +50,7 @@ class Row(NamedTuple):
 class DiagonalGroup(NamedTuple):
     """The members of a group of runs of a diagonal network; `fastflow.kernels.groups.Group` says what is what.
 
-    ``factors`` (members * parameters,), ``product`` x (members * n,).
+    ``factors`` (members * parameters,), ``product`` x (members * n,), ``partial`` scratch of `partial_size`.
     """
 
     problem: Any
@@ -58,6 +58,7 @@ class DiagonalGroup(NamedTuple):
     form: Form
     factors: np.ndarray
     product: np.ndarray
+    partial: np.ndarray
     work: LossWorkspace
     row_factors: np.ndarray
     row: Row
@@ -101,6 +102,7 @@ def make_diagonal_group(
         form=Form(*form),
         factors=room(parameters),
         product=room(size),
+        partial=aligned_zeros((partial_size(members, dtype),), dtype),
         work=LossWorkspace(room(size), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
         row_factors=aligned_zeros((parameters,), dtype),
         row=Row(aligned_zeros((size,), dtype), aligned_zeros((parameters,), dtype)),
@@ -164,7 +166,7 @@ def _measure(group, columns):
     def by_shared_matrix(group, columns):
         problem, work, members = group.problem, group.work, group.run.size
         measurements = problem.values.size
-        measure_shared(problem, group.product, members, work.scratch, work.gradient)
+        measure_shared(problem, group.product, members, work.scratch, work.gradient, group.partial)
         for member in range(members):
             residual = work.scratch[member * measurements : (member + 1) * measurements]
             half_square(residual, measurements, work.loss[member : member + 1])

@@ -160,4 +160,7 @@ class MatrixProblem(Problem):
 
 def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:
     """The arrays flat, one row each, C-contiguous in ``dtype``."""
-    return np.ascontiguousarray([np.ascontiguousarray(a, dtype=dtype).ravel() for a in arrays])
+    rows = np.empty((len(arrays), arrays[0].size), dtype)
+    for row, array in zip(rows, arrays, strict=True):
+        row[:] = array.ravel()
+    return rows

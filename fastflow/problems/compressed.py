@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastflow import kernels
-from fastflow.checks import FloatArray, as_floats
+from fastflow.checks import FloatArray, as_floats, frozen
 from fastflow.problems.base import Problem, stacked
 from fastflow.problems.gram import regression_by_gram
 
@@ -69,11 +70,13 @@ class CompressedSensing(Problem):
         That is the least-squares solution where it is unique; elsewhere it is unbiased for a row space that is
         uniformly distributed, since the projection on it then keeps rank/n of any x on average.
         """
-        solution, _, rank, _ = np.linalg.lstsq(
-            self.matrix.astype(np.float64), self.values.astype(np.float64), rcond=None
-        )
-        estimate: FloatArray = solution * (self.shape[0] / max(int(rank), 1))
-        return estimate
+        return self._estimate
+
+    @cached_property
+    def _estimate(self) -> FloatArray:
+        matrix, values = self.matrix.astype(np.float64), self.values.astype(np.float64)
+        solution, _, rank, _ = np.linalg.lstsq(matrix, values, rcond=None)
+        return frozen(solution * (self.shape[0] / max(int(rank), 1)))
 
     @property
     def prefers_gram(self) -> bool:
