@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.jit import jit
+from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.target import SHAPE
 from fastflow.kernels.tiles import address, item_bytes, keep, tile
 
@@ -58,7 +58,7 @@ def _product_rows(zero, c, ldc, a, a_row, a_col, b, ldb, rows, columns, depth):
             tile(zero, min(TILE_ROWS, rows - i), vectors, c_at, ldc, a_at, a_row, a_col, b + j * size, ldb, depth, tail)
 
 
-@jit
+@jit_inline
 def normal_matrix(a, d, m, n, work):
     """``A diag(d) A^T`` into ``work.upper``, from its diagonal on to the right; A (m, n) flat, d (n,)."""
     scaled, i64 = work.scaled, np.intp
@@ -83,7 +83,7 @@ def normal_matrix(a, d, m, n, work):
     keep(scaled)
 
 
-@jit
+@jit_inline
 def factor_normal(m, work):
     """Factor what `normal_matrix` left in ``work.upper``; returns how many pivots were round-off."""
     upper, panel, inverse, i64 = work.upper, work.panel, work.inverse, np.intp
