@@ -29,6 +29,9 @@ from fastflow.kernels.products import transpose
 NEAR = 0.3
 """Within this of each other (in theta) x and z have met: the tangent serves better than the secant."""
 
+ROUND_OFF = 2e-15
+"""Entries of the residual below this share of the norm of y are round-off."""
+
 GOAL = 1e-13
 """A relative residual that is not improved on."""
 
@@ -228,7 +231,7 @@ def _advance(mirror, path, work):
     was_final = numbers[BOOST] == 0
     numbers[BOOST] = _next_boost(mirror.depth, path, numbers)
     boost = math.exp(numbers[BOOST])
-    quadratic = numbers[GAP] <= NEAR and numbers[RESIDUAL] <= 1e-3 * numbers[BEFORE]
+    quadratic = numbers[GAP] <= NEAR and numbers[RESIDUAL] <= 1e-3 * numbers[BEFORE] < np.inf
     if not (was_final and quadratic):  # else the last factor still serves
         mirror_inverse(mirror, boost, work.x, work.other)
         _secants(mirror, boost, path, work)
@@ -238,6 +241,8 @@ def _advance(mirror, path, work):
             _factor(a, m, n, work)
     for j in range(m):
         work.step[j] = y[j] - boost * work.image[j]
+        if work.at[1] == ROTATED and abs(work.step[j]) < ROUND_OFF * numbers[VALUES]:
+            work.step[j] = 0  # divided by slopes that only a rotation sets free, round-off would not be small
     solve_normal(work.step, m, work.normal)
     _transposed_times(a, m, n, work.step, work.change)
     for i in range(n):
@@ -252,7 +257,7 @@ def _advance(mirror, path, work):
         share = _move(mirror, boost, -np.inf, work)
     for j in range(m):
         work.dual[j] += share * work.step[j]
-    numbers[SHARE], numbers[BEFORE] = share, before
+    numbers[SHARE], numbers[BEFORE] = share, before if was_final else np.inf
 
 
 @jit
@@ -447,6 +452,7 @@ def _share_of_step(mirror, theta, change, reach):
         if mirror.depth == 2:
             room = far - out
         else:
+            far = min(far, out + 12)  # what a float can still tell from the end of the domain
             room = _dual_difference(mirror, i, sides, sign, math.exp(2 * far), math.exp(2 * out))
         if room < share * abs(change[i]):
             share = room / abs(change[i])
