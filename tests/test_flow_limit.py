@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import subprocess
+import sys
+import time
 
 import hypothesis
 import naive
@@ -386,3 +390,33 @@ def test_what_was_not_reached_is_said(rng):
     with pytest.raises(ValueError, match="tol must be greater than 0"):
         ff.FlowLimit(tol=-1)
     assert ff.FlowLimit() == ff.FlowLimit(tol=1e-10, max_steps=200)
+
+
+SCRIPT = """
+import sys, time
+import numpy as np
+import fastflow as ff
+
+matrix, values = np.random.default_rng(0).standard_normal((20, 40)), np.ones(20)
+ff.flow_limit(matrix, values, 1e-6)
+many = np.broadcast_to(values, (400_000, 20)) * np.linspace(1, 2, 400_000)[:, None]
+print("started", flush=True)
+try:
+    ff.flow_limit(matrix, many, 1e-6, threads=int(sys.argv[1]))
+except KeyboardInterrupt:
+    print("caught", time.time())
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_stops_a_long_stack(threads):
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, str(threads)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        time.sleep(2)
+        sent = time.time()
+        process.send_signal(signal.SIGINT)
+        word, caught = process.stdout.read().split()
+        assert process.wait(60) == 0
+    assert word == "caught"
+    assert float(caught) - sent < 5

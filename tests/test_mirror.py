@@ -110,3 +110,20 @@ def test_a_network_without_v(depth):
         kernels.mirror_theta(mirror, np.array([z]), theta)
         kernels.mirror_point(mirror, theta, x, slope)
         assert (x[0], slope[0]) == pytest.approx(naive.mirror_point(0.3, None, z, depth), rel=1e-13)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_theta_of_x(depth):
+    """Exact, but for two sides and L >= 3, where 0.004 is promised."""
+    for a, b in STARTS:
+        for positive, negative in ((a, b), (a, 0.0), (0.0, b)):
+            if depth == 1 and not (positive and negative):
+                continue
+            theta = np.array(thetas(positive, negative, depth))
+            ones = np.ones_like(theta)
+            mirror = kernels.make_mirror(positive * ones, negative * ones, depth)
+            x, slope, found = (np.empty_like(theta) for _ in range(3))
+            kernels.mirror_point(mirror, theta, x, slope)
+            kernels.mirror_inverse(mirror, 0.5, 0.5 * x, found)
+            exact = depth <= 2 or not (positive and negative)
+            np.testing.assert_allclose(found, theta, rtol=1e-13 if exact else 0.004, atol=1e-13)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.jit import jit
+from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.layouts import address, keep
 from fastflow.kernels.products import row_product
 from fastflow.kernels.target import SHAPE
@@ -45,7 +45,7 @@ def normal_workspace(m: int, n: int) -> NormalWorkspace:
     return NormalWorkspace(*(np.zeros(size) for size in sizes))
 
 
-@jit
+@jit_inline
 def normal_matrix(a, d, m, n, work):
     """``A diag(d) A^T`` into ``work.upper``, from its diagonal on to the right; A (m, n) flat, d (n,)."""
     scaled, i64 = work.scaled, np.intp
@@ -71,7 +71,7 @@ def normal_matrix(a, d, m, n, work):
     keep(scaled)
 
 
-@jit
+@jit_inline
 def factor_normal(m, work):
     """Factor what `normal_matrix` left in ``work.upper``; returns how many pivots were round-off."""
     upper, panel, inverse, i64 = work.upper, work.panel, work.inverse, np.intp

@@ -21,13 +21,16 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.cholesky import NormalWorkspace, factor_normal, normal_matrix, normal_workspace, solve_normal
-from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, dot_rows
+from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, copy, dot_rows
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.mirror import Mirror, mirror_inverse, mirror_move, mirror_point, mirror_row
 from fastflow.kernels.products import transpose
 
 NEAR = 0.3
 """Within this of each other (in theta) x and z have met: the tangent serves better than the secant."""
+
+ROUND_OFF = 2e-15
+"""Entries of the residual below this share of the norm of y are round-off."""
 
 GOAL = 1e-13
 """A relative residual that is not improved on."""
@@ -48,10 +51,11 @@ class LimitProblems(NamedTuple):
 
 
 class LimitPath(NamedTuple):
-    """How fast boost goes to 1, how far past the largest x a step may take z (in theta), when equations are rotated.
+    """How fast boost goes to 1, how far past the largest x a step may take z, and when equations are rotated.
 
-    ``shrink`` is the factor of log boost for a step at L = 2, ``reduction`` that of ``boost^(-k/L)`` at L >= 3.
-    ``rotates`` says whether to `_rotate` whenever pivots drown, or only when nothing else helps.
+    ``shrink`` is the factor of log boost for a step at L = 2, ``reduction`` that of ``boost^(-k/L)`` at L >= 3;
+    ``overshoot`` is a distance in theta; ``rotates`` says whether to `_rotate` whenever pivots drown, or only when
+    nothing else helps.
     """
 
     shrink: float
@@ -105,8 +109,8 @@ BOOST, REDUCTION, SHARE, RESIDUAL, BEFORE, GAP, REACH, VALUES, MATRIX = range(9)
 def limit_workspace(m: int, n: int) -> LimitWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
     sizes = (9, m * n, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m)
-    arrays = [np.zeros(size) for size in sizes]
-    return LimitWorkspace(np.zeros(2, np.int64), *arrays, normal=normal_workspace(m, n))
+    arrays = (np.zeros(size) for size in sizes)
+    return LimitWorkspace._make([np.zeros(2, np.int64), *arrays, normal_workspace(m, n)])
 
 
 @jit
@@ -115,16 +119,15 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
 
     It goes on where ``work`` is, and has ended with ``work.at[0] == queue.size``.
     """
+    m, n = work.values.size, work.theta.size
     taken = 0
     while taken < budget and work.at[0] < queue.size:
         i = queue[work.at[0]]
         mirror = mirror_row(problems.mirrors, problems.mirror_of[i])
         if work.at[1] == WAITING:
-            work.matrix[:], work.values[:] = (
-                problems.matrices[problems.matrix_of[i]],
-                problems.values[problems.values_of[i]],
-            )
-            transpose(work.normal.transposed, work.matrix, work.values.size, mirror.scale.size)
+            copy(work.matrix, problems.matrices[problems.matrix_of[i]], m * n)
+            copy(work.values, problems.values[problems.values_of[i]], m)
+            transpose(work.normal.transposed, work.matrix, m, n)
             work.at[1], limits.steps[i] = STRAIGHT, 1
             _begin(mirror, path, work)
         else:
@@ -136,12 +139,13 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
             _rotate(work)
             work.numbers[RESIDUAL] = work.numbers[GAP] = np.inf
         elif status != RUNNING:
-            limits.x[i], limits.residual[i], limits.status[i] = work.point, work.numbers[RESIDUAL], status
-            limits.dual[i] = work.dual
+            limits.residual[i], limits.status[i] = work.numbers[RESIDUAL], status
+            copy(limits.x[i], work.point, n)
             if work.at[1] == ROTATED:
-                _transposed_times(work.basis, work.values.size, work.values.size, work.dual, limits.dual[i])
-            work.at[0] += 1
-            work.at[1] = WAITING
+                _transposed_times(work.basis, m, m, work.dual, limits.dual[i])
+            else:
+                copy(limits.dual[i], work.dual, m)
+            work.at[0], work.at[1] = work.at[0] + 1, WAITING
     return taken
 
 
@@ -162,9 +166,11 @@ def _transposed_times(a, m, n, c, out):
 
 @jit
 def _norm(v):
-    """The Euclidean norm, also where squares would overflow or vanish."""
+    """The Euclidean norm, also where squares would overflow or vanish; NaN where an entry is."""
     largest = 0.0
     for value in v:
+        if math.isnan(value):
+            return value
         largest = max(largest, abs(value))
     if largest == 0 or not math.isfinite(largest):
         return largest
@@ -174,15 +180,15 @@ def _norm(v):
     return largest * math.sqrt(total)
 
 
-@jit
+@jit_inline
 def _begin(mirror, path, work):
     """Choose boost so that the problem is easy, and take a step along the tangents at ``z = 0``."""
     a, y, numbers = work.matrix, work.values, work.numbers
     m, n = y.size, mirror.scale.size
     work.dual[:] = 0
-    work.theta[:] = mirror.rest
+    copy(work.theta, mirror.rest, n)
     mirror_point(mirror, work.theta, work.point, work.tangent)
-    work.slope[:] = work.tangent
+    copy(work.slope, work.tangent, n)
     short = _factor(a, m, n, work)
     if path.rotates and short > 0:
         _rotate(work)
@@ -197,7 +203,8 @@ def _begin(mirror, path, work):
         of_start, of_values = _size(work.image, m, work), _size(y, m, work)
         if of_start > 0 and of_values > 0:
             boost = of_values / of_start
-    work.step[:] = y - boost * work.image
+    for j in range(m):
+        work.step[j] = y[j] - boost * work.image[j]
     solve_normal(work.step, m, work.normal)
     _transposed_times(a, m, n, work.step, work.change)
     power = _power(mirror.depth)
@@ -216,7 +223,7 @@ def _begin(mirror, path, work):
     numbers[BEFORE], numbers[RESIDUAL], numbers[GAP] = np.inf, np.inf, np.inf
 
 
-@jit
+@jit_inline
 def _advance(mirror, path, work):
     """One step: boost, slopes, the linear system, and how much of the step z takes."""
     a, y, numbers = work.matrix, work.values, work.numbers
@@ -224,7 +231,7 @@ def _advance(mirror, path, work):
     was_final = numbers[BOOST] == 0
     numbers[BOOST] = _next_boost(mirror.depth, path, numbers)
     boost = math.exp(numbers[BOOST])
-    quadratic = numbers[GAP] <= NEAR and numbers[RESIDUAL] <= 1e-3 * numbers[BEFORE]
+    quadratic = numbers[GAP] <= NEAR and numbers[RESIDUAL] <= 1e-3 * numbers[BEFORE] < np.inf
     if not (was_final and quadratic):  # else the last factor still serves
         mirror_inverse(mirror, boost, work.x, work.other)
         _secants(mirror, boost, path, work)
@@ -234,21 +241,23 @@ def _advance(mirror, path, work):
             _factor(a, m, n, work)
     for j in range(m):
         work.step[j] = y[j] - boost * work.image[j]
+        if work.at[1] == ROTATED and abs(work.step[j]) < ROUND_OFF * numbers[VALUES]:
+            work.step[j] = 0  # divided by slopes that only a rotation sets free, round-off would not be small
     solve_normal(work.step, m, work.normal)
     _transposed_times(a, m, n, work.step, work.change)
     for i in range(n):
         moved = boost * work.point[i] + work.slope[i] * work.change[i]
         work.x[i] = _on_its_side(mirror.sides[i], moved, work.x[i], mirror.depth)
-    work.other[:] = work.theta
+    copy(work.other, work.theta, n)
     before = numbers[RESIDUAL]
     share = _move(mirror, boost, numbers[REACH], work)
     if numbers[RESIDUAL] > 100 * max(before, 0.1 * numbers[VALUES]):
         # Far too far for what was left to do: no coordinate further out than 1.
-        work.theta[:] = work.other
+        copy(work.theta, work.other, n)
         share = _move(mirror, boost, -np.inf, work)
     for j in range(m):
         work.dual[j] += share * work.step[j]
-    numbers[SHARE], numbers[BEFORE] = share, before
+    numbers[SHARE], numbers[BEFORE] = share, before if was_final else np.inf
 
 
 @jit
@@ -311,7 +320,10 @@ def _rotate(work):
                 size[j] += row[j] * row[j]
         for j in range(n):
             size[j] *= work.slope[j]
-        pivot = np.argmax(size)
+        pivot = 0
+        for j in range(n):
+            if size[j] > size[pivot]:
+                pivot = j
         if not size[pivot] > 0:
             break
         for i in range(k, m):
@@ -353,9 +365,12 @@ def _factor(a, m, n, work):
 @jit
 def _size(v, m, work):
     """The norm of v that belongs to the inverse of the factored matrix."""
-    work.step[:] = v
+    copy(work.step, v, m)
     solve_normal(work.step, m, work.normal)
-    return math.sqrt(max(0.0, np.dot(work.step, v)))
+    total = 0.0
+    for j in range(m):
+        total += work.step[j] * v[j]
+    return math.sqrt(max(0.0, total))
 
 
 @jit_inline
@@ -423,7 +438,7 @@ def _dual_difference(mirror, i, sides, sign, large, other):
 
 @jit
 def _share_of_step(mirror, theta, change, reach):
-    """The largest share of a change of z that takes no x past ``e^reach``, no theta that is beyond by more than 1."""
+    """The largest share of a change of z that takes no x past ``e^reach``, or no theta out by more than 1."""
     share = 1.0
     if mirror.depth == 1:
         return share
@@ -437,6 +452,7 @@ def _share_of_step(mirror, theta, change, reach):
         if mirror.depth == 2:
             room = far - out
         else:
+            far = min(far, out + 12)  # what a float can still tell from the end of the domain
             room = _dual_difference(mirror, i, sides, sign, math.exp(2 * far), math.exp(2 * out))
         if room < share * abs(change[i]):
             share = room / abs(change[i])
