@@ -103,7 +103,7 @@ def test_order_conditions():
 
 def test_straight_stages():
     """``WEIGHT`` and ``NODE`` are the stages of ``y' = 1``: the step is the time, its error 0, and so inside."""
-    assert rosenbrock.STEP @ rosenbrock.WEIGHT == pytest.approx(1, abs=1e-13)
+    assert pytest.approx(1, abs=1e-13) == rosenbrock.STEP @ rosenbrock.WEIGHT
     assert rosenbrock.WEIGHT[-1] == 0
     assert rosenbrock.RATE[-1] @ rosenbrock.WEIGHT == pytest.approx(-1, abs=1e-12)
     assert rosenbrock.NODE[-3:] == pytest.approx([1, 1, 1], abs=1e-14)
