@@ -9,8 +9,9 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 """
 
 from fastflow import inits, kernels, metrics, plot, theory
+from fastflow.flow_limit import LimitResult, LimitStatus, flow_limit
 from fastflow.gradient_flow import Flow, gradient_flow
-from fastflow.methods import Decreasing, GradientDescent
+from fastflow.methods import Decreasing, FlowLimit, GradientDescent
 from fastflow.networks import DeepLinear
 from fastflow.problems import CustomProblem, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
 from fastflow.records import History, Record
@@ -28,9 +29,12 @@ __all__ = [
     "Decreasing",
     "DeepLinear",
     "Flow",
+    "FlowLimit",
     "GradientDescent",
     "History",
     "Interrupted",
+    "LimitResult",
+    "LimitStatus",
     "LinearRegression",
     "MatrixCompletion",
     "MatrixEstimation",
@@ -39,6 +43,7 @@ __all__ = [
     "Runs",
     "Status",
     "__version__",
+    "flow_limit",
     "gradient_flow",
     "inits",
     "kernels",

@@ -127,3 +127,21 @@ class GradientFlow:
             object.__setattr__(self, "atol", as_number("atol", self.atol, least=0))
         object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
+
+
+@dataclass(frozen=True)
+class FlowLimit:
+    """The limit of the gradient flow of a diagonal network, without following it: see `fastflow.flow_limit`.
+
+    Parameters
+    ----------
+    tol : float > 0; a run has converged when ``||A x - y|| <= tol ||y||``
+    max_steps : int >= 1, Newton steps
+    """
+
+    tol: float = 1e-10
+    max_steps: int = 200
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tol", as_number("tol", self.tol, above=0))
+        object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))

@@ -255,27 +255,84 @@ def _one(z):
     return z * 0 + 1
 
 
-def gradient_flow(matrix, values, positive, negative, depth: int, times):
-    """x at finite times by the flow of the factors u and v (None: u alone) themselves, in their own stiff equations."""
+def exact_flow_limit(matrix, values, positive, negative, depth: int, x, digits: int = 200):
+    """The limit of the flow to many digits: Newton for ``A x(z) = y``, ``z = A^T lam``, from near a given x.
+
+    The solution is unique, so it does not depend on the x from which it is found. Returns floats, and raises
+    ValueError where the equations are not solved.
+    """
+    import mpmath
+
+    with mpmath.workdps(digits):
+        mpf, a = mpmath.mpf, mpmath.matrix(np.asarray(matrix).tolist())
+        y, n, m = mpmath.matrix(list(map(float, values))), a.cols, a.rows
+        starts = [
+            (mpf(float(p)), None if negative is None else mpf(float(negative[i]))) for i, p in enumerate(positive)
+        ]
+        z = mpmath.matrix([_exact_dual(*starts[i], float(x[i]), depth) for i in range(n)])
+        lam = mpmath.matrix(m, 1)
+        for _ in range(200):
+            points = [mirror_point(*starts[i], z[i], depth) for i in range(n)]
+            slopes = mpmath.diag([slope for _, slope in points])
+            primal = y - a * mpmath.matrix([point for point, _ in points])
+            dual = a.T * lam - z
+            change = mpmath.lu_solve(a * slopes * a.T, primal - a * (slopes * dual))
+            step, share = a.T * change + dual, mpf(1)
+            while not all(_inside(*starts[i], z[i] + share * step[i], depth) for i in range(n)):
+                share /= 2
+            lam, z = lam + share * change, z + share * step
+            if all(abs(step[i]) <= mpf(10) ** (-digits // 2) * abs(z[i]) for i in range(n)):
+                break
+        else:
+            raise ValueError("no solution")
+        return np.array([float(mirror_point(*starts[i], z[i], depth)[0]) for i in range(n)])
+
+
+def _inside(start, other, z, depth: int) -> bool:
+    k = depth - 2
+    return k <= 0 or (k * z < start ** (-k) and (not other or -k * z < other ** (-k)))
+
+
+def _exact_dual(start, other, x: float, depth: int):
+    """The z of an x, to 30 digits, by bisection in the logarithm of the distance from the ends of its domain."""
+    import mpmath
+
+    def dual(t):
+        if depth <= 2:
+            return t
+        k = depth - 2
+        upper = start ** (-k) / k
+        if not other:
+            return upper * -mpmath.expm1(-2 * t)
+        lower = other ** (-k) / k
+        return upper - (upper + lower) / (1 + mpmath.exp(2 * t))
+
+    low, high = mpmath.mpf(-1e7 if depth == 1 else -300), mpmath.mpf(1e7 if depth == 1 else 300)
+    for _ in range(130):
+        middle = (low + high) / 2
+        if mirror_point(start, other, dual(middle), depth)[0] < x:
+            low = middle
+        else:
+            high = middle
+    return dual((low + high) / 2)
+
+
+def flow(matrix, values, positive, negative, depth: int, times, **options):
+    """x at a time, or at each of many, by the flow of the factors themselves; without v if its start is None."""
     from scipy.integrate import solve_ivp
 
-    n = matrix.shape[1]
-    start = (
-        np.broadcast_to(positive, n)
-        if negative is None
-        else np.concatenate([np.broadcast_to(positive, n), np.broadcast_to(negative, n)])
-    )
+    n, signed = matrix.shape[1], negative is not None
 
-    def product(factors):
-        return factors[:n] ** depth - (0 if negative is None else factors[n:] ** depth)
+    def product(w):
+        return w[:n] ** depth - w[n:] ** depth if signed else w**depth
 
-    def rates(_, factors):
-        g = matrix.T @ (matrix @ product(factors) - values)
-        u_rate = -g * factors[:n] ** (depth - 1)
-        return u_rate if negative is None else np.concatenate([u_rate, g * factors[n:] ** (depth - 1)])
+    def velocity(_, w):
+        g = matrix.T @ (matrix @ product(w) - values)
+        u_rate = -g * w[:n] ** (depth - 1)
+        return np.concatenate([u_rate, g * w[n:] ** (depth - 1)]) if signed else u_rate
 
+    start = np.concatenate([np.broadcast_to(a, n) for a in (positive, negative) if a is not None])
     distinct, places = np.unique(times, return_inverse=True)
-    tiny = 1e-13 * min(1.0, float(np.min(start, where=start > 0, initial=1.0)))
-    solution = solve_ivp(rates, (0, distinct[-1]), start, "LSODA", t_eval=distinct, rtol=1e-12, atol=tiny)
+    solution = solve_ivp(velocity, (0, distinct[-1]), start, "LSODA", t_eval=distinct, **options)
     assert solution.success
-    return np.array([product(factors) for factors in solution.y.T])[places]
+    return np.array([product(w) for w in solution.y.T])[places.reshape(np.shape(times))]

@@ -17,7 +17,7 @@ from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, r
 from fastflow.kernels.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.jit import jit
-from fastflow.kernels.limit import LimitProblems
+from fastflow.kernels.limit import LimitPath, LimitProblems, Limits, LimitWorkspace, limit_slice, limit_workspace
 from fastflow.kernels.losses import (
     Completion,
     Estimation,
@@ -54,7 +54,10 @@ __all__ = [
     "FlowControl",
     "Flows",
     "Group",
+    "LimitPath",
     "LimitProblems",
+    "LimitWorkspace",
+    "Limits",
     "LossWorkspace",
     "Mirror",
     "RegressionByGram",
@@ -77,6 +80,8 @@ __all__ = [
     "fma_peak",
     "has_formula",
     "jit",
+    "limit_slice",
+    "limit_workspace",
     "loss_gradient",
     "make_group",
     "make_mirror",

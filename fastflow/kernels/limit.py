@@ -23,7 +23,7 @@ import numpy as np
 from fastflow.kernels.cholesky import NormalWorkspace, factor_normal, normal_matrix, normal_workspace, solve_normal
 from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, dot_rows
 from fastflow.kernels.jit import jit, jit_inline
-from fastflow.kernels.mirror import Mirror, mirror_dual, mirror_inverse, mirror_move, mirror_point, mirror_row
+from fastflow.kernels.mirror import Mirror, mirror_inverse, mirror_move, mirror_point, mirror_row
 from fastflow.kernels.products import transpose
 
 NEAR = 0.3
@@ -47,18 +47,21 @@ class LimitProblems(NamedTuple):
     mirror_of: np.ndarray
 
 
-class Path(NamedTuple):
-    """How fast boost goes to 1, and how far past the largest x a step may take z (in theta)."""
+class LimitPath(NamedTuple):
+    """How fast boost goes to 1, how far past the largest x a step may take z (in theta), and when equations are rotated.
+
+    ``shrink`` is the factor of log boost for a step at L = 2, ``reduction`` that of ``boost^(-k/L)`` at L >= 3.
+    ``rotates`` says whether to `_rotate` whenever pivots drown, or only when nothing else helps.
+    """
 
     shrink: float
     reduction: float
     overshoot: float
-    tol: float
-    max_steps: int
+    rotates: bool
 
 
 class Limits(NamedTuple):
-    """What is found: ``x`` (problems, n), ``dual`` (problems, m), ``residual``, ``steps`` and ``status`` (problems,)."""
+    """What is found: ``x`` (problems, n), ``dual`` (problems, m), ``residual``, ``steps``, ``status`` (problems,)."""
 
     x: np.ndarray
     dual: np.ndarray
@@ -102,11 +105,12 @@ BOOST, REDUCTION, SHARE, RESIDUAL, BEFORE, GAP, REACH, VALUES, MATRIX = range(9)
 def limit_workspace(m: int, n: int) -> LimitWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
     sizes = (9, m * n, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m)
-    return LimitWorkspace(np.zeros(2, np.int64), *(np.zeros(size) for size in sizes), normal_workspace(m, n))
+    arrays = [np.zeros(size) for size in sizes]
+    return LimitWorkspace(np.zeros(2, np.int64), *arrays, normal=normal_workspace(m, n))
 
 
 @jit
-def limit_slice(problems, path, limits, queue, budget, work):
+def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
     """Take the problems of a queue some Newton steps further, one after the other; returns how many steps were taken.
 
     It goes on where ``work`` is, and has ended with ``work.at[0] == queue.size``.
@@ -121,16 +125,16 @@ def limit_slice(problems, path, limits, queue, budget, work):
                 problems.values[problems.values_of[i]],
             )
             transpose(work.normal.transposed, 0, work.matrix, 0, work.values.size, mirror.scale.size)
-            _begin(mirror, work)
             work.at[1], limits.steps[i] = STRAIGHT, 1
+            _begin(mirror, path, work)
         else:
             _advance(mirror, path, work)
             limits.steps[i] += 1
         taken += 1
-        status = _judge(path, limits.steps[i], work)
+        status = _judge(tol, max_steps, limits.steps[i], work)
         if status == STALLED:
             _rotate(work)
-            work.at[1] = ROTATED
+            work.numbers[RESIDUAL] = work.numbers[GAP] = np.inf
         elif status != RUNNING:
             limits.x[i], limits.residual[i], limits.status[i] = work.point, work.numbers[RESIDUAL], status
             limits.dual[i] = work.dual
@@ -171,7 +175,7 @@ def _norm(v):
 
 
 @jit
-def _begin(mirror, work):
+def _begin(mirror, path, work):
     """Choose boost so that the problem is easy, and take a step along the tangents at ``z = 0``."""
     a, y, numbers = work.matrix, work.values, work.numbers
     m, n = y.size, mirror.scale.size
@@ -179,7 +183,10 @@ def _begin(mirror, work):
     work.theta[:] = mirror.rest
     mirror_point(mirror, work.theta, work.point, work.tangent)
     work.slope[:] = work.tangent
-    _factor(a, m, n, work)
+    short = _factor(a, m, n, work)
+    if path.rotates and short > 0:
+        _rotate(work)
+        _factor(a, m, n, work)
     two_sided = True
     for i in range(n):
         two_sided = two_sided and mirror.sides[i] in (0, 2)
@@ -221,7 +228,10 @@ def _advance(mirror, path, work):
     if not (was_final and quadratic):  # else the last factor still serves
         mirror_inverse(mirror, boost, work.x, work.other)
         _secants(mirror, boost, path, work)
-        _factor(a, m, n, work)
+        short = _factor(a, m, n, work)
+        if path.rotates and short > 0 and numbers[RESIDUAL] > 1e-8 * numbers[VALUES]:
+            _rotate(work)
+            _factor(a, m, n, work)
     for j in range(m):
         work.step[j] = y[j] - boost * work.image[j]
     solve_normal(work.step, m, work.normal)
@@ -258,7 +268,7 @@ def _move(mirror, boost, reach, work):
 
 
 @jit
-def _judge(path, steps, work):
+def _judge(tol, max_steps, steps, work):
     """How the problem under way stands."""
     numbers = work.numbers
     residual = numbers[RESIDUAL]
@@ -271,11 +281,11 @@ def _judge(path, steps, work):
                 return CONVERGED
             if work.at[1] == STRAIGHT and residual < 1e-4 * numbers[VALUES]:
                 return STALLED
-            if residual <= path.tol * numbers[VALUES] and residual > 0.7 * numbers[BEFORE]:
+            if residual <= tol * numbers[VALUES] and residual > 0.7 * numbers[BEFORE]:
                 return CONVERGED
     if math.isnan(residual):
         return NOT_FINITE
-    return TOO_SLOW if steps >= path.max_steps else RUNNING
+    return TOO_SLOW if steps >= max_steps else RUNNING
 
 
 @jit
@@ -287,9 +297,11 @@ def _rotate(work):
     """
     a, y, dual, basis = work.matrix, work.values, work.dual, work.basis
     m, n = y.size, work.theta.size
-    basis[:] = 0
-    for i in range(m):
-        basis[i * m + i] = 1
+    if work.at[1] != ROTATED:
+        basis[:] = 0
+        for i in range(m):
+            basis[i * m + i] = 1
+    work.at[1] = ROTATED
     size, reflector = work.other, work.step
     for k in range(m):
         size[:] = 0
@@ -316,7 +328,6 @@ def _rotate(work):
             a[i * n + pivot] = 0
     transpose(work.normal.transposed, 0, a, 0, m, n)
     _times(a, m, n, work.point, work.image)
-    work.numbers[RESIDUAL] = work.numbers[GAP] = np.inf
 
 
 @jit
@@ -381,22 +392,23 @@ def _next_boost(depth, path, numbers):
 
 @jit
 def _secants(mirror, boost, path, work):
-    """The slopes of the lines through the curve at z and at x; how far apart these are, and how far out x is."""
+    """The slopes of the lines through the curve at z and at x; how far apart these are, and the largest x."""
     depth, theta, other = mirror.depth, work.theta, work.other
-    gap, reach = 0.0, -np.inf
+    gap, largest = 0.0, 0.0
     for i in range(theta.size):
         sides = mirror.sides[i]
         work.slope[i] = boost * work.tangent[i]
         if depth == 1 or sides == 0:
             continue
-        reach = max(reach, abs(other[i]) if sides == 2 else sides * other[i])
+        largest = max(largest, abs(work.x[i]))
         apart = theta[i] - other[i]
         gap = max(gap, abs(apart))
         if abs(apart) > NEAR:
             if depth > 2:
                 apart = _dual_difference(mirror, i, sides, 1, math.exp(2 * theta[i]), math.exp(2 * other[i]))
             work.slope[i] = (boost * work.point[i] - work.x[i]) / apart
-    work.numbers[GAP], work.numbers[REACH] = gap, reach + path.overshoot
+    work.numbers[GAP] = gap
+    work.numbers[REACH] = math.log(largest / boost) + 2 * _power(depth) * path.overshoot
 
 
 @jit_inline
@@ -411,21 +423,21 @@ def _dual_difference(mirror, i, sides, sign, large, other):
 
 @jit
 def _share_of_step(mirror, theta, change, reach):
-    """The largest share of a change of z that takes no theta past reach, or further out than 1 where it is beyond."""
+    """The largest share of a change of z that takes no x past ``e^reach``, and no theta that is beyond by more than 1."""
     share = 1.0
     if mirror.depth == 1:
         return share
-    far = math.exp(2 * reach)
+    rate = 1 / (2 * _power(mirror.depth))
     for i in range(theta.size):
         sides, sign = mirror.sides[i], 1 if change[i] > 0 else -1
         if sides != 2 and sides != sign:
             continue
         out = sign * theta[i]
+        far = max(out + 1, rate * (reach - math.log(mirror.scale[i])))
         if mirror.depth == 2:
-            room = max(reach, out + 1) - out
+            room = far - out
         else:
-            large = math.exp(2 * out)
-            room = _dual_difference(mirror, i, sides, sign, max(far, large * math.e**2), large)
+            room = _dual_difference(mirror, i, sides, sign, math.exp(2 * far), math.exp(2 * out))
         if room < share * abs(change[i]):
             share = room / abs(change[i])
     return share

@@ -1,0 +1,278 @@
+"""Where the gradient flow of a diagonal network ends, without following it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastflow import kernels
+from fastflow.checks import FloatArray, as_count, as_number
+from fastflow.kernels.limit import CONVERGED, NOT_FINITE, TOO_SLOW
+from fastflow.stacks import as_problems
+from fastflow.threads import one_blas_thread, run_workers, thread_count
+
+SLICE_SECONDS = 0.05
+CAREFUL = kernels.LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
+BOLD = kernels.LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
+
+
+class LimitStatus(IntEnum):
+    """How the search for a limit ended; `message` says what that means and what to try."""
+
+    CONVERGED = CONVERGED
+    INACCURATE = TOO_SLOW
+    NOT_FINITE = NOT_FINITE
+
+    @property
+    def message(self) -> str:
+        """What the status means, and what to try."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    LimitStatus.CONVERGED: "The residual is at most tol times the norm of y, or round-off.",
+    LimitStatus.INACCURATE: "max_steps did not bring the residual to tol: x is what was reached. Try a larger tol or "
+    "max_steps, or an alpha nearer to the size of x^(1/L); the rows of A may be nearly dependent.",
+    LimitStatus.NOT_FINITE: "The search left the range of float64: x means nothing. Scale A and y, or take an alpha "
+    "nearer to the size of x^(1/L).",
+}
+
+
+class LimitResult(NamedTuple):
+    """Limits of gradient flows; the leading axes are those of the stack of problems.
+
+    Attributes
+    ----------
+    x : array (..., n), the limit
+    dual : array (..., m), lam, the integral of ``y - A x`` over all time: ``x = x(A^T lam)``. Where only part of y can
+        be reached, and the integral diverges, the lam of that part, for the coordinates that do not tend to 0
+    status : int array (...), see `LimitStatus`
+    steps : int array (...), Newton steps
+    residual : array (...), the norm of ``A x - y``, where only part of y can be reached of what is left to that part
+    """
+
+    x: FloatArray
+    dual: FloatArray
+    status: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    residual: FloatArray
+
+    @property
+    def converged(self) -> NDArray[np.bool_]:
+        """Where ``status`` is ``LimitStatus.CONVERGED``."""
+        return np.asarray(self.status == LimitStatus.CONVERGED)
+
+
+def flow_limit(
+    matrix: ArrayLike,
+    values: ArrayLike,
+    alpha: ArrayLike,
+    depth: int = 2,
+    *,
+    signed: bool = True,
+    negative: ArrayLike | None = None,
+    tol: float = 1e-10,
+    max_steps: int = 200,
+    threads: int | None = None,
+) -> LimitResult:
+    """The limit of the gradient flow of ``1/2 ||A x - y||^2``, ``x = u^L - v^L`` entrywise, for t to infinity.
+
+    The flow is ``u' = -g u^{L-1}``, ``v' = +g v^{L-1}``, ``g = A^T (A x - y)``, from ``u(0) = alpha`` and ``v(0) =
+    negative``. Its limit is found by solving ``A x(A^T lam) = y``, m equations in m unknowns, where ``x(z)`` is the
+    mirror map of the flow (`kernels.Mirror`); some 15 Newton steps replace 10^5 to 10^7 steps of gradient descent.
+
+    Parameters
+    ----------
+    matrix : array (..., m, n), A
+    values : array (..., m), y
+    alpha : float, array (n,) or array (..., n), from 1e-12 to 1e3: the start of u
+    depth : int, L, 1 to 8
+    signed : bool
+        False leaves v out: ``x = w^L``, which is nonnegative for L >= 2.
+    negative : like alpha, the start of v, by default that of u; where it is 0 and L >= 2 v stays 0
+    tol : float > 0
+        A problem has converged when ``||A x - y|| <= tol ||y||``; most end far below.
+    max_steps : int >= 1, Newton steps for one problem, after which another, slower path is tried once
+    threads : int or None, the CPUs that this process may use
+
+    Returns
+    -------
+    LimitResult
+        Leading axes are those of all arguments, broadcast; the same bits whatever the threads and the other problems.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for shapes that do not match, entries that are not finite, and starts outside of what float64 can hold
+
+    Notes
+    -----
+    Factors that differ, ``x = w_1 w_2``, are ``u^2 - v^2`` with ``u(0) = |w_1 + w_2| / 2``, ``v(0) = |w_1 - w_2| / 2``.
+
+    Where no x reaches y, x tends to least squares. For nonnegative x the limit then lies among the solutions of
+    nonnegative least squares, where some entries are 0 that the flow approaches only by a power of time (Chou, Maly,
+    Verdun, arXiv:2207.08437). Sources: Woodworth et al., arXiv:2002.09277; Chou, Maly, Rauhut, arXiv:2112.11027.
+
+    Examples
+    --------
+    >>> fastflow.flow_limit([[1.0, 2.0]], [1.0], alpha=1e-6).x.round(3)
+    array([0. , 0.5])
+    """
+    tol, max_steps = as_number("tol", tol, above=0), as_count("max_steps", max_steps, 1)
+    problems, batch = as_problems(matrix, values, alpha, depth, signed, negative)
+    limits = solve_limits(problems, tol, max_steps, thread_count(threads))
+    return LimitResult(
+        limits.x.reshape(*batch, limits.x.shape[1]),
+        limits.dual.reshape(*batch, limits.dual.shape[1]),
+        limits.status.reshape(batch),
+        limits.steps.reshape(batch),
+        limits.residual.reshape(batch),
+    )
+
+
+def solve_limits(problems: kernels.LimitProblems, tol: float, max_steps: int, threads: int) -> kernels.Limits:
+    """The limits of all problems: the fast way where it leads to tol, and the careful ones elsewhere."""
+    count, m, n = len(problems.matrix_of), problems.values.shape[1], problems.mirrors.scale.shape[1]
+    limits = kernels.Limits(
+        np.zeros((count, n)),
+        np.zeros((count, m)),
+        np.full(count, np.inf),
+        np.zeros(count, np.int64),
+        np.full(count, TOO_SLOW),
+    )
+    if m <= n:
+        _run(problems, BOLD, limits, np.arange(count), tol, max_steps, threads)
+    left = np.flatnonzero(limits.status != CONVERGED)
+    with one_blas_thread():
+        lock = threading.Lock()
+        queue = list(left[::-1])
+
+        def worker(should_stop: Callable[[], bool]) -> None:
+            while not should_stop():
+                with lock:
+                    if not queue:
+                        return
+                    i = queue.pop()
+                _solve_with_care(problems, i, tol, max_steps, limits)
+
+        if queue:
+            run_workers(worker, min(threads, len(queue)), lambda: None)
+    return limits
+
+
+def _run(
+    problems: kernels.LimitProblems,
+    path: kernels.LimitPath,
+    limits: kernels.Limits,
+    queue: NDArray[np.int64],
+    tol: float,
+    max_steps: int,
+    threads: int,
+) -> None:
+    """Solve the problems of a queue in threads, each by one kernel call after the other."""
+    lock, taken = threading.Lock(), 0
+    m, n = problems.values.shape[1], problems.mirrors.scale.shape[1]
+    threads = min(threads, len(queue))
+
+    def take() -> NDArray[np.int64]:
+        nonlocal taken
+        with lock:
+            first = taken
+            taken = min(len(queue), first + max(1, (len(queue) - first) // (4 * threads)))
+            return queue[first:taken]
+
+    def worker(should_stop: Callable[[], bool]) -> None:
+        work = kernels.limit_workspace(m, n)
+        mine, budget = take(), 8
+        while len(mine) and not should_stop():
+            started = time.perf_counter()
+            steps = kernels.limit_slice(problems, path, tol, max_steps, limits, mine, budget, work)
+            elapsed = time.perf_counter() - started
+            if steps >= budget:
+                budget = max(1, int(budget * min(8.0, SLICE_SECONDS / max(elapsed, 1e-6))))
+            if work.at[0] == len(mine):
+                mine = take()
+                work.at[0] = 0
+
+    run_workers(worker, threads, lambda: None)
+
+
+def _solve_with_care(
+    problems: kernels.LimitProblems, i: int, tol: float, max_steps: int, limits: kernels.Limits
+) -> None:
+    """One problem, reduced to what of y can be reached and to coordinates that do not tend to 0, on the slower path."""
+    m, n = problems.values.shape[1], problems.mirrors.scale.shape[1]
+    matrix = problems.matrices[problems.matrix_of[i]].reshape(m, n)
+    values = problems.values[problems.values_of[i]]
+    depth, *maps = problems.mirrors
+    maps = [array[problems.mirror_of[i]] for array in maps]
+    sides, reached, keep = maps[0], values, np.ones(n, bool)
+    if depth > 1 and np.any(abs(sides) == 1):
+        reached, keep = _nonnegative_face(matrix, values, sides)
+    left, sizes, right = np.linalg.svd(matrix[:, keep], full_matrices=False)
+    rank = int(np.sum(sizes > max(m, n) * np.finfo(float).eps * sizes[:1].sum()))
+    left, sizes, right = left[:, :rank], sizes[:rank], right[:rank]
+    reached = left @ (left.T @ reached)
+    x, dual = np.zeros(n), np.zeros(m)
+    status, steps = CONVERGED, 0
+    if rank == 0:
+        mirror = kernels.Mirror(depth, *maps)
+        kernels.mirror_point(mirror, mirror.rest, x, np.zeros(n))
+        x[~keep] = 0
+    else:
+        zero = np.zeros(1, np.int64)
+        mirrors = kernels.Mirror(depth, *(array[None, keep] for array in maps))
+        reduced = kernels.LimitProblems(
+            right.reshape(1, -1), (left.T @ reached / sizes)[None], mirrors, zero, zero, zero
+        )
+        for path in (BOLD, CAREFUL):
+            found = kernels.Limits(
+                np.zeros((1, int(keep.sum()))), np.zeros((1, rank)), np.zeros(1), zero.copy(), zero.copy()
+            )
+            _run(reduced, path, found, zero, tol, max_steps, 1)
+            steps += int(found.steps[0])
+            if found.status[0] == CONVERGED:
+                break
+        x[keep], dual, status = found.x[0], left @ (found.dual[0] / sizes), int(found.status[0])
+    limits.x[i], limits.dual[i], limits.status[i] = x, dual, status
+    limits.residual[i] = np.linalg.norm(matrix @ x - reached)
+    limits.steps[i] += steps
+
+
+def _nonnegative_face(
+    matrix: FloatArray, values: FloatArray, sides: NDArray[Any]
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """What of y the one-sided coordinates let be reached, and which coordinates can then be other than 0.
+
+    By nonnegative least squares, and by the linear program ``max sum t, A x = s y_+, x >= t, 0 <= t <= 1``, in which s,
+    free, lets every entry that can be positive be 1.
+    """
+    from scipy.optimize import linprog, nnls
+
+    up, down = np.flatnonzero(sides > 0), np.flatnonzero((sides == 2) | (sides == -1))
+    columns = np.hstack([matrix[:, up], -matrix[:, down]])
+    reached = columns @ nnls(columns, values)[0] if columns.any() else np.zeros_like(values)
+    size = max(np.linalg.norm(reached), np.finfo(float).tiny)
+    if np.linalg.norm(reached) <= 1e-14 * np.linalg.norm(values):
+        reached = np.zeros_like(reached)
+    one_sided = np.flatnonzero(np.concatenate([sides[up], -sides[down]]) == 1)
+    weights = columns.shape[1] + 1
+    equalities = np.hstack([columns / abs(columns).max(initial=1e-300), -reached[:, None] / size])
+    equalities = np.hstack([equalities, np.zeros((len(values), len(one_sided)))])
+    bounds = np.zeros((len(one_sided), weights + len(one_sided)))
+    bounds[np.arange(len(one_sided)), one_sided] = -1
+    bounds[np.arange(len(one_sided)), weights + np.arange(len(one_sided))] = 1
+    cost = np.concatenate([np.zeros(weights), -np.ones(len(one_sided))])
+    limits = [(0, None)] * weights + [(0, 1)] * len(one_sided)
+    solution = linprog(cost, bounds, np.zeros(len(one_sided)), equalities, np.zeros(len(values)), limits)
+    keep = sides == 2
+    if solution.status == 0:
+        found = one_sided[solution.x[weights:] > 0.5]
+        keep[np.concatenate([up, down])[found]] = True
+    return reached, keep
