@@ -64,8 +64,8 @@ class FlowWorkspace(NamedTuple):
     """The problem under way, and scratch.
 
     ``at`` is its place in the queue, whether it has begun, and how many times it has passed; ``numbers`` see below.
-    ``theta``, ``x``, ``slope`` (n,), ``residual`` (m,) and ``push`` (n,), ``A^T residual``, belong to where the flow is;
-    the ``new_`` ones to the point under trial. ``stages`` (8, m) are the v_j of `rosenbrock`; ``step`` (m,) and
+    ``theta``, ``x``, ``slope`` (n,), ``residual`` (m,), ``push = A^T residual`` (n,) belong to where the flow is; the
+    ``new_`` ones to the point under trial. ``stages`` (8, m) are the v_j of `rosenbrock`; ``step`` (m,) and
     ``change`` (n,) are scratch.
     """
 
