@@ -85,4 +85,4 @@ def _starts(name: str, value: ArrayLike, n: int, *, zero_allowed: bool) -> Float
 def _index(shape: tuple[int, ...], batch: tuple[int, ...]) -> NDArray[np.int64]:
     """Which of an argument's entries each problem of the broadcast batch takes."""
     own = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
-    return np.ascontiguousarray(np.broadcast_to(own, batch)).ravel()
+    return np.array(np.broadcast_to(own, batch)).ravel()  # a copy: a read-only view would compile the kernel anew
