@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow import kernels
-from fastflow.checks import FloatArray, as_count, as_floats, as_number
+from fastflow.checks import FloatArray, as_count, as_number
 from fastflow.kernels.limit import CONVERGED, NOT_FINITE, TOO_SLOW
+from fastflow.stacks import as_problems
 from fastflow.threads import one_blas_thread, run_workers, thread_count
 
-DEPTHS = range(1, 9)
-SMALLEST, LARGEST = 1e-12, 1e3
 SLICE_SECONDS = 0.05
 CAREFUL = kernels.LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
 BOLD = kernels.LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
@@ -125,70 +124,16 @@ def flow_limit(
     >>> fastflow.flow_limit([[1.0, 2.0]], [1.0], alpha=1e-6).x.round(3)
     array([0. , 0.5])
     """
-    depth = as_count("depth", depth, DEPTHS.start)
-    if depth not in DEPTHS:
-        raise ValueError(f"depth must be at most {DEPTHS[-1]}, got {depth}")
     tol, max_steps = as_number("tol", tol, above=0), as_count("max_steps", max_steps, 1)
-    a = as_floats("matrix", matrix, (2, 3, 4, 5, 6)).astype(np.float64)
-    y = as_floats("values", values, (1, 2, 3, 4, 5)).astype(np.float64)
-    (m, n), batches = a.shape[-2:], {"matrix": a.shape[:-2], "values": y.shape[:-1]}
-    if y.shape[-1] != m:
-        raise ValueError(f"values must have one entry for each of the {m} rows of matrix, got shape {y.shape}")
-    positive = _starts("alpha", alpha, n, zero_allowed=False)
-    batches["alpha"] = positive.shape[:-1]
-    if not signed:
-        if negative is not None:
-            raise ValueError("negative is the start of v, which signed=False leaves out: give one of the two")
-        other = None
-    else:
-        other = positive if negative is None else _starts("negative", negative, n, zero_allowed=True)
-        batches["negative"] = other.shape[:-1]
-    try:
-        batch = np.broadcast_shapes(*batches.values())
-    except ValueError:
-        shapes = ", ".join(f"{name} {shape}" for name, shape in batches.items())
-        raise ValueError(f"the leading axes do not broadcast: {shapes}") from None
-    if other is not None:
-        positive, other = np.broadcast_arrays(positive, other)
-    flat_matrix, flat_values = a.reshape(-1, m, n), y.reshape(-1, m)
-    mirrors = kernels.make_mirror(positive.reshape(-1, n), other if other is None else other.reshape(-1, n), depth)
-    problems = kernels.LimitProblems(
-        np.ascontiguousarray(flat_matrix.reshape(-1, m * n)),
-        np.ascontiguousarray(flat_values),
-        mirrors,
-        *(_index(shape, batch) for shape in (batches["matrix"], batches["values"], positive.shape[:-1])),
-    )
+    problems, batch = as_problems(matrix, values, alpha, depth, signed, negative)
     limits = solve_limits(problems, tol, max_steps, thread_count(threads))
     return LimitResult(
-        limits.x.reshape(*batch, n),
-        limits.dual.reshape(*batch, m),
+        limits.x.reshape(*batch, limits.x.shape[1]),
+        limits.dual.reshape(*batch, limits.dual.shape[1]),
         limits.status.reshape(batch),
         limits.steps.reshape(batch),
         limits.residual.reshape(batch),
     )
-
-
-def _starts(name: str, value: ArrayLike, n: int, *, zero_allowed: bool) -> FloatArray:
-    """Starts as an array (..., n)."""
-    array = as_floats(name, value, (0, 1, 2, 3, 4, 5)).astype(np.float64)
-    if array.ndim == 0:
-        array = np.full(n, array)
-    if array.shape[-1] != n:
-        raise ValueError(f"{name} must be a number or have one entry for each of the {n} columns, got {array.shape}")
-    bad = ((array < SMALLEST) & ~(zero_allowed & (array == 0))) | (array > LARGEST)
-    if bad.any():
-        allowed = f"{'0 or ' * zero_allowed}from {SMALLEST:g} to {LARGEST:g}"
-        raise ValueError(
-            f"{name} must be {allowed}, where float64 holds the answer at every depth up to {DEPTHS[-1]}; "
-            f"got {array[bad][0]:g}"
-        )
-    return array
-
-
-def _index(shape: tuple[int, ...], batch: tuple[int, ...]) -> NDArray[np.int64]:
-    """Which of an argument's entries each problem of the broadcast batch takes."""
-    own = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
-    return np.array(np.broadcast_to(own, batch)).ravel()  # a copy: a read-only view would compile the kernel anew
 
 
 def solve_limits(problems: kernels.LimitProblems, tol: float, max_steps: int, threads: int) -> kernels.Limits:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow import kernels
-from fastflow.checks import FloatArray, as_count, as_floats, as_number, as_times
+from fastflow.checks import FloatArray, as_count, as_number, as_times
+from fastflow.stacks import as_problems
 from fastflow.threads import run_workers, thread_count
 
 SLICE_SECONDS = 0.05
@@ -65,13 +66,14 @@ def gradient_flow(
     ----------
     matrix : array (..., m, n), A
     values : array (..., m), y
-    alpha : float > 0 or array (..., n)
+    alpha : float, array (n,) or array (..., n), from 1e-12 to 1e3
+        Where u starts.
     times : array (times,)
         At least 0 and not decreasing; infinity stands for the limit (of which `flow_limit` is the faster way).
     depth : int in 1 .. 8, the number L of factors
     signed : bool
         False for the network ``x = u^L``.
-    negative : float >= 0 or array (..., n)
+    negative : like alpha, or 0
         Where v starts; by default where u does.
     rtol, atol : float
         Tolerances for the error of an entry of x: ``atol + rtol |x_i|``. ``atol`` is by default rtol times
@@ -89,8 +91,7 @@ def gradient_flow(
     Raises
     ------
     ValueError, TypeError
-        for arrays that are not finite or do not fit together, and starts so small or large that their powers are not
-        floats
+        for arrays that are not finite or do not fit together, and starts outside of what float64 can hold
 
     Notes
     -----
@@ -109,12 +110,7 @@ def gradient_flow(
     ----------
     H.-H. Chou, J. Maly, H. Rauhut, More is less: inducing sparsity via overparameterization, arXiv:2112.11027.
     """
-    depth = as_count("depth", depth, 1)
-    if depth > 8:
-        raise ValueError(f"depth must be at most 8, got {depth}")
-    if not signed and negative is not None:
-        raise ValueError("negative is where v starts, and the network of signed=False has none")
-    problems, shape = _pose(matrix, values, alpha, depth, signed, negative)
+    problems, batch = as_problems(matrix, values, alpha, depth, signed, negative)
     moments = as_times("times", times)
     control = kernels.FlowControl(
         moments,
@@ -133,16 +129,16 @@ def gradient_flow(
     _run(problems, control, flows, min(thread_count(threads), count))
     return Flow(
         moments,
-        flows.x.reshape(*shape, moments.size, n),
-        flows.loss.reshape(*shape, moments.size),
-        flows.status.reshape(shape),
-        flows.steps.reshape(shape),
+        flows.x.reshape(*batch, moments.size, n),
+        flows.loss.reshape(*batch, moments.size),
+        flows.status.reshape(batch),
+        flows.steps.reshape(batch),
     )
 
 
-def _run(problems: NamedTuple, control: kernels.FlowControl, flows: kernels.Flows, threads: int) -> None:
+def _run(problems: kernels.LimitProblems, control: kernels.FlowControl, flows: kernels.Flows, threads: int) -> None:
     """All problems to their ends, each by one thread."""
-    m, n = problems.values.shape[1], flows.x.shape[2]  # type: ignore[attr-defined]
+    m, n = problems.values.shape[1], flows.x.shape[2]
     numbers = itertools.count()
     # Compiled here, where Ctrl-C is heard.
     kernels.flow_slice(problems, control, flows, np.zeros(0, np.int64), 0, kernels.flow_workspace(m, n))
@@ -162,66 +158,3 @@ def _run(problems: NamedTuple, control: kernels.FlowControl, flows: kernels.Flow
                     budget = max(1, int(budget * min(8.0, SLICE_SECONDS / elapsed)))
 
     run_workers(work, threads, lambda: None)
-
-
-def _pose(
-    matrix: ArrayLike, values: ArrayLike, alpha: ArrayLike, depth: int, signed: bool, negative: ArrayLike | None
-) -> tuple[kernels.LimitProblems, tuple[int, ...]]:
-    """The problems as kernels take them, and the shape of their stack."""
-    a, y = _stack("matrix", matrix, 2), _stack("values", values, 1)
-    m, n = a.shape[-2:]
-    if y.shape[-1] != m:
-        raise ValueError(f"values must have one entry for each of {m} rows of matrix, got shape {y.shape}")
-    starts = [_starts("alpha", alpha, n, depth)]
-    if signed:
-        starts.append(starts[0] if negative is None else _starts("negative", negative, n, depth))
-    if starts[0].min() == 0:
-        raise ValueError("alpha must be greater than 0, got 0")
-    try:
-        both = np.broadcast_shapes(*(s.shape[:-1] for s in starts))
-        shape = np.broadcast_shapes(a.shape[:-2], y.shape[:-1], both)
-    except ValueError:
-        stacks = ", ".join(str(s) for s in (a.shape[:-2], y.shape[:-1], *(s.shape[:-1] for s in starts)))
-        raise ValueError(f"the stacks of matrix, values and starts do not broadcast: shapes {stacks}") from None
-    flat = [np.ascontiguousarray(np.broadcast_to(s, (*both, n))).reshape(-1, n) for s in starts]
-    mirrors = kernels.make_mirror(flat[0], flat[1] if signed else None, depth)
-    problems = kernels.LimitProblems(
-        matrices=np.ascontiguousarray(a).reshape(-1, m * n),
-        values=np.ascontiguousarray(y).reshape(-1, m),
-        mirrors=mirrors,
-        matrix_of=_places(a.shape[:-2], shape),
-        values_of=_places(y.shape[:-1], shape),
-        mirror_of=_places(both, shape),
-    )
-    return problems, shape
-
-
-def _starts(name: str, value: ArrayLike, n: int, depth: int) -> FloatArray:
-    """Starts (..., n), at least 0."""
-    starts = _stack(name, value, 0)
-    if starts.ndim and starts.shape[-1] not in (1, n):
-        raise ValueError(f"{name} must be a number or have one entry for each of {n} columns, got shape {starts.shape}")
-    if starts.min() < 0:
-        raise ValueError(f"{name} must be {'greater than' if name == 'alpha' else 'at least'} 0, got {starts.min():g}")
-    with np.errstate(over="ignore", under="ignore"):
-        slopes = starts ** (2 * depth - 2)  # x moves at this rate
-    bad = (starts > 0) & ~((slopes >= np.finfo(float).tiny) & (slopes <= np.finfo(float).max))
-    if bad.any():
-        raise ValueError(
-            f"{name} = {starts[bad][0]:g} is out of range: its power {2 * depth - 2} is not a normal float"
-        )
-    return np.broadcast_to(starts, (*starts.shape[:-1], n))
-
-
-def _stack(name: str, value: ArrayLike, ndim: int) -> FloatArray:
-    """A float64 array with at least ``ndim`` dimensions."""
-    try:
-        given = np.ndim(value)
-    except ValueError:  # ragged, as `as_floats` will say
-        given = ndim
-    return as_floats(name, value, max(ndim, given)).astype(np.float64)
-
-
-def _places(shape: tuple[int, ...], stack: tuple[int, ...]) -> NDArray[np.int64]:
-    """Which element of an array of one shape, flat, each of a stack takes when the array is broadcast to it."""
-    return np.broadcast_to(np.arange(np.prod(shape, dtype=np.int64)).reshape(shape), stack).reshape(-1)

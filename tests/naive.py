@@ -296,32 +296,6 @@ def _one(z):
     return z * 0 + 1
 
 
-def gradient_flow(matrix, values, positive, negative, depth: int, times):
-    """x at finite times by the flow of the factors u and v (None: u alone) themselves, in their own stiff equations."""
-    from scipy.integrate import solve_ivp
-
-    n = matrix.shape[1]
-    start = (
-        np.broadcast_to(positive, n)
-        if negative is None
-        else np.concatenate([np.broadcast_to(positive, n), np.broadcast_to(negative, n)])
-    )
-
-    def product(factors):
-        return factors[:n] ** depth - (0 if negative is None else factors[n:] ** depth)
-
-    def rates(_, factors):
-        g = matrix.T @ (matrix @ product(factors) - values)
-        u_rate = -g * factors[:n] ** (depth - 1)
-        return u_rate if negative is None else np.concatenate([u_rate, g * factors[n:] ** (depth - 1)])
-
-    distinct, places = np.unique(times, return_inverse=True)
-    tiny = 1e-13 * min(1.0, float(np.min(start, where=start > 0, initial=1.0)))
-    solution = solve_ivp(rates, (0, distinct[-1]), start, "LSODA", t_eval=distinct, rtol=1e-12, atol=tiny)
-    assert solution.success
-    return np.array([product(factors) for factors in solution.y.T])[places]
-
-
 def exact_flow_limit(matrix, values, positive, negative, depth: int, x, digits: int = 200):
     """The limit of the flow to many digits: Newton for ``A x(z) = y``, ``z = A^T lam``, from near a given x.
 
@@ -384,18 +358,22 @@ def _exact_dual(start, other, x: float, depth: int):
     return dual((low + high) / 2)
 
 
-def flow(matrix, values, positive, negative, depth: int, time: float, **options):
-    """``x(time)`` of the flow of the factors, by LSODA."""
+def flow(matrix, values, positive, negative, depth: int, times, **options):
+    """x at a time, or at each of many, by the flow of the factors themselves; without v if its start is None."""
     from scipy.integrate import solve_ivp
 
     n, signed = matrix.shape[1], negative is not None
 
-    def velocity(_, w):
-        u, v = w[:n], w[n:]
-        x = u**depth - v**depth if signed else u**depth
-        g = matrix.T @ (matrix @ x - values)
-        return np.concatenate([-g * u ** (depth - 1), g * v ** (depth - 1)]) if signed else -g * u ** (depth - 1)
+    def product(w):
+        return w[:n] ** depth - w[n:] ** depth if signed else w**depth
 
-    start = np.concatenate([positive, negative]) if signed else positive
-    end = solve_ivp(velocity, (0, time), start, method="LSODA", **options).y[:, -1]
-    return end[:n] ** depth - end[n:] ** depth if signed else end**depth
+    def velocity(_, w):
+        g = matrix.T @ (matrix @ product(w) - values)
+        u_rate = -g * w[:n] ** (depth - 1)
+        return np.concatenate([u_rate, g * w[n:] ** (depth - 1)]) if signed else u_rate
+
+    start = np.concatenate([np.broadcast_to(a, n) for a in (positive, negative) if a is not None])
+    distinct, places = np.unique(times, return_inverse=True)
+    solution = solve_ivp(velocity, (0, distinct[-1]), start, "LSODA", t_eval=distinct, **options)
+    assert solution.success
+    return np.array([product(w) for w in solution.y.T])[places.reshape(np.shape(times))]

@@ -51,7 +51,7 @@ class FlowControl(NamedTuple):
 class Flows(NamedTuple):
     """What is found: ``x`` (problems, k, n), ``loss`` (problems, k), ``status`` and ``steps`` (problems,).
 
-    All NaN at the start: times that are not reached stay so.
+    Times that are not reached are left as they were.
     """
 
     x: np.ndarray
@@ -64,8 +64,9 @@ class FlowWorkspace(NamedTuple):
     """The problem under way, and scratch.
 
     ``at`` is its place in the queue, whether it has begun, and how many times it has passed; ``numbers`` see below.
-    ``theta``, ``x``, ``slope`` (n,) and ``residual`` (m,) belong to the last accepted step; the ``new_`` ones to the
-    point under trial. ``change`` (n,) is ``A^T step``, ``stages`` (8 m) are the u_j, ``step`` (m,) combines them.
+    ``theta``, ``x``, ``slope`` (n,), ``residual`` (m,), ``push = A^T residual`` (n,) belong to where the flow is; the
+    ``new_`` ones to the point under trial. ``stages`` (8, m) are the v_j of `rosenbrock`; ``step`` (m,) and
+    ``change`` (n,) are scratch.
     """
 
     at: np.ndarray
@@ -91,14 +92,21 @@ TIME, TIME_REST, LENGTH, REJECTED, COLUMN, SIZE, LATER, VALUES = range(8)
 
 def flow_workspace(m: int, n: int) -> FlowWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
-    of_n, of_m = np.zeros((8, n)), np.zeros((2, m))
     return FlowWorkspace(
-        np.zeros(3, np.int64),
-        np.zeros(8),
-        *of_n,
-        *of_m,
-        np.zeros((STAGES, m)),
-        normal_workspace(m, n),
+        at=np.zeros(3, np.int64),
+        numbers=np.zeros(8),
+        theta=np.zeros(n),
+        x=np.zeros(n),
+        slope=np.zeros(n),
+        new_theta=np.zeros(n),
+        new_x=np.zeros(n),
+        new_slope=np.zeros(n),
+        push=np.zeros(n),
+        change=np.zeros(n),
+        residual=np.zeros(m),
+        step=np.zeros(m),
+        stages=np.zeros((STAGES, m)),
+        normal=normal_workspace(m, n),
     )
 
 

@@ -1,0 +1,88 @@
+"""Stacks of compressed sensing problems and starts of diagonal networks, as functions on arrays take them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastflow import kernels
+from fastflow.checks import FloatArray, as_count, as_floats
+
+DEPTHS = range(1, 9)
+SMALLEST, LARGEST = 1e-12, 1e3
+
+
+def as_problems(
+    matrix: ArrayLike,
+    values: ArrayLike,
+    alpha: ArrayLike,
+    depth: int,
+    signed: bool,
+    negative: ArrayLike | None,
+) -> tuple[kernels.LimitProblems, tuple[int, ...]]:
+    """The problems as kernels take them, and the leading axes of all arguments, broadcast.
+
+    Parameters
+    ----------
+    matrix : array (..., m, n), A
+    values : array (..., m), y
+    alpha : float, array (n,) or array (..., n), from 1e-12 to 1e3: the start of u
+    depth : int, L, 1 to 8
+    signed : bool; False leaves v out
+    negative : like alpha, or 0, the start of v, by default that of u
+    """
+    depth = as_count("depth", depth, DEPTHS.start)
+    if depth not in DEPTHS:
+        raise ValueError(f"depth must be at most {DEPTHS[-1]}, got {depth}")
+    a = as_floats("matrix", matrix, (2, 3, 4, 5, 6)).astype(np.float64)
+    y = as_floats("values", values, (1, 2, 3, 4, 5)).astype(np.float64)
+    (m, n), batches = a.shape[-2:], {"matrix": a.shape[:-2], "values": y.shape[:-1]}
+    if y.shape[-1] != m:
+        raise ValueError(f"values must have one entry for each of the {m} rows of matrix, got shape {y.shape}")
+    positive = _starts("alpha", alpha, n, zero_allowed=False)
+    batches["alpha"] = positive.shape[:-1]
+    if not signed:
+        if negative is not None:
+            raise ValueError("negative is the start of v, which signed=False leaves out: give one of the two")
+        other = None
+    else:
+        other = positive if negative is None else _starts("negative", negative, n, zero_allowed=True)
+        batches["negative"] = other.shape[:-1]
+    try:
+        batch = np.broadcast_shapes(*batches.values())
+    except ValueError:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in batches.items())
+        raise ValueError(f"the leading axes do not broadcast: {shapes}") from None
+    if other is not None:
+        positive, other = np.broadcast_arrays(positive, other)
+    mirrors = kernels.make_mirror(positive.reshape(-1, n), other if other is None else other.reshape(-1, n), depth)
+    problems = kernels.LimitProblems(
+        np.ascontiguousarray(a.reshape(-1, m * n)),
+        np.ascontiguousarray(y.reshape(-1, m)),
+        mirrors,
+        *(_index(shape, batch) for shape in (batches["matrix"], batches["values"], positive.shape[:-1])),
+    )
+    return problems, batch
+
+
+def _starts(name: str, value: ArrayLike, n: int, *, zero_allowed: bool) -> FloatArray:
+    """Starts as an array (..., n)."""
+    array = as_floats(name, value, (0, 1, 2, 3, 4, 5)).astype(np.float64)
+    if array.ndim == 0:
+        array = np.full(n, array)
+    if array.shape[-1] != n:
+        raise ValueError(f"{name} must be a number or have one entry for each of the {n} columns, got {array.shape}")
+    bad = ((array < SMALLEST) & ~(zero_allowed & (array == 0))) | (array > LARGEST)
+    if bad.any():
+        allowed = f"{'0 or ' * zero_allowed}from {SMALLEST:g} to {LARGEST:g}"
+        raise ValueError(
+            f"{name} must be {allowed}, where float64 holds the answer at every depth up to {DEPTHS[-1]}; "
+            f"got {array[bad][0]:g}"
+        )
+    return array
+
+
+def _index(shape: tuple[int, ...], batch: tuple[int, ...]) -> NDArray[np.int64]:
+    """Which of an argument's entries each problem of the broadcast batch takes."""
+    own = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
+    return np.array(np.broadcast_to(own, batch)).ravel()  # a copy: a read-only view would compile the kernel anew
