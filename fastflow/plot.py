@@ -33,9 +33,9 @@ PANELS = {
     "loss": "loss",
     "singular_values": "singular values of the product",
     "effective_rank": r"effective rank $\|W\|_* / \|W\|_2$",
+    "error": "relative error of the product",
     "l1_norm": r"$\ell_1$ norm of x",
     "support_size": "support size",
-    "error": "relative error of the product",
 }
 
 
