@@ -19,7 +19,8 @@ from fastflow.kernels.dual_flow import FlowControl, Flows, flow_slice, flow_work
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.inner import SharedMatrix
 from fastflow.kernels.jit import jit
-from fastflow.kernels.limit import LimitPath, LimitProblems, Limits, LimitWorkspace, limit_slice, limit_workspace
+from fastflow.kernels.limit import LimitProblems, Limits, LimitWorkspace, limit_slice, limit_workspace
+from fastflow.kernels.limit_step import LimitPath
 from fastflow.kernels.losses import (
     Completion,
     Estimation,

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.cholesky import NormalWorkspace, factor_normal, normal_matrix, normal_workspace, solve_normal
-from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, copy, dot_rows, subtract
+from fastflow.kernels.elementwise import copy, subtract
+from fastflow.kernels.inner import norm, times, transposed_times
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.mirror import mirror_move, mirror_point, mirror_row
 from fastflow.kernels.products import transpose
@@ -154,13 +155,13 @@ def _begin(a, y, mirror, control, work):
     copy(work.theta, mirror.rest, n)
     mirror_point(mirror, work.theta, work.x, work.slope)
     _residual(a, y, work.x, work.residual)
-    _transposed_times(a, m, n, work.residual, work.push)
+    transposed_times(a, m, n, work.residual, work.push)
     largest = 0.0
     for j in range(n):
         column = work.normal.transposed[j * m : (j + 1) * m]
-        largest = max(largest, _norm(column))
+        largest = max(largest, norm(column))
     numbers[TIME], numbers[TIME_REST], numbers[REJECTED] = 0.0, 0.0, 0.0
-    numbers[COLUMN], numbers[VALUES] = largest, _norm(y)
+    numbers[COLUMN], numbers[VALUES] = largest, norm(y)
     size = numbers[VALUES] / largest if largest > 0 else 0.0
     if size == 0:
         for i in range(n):
@@ -171,7 +172,7 @@ def _begin(a, y, mirror, control, work):
     relative = steep / size if size > 0 else 0.0
     for i in range(n):
         relative = max(relative, work.slope[i] / size if size > 0 else 0.0)
-    rate = largest * _norm(work.residual) * relative
+    rate = largest * norm(work.residual) * relative
     numbers[LENGTH] = min(control.rtol ** (1 / ORDER) / rate, LARGEST_STEP)
 
 
@@ -193,7 +194,7 @@ def _try_step(a, y, mirror, control, work):
         _move(NODE[i] * length, STAGE[i], i, a, mirror, work)
         for j in range(n):
             work.change[j] = work.x[j] - work.new_x[j] - WEIGHT[i] * length * work.slope[j] * work.push[j]
-        _times(a, m, n, work.change, stages[i])
+        times(a, m, n, work.change, stages[i])
         _combine(RATE[i], i, stages, work.step)
         for j in range(m):
             stages[i, j] += work.step[j] / length
@@ -205,8 +206,8 @@ def _try_step(a, y, mirror, control, work):
             here = _tolerance(control, abs(work.new_x[i]), numbers[SIZE]) / work.new_slope[i]
             tolerance = min(tolerance, here)
     # The rounding of A x, as if y were rounded so: a step cannot be more accurate.
-    rounding = ROUNDING * length * numbers[COLUMN] * _norm(work.x)
-    return numbers[COLUMN] * _norm(stages[STAGES - 1]) / (tolerance + numbers[COLUMN] * rounding)
+    rounding = ROUNDING * length * numbers[COLUMN] * norm(work.x)
+    return numbers[COLUMN] * norm(stages[STAGES - 1]) / (tolerance + numbers[COLUMN] * rounding)
 
 
 @jit
@@ -214,7 +215,7 @@ def _move(time, weights, count, a, mirror, work):
     """theta, x and slope where lam is larger by ``time`` times the residual and by the weighted sum of the stages."""
     m, n = work.residual.size, work.x.size
     _combine(weights, count, work.stages, work.step)
-    _transposed_times(a, m, n, work.step, work.change)
+    transposed_times(a, m, n, work.step, work.change)
     for i in range(n):
         work.change[i] += time * work.push[i]
     copy(work.new_theta, work.theta, n)
@@ -231,7 +232,7 @@ def _accept(a, y, work):
     copy(work.x, work.new_x, n)
     copy(work.slope, work.new_slope, n)
     _residual(a, y, work.x, work.residual)
-    _transposed_times(a, y.size, n, work.residual, work.push)
+    transposed_times(a, y.size, n, work.residual, work.push)
     before, rest = numbers[TIME], numbers[TIME_REST] + numbers[LENGTH]
     numbers[TIME] = before + rest
     big, small = max(before, rest), min(before, rest)
@@ -275,7 +276,7 @@ def _keep_inside(a, y, mirror, control, flows, problem, work):
 @jit
 def _keep(flows, i, k, x, residual):
     copy(flows.x[i, k], x, x.size)
-    flows.loss[i, k] = 0.5 * _norm(residual) ** 2
+    flows.loss[i, k] = 0.5 * norm(residual) ** 2
 
 
 @jit
@@ -284,9 +285,9 @@ def _judge(mirror, control, steps, work):
     numbers, times = work.numbers, control.times
     if work.at[2] == times.size:
         return MAX_TIME
-    if 0.5 * _norm(work.residual) ** 2 <= control.tol:
+    if 0.5 * norm(work.residual) ** 2 <= control.tol:
         return CONVERGED
-    rest = 10 * ROUNDING * numbers[COLUMN] * (numbers[VALUES] + numbers[COLUMN] * _norm(work.x))
+    rest = 10 * ROUNDING * numbers[COLUMN] * (numbers[VALUES] + numbers[COLUMN] * norm(work.x))
     if times[work.at[2]] == np.inf:
         rest = max(rest, 0.1 * control.rtol * numbers[COLUMN] ** 2 * numbers[SIZE])
     if _gradient(mirror, work) <= rest:
@@ -327,29 +328,5 @@ def _combine(weights, count, stages, out):
 @jit
 def _residual(a, y, x, out):
     """``y - A x``."""
-    _times(a, y.size, x.size, x, out)
+    times(a, y.size, x.size, x, out)
     subtract(out, y, out, y.size)
-
-
-@jit
-def _times(a, m, n, x, out):
-    """``out = A x``."""
-    for first in range(0, m, ROWS_AT_ONCE):
-        dot_rows(out[first:], a, first, n, min(ROWS_AT_ONCE, m - first), x)
-
-
-@jit
-def _transposed_times(a, m, n, c, out):
-    """``out = A^T c``."""
-    for i in range(n):
-        out[i] = 0.0
-    for first in range(0, m, ROWS_AT_ONCE):
-        add_rows(out, c[first:], a, first, n, min(ROWS_AT_ONCE, m - first))
-
-
-@jit
-def _norm(v):
-    total = 0.0
-    for value in v:
-        total += value * value
-    return math.sqrt(total)

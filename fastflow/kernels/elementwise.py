@@ -13,8 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastflow.kernels.jit import jit_inline
-from fastflow.kernels.layouts import address, keep, kind_of, lanes_of
+from fastflow.kernels.layouts import lanes_of
 from fastflow.kernels.simd import (
     I64,
     Vector,
@@ -84,6 +83,13 @@ subtract_known = _difference(masked_by_nan=True)
 """``subtract_known(c, a, b, size)``: `subtract` where ``b[i]`` is a number, 0 where it is NaN."""
 
 
+def _copy(builder, vector, c_base, a_base, size):
+    def body(offset, mask):
+        vector.store(vector.load(a_base, offset, mask), c_base, offset, mask)
+
+    for_vectors(builder, vector, size, body)
+
+
 @intrinsic
 def copy_at(typingctx, kind, c, a, size):
     """``c[i] = a[i]`` for ``i < size`` elements at addresses."""
@@ -92,22 +98,26 @@ def copy_at(typingctx, kind, c, a, size):
 
     def codegen(context, builder, signature, arguments):
         vector, numbers = _elements(context, builder, kind)
-        c_base, a_base = vector.at(arguments[1]), vector.at(arguments[2])
-
-        def body(offset, mask):
-            vector.store(vector.load(a_base, offset, mask), c_base, offset, mask)
-
-        for_vectors(builder, vector, numbers(arguments[3]), body)
+        _copy(builder, vector, vector.at(arguments[1]), vector.at(arguments[2]), numbers(arguments[3]))
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-@jit_inline
-def copy(c, a, size):
+@intrinsic
+def copy(typingctx, c, a, size):
     """``c[i] = a[i]`` for ``i < size``, in either layout. (A slice assignment would compile Numba's error message.)"""
-    copy_at(kind_of(c), address(c, 0), address(a, 0), size)
-    keep(a)
+    if not are_contiguous(None, c, a):
+        return None
+    signature = types.void(c, a, types.intp)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, c.dtype, _lanes(c))
+        c_base, a_base = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in range(2))
+        _copy(builder, vector, c_base, a_base, _numbers(builder, c, arguments[2]))
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
 ROWS_AT_ONCE = 4

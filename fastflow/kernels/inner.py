@@ -1,4 +1,4 @@
-"""Inner products with the rows of a matrix, and the gradient of ``1/2 ||A x - y||^2`` in one pass over A.
+"""Products of a matrix with vectors, and the gradient of ``1/2 ||A x - y||^2`` in one pass over A.
 
 An inner product has the fixed order of summation of `fastflow.kernels.elementwise`, whatever the tile or block, so that
 a run has the same bits alone, with others of its matrix, and at any block size.
@@ -6,6 +6,7 @@ a run has the same bits alone, with others of its matrix, and at any block size.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,6 +110,37 @@ def measure_rows(matrix, values, x, residual, gradient):
         for i in range(rows):
             part[i] -= values[first + i]
         add_rows(gradient, part, matrix, first, n, rows)
+
+
+@jit
+def times(a, m, n, x, out):
+    """``out = A x``, A (m, n) flat and row-major."""
+    for first in range(0, m, ROWS_AT_ONCE):
+        dot_rows(out[first:], a, first, n, min(ROWS_AT_ONCE, m - first), x)
+
+
+@jit
+def transposed_times(a, m, n, c, out):
+    """``out = A^T c``, A (m, n) flat and row-major."""
+    out[:] = 0
+    for first in range(0, m, ROWS_AT_ONCE):
+        add_rows(out, c[first:], a, first, n, min(ROWS_AT_ONCE, m - first))
+
+
+@jit
+def norm(v):
+    """The Euclidean norm, also where squares would overflow or vanish; NaN where an entry is."""
+    largest = 0.0
+    for value in v:
+        if math.isnan(value):
+            return value
+        largest = max(largest, abs(value))
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    total = 0.0
+    for value in v:
+        total += (value / largest) ** 2
+    return largest * math.sqrt(total)
 
 
 class SharedMatrix(NamedTuple):

@@ -44,13 +44,23 @@ def is_our_type(numba_type: types.Type) -> bool:
     return not isinstance(numba_type, types.Dispatcher | types.Function | types.ClassInstanceType)
 
 
+class _Index(IndexDataCacheFile):
+    """Numba's index of a kernel's cached versions, empty if it names classes that are no longer there."""
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()
+        except (AttributeError, ImportError):  # written by another fastflow
+            return {}
+
+
 class KernelCache(FunctionCache):
     """Numba's function cache, stale when any kernel file changes and closed to signatures with foreign classes."""
 
     def __init__(self, py_func: Callable[..., Any]) -> None:
         super().__init__(py_func)
         stamp = (self._impl.locator.get_source_stamp(), _package_stamp())
-        self._cache_file = IndexDataCacheFile(
+        self._cache_file = _Index(
             cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
         )
 

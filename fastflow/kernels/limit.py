@@ -21,13 +21,28 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.cholesky import NormalWorkspace, factor_normal, normal_matrix, normal_workspace, solve_normal
-from fastflow.kernels.elementwise import ROWS_AT_ONCE, add_rows, copy, dot_rows
+from fastflow.kernels.elementwise import copy
+from fastflow.kernels.inner import norm, times, transposed_times
 from fastflow.kernels.jit import jit, jit_inline
+from fastflow.kernels.limit_step import (
+    BEFORE,
+    BOOST,
+    GAP,
+    MATRIX,
+    NEAR,
+    REACH,
+    REDUCTION,
+    RESIDUAL,
+    SHARE,
+    VALUES,
+    growth,
+    next_boost,
+    on_its_side,
+    secants,
+    share_of_step,
+)
 from fastflow.kernels.mirror import Mirror, mirror_inverse, mirror_move, mirror_point, mirror_row
 from fastflow.kernels.products import transpose
-
-NEAR = 0.3
-"""Within this of each other (in theta) x and z have met: the tangent serves better than the secant."""
 
 ROUND_OFF = 2e-15
 """Entries of the residual below this share of the norm of y are round-off."""
@@ -48,20 +63,6 @@ class LimitProblems(NamedTuple):
     matrix_of: np.ndarray
     values_of: np.ndarray
     mirror_of: np.ndarray
-
-
-class LimitPath(NamedTuple):
-    """How fast boost goes to 1, how far past the largest x a step may take z, and when equations are rotated.
-
-    ``shrink`` is the factor of log boost for a step at L = 2, ``reduction`` that of ``boost^(-k/L)`` at L >= 3;
-    ``overshoot`` is a distance in theta; ``rotates`` says whether to `_rotate` whenever pivots drown, or only when
-    nothing else helps.
-    """
-
-    shrink: float
-    reduction: float
-    overshoot: float
-    rotates: bool
 
 
 class Limits(NamedTuple):
@@ -102,10 +103,6 @@ class LimitWorkspace(NamedTuple):
     normal: NormalWorkspace
 
 
-# The places of `LimitWorkspace.numbers`.
-BOOST, REDUCTION, SHARE, RESIDUAL, BEFORE, GAP, REACH, VALUES, MATRIX = range(9)
-
-
 def limit_workspace(m: int, n: int) -> LimitWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
     sizes = (9, m * n, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m)
@@ -142,42 +139,11 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
             limits.residual[i], limits.status[i] = work.numbers[RESIDUAL], status
             copy(limits.x[i], work.point, n)
             if work.at[1] == ROTATED:
-                _transposed_times(work.basis, m, m, work.dual, limits.dual[i])
+                transposed_times(work.basis, m, m, work.dual, limits.dual[i])
             else:
                 copy(limits.dual[i], work.dual, m)
             work.at[0], work.at[1] = work.at[0] + 1, WAITING
     return taken
-
-
-@jit
-def _times(a, m, n, x, out):
-    """``out = A x``."""
-    for first in range(0, m, ROWS_AT_ONCE):
-        dot_rows(out[first:], a, first, n, min(ROWS_AT_ONCE, m - first), x)
-
-
-@jit
-def _transposed_times(a, m, n, c, out):
-    """``out = A^T c``."""
-    out[:] = 0
-    for first in range(0, m, ROWS_AT_ONCE):
-        add_rows(out, c[first:], a, first, n, min(ROWS_AT_ONCE, m - first))
-
-
-@jit
-def _norm(v):
-    """The Euclidean norm, also where squares would overflow or vanish; NaN where an entry is."""
-    largest = 0.0
-    for value in v:
-        if math.isnan(value):
-            return value
-        largest = max(largest, abs(value))
-    if largest == 0 or not math.isfinite(largest):
-        return largest
-    total = 0.0
-    for value in v:
-        total += (value / largest) ** 2
-    return largest * math.sqrt(total)
 
 
 @jit_inline
@@ -197,7 +163,7 @@ def _begin(mirror, path, work):
     for i in range(n):
         two_sided = two_sided and mirror.sides[i] in (0, 2)
     boost = 1.0
-    _times(a, m, n, work.point, work.image)
+    times(a, m, n, work.point, work.image)
     if mirror.depth > 1 and not two_sided:
         # The start and y have the same size in the norm that counts here.
         of_start, of_values = _size(work.image, m, work), _size(y, m, work)
@@ -206,8 +172,8 @@ def _begin(mirror, path, work):
     for j in range(m):
         work.step[j] = y[j] - boost * work.image[j]
     solve_normal(work.step, m, work.normal)
-    _transposed_times(a, m, n, work.step, work.change)
-    power = _power(mirror.depth)
+    transposed_times(a, m, n, work.step, work.change)
+    power = growth(mirror.depth)
     unit = 4.0 if mirror.depth == 2 else power * 2 ** (1 + power)  # dx/dtheta at 0, beside the scale
     largest = 0.0
     for i in range(n):
@@ -215,11 +181,11 @@ def _begin(mirror, path, work):
         if mirror.sides[i] == 2:
             largest = max(largest, abs(work.x[i]) / (mirror.scale[i] * unit))
         else:
-            work.x[i] = _on_its_side(mirror.sides[i], work.x[i], boost * work.point[i], mirror.depth)
+            work.x[i] = on_its_side(mirror.sides[i], work.x[i], boost * work.point[i], mirror.depth)
     if mirror.depth > 1 and two_sided:
         boost = max(1.0, largest / NEAR)
     numbers[BOOST], numbers[REDUCTION], numbers[SHARE] = math.log(boost), 0.0, 1.0
-    numbers[VALUES], numbers[MATRIX] = _norm(y), _norm(a)
+    numbers[VALUES], numbers[MATRIX] = norm(y), norm(a)
     numbers[BEFORE], numbers[RESIDUAL], numbers[GAP] = np.inf, np.inf, np.inf
 
 
@@ -229,12 +195,12 @@ def _advance(mirror, path, work):
     a, y, numbers = work.matrix, work.values, work.numbers
     m, n = y.size, mirror.scale.size
     was_final = numbers[BOOST] == 0
-    numbers[BOOST] = _next_boost(mirror.depth, path, numbers)
+    numbers[BOOST] = next_boost(mirror.depth, path, numbers)
     boost = math.exp(numbers[BOOST])
     quadratic = numbers[GAP] <= NEAR and numbers[RESIDUAL] <= 1e-3 * numbers[BEFORE] < np.inf
     if not (was_final and quadratic):  # else the last factor still serves
         mirror_inverse(mirror, boost, work.x, work.other)
-        _secants(mirror, boost, path, work)
+        secants(mirror, boost, path, work)
         short = _factor(a, m, n, work)
         if path.rotates and short > 0 and numbers[RESIDUAL] > 1e-8 * numbers[VALUES]:
             _rotate(work)
@@ -244,10 +210,10 @@ def _advance(mirror, path, work):
         if work.at[1] == ROTATED and abs(work.step[j]) < ROUND_OFF * numbers[VALUES]:
             work.step[j] = 0  # divided by slopes that only a rotation sets free, round-off would not be small
     solve_normal(work.step, m, work.normal)
-    _transposed_times(a, m, n, work.step, work.change)
+    transposed_times(a, m, n, work.step, work.change)
     for i in range(n):
         moved = boost * work.point[i] + work.slope[i] * work.change[i]
-        work.x[i] = _on_its_side(mirror.sides[i], moved, work.x[i], mirror.depth)
+        work.x[i] = on_its_side(mirror.sides[i], moved, work.x[i], mirror.depth)
     copy(work.other, work.theta, n)
     before = numbers[RESIDUAL]
     share = _move(mirror, boost, numbers[REACH], work)
@@ -264,15 +230,15 @@ def _advance(mirror, path, work):
 def _move(mirror, boost, reach, work):
     """Take theta along ``work.change``, as far as `_share_of_step` says, and evaluate there; returns the share."""
     m, n = work.values.size, work.theta.size
-    share = _share_of_step(mirror, work.theta, work.change, reach)
+    share = share_of_step(mirror, work.theta, work.change, reach)
     for i in range(n):
         work.moved[i] = share * work.change[i]
     mirror_move(mirror, work.moved, work.theta)
     mirror_point(mirror, work.theta, work.point, work.tangent)
-    _times(work.matrix, m, n, work.point, work.image)
+    times(work.matrix, m, n, work.point, work.image)
     for j in range(m):
         work.left[j] = work.values[j] - boost * work.image[j]
-    work.numbers[RESIDUAL] = _norm(work.left)
+    work.numbers[RESIDUAL] = norm(work.left)
     return share
 
 
@@ -285,7 +251,7 @@ def _judge(tol, max_steps, steps, work):
         if residual <= GOAL * numbers[VALUES]:
             return CONVERGED
         if 0.2 * numbers[BEFORE] < residual < np.inf:
-            round_off = 1e-14 * numbers[MATRIX] * _norm(work.point)
+            round_off = 1e-14 * numbers[MATRIX] * norm(work.point)
             if residual <= max(10 * GOAL * numbers[VALUES], round_off):
                 return CONVERGED
             if work.at[1] == STRAIGHT and residual < 1e-4 * numbers[VALUES]:
@@ -328,7 +294,7 @@ def _rotate(work):
             break
         for i in range(k, m):
             reflector[i] = a[i * n + pivot]
-        length = math.copysign(_norm(reflector[k:]), reflector[k])
+        length = math.copysign(norm(reflector[k:]), reflector[k])
         reflector[k] += length
         factor = 1 / (length * reflector[k])
         _reflect(a, k, m, n, reflector, factor, work.change)
@@ -339,7 +305,7 @@ def _rotate(work):
         for i in range(k + 1, m):
             a[i * n + pivot] = 0
     transpose(work.normal.transposed, a, m, n)
-    _times(a, m, n, work.point, work.image)
+    times(a, m, n, work.point, work.image)
 
 
 @jit
@@ -371,89 +337,3 @@ def _size(v, m, work):
     for j in range(m):
         total += work.step[j] * v[j]
     return math.sqrt(max(0.0, total))
-
-
-@jit_inline
-def _power(depth):
-    """P: x grows like ``e^{2 P theta}``."""
-    return depth / (depth - 2) if depth > 2 else 1.0
-
-
-@jit_inline
-def _on_its_side(sides, moved, x, depth):
-    """A one-sided x keeps its sign: it loses at most nine tenths of itself."""
-    if sides == 2 or depth == 1:
-        return moved
-    return sides * max(sides * moved, 0.1 * abs(x))
-
-
-@jit
-def _next_boost(depth, path, numbers):
-    """The logarithm of the next boost: nearer to 0, the faster the more of the last step could be taken."""
-    now, share = numbers[BOOST], numbers[SHARE]
-    if depth <= 2:
-        factor = path.shrink if share > 0.9 else math.sqrt(path.shrink) if share > 0.5 else 1.0
-        return now * factor if abs(now) > 1 else 0.0
-    reduction = 1.0
-    if share > 0.9:
-        reduction = max(numbers[REDUCTION], path.reduction)
-        numbers[REDUCTION] = min(reduction**1.5, 1e6)
-    else:
-        numbers[REDUCTION] = 0.0
-        if share > 0.6:
-            reduction = math.sqrt(path.reduction)
-    return math.copysign(max(abs(now) - _power(depth) * math.log(reduction), 0.0), now)
-
-
-@jit
-def _secants(mirror, boost, path, work):
-    """The slopes of the lines through the curve at z and at x; how far apart these are, and the largest x."""
-    depth, theta, other = mirror.depth, work.theta, work.other
-    gap, largest = 0.0, 0.0
-    for i in range(theta.size):
-        sides = mirror.sides[i]
-        work.slope[i] = boost * work.tangent[i]
-        if depth == 1 or sides == 0:
-            continue
-        largest = max(largest, abs(work.x[i]))
-        apart = theta[i] - other[i]
-        gap = max(gap, abs(apart))
-        if abs(apart) > NEAR:
-            if depth > 2:
-                apart = _dual_difference(mirror, i, sides, 1, math.exp(2 * theta[i]), math.exp(2 * other[i]))
-            work.slope[i] = (boost * work.point[i] - work.x[i]) / apart
-    work.numbers[GAP] = gap
-    work.numbers[REACH] = math.log(largest / boost) + 2 * _power(depth) * path.overshoot
-
-
-@jit_inline
-def _dual_difference(mirror, i, sides, sign, large, other):
-    """``z(s) - z(t)``, L >= 3, from ``large = e^{2s}`` and ``other = e^{2t}``; for sign -1 of the mirrored map."""
-    if sides == 2:
-        return (mirror.upper[i] + mirror.lower[i]) * ((large - other) / ((1 + large) * (1 + other)))
-    if sides == sign:
-        return (mirror.upper[i] if sign == 1 else mirror.lower[i]) * (1 / other - 1 / large)
-    return (mirror.lower[i] if sign == 1 else mirror.upper[i]) * (large - other)
-
-
-@jit
-def _share_of_step(mirror, theta, change, reach):
-    """The largest share of a change of z that takes no x past ``e^reach``, or no theta out by more than 1."""
-    share = 1.0
-    if mirror.depth == 1:
-        return share
-    rate = 1 / (2 * _power(mirror.depth))
-    for i in range(theta.size):
-        sides, sign = mirror.sides[i], 1 if change[i] > 0 else -1
-        if sides != 2 and sides != sign:
-            continue
-        out = sign * theta[i]
-        far = max(out + 1, rate * (reach - math.log(mirror.scale[i])))
-        if mirror.depth == 2:
-            room = far - out
-        else:
-            far = min(far, out + 12)  # what a float can still tell from the end of the domain
-            room = _dual_difference(mirror, i, sides, sign, math.exp(2 * far), math.exp(2 * out))
-        if room < share * abs(change[i]):
-            share = room / abs(change[i])
-    return share
