@@ -188,7 +188,7 @@ def _starts(name: str, value: ArrayLike, n: int, *, zero_allowed: bool) -> Float
 def _index(shape: tuple[int, ...], batch: tuple[int, ...]) -> NDArray[np.int64]:
     """Which of an argument's entries each problem of the broadcast batch takes."""
     own = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
-    return np.ascontiguousarray(np.broadcast_to(own, batch)).ravel()
+    return np.broadcast_to(own, batch).flatten()  # a copy: compiled code is another for arrays that are read-only
 
 
 def solve_limits(problems: kernels.LimitProblems, tol: float, max_steps: int, threads: int) -> kernels.Limits:

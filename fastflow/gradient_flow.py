@@ -224,4 +224,4 @@ def _stack(name: str, value: ArrayLike, ndim: int) -> FloatArray:
 
 def _places(shape: tuple[int, ...], stack: tuple[int, ...]) -> NDArray[np.int64]:
     """Which element of an array of one shape, flat, each of a stack takes when the array is broadcast to it."""
-    return np.broadcast_to(np.arange(np.prod(shape, dtype=np.int64)).reshape(shape), stack).reshape(-1)
+    return np.broadcast_to(np.arange(np.prod(shape, dtype=np.int64)).reshape(shape), stack).flatten()

@@ -76,15 +76,18 @@ def plot_runs(runs: Runs) -> Figure:
         raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
 
     # After the step by which every run had ended, all curves are flat.
-    end = int(np.searchsorted(history.steps, runs.steps[kept].max())) + 1
-    steps = history.steps[:end]
+    axis, steps = history.axis
+    end = int(np.isfinite(steps).sum())
+    if axis == "step":
+        end = int(np.searchsorted(steps, runs.steps[kept].max())) + 1
+    steps = steps[:end]
     columns = 2 if len(names) == 4 else len(names)
     rows = len(names) // columns
     figure = Figure(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.5), layout="constrained")
     figure.suptitle(_title(runs, kept, TITLE_LETTERS * columns), fontsize="medium")
     for axes, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=True):
         quantiles = _quantiles(getattr(history, name)[kept, :end])
-        _scale_steps(axes, steps)
+        _scale_steps(axes, axis, steps)
         axes.set_ylabel(PANELS[name])
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -118,7 +121,7 @@ def _quantiles(values: FloatArray) -> FloatArray:
     return result
 
 
-def _draw(axes: Axes, steps: NDArray[np.int64], quantiles: FloatArray, colour: Any, *, several: bool) -> None:
+def _draw(axes: Axes, steps: NDArray[Any], quantiles: FloatArray, colour: Any, *, several: bool) -> None:
     """The median (steps,) of ``quantiles`` (3, steps), and the band if there are several runs."""
     low, median, high = quantiles
     if several:
@@ -126,7 +129,7 @@ def _draw(axes: Axes, steps: NDArray[np.int64], quantiles: FloatArray, colour: A
     axes.plot(steps, median, color=colour, linewidth=1.6, marker="o" if len(steps) == 1 else None)
 
 
-def _draw_singular_values(axes: Axes, steps: NDArray[np.int64], quantiles: FloatArray, *, several: bool) -> None:
+def _draw_singular_values(axes: Axes, steps: NDArray[Any], quantiles: FloatArray, *, several: bool) -> None:
     """Curves from dark (the largest value) to light, each with its name at its right end."""
     from matplotlib import colormaps
 
@@ -174,11 +177,11 @@ def _label_groups(heights: FloatArray) -> list[tuple[int, int]]:
         groups[at : at + 2] = [(groups[at][0], groups[at + 1][1])]
 
 
-def _scale_steps(axes: Axes, steps: NDArray[np.int64]) -> None:
-    """Logarithmic steps with 0 beside them; linear if they were recorded so, or are few."""
+def _scale_steps(axes: Axes, label: str, steps: NDArray[Any]) -> None:
+    """Logarithmic steps or times with 0 beside them; linear if they were recorded so, or are few."""
     from matplotlib.ticker import SymmetricalLogLocator
 
-    axes.set_xlabel("step")
+    axes.set_xlabel(label)
     if len(steps) > 1:
         axes.set_xlim(steps[0], steps[-1])
     positive = steps[steps > 0]
