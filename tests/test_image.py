@@ -66,3 +66,26 @@ def test_the_picture_itself_is_recovered_nearly(patch, rng):
     assert np.abs(found).sum() < np.abs(truth).sum()
     assert error(found, truth) < error(coefficients(patch, 10), truth) < 0.18
     assert error(ff.baselines.least_norm(matrix, values), truth) > 0.5
+
+
+def test_the_flow_limit_recovers_the_picture_as_basis_pursuit_does(patch, rng):
+    """The sparse one from 96 numbers, closer the smaller the start; the whole one from 128 as well as basis pursuit."""
+    truth = coefficients(patch, SPARSITY)
+    problem = ff.CompressedSensing(*measured(truth, 96, rng), truth=truth)
+    errors = []
+    for alpha in (1e-1, 1e-3, 1e-5):
+        runs = ff.train(problem, ff.DiagonalLinear(depth=3), ff.inits.Constant(alpha), ff.FlowLimit())
+        assert runs.status[0] == ff.Status.CONVERGED
+        errors.append(runs.error[0])
+    print(errors)
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
+    np.testing.assert_allclose(picture(runs.solution[0]), picture(truth), rtol=0, atol=1e-4)
+
+    truth = coefficients(patch)
+    matrix, values = measured(truth, SIDE**2 // 2, rng)
+    problem = ff.CompressedSensing(matrix, values, truth=truth)
+    (found,) = ff.train(problem, ff.DiagonalLinear(depth=3), ff.inits.Constant(1e-5), ff.FlowLimit()).solution
+    pursuit = ff.baselines.basis_pursuit(matrix, values)
+    print(error(found, pursuit), error(found, truth), error(pursuit, truth))
+    np.testing.assert_allclose(picture(found), picture(pursuit), rtol=0, atol=1e-3)
+    assert np.abs(found).sum() <= np.abs(pursuit).sum() * (1 + 1e-4)
