@@ -174,7 +174,7 @@ def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float
         colour = BLUE if len(curves) == 1 else _shade(i, len(curves))
         style: dict[str, Any] = {"color": colour, "label": name}
         if len(positions) < 30:
-            style |= {"marker": "o", "clip_on": False}
+            style |= {"marker": "o", "clip_on": label in ("step", "time")}  # time 0 is far off a logarithmic axis
         panels[1].plot(positions, np.abs(curve).sum(axis=-1), **style)
         if target is not None:
             panels[2].plot(positions, np.linalg.norm(curve - target, axis=-1) / np.linalg.norm(target), **style)
