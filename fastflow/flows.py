@@ -29,7 +29,7 @@ from fastflow.status import Status
 
 BLOCK_SECONDS = 0.5
 NEWTON_STEPS = 12
-"""Enough for the last bit from where `vectors_at` starts."""
+"""More than enough for the last bit from where `vectors_at` starts."""
 
 
 class FlowBatch(ABC):
@@ -59,7 +59,7 @@ class FlowBatch(ABC):
             raise ValueError("problems in one list must have the same number of measurements")
         runs, n = len(problems) * len(starts), architecture.size
         require_memory(
-            8 * runs * (architecture.parameter_count + n) + self.history_bytes(runs, architecture),
+            8 * runs * (2 * architecture.parameter_count + 3 * n) + self.history_bytes(runs, architecture),
             f"the results of {runs} runs",
             "take fewer runs, or record less",
         )
@@ -109,6 +109,7 @@ class FlowBatch(ABC):
         """
         self.description |= {"seed": str(seed), "init": start_title(init, self.architecture)}
         draw_factors(init, self.architecture, seed, self.problem_index, self.run_index, self.factors)
+        self.ends = self.factors.copy()
         self.positive, self.negative = as_two_vectors(self.architecture, self.architecture.unpack(self.factors))
         low, high = self.range
         name, other = type(self.method).__name__, self.positive if self.negative is None else self.negative
@@ -139,6 +140,8 @@ class FlowBatch(ABC):
                     began = time.perf_counter()
                     block = slice(first, min(first + size, runs))
                     self.solve(block)
+                    start = self.architecture.unpack(self.factors[block])
+                    self.ends[block] = np.concatenate(factors_at(self.architecture, start, self.x[block]), axis=1)
                     first = block.stop
                     size = max(threads, int(size * min(8.0, BLOCK_SECONDS / (time.perf_counter() - began))))
                     if bar is not None:
@@ -151,7 +154,6 @@ class FlowBatch(ABC):
         for run, i in enumerate(self.problem_index):
             residual = np.einsum("mn,n->m", self.matrices[i], self.x[run]) - self.values[i]
             self.loss[run] = 0.5 * self.weights[i] * np.sum(residual**2)
-        ends = factors_at(self.architecture, self.architecture.unpack(self.factors), self.x)
         return Runs(
             solution=self.x,
             loss=self.loss,
@@ -167,7 +169,7 @@ class FlowBatch(ABC):
             threads=self.threads,
             flops=0.0,
             description=self.description,
-            flat_factors=np.concatenate(ends, axis=1),
+            flat_factors=self.ends,
         )
 
     def arguments(self, block: slice, weights: FloatArray) -> dict[str, Any]:
@@ -350,7 +352,10 @@ def vectors_at(
         for _ in range(NEWTON_STEPS):
             reached = np.cosh(t) ** power * np.sinh(power * t)
             slope = power * np.cosh(t) ** (power - 1) * np.cosh((power + 1) * t) / np.hypot(1, reached)
-            t = np.maximum(t - (np.arcsinh(reached) - goal) / slope, 0)
+            change = (np.arcsinh(reached) - goal) / slope
+            t = np.maximum(t - change, 0)
+            if np.all(np.abs(change) <= 1e-8 * t):  # the next change would be its square
+                break
         larger, smaller = (k * (1 + np.exp(sign * 2 * t)) ** (1 / (depth - 2)) for sign in (1, -1))
     alone = np.maximum(x, 0) ** (1 / depth)
     return (
