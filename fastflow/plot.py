@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,6 +185,31 @@ def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float
     if target is not None:
         panels[2].set_ylabel(f"relative error of x, to {'the ' * (reference == 'truth')}{reference}")
         panels[2].set_yscale("log")
+    return figure
+
+
+def plot_images(images: Mapping[str, FloatArray]) -> Figure:
+    """Grey pictures side by side, all in the scale of the first, each under its name.
+
+    Parameters
+    ----------
+    images : name -> array (rows, columns)
+
+    Returns
+    -------
+    matplotlib.figure.Figure, see `plot_runs`
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
+    first = next(iter(images.values()))
+    lines = max(name.count("\n") + 1 for name in images)
+    figure = Figure(figsize=(2.4 * len(images), 2.4 + 0.22 * lines), layout="constrained")
+    for axes, (name, image) in zip(figure.subplots(1, len(images), squeeze=False)[0], images.items(), strict=True):
+        axes.imshow(image, cmap="gray", vmin=first.min(), vmax=first.max(), interpolation="nearest")
+        axes.set_title(name, fontsize="medium")
+        axes.set_axis_off()
     return figure
 
 
