@@ -205,7 +205,7 @@ def plot_images(images: Mapping[str, FloatArray]) -> Figure:
         raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
     first = next(iter(images.values()))
     lines = max(name.count("\n") + 1 for name in images)
-    figure = Figure(figsize=(2.4 * len(images), 2.4 + 0.22 * lines), layout="constrained")
+    figure = Figure(figsize=(2.4 * len(images), 2.45 + 0.25 * lines), layout="constrained")
     for axes, (name, image) in zip(figure.subplots(1, len(images), squeeze=False)[0], images.items(), strict=True):
         axes.imshow(image, cmap="gray", vmin=first.min(), vmax=first.max(), interpolation="nearest")
         axes.set_title(name, fontsize="medium")

@@ -180,6 +180,8 @@ def test_what_is_recorded_of_a_flow(make_sensing, tmp_path):
     assert back.steps is None
     for name in ("times", "loss", "product"):
         assert np.array_equal(getattr(back, name), getattr(history, name))
+    pytest.importorskip("xarray")
+    assert np.array_equal(runs.to_xarray().record_time, times)
     default = ff.train(problem, network, init, ff.GradientFlow(times)).history
     assert np.array_equal(default.product, products)
     assert default.factors is None
