@@ -111,22 +111,10 @@ class Batch:
         """Set the factors of every run to their start."""
         state = self.state
         self.description["seed"] = str(seed)
-        if isinstance(init, Explicit):
-            self.description["init"] = f"Explicit({init.count(self.architecture) or 1} starts)"
-            with np.errstate(over="ignore"):  # what does not fit the dtype diverges
-                state.factors[:] = init.flat(self.architecture)
-            if init.steps is not None:
-                state.steps[:] = init.steps
-            return
-        self.description["init"] = repr(init)
-        with np.errstate(over="ignore"):  # what does not fit the dtype is refused below
-            for run, (trial, start) in enumerate(zip(state.problem, self.run_index, strict=True)):
-                rng = stream(seed, "init", self.architecture.stream_key, int(trial), int(start))
-                factors = self.architecture.unpack(state.factors[run])
-                for target, drawn in zip(factors, self.architecture.draw(init, rng), strict=True):
-                    target[...] = drawn
-        if not np.isfinite(state.factors).all() or not state.factors.any(axis=1).all():
-            raise ValueError(f"a start of {init} is zero or not finite in {self.dtype.name}: choose another scale")
+        self.description["init"] = start_title(init, self.architecture)
+        draw_factors(init, self.architecture, seed, state.problem, self.run_index, state.factors)
+        if isinstance(init, Explicit) and init.steps is not None:
+            state.steps[:] = init.steps
 
     def compile(self) -> None:
         """Compile the kernel, or load it, in this thread: others would wait for it where Ctrl-C does not reach."""
@@ -144,7 +132,7 @@ class Batch:
 
         started = time.perf_counter()
         try:
-            with _progress_bar(progress, queue.total) as bar:
+            with progress_bar(progress, queue.total) as bar:
 
                 def show() -> None:
                     if bar is not None:
@@ -171,11 +159,7 @@ class Batch:
             if 0 < recorded < len(self.record_steps):
                 for values in self.histories.values():
                     values[run, recorded:] = values[run, recorded - 1]
-        error = None
-        if self.truths.size:
-            with np.errstate(over="ignore", invalid="ignore"):  # runs that diverged have no finite error
-                differences = state.solution.astype(np.float64) - self.truths[state.problem]
-                error = np.linalg.norm(differences, axis=1) / np.linalg.norm(self.truths, axis=1)[state.problem]
+        error = relative_errors(state.solution, self.truths, state.problem) if self.truths.size else None
         history = None
         if self.record_steps.size:
             kept: dict[str, Any] = dict(self.histories)
@@ -199,6 +183,41 @@ class Batch:
             description=self.description,
             flat_factors=state.factors,
         )
+
+
+def start_title(init: Init, architecture: Architecture) -> str:
+    """An init in words."""
+    return f"Explicit({init.count(architecture) or 1} starts)" if isinstance(init, Explicit) else repr(init)
+
+
+def draw_factors(
+    init: Init,
+    architecture: Architecture,
+    seed: int,
+    trials: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    factors: FloatArray,
+) -> None:
+    """Fill ``factors`` (runs, parameters) with the start of every run, which is such a start of such a problem."""
+    if isinstance(init, Explicit):
+        with np.errstate(over="ignore"):  # what does not fit the dtype diverges
+            factors[:] = init.flat(architecture)
+        return
+    with np.errstate(over="ignore"):  # what does not fit the dtype is refused below
+        for run, (trial, start) in enumerate(zip(trials, starts, strict=True)):
+            rng = stream(seed, "init", architecture.stream_key, int(trial), int(start))
+            for target, drawn in zip(architecture.unpack(factors[run]), architecture.draw(init, rng), strict=True):
+                target[...] = drawn
+    if not np.isfinite(factors).all() or not factors.any(axis=1).all():
+        raise ValueError(f"a start of {init} is zero or not finite in {factors.dtype.name}: choose another scale")
+
+
+def relative_errors(solutions: FloatArray, truths: FloatArray, problem: NDArray[np.int64]) -> FloatArray:
+    """``||x - truth|| / ||truth||`` of flat solutions (runs, size), each of such a problem."""
+    with np.errstate(over="ignore", invalid="ignore"):  # runs that diverged have no finite error
+        differences = solutions.astype(np.float64) - truths[problem]
+        errors: FloatArray = np.linalg.norm(differences, axis=1) / np.linalg.norm(truths, axis=1)[problem]
+    return errors
 
 
 class _Queue:
@@ -292,7 +311,7 @@ class _Worker:
         trace.pending_count[0] = 0
 
 
-def _progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[Any]:
+def progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[Any]:
     """A bar over runs after the first second; by default only where standard error is a terminal."""
     if progress is False:
         return nullcontext()

@@ -128,6 +128,13 @@ class GradientFlow:
         object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
 
+    def __repr__(self) -> str:
+        atol = "" if self.atol is None else f", atol={self.atol:g}"
+        return (
+            f"GradientFlow(times=<{np.size(self.times)} times>, t_max={self.t_max:g}, rtol={self.rtol:g}{atol}, "
+            f"tol={self.tol:g}, max_steps={self.max_steps})"
+        )
+
 
 @dataclass(frozen=True)
 class FlowLimit:
@@ -145,3 +152,7 @@ class FlowLimit:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tol", as_number("tol", self.tol, above=0))
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
+
+
+Method = GradientDescent | GradientFlow | FlowLimit
+"""Any of the methods of this module."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from fastflow.problems import CompressedSensing
     from fastflow.runs import Runs
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -22,6 +24,7 @@ MOST_VALUES = 10
 """How many singular values are drawn, the largest ones."""
 
 BLUE = "#0072B2"  # of the palette of Okabe and Ito, which colour-blind readers can tell apart
+ORANGE = "#D55E00"
 BAND_ALPHA = 0.25
 PANEL_SIZE = (4.3, 3.4)
 TITLE_LETTERS = 54
@@ -76,15 +79,18 @@ def plot_runs(runs: Runs) -> Figure:
         raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
 
     # After the step by which every run had ended, all curves are flat.
-    end = int(np.searchsorted(history.steps, runs.steps[kept].max())) + 1
-    steps = history.steps[:end]
+    axis, steps = history.axis
+    end = int(np.isfinite(steps).sum())
+    if axis == "step":
+        end = int(np.searchsorted(steps, runs.steps[kept].max())) + 1
+    steps = steps[:end]
     columns = 2 if len(names) == 4 else len(names)
     rows = len(names) // columns
     figure = Figure(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.5), layout="constrained")
     figure.suptitle(_title(runs, kept, TITLE_LETTERS * columns), fontsize="medium")
     for axes, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=True):
         quantiles = _quantiles(getattr(history, name)[kept, :end])
-        _scale_steps(axes, steps)
+        _scale_steps(axes, axis, steps)
         axes.set_ylabel(PANELS[name])
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -97,6 +103,156 @@ def plot_runs(runs: Runs) -> Figure:
         else:
             _scale_number(axes, quantiles)
     return figure
+
+
+def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float] = ()) -> Figure:
+    """Draw the recovered vector beside basis pursuit and the truth, and how l1 norm and error came about.
+
+    These are drawn against steps or times where there is a history, else against alpha where there are several. The
+    vector is that of the run from the smallest alpha. Without a truth errors are distances to basis pursuit.
+
+    Parameters
+    ----------
+    runs : Runs of one DiagonalLinear network on the problem
+    problem : CompressedSensing
+    alphas : where each run started; as many as there are runs, or none
+
+    Returns
+    -------
+    matplotlib.figure.Figure, see `plot_runs`
+
+    Raises
+    ------
+    ValueError
+        when every run diverged, or there are not as many alphas as runs
+    ImportError
+        without matplotlib
+    """
+    from fastflow.baselines import basis_pursuit
+
+    if len(alphas) not in (0, len(runs)):
+        raise ValueError(f"alphas must be one for each of the {len(runs)} runs, got {len(alphas)}")
+    kept = np.flatnonzero(np.isfinite(runs.solution).all(axis=1))
+    if not kept.size:
+        raise ValueError("every run diverged, so there is nothing to draw: take a smaller step or a smaller start")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
+    try:
+        pursuit = basis_pursuit(problem.matrix, problem.values, nonnegative=not runs.architecture.attributes["signed"])
+    except ValueError:  # no x fits
+        pursuit = None
+    starts = np.array(alphas if len(alphas) else [np.nan] * len(runs))[kept]
+    kept, starts = kept[np.argsort(-starts)], np.sort(starts)[::-1]
+    lines: dict[str, tuple[Any, str, Any]] = {
+        "basis pursuit": (pursuit, ORANGE, (0, (5, 3))),
+        "truth": (problem.truth, "black", (0, (1, 2))),
+    }
+    known = {name: line for name, line in lines.items() if line[0] is not None}
+    reference = "truth" if problem.truth is not None else "basis pursuit"
+    target = known[reference][0] if reference in known and np.any(known[reference][0]) else None
+    against = _against(runs, kept, starts)
+    columns = 1 if against is None else 2 if target is None else 3
+    figure = Figure(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] + 0.5), layout="constrained")
+    about = runs.description
+    text = f"{about['network']} on {about['problem']} by {about['method']}"
+    figure.suptitle(textwrap.fill(text, TITLE_LETTERS * columns), fontsize="medium")
+    panels = figure.subplots(1, columns, squeeze=False)[0]
+    for axes in panels:
+        axes.grid(alpha=0.3, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    name = "recovered" if np.isnan(starts[-1]) else rf"recovered, $\alpha$ = {starts[-1]:g}"
+    _draw_vectors(panels[0], runs.solution[kept[-1]], name, known)
+    if against is None:
+        return figure
+    label, positions, curves = against
+    names = [rf"$\alpha$ = {start:g}" for start in starts] if len(curves) > 1 else [""]
+    for axes in panels[1:]:
+        _scale_steps(axes, label, positions)
+    for i, (curve, name) in enumerate(zip(curves, names, strict=True)):
+        colour = BLUE if len(curves) == 1 else _shade(i, len(curves))
+        style: dict[str, Any] = {"color": colour, "label": name}
+        if len(positions) < 30:
+            style |= {"marker": "o", "clip_on": label in ("step", "time")}  # time 0 is far off a logarithmic axis
+        panels[1].plot(positions, np.abs(curve).sum(axis=-1), **style)
+        if target is not None:
+            panels[2].plot(positions, np.linalg.norm(curve - target, axis=-1) / np.linalg.norm(target), **style)
+    for name, (vector, colour, dashes) in known.items():
+        panels[1].axhline(np.abs(vector).sum(), color=colour, linestyle=dashes, label=name)
+    panels[1].set_ylabel(r"$\ell_1$ norm of x")
+    panels[1].legend(fontsize="small")
+    if target is not None:
+        panels[2].set_ylabel(f"relative error of x, to {'the ' * (reference == 'truth')}{reference}")
+        panels[2].set_yscale("log")
+    return figure
+
+
+def plot_images(images: Mapping[str, FloatArray]) -> Figure:
+    """Grey pictures side by side, all in the scale of the first, each under its name.
+
+    Parameters
+    ----------
+    images : name -> array (rows, columns)
+
+    Returns
+    -------
+    matplotlib.figure.Figure, see `plot_runs`
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
+    first = next(iter(images.values()))
+    lines = max(name.count("\n") + 1 for name in images)
+    figure = Figure(figsize=(2.4 * len(images), 2.45 + 0.25 * lines), layout="constrained")
+    for axes, (name, image) in zip(figure.subplots(1, len(images), squeeze=False)[0], images.items(), strict=True):
+        axes.imshow(image, cmap="gray", vmin=first.min(), vmax=first.max(), interpolation="nearest")
+        axes.set_title(name, fontsize="medium")
+        axes.set_axis_off()
+    return figure
+
+
+def _against(
+    runs: Runs, kept: NDArray[np.int64], starts: FloatArray
+) -> tuple[str, NDArray[Any], list[FloatArray]] | None:
+    """What solutions are drawn against: its name, where, and the solutions there, curve by curve."""
+    history = runs.history
+    if history is not None and history.product is not None:
+        axis, moments = history.axis
+        end = int(np.isfinite(moments).sum())
+        if axis == "step":
+            end = int(np.searchsorted(moments, runs.steps[kept].max())) + 1
+        return axis, moments[:end], [history.product[run, :end] for run in kept]
+    if len(kept) > 1 and not np.isnan(starts).any():
+        return r"$\alpha$, the start of every factor", starts, [runs.solution[kept]]
+    return None
+
+
+def _shade(i: int, count: int) -> Any:
+    """Colours from light to dark."""
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.85 * (1 - i / max(count - 1, 1)))
+
+
+def _draw_vectors(axes: Axes, found: FloatArray, name: str, others: dict[str, Any]) -> None:
+    """Entries against their numbers: stems for what was found, crosses and circles for others' nonzero ones."""
+    numbers = np.arange(len(found))
+    axes.vlines(numbers, 0, found, color=BLUE, linewidth=1.0)
+    axes.plot(numbers, found, "o", color=BLUE, markersize=3, label=name)
+    marks = {"basis pursuit": ("x", 7), "truth": ("o", 9)}
+    for other, (vector, colour, _) in others.items():
+        shape, size = marks[other]
+        there = np.flatnonzero(vector)
+        axes.plot(
+            there, np.asarray(vector)[there], shape, color=colour, markersize=size, markerfacecolor="none", label=other
+        )
+    axes.set_xlabel("coordinate i")
+    axes.set_ylabel(r"$x_i$")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.25 * (high - low))  # room for the legend
+    axes.legend(fontsize="small", loc="upper center", ncols=2)
 
 
 def _title(runs: Runs, kept: NDArray[np.bool_], letters: int) -> str:
@@ -118,7 +274,7 @@ def _quantiles(values: FloatArray) -> FloatArray:
     return result
 
 
-def _draw(axes: Axes, steps: NDArray[np.int64], quantiles: FloatArray, colour: Any, *, several: bool) -> None:
+def _draw(axes: Axes, steps: NDArray[Any], quantiles: FloatArray, colour: Any, *, several: bool) -> None:
     """The median (steps,) of ``quantiles`` (3, steps), and the band if there are several runs."""
     low, median, high = quantiles
     if several:
@@ -126,7 +282,7 @@ def _draw(axes: Axes, steps: NDArray[np.int64], quantiles: FloatArray, colour: A
     axes.plot(steps, median, color=colour, linewidth=1.6, marker="o" if len(steps) == 1 else None)
 
 
-def _draw_singular_values(axes: Axes, steps: NDArray[np.int64], quantiles: FloatArray, *, several: bool) -> None:
+def _draw_singular_values(axes: Axes, steps: NDArray[Any], quantiles: FloatArray, *, several: bool) -> None:
     """Curves from dark (the largest value) to light, each with its name at its right end."""
     from matplotlib import colormaps
 
@@ -174,14 +330,18 @@ def _label_groups(heights: FloatArray) -> list[tuple[int, int]]:
         groups[at : at + 2] = [(groups[at][0], groups[at + 1][1])]
 
 
-def _scale_steps(axes: Axes, steps: NDArray[np.int64]) -> None:
-    """Logarithmic steps with 0 beside them; linear if they were recorded so, or are few."""
+def _scale_steps(axes: Axes, label: str, steps: NDArray[Any]) -> None:
+    """Logarithmic; steps with 0 beside them, or linear if they were recorded so, or are few."""
     from matplotlib.ticker import SymmetricalLogLocator
 
-    axes.set_xlabel("step")
+    axes.set_xlabel(label)
+    positive = steps[steps > 0]
+    if label != "step" and len(positive) > 1:
+        axes.set_xscale("log")
+        axes.set_xlim(positive[0], positive[-1])
+        return
     if len(steps) > 1:
         axes.set_xlim(steps[0], steps[-1])
-    positive = steps[steps > 0]
     if len(positive) < 2 or np.median(positive) > positive[-1] / 4:
         return
     threshold = float(positive[0])

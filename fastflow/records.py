@@ -106,13 +106,14 @@ class Record:
 
 @dataclass(eq=False)
 class History:
-    """What was recorded: every array has the runs as its first axis and ``steps`` as its second.
+    """What was recorded: every array has the runs as its first axis, ``steps`` (of a flow ``times``) as its second.
 
     After a run's end its history repeats its last value, or is NaN if it diverged. Entries before the step at which a
     continued run went on, and after the step at which an interrupted run was, are NaN. What was not asked for is None.
     """
 
-    steps: NDArray[np.int64]
+    steps: NDArray[np.int64] | None = None
+    times: FloatArray | None = None
     loss: FloatArray | None = None
     gradient_norm: FloatArray | None = None
     singular_values: FloatArray | None = None
@@ -128,9 +129,17 @@ class History:
     factors: list[FloatArray] | None = None
 
     @property
+    def axis(self) -> tuple[str, FloatArray | NDArray[np.int64]]:
+        """``"step"`` and the steps, or ``"time"`` and the times."""
+        if self.times is not None:
+            return "time", self.times
+        assert self.steps is not None
+        return "step", self.steps
+
+    @property
     def recorded(self) -> list[str]:
         """The names of what was recorded."""
-        return [f.name for f in fields(self) if f.name != "steps" and getattr(self, f.name) is not None]
+        return [f.name for f in fields(self) if f.name not in ("steps", "times") and getattr(self, f.name) is not None]
 
 
 def empty_histories(shapes: dict[str, tuple[int, ...]], runs: int, records: int, dtype: Any) -> dict[str, FloatArray]:

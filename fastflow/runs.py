@@ -36,7 +36,7 @@ class Runs:
     solution : array (runs, d_N, d_0) or (runs, n), the product W or x at the end
     loss : array (runs,), the loss at the end
     status : int array (runs,) of `Status`
-    steps : int array (runs,), steps taken
+    steps : int array (runs,), steps taken; those of a `FlowLimit` are Newton's
     error : array (runs,) or None, ``||W - truth||_F / ||truth||_F`` (of x likewise) where the problem has a truth
     step : array (runs,), the (first) step that was used; NaN for an explicit sequence
     problem_index, run_index : int arrays (runs,), which problem of the list, which of its starts
@@ -130,7 +130,9 @@ class Runs:
         return plot.plot_runs(self)
 
     def to_xarray(self) -> xarray.Dataset:
-        """An `xarray.Dataset` with the dimensions run, row, column and, with a record, record (coordinate step).
+        """An `xarray.Dataset` with the dimensions run, row, column and, with a record, record.
+
+        Its coordinate is record_step, of a flow record_time.
 
         Of a DiagonalLinear network, coordinate stands where row and column do.
         """
@@ -150,7 +152,8 @@ class Runs:
             data["error"] = ("run", self.error)
         coordinates: dict[str, Any] = {"problem": ("run", self.problem_index), "start": ("run", self.run_index)}
         if self.history is not None:
-            coordinates["record_step"] = ("record", self.history.steps)
+            axis, moments = self.history.axis
+            coordinates[f"record_{axis}"] = ("record", moments)
             for name in self.history.recorded:
                 values = getattr(self.history, name)
                 if name == "factors":
@@ -189,7 +192,8 @@ class Runs:
         if self.error is not None:
             arrays["error"] = self.error
         if self.history is not None:
-            arrays["history_steps"] = self.history.steps
+            axis, moments = self.history.axis
+            arrays[f"history_{axis}s"] = moments
             for name in self.history.recorded:
                 values = getattr(self.history, name)
                 if name == "factors":
@@ -228,7 +232,7 @@ class Runs:
             raise ValueError(f"{path} has format {found}, this fastflow reads format {FORMAT}")
         architecture = architecture_of(meta)
         history = None
-        if "history_steps" in arrays:
+        if not {"history_steps", "history_times"}.isdisjoint(arrays):
             prefix = "history_"
             kept: dict[str, Any] = {
                 name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import platform
 import signal
@@ -22,12 +23,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 import fastflow
-from fastflow import inits, tables
+from fastflow import plot, tables
+from fastflow.architectures import Chain
 from fastflow.checks import as_count, as_number
+from fastflow.choices import INITS, METHODS, choices_for
 from fastflow.memory import format_bytes
-from fastflow.methods import GradientDescent
 from fastflow.networks import DeepLinear
-from fastflow.problems import NORMALIZATIONS
+from fastflow.problems import NORMALIZATIONS, CompressedSensing
 from fastflow.records import Record
 from fastflow.runs import QUANTILES, Interrupted, Runs
 from fastflow.speed import speed_table
@@ -36,13 +38,6 @@ from fastflow.threads import thread_count
 from fastflow.train import DEFAULT_RUNS, train
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
-INITS = {
-    "gaussian": inits.Gaussian,
-    "uniform": inits.Uniform,
-    "orthogonal": inits.Orthogonal,
-    "balanced": inits.Balanced,
-    "identity": inits.Identity,
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,8 +113,9 @@ def _add_train(commands: Any) -> None:
     p = commands.add_parser(
         "train",
         help="train a deep linear network on a data file, from many random starts",
-        description="Train a deep linear network W = W_N ... W_1 on a data file by gradient descent from many starts. "
-        "Prints a table, and writes DIR/runs.npz (read it with fastflow.load) and the picture DIR/runs.png.",
+        description="Train a deep linear network W = W_N ... W_1 on a data file by gradient descent from many starts, "
+        "or a diagonal network x = u^N - v^N on measurements y = A x. Prints a table, and writes DIR/runs.npz (read it "
+        "with fastflow.load) and the picture DIR/runs.png.",
         epilog="example: fastflow train matrix.csv --depth 3 --scale 1e-3 --runs 256 --out results",
     )
     p.set_defaults(command=_train)
@@ -128,8 +124,8 @@ def _add_train(commands: Any) -> None:
         metavar="DATA",
         type=Path,
         help=".npy, .csv or .npz file. A matrix (in an .npz called matrix or target), where NaN or an empty cell is a "
-        "missing entry; or an .npz with inputs and outputs (regression), operators and values (sensing), or shape, "
-        "rows, cols and values (completion)",
+        "missing entry; or an .npz with inputs and outputs (regression), operators and values (sensing), shape, "
+        "rows, cols and values (completion), or A and y (compressed sensing); truth may be added",
     )
 
     g = p.add_argument_group("problem")
@@ -145,7 +141,7 @@ def _add_train(commands: Any) -> None:
         default="sum",
         help="the loss is 1/2 sum r_i^2, or the mean of r_i^2 (default: sum)",
     )
-    g.add_argument("--truth", type=Path, metavar="FILE", help="the matrix that errors are measured against")
+    g.add_argument("--truth", type=Path, metavar="FILE", help="the matrix or vector that errors are measured against")
     g.add_argument(
         "--hide",
         type=_number(above=0),
@@ -155,19 +151,33 @@ def _add_train(commands: Any) -> None:
 
     g = p.add_argument_group("network and start")
     size = g.add_mutually_exclusive_group()
-    size.add_argument("--depth", type=_count(1), metavar="N", help="number of factors (default: 3)")
+    size.add_argument("--depth", type=_count(1), metavar="N", help="number of factors (default: 3; of a vector 2)")
     size.add_argument("--widths", type=_widths, metavar="d0,...,dN", help="widths, such as 64,10,64, instead")
-    g.add_argument("--init", choices=INITS, default="gaussian", help="kind of start (default: gaussian)")
-    g.add_argument("--scale", type=_number(above=0), default=1e-3, help="size of the start (default: 1e-3)")
+    g.add_argument("--init", choices=INITS, help="kind of start (default: gaussian; of a vector all entries are equal)")
     g.add_argument(
-        "--of", choices=("product", "factor"), default="product", help="whose size --scale is (default: product)"
+        "--scale",
+        "--alpha",
+        type=_scales,
+        default=(1e-3,),
+        metavar="SIZE",
+        help="size of the start (default: 1e-3); of a vector also several, such as 1,1e-2,1e-4",
     )
+    g.add_argument(
+        "--of", choices=("product", "factor"), help="whose size --scale is (default: product; of a vector factor)"
+    )
+    g.add_argument("--nonnegative", action="store_true", help="x = u^N instead of u^N - v^N (of a vector)")
     g.add_argument(
         "--runs", type=_count(1), metavar="N", help=f"number of starts (default: {DEFAULT_RUNS}; identity: 1)"
     )
     g.add_argument("--seed", type=_count(0), default=0, help="seed of the random starts (default: 0)")
 
-    g = p.add_argument_group("gradient descent")
+    g = p.add_argument_group("method")
+    g.add_argument(
+        "--method",
+        choices=METHODS,
+        default="descent",
+        help="of a vector: gradient descent (default), the gradient flow, or the flow's limit alone",
+    )
     g.add_argument("--step", type=_step, help="a number, or none: half the linear stability edge of the data (default)")
     g.add_argument("--max-steps", type=_count(0), default=100_000, metavar="K", help="most steps (default: 100000)")
     g.add_argument("--tol", type=_number(least=0), default=1e-10, help="stop at this loss (default: 1e-10)")
@@ -237,6 +247,11 @@ def _widths(text: str) -> tuple[int, ...] | None:
 
 
 @_argument
+def _scales(text: str) -> tuple[float, ...]:
+    return tuple(as_number("the value", _real(part), above=0) for part in text.split(","))
+
+
+@_argument
 def _record(text: str) -> Record | None:
     steps = as_count("the value", _real(text), 0)
     return Record(steps) if steps else None
@@ -253,33 +268,38 @@ def _train(a: argparse.Namespace) -> int:
     data = tables.read_problem(
         a.data, a.problem, samples=a.samples, normalization=a.normalization, truth=a.truth, hide=a.hide, seed=a.seed
     )
-    network = DeepLinear(a.depth, a.widths)
-    widths = network.widths_for(data.problem.shape)
-    init = INITS[a.init](scale=a.scale, of=a.of)
-    method = GradientDescent(a.step, a.max_steps, a.tol, a.gradient_tol)
-    count = a.runs or (DEFAULT_RUNS if init.random else 1)
+    network, init, method, record, count = choices_for(a, data.problem)
+    if count is None:
+        count = DEFAULT_RUNS if init.random else len(a.scale)
+    architecture = network.architecture(data.problem)
     threads = min(thread_count(a.threads), count)
     _check_writable(a.out)
 
-    rows, columns = data.problem.shape
-    _say(f"{a.data}: {data.kind}, W is {rows} x {columns}")
+    _say(f"{a.data}: {data.kind}, {data.problem.unknown} is {' x '.join(map(str, data.problem.shape))}")
     for note in data.notes:
         _say(f"  {note}")
-    _say(f"training {count} runs with widths {','.join(map(str, widths))}, threads: {threads}")
-    if a.record is not None:
-        size = a.record.nbytes(network.architecture(data.problem), count, a.max_steps, a.dtype)
-        _say(f"the record of {len(a.record.grid(a.max_steps))} steps takes {format_bytes(size)} of memory")
+    if isinstance(architecture, Chain):
+        of = f"with widths {','.join(map(str, architecture.widths))}"
+    else:
+        of = f"of {architecture.network} from alpha = {', '.join(f'{scale:g}' for scale in a.scale)}"
+    _say(f"training {count} {'runs' if count > 1 else 'run'} {of}, threads: {threads}")
+    if record is not None:
+        size = record.nbytes(architecture, count, a.max_steps, a.dtype, has_truth=data.problem.truth is not None)
+        _say(f"the record of {len(record.grid(a.max_steps))} steps takes {format_bytes(size)} of memory")
 
     interrupted = False
     try:
         with _handling(_interrupt, signal.SIGTERM):
-            runs = train(data.problem, network, init, method, count, a.seed, threads, record=a.record, dtype=a.dtype)
+            runs = train(data.problem, network, init, method, a.runs, a.seed, threads, record=record, dtype=a.dtype)
     except Interrupted as stop:
         runs, interrupted = stop.runs, True
-    return _finish(runs, data, a.out, interrupted=interrupted)
+    draw: Callable[[], Any] | None = None if runs.history is None else runs.plot
+    if isinstance(data.problem, CompressedSensing):
+        draw = functools.partial(plot.plot_recovery, runs, data.problem, a.scale)
+    return _finish(runs, data, a.out, draw, interrupted=interrupted)
 
 
-def _finish(runs: Runs, data: tables.Data, folder: Path, *, interrupted: bool) -> int:
+def _finish(runs: Runs, data: tables.Data, folder: Path, draw: Callable[[], Any] | None, *, interrupted: bool) -> int:
     """Save, print and draw; the exit code."""
     picture = folder / "runs.png"
     problem = None
@@ -299,10 +319,10 @@ def _finish(runs: Runs, data: tables.Data, folder: Path, *, interrupted: bool) -
         ended = int(np.sum(runs.status != Status.RUNNING))
         message = f"interrupted when {ended} of {len(runs)} runs had ended; all are saved as they were, without picture"
         return _complain(message, INTERRUPTED)
-    if runs.history is None:
+    if draw is None:
         return DONE
     try:
-        runs.plot().savefig(picture, dpi=150)
+        draw().savefig(picture, dpi=150)
     except (ImportError, ValueError) as error:  # the study extra is missing, or every run diverged
         _complain(f"no picture: {error}", DONE)
     except OSError as error:

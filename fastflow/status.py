@@ -18,6 +18,7 @@ class Status(IntEnum):
     MAX_STEPS = 4
     DIVERGED = 5
     MAX_TIME = 6
+    INACCURATE = 7
 
     @property
     def message(self) -> str:
@@ -32,13 +33,17 @@ class Status(IntEnum):
 
 _MESSAGES = {
     Status.RUNNING: "Interrupted before its end; train(..., init=runs.last) goes on from here.",
-    Status.CONVERGED: "The loss is at most tol.",
+    Status.CONVERGED: "The loss is at most tol. Of a FlowLimit: the residual is at most tol ||y||, or what of y no x "
+    "reaches.",
     Status.CRITICAL: "The gradient norm is at most gradient_tol: a critical point, a minimum or a saddle. "
     "A gradient flow has then come to rest.",
     Status.STALLED: "The factors no longer change in their last bit: this precision goes no further. "
     "At a loss above tol this is a critical point (a minimum under a rank constraint, or a saddle that the start "
     "cannot leave); try float64, or another start.",
     Status.MAX_STEPS: "max_steps was reached; train(..., init=runs.last) with a larger max_steps goes on.",
-    Status.DIVERGED: "The loss is no longer finite; try a smaller step or a smaller start.",
+    Status.DIVERGED: "The loss is no longer finite; try a smaller step or a smaller start. Of a FlowLimit: the search "
+    "left the range of float64; scale A and y, or take a start nearer to the size of x^(1/L).",
     Status.MAX_TIME: "The gradient flow was followed to the last of the times.",
+    Status.INACCURATE: "Newton's method did not bring the residual to tol, the solution is what was reached; try a "
+    "larger tol or max_steps, or a start nearer to the size of x^(1/L). The rows of A may be nearly dependent.",
 }

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from fastflow.checks import FloatArray, as_floats, as_number, one_of
-from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
+from fastflow.problems import CompressedSensing, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
 from fastflow.streams import stream
 
-PROBLEMS = ("estimation", "completion", "autoencoder", "regression", "sensing")
+PROBLEMS = ("estimation", "completion", "autoencoder", "regression", "sensing", "compressed-sensing")
 SAMPLES = ("rows", "columns")
 
 Arrays = dict[str, Any]
@@ -38,7 +38,7 @@ class Data:
     hidden : the entries that were hidden from ``problem``, or None; ``hidden.residual(W)`` is the error in them
     """
 
-    problem: MatrixEstimation | MatrixCompletion | MatrixSensing | LinearRegression
+    problem: MatrixEstimation | MatrixCompletion | MatrixSensing | LinearRegression | CompressedSensing
     kind: str
     notes: tuple[str, ...] = ()
     hidden: MatrixCompletion | None = None
@@ -65,14 +65,15 @@ def read_problem(
         * autoencoder: as for estimation, or ``inputs``
         * regression: ``inputs``, ``outputs``
         * sensing: ``operators`` (m, d_N, d_0), ``values`` (m,)
+        * compressed-sensing: ``A`` (m, n), ``y`` (m,)
 
         An ``.npz`` may also hold ``truth``.
     kind : one of `PROBLEMS`, default what the arrays are for: estimation for a matrix. Estimation of a matrix with
         missing entries becomes completion.
     samples : "rows" (default) or "columns", how regression and autoencoder tables lie
     normalization : "sum" or "mean", see `MatrixProblem`
-    truth : file with the matrix that errors are measured against. Default: the file's own ``truth``; in completion
-        also the matrix itself if nothing is missing in it.
+    truth : file with the matrix or vector that errors are measured against. Default: the file's own ``truth``; in
+        completion also the matrix itself if nothing is missing in it.
     hide : fraction of the observed entries to hide, which makes completion of estimation; see `hide_entries`
     seed : int, of the hiding
 
@@ -188,6 +189,9 @@ def _make(
     if chosen == "sensing":
         operators, values = _named(arrays, chosen, "operators", "values")
         return Data(MatrixSensing(operators, values, **options), chosen, tuple(notes))
+    if chosen == "compressed-sensing":
+        matrix, values = _named(arrays, chosen, "A", "y")
+        return Data(_compressed(matrix, values, options), chosen, tuple(notes))
     if chosen == "regression":
         inputs, outputs = _named(arrays, chosen, "inputs", "outputs")
         return Data(_regression(inputs, outputs, samples, options), chosen, tuple(notes))
@@ -240,6 +244,18 @@ def _regression(inputs: Any, outputs: Any, samples: str | None, options: dict[st
     return LinearRegression(inputs.T, outputs.T, **options)
 
 
+def _compressed(matrix: Any, values: Any, options: dict[str, Any]) -> CompressedSensing:
+    matrix, values = as_floats("A", matrix, 2), as_floats("y", _as_vector(values), 1)
+    if len(values) != len(matrix):
+        raise ValueError(f"y must have one entry for each of the {len(matrix)} rows of A, got {len(values)}")
+    return CompressedSensing(matrix, values, **{**options, "truth": _as_vector(options["truth"])})
+
+
+def _as_vector(array: Any) -> Any:
+    """A vector that lies as one row or one column, as one; anything else as it is."""
+    return np.ravel(array) if np.ndim(array) == 2 and 1 in np.shape(array) else array
+
+
 def _guess(arrays: Arrays) -> str:
     """The problem that the names of the arrays are for."""
     names = set(arrays)
@@ -247,6 +263,8 @@ def _guess(arrays: Arrays) -> str:
         return "sensing"
     if {"inputs", "outputs"} <= names:
         return "regression"
+    if "y" in names or {"A", "truth"} <= names:
+        return "compressed-sensing"
     return "completion" if _has_coordinates(arrays) else "estimation"
 
 
@@ -276,14 +294,14 @@ def _matrix(arrays: Arrays, chosen: str) -> Any:
     raise ValueError(f"{chosen} needs an array named matrix or target, or a single array; {_listed(arrays)}")
 
 
-def _complete(name: str, array: Any) -> FloatArray:
+def _complete(name: str, array: Any, ndim: int | tuple[int, ...] = 2) -> FloatArray:
     """A matrix of numbers in which nothing is missing."""
-    matrix = as_floats(name, array, 2, nan_allowed=True)
+    matrix = as_floats(name, array, ndim, nan_allowed=True)
     missing = np.isnan(matrix)
     if missing.any():
-        row, column = np.argwhere(missing)[0] + 1
+        places = ", ".join(f"{of} {at + 1}" for of, at in zip(("row", "column"), np.argwhere(missing)[0], strict=False))
         raise ValueError(
-            f"{name}: {missing.sum()} of {matrix.size} entries are missing, the first in row {row}, column {column}; "
+            f"{name}: {missing.sum()} of {matrix.size} entries are missing, the first in {places}; "
             "only completion does without entries"
         )
     return matrix
@@ -292,7 +310,7 @@ def _complete(name: str, array: Any) -> FloatArray:
 def _read_matrix(path: Path) -> FloatArray:
     arrays = read_arrays(path)
     given = arrays["truth"] if "truth" in arrays else _about(path, lambda: _matrix(arrays, "truth"))
-    matrix: FloatArray = _about(path, lambda: _complete("truth", given))
+    matrix: FloatArray = _about(path, lambda: _complete("truth", given, (1, 2)))
     return matrix
 
 

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastflow import theory
-from fastflow.architectures import Architecture
+from fastflow.architectures import Architecture, Hadamard
 from fastflow.batch import Batch
 from fastflow.checks import FloatArray, as_count, shown
+from fastflow.flows import FlowBatch, flow_batch
 from fastflow.inits import Constant, Explicit, Gaussian, Init
-from fastflow.methods import Decreasing, GradientDescent
+from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow, Method
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import Problem
 from fastflow.records import Record
@@ -31,7 +32,7 @@ def train(
     problem: Problem | Sequence[Problem],
     network: Network | None = None,
     init: Init | None = None,
-    method: GradientDescent | None = None,
+    method: Method | None = None,
     runs: int | Sequence[int] | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -49,14 +50,18 @@ def train(
     network : default ``DeepLinear(depth=3)`` for a matrix, ``DiagonalLinear(depth=2)`` for a vector
     init : an init of `fastflow.inits`, or ``runs.last`` to go on
         By default ``Gaussian(scale=1e-3)`` for a DeepLinear network, ``Constant(scale=1e-3)`` for a DiagonalLinear one.
-    method : GradientDescent, default ``GradientDescent()``
+    method : GradientDescent, GradientFlow or FlowLimit; default ``GradientDescent()``
+        The flow and its limit are those of DiagonalLinear networks with identical factors, or two independent ones;
+        of starts ``u > 0`` and ``v >= 0``, or with ``u_1 + u_2 != 0``. `FlowLimit` gives a row a run, its steps are
+        Newton's. `GradientFlow` has ``history.times`` instead of ``history.steps``; what can be made of the product
+        and the factors is recorded, by default the product as well.
     runs : int or sequence of ints
         How many starts, or which ones: start 17 of 64 is start 17 of 1000 is ``runs=[17]``. Default: 256 for a random
         init, as many as were given for an explicit one, else 1.
     seed : int, of the random starts
     threads : int, default the CPUs that this process may use; 1 runs in the calling thread
-    record : Record, what to keep along the way; default nothing
-    dtype : float64 or float32, of all arithmetic
+    record : Record, what to keep along the way; default nothing, of a GradientFlow with times all that there is
+    dtype : float64 or float32, of all arithmetic; the flow and its limit take float64
     progress : show a progress bar on standard error; default: if that is a terminal, after a second
 
     Returns
@@ -80,14 +85,21 @@ def train(
     method = GradientDescent() if method is None else method
     _check_words(network, init, method, record)
     dtype = _as_dtype(dtype)
+    if not isinstance(method, GradientDescent):
+        _check_flow(network, method, record, dtype)
     seed = as_count("seed", seed, 0)
     threads = thread_count(threads)
-    problems = [network.pose(item) for item in given]
+    problems: list[Any] = [network.pose(item) for item in given]
     architecture = network.architecture(problems[0])
     starts = _start_numbers(init, runs, architecture, len(problems))
     with one_blas_thread():
-        step_sizes = _step_sizes(method, problems, network)
-        batch = Batch(problems, given[0].title, shared, architecture, method, step_sizes, starts, record, dtype)
+        batch: Batch | FlowBatch
+        if isinstance(method, GradientDescent):
+            step_sizes = _step_sizes(method, problems, network)
+            batch = Batch(problems, given[0].title, shared, architecture, method, step_sizes, starts, record, dtype)
+        else:
+            assert isinstance(architecture, Hadamard)
+            batch = flow_batch(problems, given[0].title, architecture, method, starts, record)
         batch.draw(init, seed)
         batch.compile()
         try:
@@ -142,10 +154,33 @@ def _check_words(network: Any, init: Any, method: Any, record: Any) -> None:
         raise TypeError(
             f"{_kind(init)} does not start a {_kind(network)} network; {fitting} and others of fastflow.inits do"
         )
-    if not isinstance(method, GradientDescent):
-        raise TypeError(f"method must be a GradientDescent, got {_kind(method)}")
+    if not isinstance(method, Method):
+        raise TypeError(f"method must be a GradientDescent, a GradientFlow or a FlowLimit, got {_kind(method)}")
     if record is not None and not isinstance(record, Record):
         raise TypeError(f"record must be a Record, got {_kind(record)}")
+
+
+def _check_flow(network: Network, method: GradientFlow | FlowLimit, record: Record | None, dtype: Any) -> None:
+    """What `GradientFlow` and `FlowLimit` do not combine with."""
+    name, limit = _kind(method), isinstance(method, FlowLimit)
+    if not isinstance(network, DiagonalLinear):
+        why = "has no closed-form limit" if limit else "is not integrated"
+        raise TypeError(f"{name} needs a DiagonalLinear network; {_kind(network)} {why}: use GradientDescent")
+    if not network.identical and network.depth > 2:
+        raise ValueError(
+            f"{name} needs identical factors, or two independent ones, got {network.depth} independent ones: use "
+            "DiagonalLinear(identical=True), or GradientDescent"
+        )
+    if dtype != np.float64:
+        raise ValueError(f"{name} computes in float64, got dtype {dtype}")
+    if record is None:
+        return
+    if limit:
+        raise ValueError("FlowLimit has no history to record: use GradientFlow(times=...) or GradientDescent")
+    if not np.size(method.times):  # type: ignore[union-attr]
+        raise ValueError("GradientFlow records at its times and has none: use GradientFlow(times=...)")
+    if np.ndim(record.steps) or record.steps != Record.steps or record.spacing != Record.spacing:
+        raise ValueError("GradientFlow records at its times, so Record's steps and spacing must be left out")
 
 
 def _start_numbers(

@@ -1,6 +1,11 @@
-"""A real input: 16 x 16 pixels of scikit-learn's picture china.jpg, grey, nearly sparse in the 2-D cosine transform."""
+"""A real input: 16 x 16 pixels of scikit-learn's picture china.jpg, grey, nearly sparse in the 2-D cosine transform.
+
+``python tests/test_image.py FILE`` draws what is recovered of them.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import pytest
@@ -15,12 +20,16 @@ pytest.importorskip("PIL", reason="scikit-learn reads its pictures with Pillow")
 SIDE, SPARSITY = 16, 20
 
 
-@pytest.fixture(scope="module")
-def patch():
+def read_patch():
     """A corner of the roof: (16, 16), between 0 and 1."""
     picture = datasets.load_sample_image("china.jpg")
     assert picture.shape == (427, 640, 3)
     return picture[200 : 200 + SIDE, 300 : 300 + SIDE].mean(axis=2) / 255
+
+
+@pytest.fixture(scope="module")
+def patch():
+    return read_patch()
 
 
 def coefficients(patch, keep=None):
@@ -66,3 +75,54 @@ def test_the_picture_itself_is_recovered_nearly(patch, rng):
     assert np.abs(found).sum() < np.abs(truth).sum()
     assert error(found, truth) < error(coefficients(patch, 10), truth) < 0.18
     assert error(ff.baselines.least_norm(matrix, values), truth) > 0.5
+
+
+def test_the_flow_limit_recovers_the_picture_as_basis_pursuit_does(patch, rng):
+    """The sparse one from 96 numbers, closer the smaller the start; the whole one from 128 as well as basis pursuit."""
+    truth = coefficients(patch, SPARSITY)
+    problem = ff.CompressedSensing(*measured(truth, 96, rng), truth=truth)
+    errors = []
+    for alpha in (1e-1, 1e-3, 1e-5):
+        runs = ff.train(problem, ff.DiagonalLinear(depth=3), ff.inits.Constant(alpha), ff.FlowLimit())
+        assert runs.status[0] == ff.Status.CONVERGED
+        errors.append(runs.error[0])
+    print(errors)
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
+    np.testing.assert_allclose(picture(runs.solution[0]), picture(truth), rtol=0, atol=1e-4)
+
+    truth = coefficients(patch)
+    matrix, values = measured(truth, SIDE**2 // 2, rng)
+    problem = ff.CompressedSensing(matrix, values, truth=truth)
+    (found,) = ff.train(problem, ff.DiagonalLinear(depth=3), ff.inits.Constant(1e-5), ff.FlowLimit()).solution
+    pursuit = ff.baselines.basis_pursuit(matrix, values)
+    print(error(found, pursuit), error(found, truth), error(pursuit, truth))
+    np.testing.assert_allclose(picture(found), picture(pursuit), rtol=0, atol=1e-3)
+    assert np.abs(found).sum() <= np.abs(pursuit).sum() * (1 + 1e-4)
+
+
+def draw():
+    """The patch, what basis pursuit and the flow limit make of half as many projections, and least norm."""
+    patch = read_patch()
+    truth = coefficients(patch)
+    matrix, values = measured(truth, SIDE**2 // 2, np.random.default_rng(0))
+    problem = ff.CompressedSensing(matrix, values)
+    runs = ff.train(problem, ff.DiagonalLinear(depth=3), ff.inits.Constant(1e-5), ff.FlowLimit())
+    found = {
+        "basis pursuit": ff.baselines.basis_pursuit(matrix, values),
+        "flow limit": runs.solution[0],
+        "least norm": ff.baselines.least_norm(matrix, values),
+    }
+    images = {f"{name}\nerror {error(x, truth):.2g}": picture(x) for name, x in found.items()}
+    return ff.plot.plot_images({f"{SIDE} x {SIDE} pixels\n": patch} | images)
+
+
+def test_the_drawing_shows_the_pixels():
+    figure = draw()
+    shown = [axes.images[0].get_array() for axes in figure.axes]
+    np.testing.assert_array_equal(shown[0], read_patch())
+    np.testing.assert_allclose(shown[1], shown[2], rtol=0, atol=1e-3)
+    assert {axes.images[0].get_clim() for axes in figure.axes} == {(shown[0].min(), shown[0].max())}
+
+
+if __name__ == "__main__":
+    draw().savefig(sys.argv[1], dpi=150)

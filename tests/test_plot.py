@@ -197,7 +197,9 @@ def test_one_record_and_vanishing_values_can_be_drawn(runs):
 def test_what_cannot_be_drawn_is_said(runs):
     with pytest.raises(ValueError, match=r"no history to draw: train\(..., record=ff.Record\(\)\)"):
         dataclasses.replace(runs, history=None).plot()
-    with pytest.raises(ValueError, match="record one of loss, singular_values, effective_rank, error"):
+    with pytest.raises(
+        ValueError, match="record one of loss, singular_values, effective_rank, l1_norm, support_size, error"
+    ):
         only(runs, "balancedness").plot()
     with pytest.raises(ValueError, match="every run diverged"):
         dataclasses.replace(runs, status=np.full_like(runs.status, ff.Status.DIVERGED)).plot()
@@ -216,3 +218,71 @@ def test_no_global_state_is_touched(runs, tmp_path):
     assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
+
+
+# The recovery of a vector
+
+
+@pytest.fixture
+def sensing(rng):
+    matrix, truth = rng.standard_normal((12, 30)) / np.sqrt(12), np.zeros(30)
+    truth[[3, 11, 20]] = 1.0, -2.0, 0.5
+    return ff.CompressedSensing(matrix, matrix @ truth, truth=truth)
+
+
+def points(axes, name):
+    (line,) = [line for line in axes.lines if line.get_label().startswith(name)]
+    return np.array(line.get_data())
+
+
+def test_the_recovered_vector_beside_basis_pursuit_and_the_truth(sensing):
+    runs = ff.train(sensing, ff.DiagonalLinear(), ff.inits.Constant(1e-4), ff.FlowLimit())
+    (axes,) = plot.plot_recovery(runs, sensing, [1e-4]).axes
+    assert np.array_equal(points(axes, "recovered")[1], runs.solution[0])
+    assert np.array_equal(points(axes, "truth"), [[3, 11, 20], [1.0, -2.0, 0.5]])
+    pursuit = ff.baselines.basis_pursuit(sensing.matrix, sensing.values)
+    assert np.array_equal(points(axes, "basis pursuit")[1], pursuit[pursuit != 0])
+
+
+def test_norm_and_error_against_alpha(sensing):
+    alphas = [1e-4, 1.0, 1e-2]
+    starts = np.array(alphas)[:, None] * np.ones(30)
+    runs = ff.train(sensing, ff.DiagonalLinear(), ff.inits.Explicit([starts, starts]), ff.FlowLimit())
+    figure = plot.plot_recovery(runs, sensing, alphas)
+    drawn(figure)
+    vectors, norms, errors = figure.axes
+    assert np.array_equal(points(vectors, "recovered")[1], runs.solution[0])
+    order = [1, 2, 0]
+    for axes, values in ((norms, np.abs(runs.solution).sum(axis=1)), (errors, runs.error)):
+        assert axes.get_xscale() == "log"
+        x, y = median_line(axes)
+        assert np.array_equal(x, np.array(alphas)[order])
+        np.testing.assert_allclose(y, values[order], rtol=1e-14)
+
+
+@pytest.mark.parametrize("method", [ff.GradientDescent(max_steps=1000), ff.GradientFlow([0.0, 1.0, 10.0, np.inf])])
+def test_norm_and_error_against_steps_and_times(sensing, method):
+    """Without a truth the error is the distance to basis pursuit."""
+    blind = ff.CompressedSensing(sensing.matrix, sensing.values)
+    limit = isinstance(method, ff.GradientDescent)
+    runs = ff.train(blind, ff.DiagonalLinear(), method=method, record=ff.Record(20, product=True) if limit else None)
+    figure = plot.plot_recovery(runs, blind)
+    drawn(figure)
+    _, norms, errors = figure.axes
+    assert norms.get_xlabel() == errors.get_xlabel() == ("step" if limit else "time")
+    assert errors.get_ylabel() == "relative error of x, to basis pursuit"
+    pursuit = ff.baselines.basis_pursuit(sensing.matrix, sensing.values)
+    x, y = median_line(errors)
+    products = runs.history.product[0][: len(x)]
+    assert np.isfinite(x).all()
+    np.testing.assert_allclose(y, np.linalg.norm(products - pursuit, axis=1) / np.linalg.norm(pursuit), rtol=1e-13)
+    np.testing.assert_allclose(median_line(norms)[1], np.abs(products).sum(axis=1), rtol=1e-13)
+
+
+def test_values_that_nothing_fits_are_drawn_without_basis_pursuit(sensing):
+    tall = ff.CompressedSensing(sensing.matrix.T, np.arange(30.0))
+    runs = ff.train(tall, ff.DiagonalLinear(), ff.inits.Constant(0.1), ff.FlowLimit())
+    (axes,) = plot.plot_recovery(runs, tall).axes
+    assert [line.get_label() for line in axes.lines] == ["recovered"]
+    with pytest.raises(ValueError, match="alphas must be one for each of the 1 runs, got 2"):
+        plot.plot_recovery(runs, tall, [1.0, 2.0])

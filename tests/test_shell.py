@@ -164,8 +164,8 @@ def test_regression_from_arrays(here, capsys):
         ("train m.npy --widths 5,,6", "argument --widths: expected a number, got ''"),
         ("train m.npy --widths 6,3,5", "widths must start with 5 and end with 6"),
         ("train m.npy --init magic", "argument --init: invalid choice: 'magic'"),
-        ("train m.npy --scale -1", "argument --scale: the value must be greater than 0, got -1"),
-        ("train m.npy --scale nan", "argument --scale: the value must be finite, got nan"),
+        ("train m.npy --scale -1", "argument --scale/--alpha: the value must be greater than 0, got -1"),
+        ("train m.npy --scale nan", "argument --scale/--alpha: the value must be finite, got nan"),
         ("train m.npy --runs 0", "argument --runs: the value must be at least 1, got 0"),
         ("train m.npy --runs 2.5", "argument --runs: the value must be an integer, got 2.5"),
         ("train m.npy --seed -1", "argument --seed: the value must be at least 0, got -1"),
@@ -377,3 +377,93 @@ def test_interrupted_from_a_terminal(here, number, threads):
         ff.MatrixEstimation(TARGET), init=runs.last, method=ff.GradientDescent(max_steps=int(runs.steps.max()), tol=0.0)
     )
     assert (again.steps == runs.steps.max()).all()
+
+
+# Compressed sensing
+
+
+@pytest.fixture
+def sensing(here):
+    """A file with measurements of a nonnegative vector with 3 nonzero entries of 30."""
+    matrix, truth = RNG.standard_normal((12, 30)) / np.sqrt(12), np.zeros(30)
+    truth[[3, 11, 20]] = 1.0, 2.0, 0.5
+    np.savez("s.npz", A=matrix, y=matrix @ truth, truth=truth)
+    return ff.CompressedSensing(matrix, matrix @ truth, truth=truth)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "network", "method"),
+    [
+        ([], ff.DiagonalLinear(), ff.GradientDescent()),
+        (["--method", "limit", "--depth", "3"], ff.DiagonalLinear(3), ff.FlowLimit()),
+        (["--method", "limit", "--nonnegative"], ff.DiagonalLinear(signed=False), ff.FlowLimit()),
+        (["--method", "flow", "--record", "0"], ff.DiagonalLinear(), ff.GradientFlow()),
+    ],
+)
+def test_compressed_sensing(sensing, capsys, arguments, network, method):
+    assert shell.main(["train", "s.npz", "--alpha", "1e-2", *arguments]) == 0
+    runs = ff.load("runs/runs.npz")
+    expected = ff.train(sensing, network, ff.inits.Constant(1e-2), method)
+    for name in ("solution", "loss", "status", "steps", "error"):
+        assert np.array_equal(getattr(runs, name), getattr(expected, name))
+    output, errors = capsys.readouterr()
+    assert errors == ""
+    assert "s.npz: compressed-sensing, x is 30" in output
+    assert "\n".join(expected.summary().splitlines()[:-1]) in output
+    assert "from alpha = 0.01" in output
+    with open("runs/runs.png", "rb") as file:
+        assert file.read(4) == b"\x89PNG"
+
+
+def test_several_alphas_are_one_run_each(sensing):
+    """Of the product, too; and the flow is recorded at the times of gradient descent's steps."""
+    arguments = ["--of", "product", "--scale", "1,1e-2,1e-4", "--method", "flow", "--record", "9", "--step", "0.5"]
+    assert shell.main(["train", "s.npz", *arguments, "--max-steps", "1000"]) == 0
+    runs = ff.load("runs/runs.npz")
+    for run, alpha in enumerate([1.0, 0.1, 0.01]):
+        expected = ff.train(sensing, ff.DiagonalLinear(), ff.inits.Constant(alpha), ff.GradientFlow(runs.history.times))
+        np.testing.assert_allclose(runs.solution[run], expected.solution[0], rtol=0, atol=1e-9)
+    assert np.array_equal(runs.history.times, 0.5 * ff.Record(9).grid(1000))
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        ({"A": None}, [], "compressed-sensing needs an .npz file with the arrays A and y; the file has truth, y"),
+        ({"y": None}, [], "compressed-sensing needs an .npz file with the arrays A and y; the file has A, truth"),
+        ({"y": np.ones(11)}, [], "y must have one entry for each of the 12 rows of A, got 11"),
+        ({"y": np.full(12, np.nan)}, [], "y must be finite, got nan at index"),
+        ({"truth": np.ones(29)}, [], "truth must have the shape \\(30,\\) of x"),
+        (
+            {},
+            ["--runs", "3", "--widths", "3,3"],
+            "--widths and --runs are for matrices: a diagonal network has one run",
+        ),
+        ({}, ["--init", "gaussian"], "--init is for matrices"),
+        ({}, ["--alpha", "1,0"], "the value must be greater than 0, got 0"),
+        ({}, ["--alpha", "1,1e-13", "--method", "limit"], "FlowLimit needs starts of factors from 1e-12 to 1000"),
+        ({}, ["--hide", "0.5"], "only entries of a matrix can be hidden, and this is compressed-sensing"),
+        (
+            {"A": None, "y": None, "truth": None, "m": TARGET},
+            ["--method", "limit"],
+            "--method is for compressed sensing",
+        ),
+        ({"A": None, "y": None, "truth": None, "m": TARGET}, ["--scale", "1,2"], "several values of --scale are for"),
+    ],
+)
+def test_wrong_compressed_sensing(sensing, capsys, changes, arguments, message):
+    arrays = {"A": sensing.matrix, "y": sensing.values, "truth": sensing.truth} | changes
+    np.savez("s.npz", **{name: array for name, array in arrays.items() if array is not None})
+    assert shell.main(["train", "s.npz", *arguments]) == 2
+    output, errors = capsys.readouterr()
+    assert output.count("\n") <= 3
+    assert re.search(message, errors)
+    assert errors.count("\n") == 1
+
+
+def test_a_truth_from_a_file_of_its_own(sensing):
+    np.savez("s.npz", A=sensing.matrix, y=sensing.values[:, None])
+    np.save("t.npy", sensing.truth)
+    assert shell.main(["train", "s.npz", "--truth", "t.npy", "--method", "limit"]) == 0
+    runs = ff.load("runs/runs.npz")
+    np.testing.assert_allclose(runs.error[0], np.linalg.norm(runs.solution - sensing.truth) / np.sqrt(5.25), rtol=1e-12)

@@ -1,0 +1,85 @@
+"""Choices: what the options of ``fastflow train`` ask for, as a network, an init, a method and a record."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow import inits, theory
+from fastflow.inits import Init
+from fastflow.methods import FlowLimit, GradientDescent, GradientFlow, Method
+from fastflow.networks import DeepLinear, DiagonalLinear, Network
+from fastflow.problems import CompressedSensing, Problem
+from fastflow.records import Record
+
+INITS = {
+    "gaussian": inits.Gaussian,
+    "uniform": inits.Uniform,
+    "orthogonal": inits.Orthogonal,
+    "balanced": inits.Balanced,
+    "identity": inits.Identity,
+}
+METHODS = ("descent", "flow", "limit")
+
+
+class Choices(NamedTuple):
+    """What `train` is asked for; ``runs`` is None where the init says it."""
+
+    network: Network
+    init: Init
+    method: Method
+    record: Record | None
+    runs: int | None
+
+
+def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
+    """What the options mean for a problem.
+
+    Raises
+    ------
+    ValueError
+        for options that are not for such a problem
+    """
+    if isinstance(problem, CompressedSensing):
+        return _for_vector(a, problem)
+    _refuse("for compressed sensing", {"--nonnegative": a.nonnegative, "--method": a.method != "descent"})
+    if len(a.scale) > 1:
+        raise ValueError("several values of --scale are for compressed sensing; a matrix takes one")
+    init = INITS[a.init or "gaussian"](scale=a.scale[0], of=a.of or "product")
+    return Choices(DeepLinear(a.depth, a.widths), init, _descent(a), a.record, a.runs)
+
+
+def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
+    """One run for each scale, all factors starting there."""
+    _refuse(
+        "for matrices: a diagonal network has one run for each --alpha",
+        {"--widths": a.widths is not None, "--init": a.init is not None, "--runs": a.runs is not None},
+    )
+    network = DiagonalLinear(2 if a.depth is None else a.depth, signed=not a.nonnegative)
+    power = 1 / network.depth if a.of == "product" else 1.0
+    start = np.array(a.scale)[:, None] ** power * np.ones(problem.shape)
+    init: Init = inits.Constant(a.scale[0], a.of or "factor")
+    if len(a.scale) > 1:
+        init = inits.Explicit([start] * (2 if network.signed else 1))
+    if a.method == "limit":
+        return Choices(network, init, FlowLimit(), None, None)
+    if a.method == "descent":
+        record = None if a.record is None else dataclasses.replace(a.record, product=True)
+        return Choices(network, init, _descent(a), record, None)
+    # As long as gradient descent would take, and at the times of its steps.
+    step = 0.5 * theory.stability_edge(problem, network) if a.step is None else a.step
+    times = [] if a.record is None else step * a.record.grid(a.max_steps)
+    return Choices(network, init, GradientFlow(times), None, None)
+
+
+def _descent(a: argparse.Namespace) -> GradientDescent:
+    return GradientDescent(a.step, a.max_steps, a.tol, a.gradient_tol)
+
+
+def _refuse(why: str, options: dict[str, bool]) -> None:
+    given = [name for name, present in options.items() if present]
+    if given:
+        raise ValueError(f"{' and '.join(given)} {'are' if len(given) > 1 else 'is'} {why}")
