@@ -17,7 +17,7 @@ import numpy as np
 from fastflow.architectures import Hadamard
 from fastflow.batch import draw_factors, progress_bar, relative_errors, start_title
 from fastflow.checks import FloatArray
-from fastflow.flow_limit import LARGEST, SMALLEST, LimitStatus, flow_limit
+from fastflow.flow_limit import LimitStatus, flow_limit
 from fastflow.gradient_flow import gradient_flow
 from fastflow.inits import Init
 from fastflow.memory import require_memory
@@ -25,6 +25,7 @@ from fastflow.methods import FlowLimit, GradientFlow
 from fastflow.problems import CompressedSensing
 from fastflow.records import History, Record, empty_histories
 from fastflow.runs import Runs
+from fastflow.stacks import LARGEST, SMALLEST
 from fastflow.status import Status
 
 BLOCK_SECONDS = 0.5

@@ -198,7 +198,7 @@ def test_what_cannot_be_drawn_is_said(runs):
     with pytest.raises(ValueError, match=r"no history to draw: train\(..., record=ff.Record\(\)\)"):
         dataclasses.replace(runs, history=None).plot()
     with pytest.raises(
-        ValueError, match="record one of loss, singular_values, effective_rank, l1_norm, support_size, error"
+        ValueError, match="record one of loss, singular_values, effective_rank, error, l1_norm, support_size"
     ):
         only(runs, "balancedness").plot()
     with pytest.raises(ValueError, match="every run diverged"):
