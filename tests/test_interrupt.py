@@ -33,7 +33,8 @@ except Exception:
 except KeyboardInterrupt as stop:
     print("caught", time.time(), type(stop).__name__, done)
     print(*np.bincount(stop.runs.status, minlength=6))
-    print(np.isfinite(stop.runs.loss).all(), np.isfinite(stop.runs.history.loss[:, 0]).all())
+    begun = (stop.runs.status != ff.Status.RUNNING) | (stop.runs.steps > 0)  # some may still wait for a free lane
+    print(np.isfinite(stop.runs.loss).all(), begun.sum() > 6, np.isfinite(stop.runs.history.loss[begun, 0]).all())
 """
 
 
@@ -50,5 +51,5 @@ def test_ctrl_c_stops_a_loop_around_train_and_keeps_what_was_done(threads):
     assert caught.split()[0::2] == ["caught", "Interrupted"]
     assert caught.split()[3] == "0"  # the loop went no further
     assert counts == "6 6 0 0 0 0"
-    assert finite == "True True"
+    assert finite == "True True True"
     assert float(caught.split()[1]) - sent < 5  # measured: a tenth of a second; this machine may be busy
