@@ -7,6 +7,8 @@ tables mean. Peers are imported when they are measured, and a missing one is ski
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import datetime
 import importlib
 import statistics
 import sys
@@ -20,7 +22,7 @@ import numpy as np
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import report, startup, tasks, timing
+from benchmarks import limits, report, startup, tasks, timing
 from benchmarks.report import Table, number
 
 THREADS = 2
@@ -242,6 +244,13 @@ def shared_diagonal(session: Session) -> Table:
     return table
 
 
+def flow_limit(session: Session) -> Table:
+    """The limit of the flow beside basis pursuit and beside gradient descent."""
+    table = limits.flow_limit(session.threads, session.effort.repetitions, session.effort.widths == QUICK.widths)
+    table.remarks += f" Measured on {datetime.date.today():%Y-%m-%d}."
+    return table
+
+
 def float32_bound(width: int) -> float:
     """What a row tile can gain from float32: twice, but for the lanes of the last vector that a width leaves empty."""
     from fastflow.kernels import SHAPE
@@ -305,6 +314,7 @@ SECTIONS: dict[str, Callable[[Session], Table]] = {
     "sensing": sensing,
     "diagonal": diagonal,
     "shared-diagonal": shared_diagonal,
+    "flow-limit": flow_limit,
     "float32": float32,
     "threads": threads,
     "first-call": first_call,
@@ -322,6 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few short measurements, to see that all works")
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"which tables, of {', '.join(SECTIONS)}")
+    parser.add_argument("--runs", type=int, nargs="+", help="numbers of runs in the first table, default 64 and 256")
     parser.add_argument("--patience", type=float, default=900.0, help="seconds to wait for other processes, all in all")
     parser.add_argument("--write", action="store_true", help="write the tables into benchmarks/README.md")
     arguments = parser.parse_args()
@@ -331,6 +342,8 @@ def main() -> None:
         parser.error(f"no such table: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     threads_here = timing.pin(THREADS)
     effort, patience = (QUICK, 0.0) if arguments.quick else (Effort(), arguments.patience)
+    if arguments.runs:
+        effort = dataclasses.replace(effort, runs=tuple(arguments.runs))
     session = Session(effort, threads_here, patience)
     texts = {"machine": report.machine(threads_here)}
     print(texts["machine"])
