@@ -1,1 +1,1 @@
-"""Monte Carlo studies: cells x trials, in tasks, on any executor, into a store, with the statistics of it."""
+"""Monte Carlo studies: cells of parameters, trials in each, and the statistics of what came out."""

@@ -1,5 +1,6 @@
 """What is known beforehand: steps, how sparse or of how low a rank a recovery can be, how small a start it takes."""
 
+from fastflow.theory.finite_dimension import l1_finite_dimension, nuclear_finite_dimension
 from fastflow.theory.sparsity import l1_excess_bound, l1_excess_scale
 from fastflow.theory.statistical_dimension import (
     l1_critical_sparsity,
@@ -13,10 +14,12 @@ __all__ = [
     "l1_critical_sparsity",
     "l1_excess_bound",
     "l1_excess_scale",
+    "l1_finite_dimension",
     "l1_statistical_dimension",
     "metric_inverse",
     "monotone_step",
     "nuclear_critical_rank",
+    "nuclear_finite_dimension",
     "nuclear_statistical_dimension",
     "stability_edge",
 ]
