@@ -83,10 +83,10 @@ def train(
     if init is None:
         init = Gaussian() if isinstance(network, DeepLinear) else Constant()
     method = GradientDescent() if method is None else method
-    _check_words(network, init, method, record)
+    check_words(network, init, method, record)
     dtype = _as_dtype(dtype)
     if not isinstance(method, GradientDescent):
-        _check_flow(network, method, record, dtype)
+        check_flow(network, method, record, dtype)
     seed = as_count("seed", seed, 0)
     threads = thread_count(threads)
     problems: list[Any] = [network.pose(item) for item in given]
@@ -95,7 +95,7 @@ def train(
     with one_blas_thread():
         batch: Batch | FlowBatch
         if isinstance(method, GradientDescent):
-            step_sizes = _step_sizes(method, problems, network)
+            step_sizes = _step_sizes(method, problems, network, shared)
             batch = Batch(problems, given[0].title, shared, architecture, method, step_sizes, starts, record, dtype)
         else:
             assert isinstance(architecture, Hadamard)
@@ -142,7 +142,8 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _check_words(network: Any, init: Any, method: Any, record: Any) -> None:
+def check_words(network: Any, init: Any, method: Any, record: Any) -> None:
+    """That network, init, method and record are what their names say, and that the init starts the network."""
     if not isinstance(network, Network):
         raise TypeError(f"network must be a DeepLinear or a DiagonalLinear, got {_kind(network)}")
     if not isinstance(init, Init):
@@ -160,7 +161,7 @@ def _check_words(network: Any, init: Any, method: Any, record: Any) -> None:
         raise TypeError(f"record must be a Record, got {_kind(record)}")
 
 
-def _check_flow(network: Network, method: GradientFlow | FlowLimit, record: Record | None, dtype: Any) -> None:
+def check_flow(network: Network, method: GradientFlow | FlowLimit, record: Record | None, dtype: Any) -> None:
     """What `GradientFlow` and `FlowLimit` do not combine with."""
     name, limit = _kind(method), isinstance(method, FlowLimit)
     if not isinstance(network, DiagonalLinear):
@@ -214,7 +215,7 @@ def _start_numbers(
     return numbers
 
 
-def _step_sizes(method: GradientDescent, problems: list[Any], network: Network) -> FloatArray:
+def _step_sizes(method: GradientDescent, problems: list[Any], network: Network, shared: bool) -> FloatArray:
     """The (first) step for each problem; NaN for an explicit sequence."""
     count = len(problems)
     if method.sequence.size:
@@ -224,7 +225,7 @@ def _step_sizes(method: GradientDescent, problems: list[Any], network: Network) 
     if isinstance(method.step, Decreasing):
         return np.full(count, method.step.first)
     step = float(method.step)  # type: ignore[arg-type]
-    if count == 1:
+    if shared:
         # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
         try:
             edge = theory.stability_edge(problems[0], network, rtol=1e-3)
