@@ -36,11 +36,16 @@ class Result(Protocol):
     success : str() says what counts
     """
 
-    axes: Mapping[str, Sequence[Any]]
-    successes: NDArray[Any]
-    trials: NDArray[Any]
-    outcomes: Mapping[str, NDArray[Any]]
-    success: Any
+    @property
+    def axes(self) -> Mapping[str, Sequence[Any]]: ...
+    @property
+    def successes(self) -> NDArray[Any]: ...
+    @property
+    def trials(self) -> NDArray[Any]: ...
+    @property
+    def outcomes(self) -> Mapping[str, NDArray[Any]]: ...
+    @property
+    def success(self) -> Any: ...
 
 
 class Layout(NamedTuple):
@@ -59,8 +64,9 @@ class Layout(NamedTuple):
 
     def values(self, name: str) -> NDArray[Any]:
         """The values of an axis, numbers in increasing order."""
-        values = np.asarray(self.axes[name])
-        return np.sort(values) if is_numeric(values) else values
+        if is_numeric(self.axes[name]):
+            return np.sort(np.asarray(self.axes[name]))
+        return np.array([str(value) for value in self.axes[name]])
 
     def cut(self, array: NDArray[Any], cell: tuple[int, ...]) -> NDArray[Any]:
         """What a panel shows of an array over the cells: (values of y, values of x)."""
@@ -83,6 +89,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(result: Result, x: str, y: str | None) -> Layout:
+    """One or two axes against each other, and at most `MOST_PANELS` panels for the others."""
     if not np.any(result.trials):
         raise ValueError("no cell has trials yet, so there is nothing to draw")
     others = [name for name in result.axes if name not in (x, y)]
@@ -93,13 +100,15 @@ def layout_of(result: Result, x: str, y: str | None) -> Layout:
 
 
 def map_layout(result: Result, x: str | None, y: str | None) -> Layout:
+    """Two axes of numbers, those asked for."""
     numeric = [name for name, values in result.axes.items() if is_numeric(values)]
     for argument, name in (("x", x), ("y", y)):
         if name is not None:
             one_of(argument, name, numeric)
     # m or delta lies horizontally, and of what is left the longest axis vertically.
     free = sorted(
-        (name for name in numeric if name not in (x, y)), key=lambda name: (name in ACROSS, len(result.axes[name]))
+        (name for name in numeric if name not in (x, y)),
+        key=lambda name: (bare(name) in ACROSS, len(result.axes[name])),
     )
     if len(free) < (x is None) + (y is None):
         raise ValueError(f"a map needs two axes of numbers, got {', '.join(result.axes)}: slices draws one")
@@ -110,17 +119,20 @@ def map_layout(result: Result, x: str | None, y: str | None) -> Layout:
 
 def edges_of(values: NDArray[Any]) -> FloatArray:
     """Where the cells of increasing values end: halfway to the next, (k + 1,)."""
-    if is_logarithmic(values):
-        return np.exp(edges_of(np.log(values)))
-    places = values.astype(np.float64)
+    logarithmic = is_logarithmic(values)
+    places = np.log(values) if logarithmic else values.astype(np.float64)
     if len(places) == 1:
         return places[0] + np.array([-0.5, 0.5])
     inner = 0.5 * (places[1:] + places[:-1])
-    return np.concatenate([[2 * places[0] - inner[0]], inner, [2 * places[-1] - inner[-1]]])
+    edges = np.concatenate([[2 * places[0] - inner[0]], inner, [2 * places[-1] - inner[-1]]])
+    return np.exp(edges) if logarithmic else edges
 
 
 def is_numeric(values: Any) -> bool:
-    return np.asarray(values).dtype.kind in "iuf"
+    """Whether a value, or all of several, are numbers; truth values are labels."""
+    each = values.tolist() if isinstance(values, np.ndarray) else values
+    each = each if isinstance(each, list | tuple) else [each]
+    return all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in each)
 
 
 def is_logarithmic(values: NDArray[Any]) -> bool:
@@ -134,8 +146,14 @@ def is_logarithmic(values: NDArray[Any]) -> bool:
     return bool(ratios.std() / ratios.mean() < gaps.std() / gaps.mean())
 
 
+def bare(name: str) -> str:
+    """The name of a parameter without the word that it belongs to: "scale" of "init.scale"."""
+    return name.rpartition(".")[2]
+
+
 def label_of(name: str) -> str:
-    return LABELS.get(name.rpartition(".")[2], name)
+    """How an axis is called beside it."""
+    return LABELS.get(bare(name), name)
 
 
 def named(name: str, value: Any) -> str:
@@ -146,4 +164,4 @@ def named(name: str, value: Any) -> str:
     exponent = round(np.log10(value)) if value > 0 else 0
     if abs(exponent) >= 3 and float(value) == float(f"1e{exponent}"):
         text = f"$10^{{{exponent}}}$"
-    return f"{SYMBOLS.get(name.rpartition('.')[2], name)} = {text}"
+    return f"{SYMBOLS.get(bare(name), name)} = {text}"

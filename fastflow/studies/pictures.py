@@ -15,6 +15,7 @@ from fastflow.studies.layouts import (
     ACROSS,
     Layout,
     Result,
+    bare,
     edges_of,
     is_logarithmic,
     is_numeric,
@@ -163,7 +164,7 @@ def slices(
     names = list(result.axes)
     numeric = [name for name in names if is_numeric(result.axes[name])]
     if along is None:
-        along = next((name for name in ACROSS if name in numeric), (numeric or names)[-1])
+        along = next((name for name in numeric if bare(name) in ACROSS), (numeric or names)[-1])
     one_of("along", along, names)
     others = [name for name in names if name != along]
     lines = max(others, key=lambda name: len(result.axes[name]), default=None)

@@ -40,6 +40,7 @@ def predicted(program: str, along: str, parameters: Mapping[str, Any]) -> FloatA
     array of the common shape, or None where these parameters determine nothing
     """
     one_of("program", program, PROGRAMS)
+    along, parameters = _bare(along), {_bare(name): value for name, value in parameters.items()}
     known: dict[str, FloatArray] = {
         name: np.asarray(value, np.float64) for name, value in parameters.items() if _is_number(value)
     }
@@ -93,5 +94,10 @@ def _nuclear(along: str, known: dict[str, FloatArray]) -> FloatArray | None:
     return None
 
 
+def _bare(name: str) -> str:
+    """The name without the word that it belongs to: "m" of "ensemble.m"."""
+    return name.rpartition(".")[2]
+
+
 def _is_number(value: Any) -> bool:
-    return value is not None and np.asarray(value).dtype.kind in "iuf"
+    return isinstance(value, int | float | np.number | np.ndarray) and np.asarray(value).dtype.kind in "iuf"
