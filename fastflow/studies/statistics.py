@@ -118,7 +118,7 @@ def _scoring(
     likelihood = np.sum(k * predictor - n * (np.maximum(predictor, 0) + np.log1p(small)), axis=1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         total = weight.sum(axis=1)
-        centre = weight @ x / total
+        centre = np.sum(weight * x, axis=1) / total  # no BLAS: the same bits in any company
         offset = x - centre[:, None]  # in which the information is diagonal
         spread = np.sum(weight * offset**2, axis=1)
         value = likelihood + 0.5 * (np.log(total) + np.log(spread))

@@ -166,6 +166,9 @@ def boundary(
     curves[known] = fit_logistic(axis.x, k[known], n[known]).curves
     crossing = _crossings(curves, axis, k, n, level, rising)
     sharp = known & np.array([_is_sharp(*row, rising) for row in zip(k, n, strict=True)], np.bool_)
+    for i in np.flatnonzero(sharp & np.isfinite(crossing)):
+        # How steep such a curve is nobody knows; where it passes the level is not further than the next cells.
+        crossing[i] = np.clip(crossing[i], *_bracket(axis.x, k[i], n[i], level, None, rising))
 
     status = np.full(len(k), Crossing.FITTED)
     status[sharp] = Crossing.SEPARATED
@@ -360,19 +363,22 @@ def _is_sharp(k: FloatArray, n: FloatArray, rising: bool | None) -> bool:
 
 
 def _bracket(
-    x: FloatArray, k: FloatArray, n: FloatArray, level: float, confidence: float, rising: bool | None
+    x: FloatArray, k: FloatArray, n: FloatArray, level: float, confidence: float | None, rising: bool | None
 ) -> tuple[float, float]:
     """Between which two x a sharp slice must cross, infinite where nothing excludes a crossing beyond all.
 
-    If it crossed before some x, all trials from that x on to the change would have a rate above the level.
+    If it crossed before some x, all trials from that x on to the change would have a rate above the level: what a
+    Wilson interval of that confidence excludes. None trusts the rates themselves.
     """
     there, k, n = _sides(k, n, rising)
     changes = int(np.count_nonzero(k < level * n))
-    before = wilson(np.cumsum(k[:changes][::-1]), np.cumsum(n[:changes][::-1]), confidence)[1] if changes else []
-    after = wilson(np.cumsum(k[changes:]), np.cumsum(n[changes:]), confidence)[0] if changes < len(k) else []
-    excluded = np.flatnonzero(np.asarray(before) < level)
-    reached = np.flatnonzero(np.asarray(after) > level)
-    start = x[there[changes - 1 - excluded[0]]] if excluded.size else None
-    end = x[there[changes + reached[0]]] if reached.size else None
-    low, high = (start, end) if rising else (end, start)
-    return -np.inf if low is None else float(low), np.inf if high is None else float(high)
+    ends = []
+    for side, other in ((np.arange(changes)[::-1], -np.inf), (np.arange(changes, len(k)), np.inf)):
+        end = other if rising else -other
+        if len(side):
+            successes, trials = np.cumsum(k[side]), np.cumsum(n[side])
+            low, high = (successes / trials,) * 2 if confidence is None else wilson(successes, trials, confidence)
+            excluded = np.flatnonzero(high < level if other < 0 else low > level)
+            end = float(x[there[side[excluded[0]]]]) if len(excluded) else end
+        ends.append(end)
+    return (ends[0], ends[1]) if rising else (ends[1], ends[0])
