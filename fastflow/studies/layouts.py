@@ -14,6 +14,8 @@ from fastflow.checks import FloatArray, one_of
 MOST_PANELS = 12
 ACROSS = ("m", "delta")
 """Axes that lie horizontally in a map."""
+UPWARD = ("sparsity", "rho", "rank")
+"""Axes that stand vertically in a map."""
 LABELS = {
     "m": "measurements m",
     "sparsity": "sparsity s",
@@ -105,11 +107,9 @@ def map_layout(result: Result, x: str | None, y: str | None) -> Layout:
     for argument, name in (("x", x), ("y", y)):
         if name is not None:
             one_of(argument, name, numeric)
-    # m or delta lies horizontally, and of what is left the longest axis vertically.
-    free = sorted(
-        (name for name in numeric if name not in (x, y)),
-        key=lambda name: (bare(name) in ACROSS, len(result.axes[name])),
-    )
+    # Of axes that are neither the longest.
+    free = sorted((name for name in numeric if name not in (x, y)), key=lambda name: len(result.axes[name]))
+    free.sort(key=lambda name: (bare(name) in ACROSS, bare(name) in UPWARD))
     if len(free) < (x is None) + (y is None):
         raise ValueError(f"a map needs two axes of numbers, got {', '.join(result.axes)}: slices draws one")
     if x is None:
