@@ -109,7 +109,7 @@ def chain_workspace(widths, like):
     )
 
 
-@jit_inline
+@jit
 def chain_product(factors, widths, work):
     """Write ``W_N ... W_1`` to ``work.product``, and what `chain_gradient` needs to ``work.partial``.
 
@@ -179,7 +179,7 @@ def _last_factor(kind, widths, at):
     return factor
 
 
-@jit_inline
+@jit
 def chain_gradient(factors, widths, end_gradient, work):
     """Write the gradient by every factor to ``work.gradient``, given the gradient ``end_gradient`` by the product.
 

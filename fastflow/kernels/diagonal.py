@@ -33,7 +33,7 @@ from fastflow.kernels.losses import (
     LossWorkspace,
     RegressionByGram,
     half_square,
-    loss_gradient,
+    inline_loss_gradient,
     scratch_size,
 )
 from fastflow.kernels.products import multiply
@@ -192,7 +192,7 @@ def _measure(group, columns):
             losses[member] = half * losses[member] - numbers[member] + floor
 
     def by_own_matrix(group, columns):
-        loss_gradient(group.problem, group.data[0], group.product, columns, group.work)
+        inline_loss_gradient(group.problem, group.data[0], group.product, columns, group.work)
 
     formulas = {SharedMatrix: by_shared_matrix, RegressionByGram: by_gram}
     return formulas.get(group[group.fields.index("problem")].instance_class, by_own_matrix)

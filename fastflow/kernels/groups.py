@@ -36,8 +36,8 @@ from fastflow.kernels.losses import (
     SharedSamples,
     SharedSensing,
     group_loss_gradient,
+    inline_loss_gradient,
     load_lane,
-    loss_gradient,
     scratch_size,
     to_lanes,
 )
@@ -250,7 +250,7 @@ def measure(group, columns):
 @for_chains(measure)
 def _measure(group, columns):
     if layout_of(group) != "rows":
-        return lambda group, columns: loss_gradient(
+        return lambda group, columns: inline_loss_gradient(
             group.problem, group.data[0], group.chain.product, columns, group.work
         )
     return lambda group, columns: group_loss_gradient(group.problem, group.chain.product, columns, group.work)

@@ -18,9 +18,9 @@ from typing import Any
 import numba
 from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.compiler import CompilerBase, compile_result
-from numba.core.typing import signature
 from numba.extending import overload
+
+from fastflow.kernels.compiler import KernelCompiler, NothingAlone
 
 PACKAGE = __name__.split(".", 1)[0]
 
@@ -101,7 +101,7 @@ def jit_inline(function: Callable[..., Any]) -> Any:
 
 
 # Wrappers for C callbacks are for nobody here, and a tenth of the time that compiling takes.
-_OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True}
+_OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "pipeline_class": KernelCompiler}
 
 
 def _compile(function: Callable[..., Any], **options: Any) -> Any:
@@ -118,15 +118,4 @@ def kernel_overload(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def kernel_overload_inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """`kernel_overload` of what becomes part of each kernel that calls it."""
-    return overload(function, inline="always", jit_options=_OPTIONS | {"pipeline_class": _NothingAlone})
-
-
-class _NothingAlone(CompilerBase):
-    """The compiler of overloads that are always inlined: nobody calls what Numba would compile of them apart.
-
-    Numba types them anew where they are inlined, and asks here only whether they compile.
-    """
-
-    def compile_extra(self, func: Callable[..., Any]) -> Any:
-        # A dispatcher wants a builtin function as the entry point; this one is never entered.
-        return compile_result(signature=signature(types.none, *self.state.args), entry_point=len, objectmode=False)
+    return overload(function, inline="always", jit_options=_OPTIONS | {"pipeline_class": NothingAlone})

@@ -184,7 +184,13 @@ def has_formula(problem_class: type) -> bool:
     return problem_class in _FORMULAS
 
 
-@kernel_overload_inline(loss_gradient)
+def inline_loss_gradient(problem, index, product, columns, work):
+    """`loss_gradient`, as a part of the kernel that calls it."""
+    raise TypeError("inline_loss_gradient is for compiled code")
+
+
+@kernel_overload(loss_gradient)
+@kernel_overload_inline(inline_loss_gradient)
 def _loss_gradient(problem, index, product, columns, work):
     if isinstance(problem, types.NamedTuple | types.NamedUniTuple):
         return _FORMULAS.get(problem.instance_class)
