@@ -131,6 +131,15 @@ def _scoring(
     return step, value, decrement
 
 
+def deviances(x: FloatArray, successes: FloatArray, trials: FloatArray, curves: FloatArray) -> FloatArray:
+    """Twice the log-likelihood that curves (N, 2) fall short of the rates themselves by, (N,)."""
+    from scipy.special import expit, rel_entr
+
+    k, n = successes, trials
+    rates = expit(curves[:, :1] + curves[:, 1:] * x)
+    return np.asarray(2 * np.sum(rel_entr(k, n * rates) + rel_entr(n - k, n * (1 - rates)), axis=1))
+
+
 def as_tallies(successes: ArrayLike, trials: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Counts of successes and of trials in float64 and their common shape."""
     k, n = as_floats("successes", successes, None), as_floats("trials", trials, None)

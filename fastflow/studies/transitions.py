@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_floats, broadcast, shown
 from fastflow.streams import stream
-from fastflow.studies.statistics import as_probability, as_tallies, fit_logistic, wilson
+from fastflow.studies.statistics import as_probability, as_tallies, deviances, fit_logistic, wilson
 
 BLOCK = 200_000
 """How many counts are fitted at once: so many that NumPy's calls do not cost, so few that they stay in the cache."""
@@ -60,6 +60,9 @@ class Boundary:
     width, width_low, width_high : array
         From the 10% to the 90% crossing of the fitted curve, which may reach beyond the values, and its interval; NaN
         where the value is not finite.
+    misfit : array
+        How often data drawn from the fitted curve would fit it as badly as these do: small where it is not logistic,
+        and value and interval may be off.
     status : int array, see `Crossing`
     intercept, slope : array
         Of the fitted curve ``1 / (1 + exp(-(intercept + slope v)))``, v the value or its logarithm.
@@ -73,6 +76,7 @@ class Boundary:
     width: FloatArray
     width_low: FloatArray
     width_high: FloatArray
+    misfit: FloatArray
     status: NDArray[np.int64]
     intercept: FloatArray
     slope: FloatArray
@@ -171,6 +175,7 @@ def boundary(
     status[~known] = Crossing.UNKNOWN
 
     ends, widths = np.full((2, len(k), 2), np.nan)
+    misfit = np.full(len(k), np.nan)
     if resamples:
         clear = np.flatnonzero(~np.isnan(crossing))
         block = max(1, BLOCK // (resamples * k.shape[1]))
@@ -181,6 +186,9 @@ def boundary(
             found = _crossings(fits, axis, samples, trials_each, level, rising, resampled=True)
             ends[part] = _central(found.reshape(len(part), -1), confidence)
             widths[part] = _central(axis.width(fits).reshape(len(part), -1), confidence)
+            worse = deviances(axis.x, samples, trials_each, fits).reshape(len(part), -1)
+            own = deviances(axis.x, k[part], n[part], curves[part])
+            misfit[part] = (1 + np.count_nonzero(worse >= own[:, None], axis=1)) / (1 + resamples)
         for i in np.flatnonzero(sharp & ~np.isnan(crossing)):
             below, above = _bracket(axis.x, k[i], n[i], level, confidence, rising)
             ends[i] = min(ends[i, 0], below), max(ends[i, 1], above)
@@ -197,6 +205,7 @@ def boundary(
         "width": width,
         "width_low": widths[:, 0],
         "width_high": widths[:, 1],
+        "misfit": misfit,
         "status": status,
         "intercept": curves[:, 0] - curves[:, 1] * axis.middle / axis.scale,
         "slope": curves[:, 1] / axis.scale,
