@@ -14,6 +14,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import shell, tables
+from fastflow.shell import train as train_command
 
 RNG = np.random.default_rng(7)
 TARGET = RNG.standard_normal((6, 2)) @ RNG.standard_normal((2, 5))
@@ -87,7 +88,7 @@ def test_widths_dtype_and_no_record(here, capsys):
     assert os.listdir("runs") == ["runs.npz"]
 
 
-@pytest.mark.parametrize("name", sorted(shell.INITS))
+@pytest.mark.parametrize("name", sorted(train_command.INITS))
 def test_every_init(here, name):
     """The identity, which is the same in every run, makes one run by default."""
     arguments = ["train", "m.npy", "--init", name, "--max-steps", "5", "--threads", "1", "--record", "0"]
@@ -244,7 +245,7 @@ def test_results_of_before_are_replaced(here):
 def test_another_signal_does_not_stop_the_saving(here, capsys, monkeypatch):
     """Ctrl-C, and then Ctrl-C and SIGTERM while the results are written: they are there, and the handlers are back."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    train, save = shell.train, ff.Runs.save
+    train, save = train_command.train, ff.Runs.save
 
     def interrupted(*arguments, **options):
         raise ff.Interrupted(train(*arguments, **options))
@@ -254,7 +255,7 @@ def test_another_signal_does_not_stop_the_saving(here, capsys, monkeypatch):
         signal.raise_signal(signal.SIGTERM)
         return save(runs, path)
 
-    monkeypatch.setattr(shell, "train", interrupted)
+    monkeypatch.setattr(train_command, "train", interrupted)
     monkeypatch.setattr(ff.Runs, "save", slow_save)
     assert shell.main(["train", "m.npy", *SMALL]) == 130
     output, errors = capsys.readouterr()

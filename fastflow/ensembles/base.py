@@ -95,9 +95,8 @@ def low_rank_matrix(
     """``U V^T`` of Gaussian factors, or singular values between Haar frames; ``V = U`` if symmetric."""
     rows, columns = shape
     if isinstance(spectrum, str) and spectrum == "gaussian":
-        left = rng.standard_normal((rows, rank))
-        right = left if symmetric else rng.standard_normal((columns, rank))
-        return left @ right.T
+        factor = rng.standard_normal((rows, rank))
+        return factor @ (factor if symmetric else rng.standard_normal((columns, rank))).T
     left = frame(rng, rows, rank)
     right = left if symmetric else frame(rng, columns, rank)
     return (left * sizes_of(spectrum, decay, rank)) @ right.T

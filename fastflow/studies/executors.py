@@ -63,7 +63,7 @@ class Crew:
 
 def _workers(executor: Any) -> int:
     """How many tasks an executor runs at once, as far as it says."""
-    client = getattr(executor, "_client", None)
+    client: Any = getattr(executor, "_client", None)
     if hasattr(client, "nthreads"):
         return max(1, sum(client.nthreads().values()))
     for name in ("num_workers", "_max_workers"):

@@ -38,6 +38,7 @@ class StudyResult:
     outcomes : dict of arrays (*cells, trials): ``error``, ``loss``, ``steps``, ``status`` (see `Status`), ``seconds``
         Where a trial is not done ``status`` and ``steps`` are -1, and the others -inf, which no result is.
     success : Success, what counts as one; see `with_success`
+    fixed : dict, the axes of a larger result that this is one part of, and where
     seconds : float, wall time of the run that gave this; NaN of a store
     """
 
@@ -50,6 +51,7 @@ class StudyResult:
             for name, values in table["axes"].items()
         }
         self.success: Success = build({"kind": "Success", **table["success"]})
+        self.fixed: dict[str, Any] = {}
         self._study = study
 
     @property
@@ -132,9 +134,6 @@ class StudyResult:
         part.fixed = {**self.fixed, **dict(chosen)}
         return part
 
-    fixed: Mapping[str, Any] = {}
-    """The values of axes that were taken one of, by name."""
-
     def parameters(self) -> dict[str, Any]:
         """The numbers of the ensemble that are no axes."""
         ensemble = self.table.get("ensemble", {})
@@ -172,8 +171,8 @@ class StudyResult:
 
         along = self.along(along)
         at = list(self.axes).index(along)
-        counts = (np.moveaxis(array, at, -1) for array in (self.successes, self.trials))
-        return boundary(self.axes[along], *counts, level=level, **options)
+        successes, trials = (np.moveaxis(array, at, -1) for array in (self.successes, self.trials))
+        return boundary(self.axes[along], successes, trials, level, **options)
 
     def along(self, name: str | None = None) -> str:
         """The axis along which success is said to set in."""
@@ -187,7 +186,7 @@ class StudyResult:
         return name
 
     def theory(self, along: str | None = None) -> FloatArray | None:
-        """Where the statistical dimension expects the boundary, an array over the other axes; None if it says nothing."""
+        """Where the statistical dimension expects the boundary, over the other axes; None if it says nothing."""
         from fastflow.studies.predictions import predicted
 
         if self.program is None:
