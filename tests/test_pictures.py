@@ -143,6 +143,15 @@ def test_other_axes_are_panels(triangle):
         pictures.rate_map(triangle, x="n")
 
 
+def test_curves_of_other_results_lie_beside(triangle):
+    other = part(triangle, scale=1)
+    axes = pictures.rate_map(triangle, beside={"basis pursuit": other}).axes[0]
+    own = pictures.rate_map(other).axes[0]
+    np.testing.assert_array_equal(line(axes, "50%, basis pursuit"), line(own, "50%, fitted"))
+    with pytest.raises(ValueError, match="must have the axes m and sparsity, got sparsity, m, init.scale"):
+        pictures.rate_map(other, beside={"both": triangle})
+
+
 def test_the_map_of_times_has_the_medians_of_what_was_done(triangle):
     figure = pictures.time_map(part(triangle, scale=0))
     drawn(figure)

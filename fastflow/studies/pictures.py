@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEVELS = (0.1, 0.5, 0.9)
+BESIDE = ("#CC79A7", "#009E73", "#F0E442")  # more of the palette of Okabe and Ito
 MOST_LINES = 6
 QUANTITIES = {
     "seconds": "median seconds per trial",
@@ -78,6 +79,7 @@ def rate_map(
     along: str | None = None,
     program: str | None = None,
     parameters: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Result] | None = None,
 ) -> Figure:
     """The rate of success over two axes, with the fitted 10%, 50% and 90% curves and the statistical dimension.
 
@@ -85,6 +87,7 @@ def rate_map(
     ----------
     x, y : str, the axes that lie horizontally and vertically; by default m or delta lies horizontally
     along : x or y, default x: the axis along which curves are fitted, one for each value of the other
+    beside : name -> other results with these two axes alone, whose 50% curve is drawn in every panel
     result, program, parameters : as in `plot`
 
     Returns
@@ -103,6 +106,8 @@ def rate_map(
         rates = np.divide(k, n, out=np.full(k.shape, np.nan), where=n > 0)
         mesh = _draw_cells(axes, layout, rates, cmap=colours, vmin=0, vmax=1)
         _draw_fits(axes, layout, k, n, fitted)
+        for colour, (name, other) in zip(BESIDE, (beside or {}).items(), strict=False):
+            _draw_other(axes, layout, other, fitted, label=f"50%, {name}", color=colour)
         if program is not None:
             _draw_curve(axes, layout, program, {**(parameters or {}), **layout.parameters(cell)})
     _colour_bar(figure, panels, mesh, "rate of success")
@@ -223,23 +228,39 @@ def _draw_cells(axes: Axes, layout: Layout, values: FloatArray, **style: Any) ->
 
 def _draw_fits(axes: Axes, layout: Layout, k: NDArray[Any], n: NDArray[Any], fitted: str) -> None:
     """The crossings of `LEVELS`, fitted along an axis for each value of the other."""
-    assert layout.y is not None
-    other = layout.y if fitted == layout.x else layout.x
-    if fitted == layout.y:
-        k, n = k.T, n.T
-    values, places = layout.values(fitted), layout.values(other)
     for level in LEVELS:
-        found = boundary(values, k, n, level, resamples=0, logarithmic=is_logarithmic(values)).value
-        found = np.where(np.isfinite(found), found, np.nan)
         half = level == 0.5
-        curve = (found, places) if fitted == layout.x else (places, found)
         axes.plot(
-            *curve,
+            *_crossings(layout, k, n, fitted, level),
             color="black",
             linewidth=1.8 if half else 0.9,
             linestyle="-" if half else (0, (4, 2)),
             label="50%, fitted" if half else "10% and 90%" if level == LEVELS[0] else None,
         )
+
+
+def _draw_other(axes: Axes, layout: Layout, other: Result, fitted: str, **style: Any) -> None:
+    """The 50% crossings of another result."""
+    if set(other.axes) != set(layout.drawn):
+        raise ValueError(
+            f"what is drawn beside must have the axes {' and '.join(layout.drawn)}, got {', '.join(other.axes)}"
+        )
+    its = Layout(dict(other.axes), layout.x, layout.y, [], [()])
+    k, n = its.cut(other.successes, ()), its.cut(other.trials, ())
+    axes.plot(*_crossings(its, k, n, fitted, 0.5), linewidth=1.8, linestyle=(0, (1, 1)), **style)
+
+
+def _crossings(
+    layout: Layout, k: NDArray[Any], n: NDArray[Any], fitted: str, level: float
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The curve of crossings, x and y, NaN where there is none within the values."""
+    assert layout.y is not None
+    if fitted == layout.y:
+        k, n = k.T, n.T
+    values, places = layout.values(fitted), layout.values(layout.y if fitted == layout.x else layout.x)
+    found = boundary(values, k, n, level, resamples=0, logarithmic=is_logarithmic(values)).value
+    found = np.where(np.isfinite(found), found, np.nan)
+    return (found, places) if fitted == layout.x else (places, found)
 
 
 def _draw_curve(axes: Axes, layout: Layout, program: str, parameters: dict[str, Any]) -> None:
