@@ -1,6 +1,7 @@
 """What is known beforehand: steps, how sparse or of how low a rank a recovery can be, how small a start it takes."""
 
 from fastflow.theory.metric import metric, metric_inverse
+from fastflow.theory.modes import escape_time, half_time, mode_time, mode_value
 from fastflow.theory.sparsity import l1_excess_bound, l1_excess_scale
 from fastflow.theory.statistical_dimension import (
     l1_critical_sparsity,
@@ -11,12 +12,16 @@ from fastflow.theory.statistical_dimension import (
 from fastflow.theory.steps import monotone_step, stability_edge
 
 __all__ = [
+    "escape_time",
+    "half_time",
     "l1_critical_sparsity",
     "l1_excess_bound",
     "l1_excess_scale",
     "l1_statistical_dimension",
     "metric",
     "metric_inverse",
+    "mode_time",
+    "mode_value",
     "monotone_step",
     "nuclear_critical_rank",
     "nuclear_statistical_dimension",
