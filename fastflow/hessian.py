@@ -49,6 +49,7 @@ class Hessian:
         flat = flatten(architecture, factors)
         self._problem = kernels.as_any_loss(type(posed).kernel_data([posed], np.float64))
         self._weight, self.size = float(posed.weight), flat.size
+        self._point: Any
         if isinstance(architecture, Chain):
             self._point = kernels.chain_curvature(self._problem, architecture.widths, flat)
         else:
@@ -83,7 +84,8 @@ def flatten(architecture: Chain | Hadamard, factors: ArrayLike | Sequence[ArrayL
         if flat.size != parameters:
             raise ValueError(f"factors must have {parameters} entries, got {flat.size}")
     else:
-        arrays = [np.asarray(factor, np.float64) for factor in factors]  # type: ignore[union-attr]
+        listed: Any = factors
+        arrays = [np.asarray(factor, np.float64) for factor in listed]
         if [array.shape for array in arrays] != shapes:
             raise ValueError(f"factors must have the shapes {shapes}, got {shown([a.shape for a in arrays])}")
         flat = np.concatenate([array.ravel() for array in arrays])
@@ -94,7 +96,7 @@ def flatten(architecture: Chain | Hadamard, factors: ArrayLike | Sequence[ArrayL
 
 @kernels.jit
 def _visit(point: Any, problem: Any, weight: float) -> float:
-    return kernels.visit(point, problem, 0, weight)  # type: ignore[no-any-return]
+    return kernels.visit(point, problem, 0, weight)
 
 
 @kernels.jit

@@ -1,4 +1,4 @@
-"""One type for the losses of all problems, told apart when they run: a kernel over it is compiled once, not per problem."""
+"""One type for the losses of all problems, told apart at run time: a kernel over it is compiled once for all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastflow.kernels.inner import SharedMatrix
+from fastflow.kernels.jit import jit
 from fastflow.kernels.losses import (
     Completion,
     Estimation,
@@ -73,6 +74,12 @@ def loss_workspace(problem: Any, size: int, dtype: Any) -> LossWorkspace:
 
 @formula(AnyLoss)
 def _any_loss(problem, index, product, columns, work):
+    any_loss_gradient(problem, index, product, columns, work)
+
+
+@jit
+def any_loss_gradient(problem, index, product, columns, work):
+    """`loss_gradient` of an `AnyLoss`."""
     if problem.kind == ESTIMATION:
         loss_gradient(Estimation(problem.first), index, product, columns, work)
     elif problem.kind == COMPLETION:

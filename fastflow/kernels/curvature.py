@@ -1,4 +1,4 @@
-"""Hessian-vector products: the derivative of the gradient by all factors, in a direction, exactly (forward over reverse).
+"""Hessian-vector products: the exact derivative of the gradient by all factors in a direction, forward over reverse.
 
 A point is visited once (`visit`), then any number of directions follow (`curve`), at the cost of two gradients each.
 Everything is that of one run, in the layout of one run. For a chain ``W = W_N ... W_1`` with prefixes ``P_j``, the
@@ -95,9 +95,15 @@ def hadamard_curvature(problem: Any, size: int, form: tuple[int, bool, bool], li
     if identical and depth > 1:
         raise ValueError("the Hessian is that of independent factors")
     parameters, dtype = size * depth * (2 if signed else 1), like.dtype
-    works = (loss_workspace(problem, size, dtype) for _ in range(2))
-    arrays = (np.zeros(length, dtype) for length in (parameters, parameters, size, size))
-    return HadamardCurvature(Form(depth, signed, identical), *arrays, *works)
+    return HadamardCurvature(
+        Form(depth, signed, identical),
+        np.zeros(parameters, dtype),
+        np.zeros(parameters, dtype),
+        np.zeros(size, dtype),
+        np.zeros(size, dtype),
+        loss_workspace(problem, size, dtype),
+        loss_workspace(problem, size, dtype),
+    )
 
 
 def visit(curvature, problem, index, weight):
@@ -126,7 +132,7 @@ def _width(widths, j, flip):
     return widths[widths.size - 1 - j] if flip else widths[j]
 
 
-@jit_inline
+@jit
 def _factor_place(widths, j, flip):
     """Where factor j of the chain lies in flat storage."""
     before = widths.size - 1 - j if flip else j - 1
@@ -136,7 +142,7 @@ def _factor_place(widths, j, flip):
     return place
 
 
-@jit_inline
+@jit
 def _sweep_place(widths, j, flip):
     """Where P_j and S_j lie among all of them."""
     place = 0
@@ -145,7 +151,7 @@ def _sweep_place(widths, j, flip):
     return place
 
 
-@jit_inline
+@jit
 def _forth(kind, c, factor, b, rows, inner, columns, flip):
     """``C = W_j B`` at addresses, for factor j (rows, inner) of the chain, which is stored transposed if ``flip``."""
     if flip:
@@ -154,7 +160,7 @@ def _forth(kind, c, factor, b, rows, inner, columns, flip):
         product_at(kind, c, factor, inner, 1, b, columns, 1, rows, inner, columns)
 
 
-@jit_inline
+@jit
 def _back(kind, c, factor, b, rows, inner, columns, flip):
     """``C = W_j^T B``, see `_forth`."""
     if flip:
@@ -163,7 +169,7 @@ def _back(kind, c, factor, b, rows, inner, columns, flip):
         product_at(kind, c, factor, 1, inner, b, columns, 1, inner, rows, columns)
 
 
-@jit_inline
+@jit
 def _outer(kind, c, s, p, rows, inner, columns, flip):
     """``C = S P^T`` at addresses, stored as factor j is; S (rows, columns), P (inner, columns)."""
     if flip:

@@ -9,6 +9,7 @@ from numba.extending import overload
 from fastflow.kernels.any_loss import COMPLETION, ESTIMATION, SAMPLES, SENSING, AnyLoss
 from fastflow.kernels.elementwise import copy
 from fastflow.kernels.inner import norm, times, transposed_times
+from fastflow.kernels.jit import jit
 from fastflow.kernels.losses import loss_gradient
 from fastflow.kernels.products import multiply, multiply_nt
 
@@ -25,10 +26,16 @@ def loss_hessian(problem, index, product, direction, columns, work):
 def _loss_hessian(problem, index, product, direction, columns, work):
     if not isinstance(problem, types.NamedTuple | types.NamedUniTuple):
         return None
-    return _of_any_loss if problem.instance_class is AnyLoss else _by_differences
+    if problem.instance_class is AnyLoss:
+        return lambda problem, index, product, direction, columns, work: any_loss_hessian(
+            problem, index, direction, columns, work
+        )
+    return _by_differences
 
 
-def _of_any_loss(problem, index, product, direction, columns, work):
+@jit
+def any_loss_hessian(problem, index, direction, columns, work):
+    """`loss_hessian` of an `AnyLoss`."""
     gradient, scratch, size = work.gradient, work.scratch, direction.size
     rows = size // columns
     if problem.kind == ESTIMATION:
