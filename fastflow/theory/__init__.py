@@ -1,5 +1,6 @@
 """What is known beforehand: steps, how sparse or of how low a rank a recovery can be, how small a start it takes."""
 
+from fastflow.theory.curvature import CriticalPoint, critical_point, sharpness, smallest_curvature
 from fastflow.theory.metric import metric, metric_inverse
 from fastflow.theory.modes import escape_time, half_time, mode_time, mode_value
 from fastflow.theory.sparsity import l1_excess_bound, l1_excess_scale
@@ -12,6 +13,8 @@ from fastflow.theory.statistical_dimension import (
 from fastflow.theory.steps import monotone_step, stability_edge
 
 __all__ = [
+    "CriticalPoint",
+    "critical_point",
     "escape_time",
     "half_time",
     "l1_critical_sparsity",
@@ -25,5 +28,7 @@ __all__ = [
     "monotone_step",
     "nuclear_critical_rank",
     "nuclear_statistical_dimension",
+    "sharpness",
+    "smallest_curvature",
     "stability_edge",
 ]
