@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow import metrics
+from fastflow.architectures import chain_product
 from fastflow.checks import FloatArray, shown
 from fastflow.hessian import Hessian
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
@@ -105,9 +106,7 @@ def critical_point(
     saddle = size > 0 and smallest < -tol * size
     if isinstance(network, DeepLinear) and not saddle:
         posed: Any = network.pose(problem)
-        product = one[0]
-        for factor in one[1:]:
-            product = factor @ product
+        product = chain_product(one)
         at_zero = np.linalg.norm(posed.gradient(np.zeros_like(product)))
         deficient = metrics.numerical_rank(product, tol) < min(min(factor.shape) for factor in one)
         saddle = bool(deficient and np.linalg.norm(posed.gradient(product)) > tol * at_zero)
