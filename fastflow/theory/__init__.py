@@ -5,6 +5,7 @@ from fastflow.theory.limits import Limit, Minimum, global_minimum, positive_part
 from fastflow.theory.metric import metric, metric_inverse
 from fastflow.theory.modes import escape_time, half_time, mode_time, mode_value
 from fastflow.theory.regions import LinearRate, Region, descent_region, linear_rate
+from fastflow.theory.safety import SafeStep, safe_step
 from fastflow.theory.sparsity import l1_excess_bound, l1_excess_scale
 from fastflow.theory.statistical_dimension import (
     l1_critical_sparsity,
@@ -12,16 +13,19 @@ from fastflow.theory.statistical_dimension import (
     nuclear_critical_rank,
     nuclear_statistical_dimension,
 )
-from fastflow.theory.steps import monotone_step, stability_edge
+from fastflow.theory.steps import Edge, edge, monotone_step, stability_edge
 
 __all__ = [
     "CriticalPoint",
+    "Edge",
     "Limit",
     "LinearRate",
     "Minimum",
     "Region",
+    "SafeStep",
     "critical_point",
     "descent_region",
+    "edge",
     "escape_time",
     "global_minimum",
     "half_time",
@@ -39,6 +43,7 @@ __all__ = [
     "nuclear_statistical_dimension",
     "positive_part",
     "predicted_limit",
+    "safe_step",
     "sharpness",
     "smallest_curvature",
     "stability_edge",

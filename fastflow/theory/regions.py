@@ -1,8 +1,8 @@
 """Steps that are known to be safe before a run starts: from bounds that hold all along it.
 
 Here ``f(W) = 1/2 ||M W - y||^2`` with a linear M that W can be recovered from (estimation; regression with invertible
-``X X^T``; enough measurements): ``l ||Z||_F^2 <= ||M Z||^2 <= L ||Z||_F^2``, l > 0. W* is the least-squares solution and
-``e = f - f(W*) = 1/2 ||M (W - W*)||^2`` the excess. ``normalization`` counts as part of M.
+``X X^T``; enough measurements): ``l ||Z||_F^2 <= ||M Z||^2 <= L ||Z||_F^2``, l > 0. W* is the least-squares solution,
+and ``e = f - f(W*) = 1/2 ||M (W - W*)||^2`` the excess. ``normalization`` counts as part of M.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def descent_region(problem: MatrixProblem, factors: Sequence[ArrayLike], *, sigm
     * Steps up to ``2 (1 - sigma) / B`` along which this holds lower f by ``sigma step ||grad||^2``.
     * ``||W||_2 <= ||W*||_2 + sqrt(2 e(0) / l)`` where ``f <= f(0)``.
     * ``||W_j||_2^2 <= ||W||_2^{2/N} + 3/2 Delta`` with ``Delta = sum_j ||C_j||_2``,
-      ``C_j = W_{j+1}^T W_{j+1} - W_j W_j^T``. (With ``a_j = ||W_j||_2^2``, following the top singular vector of W_N down
-      the chain gives ``||W||_2^2 >= prod_i (a_N - Delta_i)``, Delta_i the sum of the last i norms, so that
+      ``C_j = W_{j+1}^T W_{j+1} - W_j W_j^T``. (With ``a_j = ||W_j||_2^2``, following the top singular vector of W_N
+      down the chain gives ``||W||_2^2 >= prod_i (a_N - Delta_i)``, Delta_i the sum of the last i norms, so that
       ``a_N <= ||W||_2^{2/N} + Delta``; a_1 likewise; and a_j is at most ``Delta/2`` above one of the two.)
     * A step changes C_j by ``step^2 (G_{j+1}^T G_{j+1} - G_j G_j^T)`` and so Delta by no more than
       ``min(N-1, 2) step^2 ||grad||^2``: over a run that keeps descending, by ``min(N-1, 2) step e(0) / sigma`` in all.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fastflow.checks import as_count, as_number
@@ -9,6 +11,40 @@ from fastflow.networks import DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, MatrixEstimation, Problem
 from fastflow.streams import stream
 from fastflow.theory.metric import singular_bases
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A multiple of the stability edge: ``0.9 * ff.theory.edge`` stands where a step does, for each problem its own.
+
+    Attributes
+    ----------
+    multiple : float > 0
+    """
+
+    multiple: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "multiple", as_number("multiple", self.multiple, above=0))
+
+    def __mul__(self, factor: float) -> Edge:
+        return Edge(self.multiple * factor)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Edge:
+        return Edge(self.multiple / divisor)
+
+    def __repr__(self) -> str:
+        return f"{self.multiple:g} * fastflow.theory.edge"
+
+    def step(self, problem: Problem, network: Network) -> float:
+        """The step for a problem."""
+        return self.multiple * stability_edge(problem, network)
+
+
+edge = Edge()
+"""The edge of linear stability at the expected solution, a symbol to multiply; `stability_edge` is its value."""
 
 
 def stability_edge(problem: Problem, network: Network, rtol: float = 1e-11) -> float:
