@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.checks import FloatArray, as_count, as_floats, as_number, as_times, frozen, one_of
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, as_times, frozen
 from fastflow.theory import Edge
 
 SAFE = "safe"
@@ -45,7 +45,9 @@ def _as_step(name: str, step: Any) -> float | str | Edge:
     """One step: a number, or what stands for one."""
     if isinstance(step, Edge):
         return step
-    return one_of(name, step, [SAFE]) if isinstance(step, str) else as_number(name, step, above=0)
+    if isinstance(step, str) and step != SAFE:
+        raise TypeError(f"{name} must be a number, got {step!r}; the one word that it takes is {SAFE!r}")
+    return SAFE if isinstance(step, str) else as_number(name, step, above=0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,7 +61,7 @@ def test_a_multiple_of_the_edge_on_a_diagonal_network(rng):
 
 
 def test_bad_steps(make_problem):
-    with pytest.raises(ValueError, match="step must be one of 'safe', got 'save'"):
+    with pytest.raises(TypeError, match="step must be a number, got 'save'; the one word that it takes is 'safe'"):
         ff.GradientDescent(step="save")
     with pytest.raises(ValueError, match="multiple must be greater than 0"):
         ff.GradientDescent(step=0 * theory.edge)
