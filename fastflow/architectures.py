@@ -113,6 +113,14 @@ class Architecture(ABC):
         return factors
 
 
+def chain_product(factors: Sequence[FloatArray]) -> FloatArray:
+    """``W_N ... W_1`` of factors first to last, each (..., d_j, d_{j-1})."""
+    product = factors[0]
+    for factor in factors[1:]:
+        product = factor @ product
+    return product
+
+
 @dataclass(frozen=True)
 class Chain(Architecture):
     """``W = W_N ... W_1`` with ``W_j`` of shape ``(d_j, d_{j-1})``, one after the other from W_1.

@@ -23,11 +23,13 @@ from fastflow.checks import FloatArray
 from fastflow.inits import Explicit, Init
 from fastflow.memory import require_memory
 from fastflow.methods import Decreasing, GradientDescent
+from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import History, Record, empty_histories
 from fastflow.runs import Runs
 from fastflow.status import Status
 from fastflow.streams import stream
+from fastflow.theory import safe_step
 from fastflow.threads import run_workers
 
 SLICE_SECONDS = 0.05
@@ -115,6 +117,13 @@ class Batch:
         draw_factors(init, self.architecture, seed, state.problem, self.run_index, state.factors)
         if isinstance(init, Explicit) and init.steps is not None:
             state.steps[:] = init.steps
+
+    def take_safe_steps(self, problems: Sequence[Any], network: Network) -> None:
+        """Set the first step of every run to the one that is safe from its start."""
+        for i, problem in enumerate(problems):
+            runs = np.flatnonzero(self.state.problem == i)
+            factors = self.architecture.unpack(self.state.factors[runs])
+            self.rule.first[runs] = safe_step(problem, network, factors).step
 
     def compile(self) -> None:
         """Compile the kernel, or load it, in this thread: others would wait for it where Ctrl-C does not reach."""

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, as_times, frozen
+from fastflow.theory import Edge
+
+SAFE = "safe"
 
 
 @dataclass(frozen=True)
@@ -18,18 +21,33 @@ class Decreasing:
 
     Parameters
     ----------
-    first : float > 0
+    first : float > 0, "safe", or a multiple of ``theory.edge``; see `GradientDescent`
     power : float > 0; up to 1 the steps sum to infinity, which convergence theorems ask for
     scale : float > 0, the number of steps after which the step has fallen by ``2**power``
     """
 
-    first: float
+    first: float | str | Edge
     power: float = 0.5
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("first", "power", "scale"):
+        object.__setattr__(self, "first", _as_step("first", self.first))
+        for name in ("power", "scale"):
             object.__setattr__(self, name, as_number(name, getattr(self, name), above=0))
+        if self.first == SAFE and self.power > 1:
+            raise ValueError(
+                f"steps that fall with power {self.power:g} have a finite sum, so gradients need not tend to 0: "
+                "with first='safe', power must be at most 1"
+            )
+
+
+def _as_step(name: str, step: Any) -> float | str | Edge:
+    """One step: a number, or what stands for one."""
+    if isinstance(step, Edge):
+        return step
+    if isinstance(step, str) and step != SAFE:
+        raise TypeError(f"{name} must be a number, got {step!r}; the one word that it takes is {SAFE!r}")
+    return SAFE if isinstance(step, str) else as_number(name, step, above=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +56,11 @@ class GradientDescent:
 
     Parameters
     ----------
-    step : None, float > 0, `Decreasing`, or array (K,) of positive steps
+    step : None, float > 0, "safe", ``c * theory.edge``, `Decreasing`, or array (K,) of positive steps
         None takes half the linear stability edge at the expected solution (`theory.stability_edge`), from the data of
-        each problem; ``runs.summary()`` shows it. An array is the explicit sequence of the first K steps.
+        each problem, ``c * theory.edge`` any multiple of it; ``runs.summary()`` shows it. "safe" is the step from which
+        on the loss is known to fall at every step, from each run's start (`theory.safe_step`); it is much smaller. An
+        array is the explicit sequence of the first K steps.
     max_steps : int >= 0
         A run ends at this step, counted from its very start; None means 100,000, or K for an explicit sequence.
     tol : float >= 0
@@ -50,7 +70,7 @@ class GradientDescent:
         its cost.
     """
 
-    step: float | Decreasing | ArrayLike | None = None
+    step: float | str | Edge | Decreasing | ArrayLike | None = None
     max_steps: int | None = None
     tol: float = 1e-10
     gradient_tol: float = 0.0
@@ -59,8 +79,8 @@ class GradientDescent:
         step: Any = self.step
         limit = 100_000
         if step is not None and not isinstance(step, Decreasing):
-            if np.ndim(step) == 0:
-                step = as_number("step", step, above=0)
+            if isinstance(step, str | Edge) or np.ndim(step) == 0:
+                step = _as_step("step", step)
             else:
                 step = frozen(as_floats("step", step, 1).astype(np.float64))
                 if step.min() <= 0:
@@ -78,6 +98,13 @@ class GradientDescent:
     def sequence(self) -> FloatArray:
         """The explicit steps, empty if there are none."""
         return self.step if isinstance(self.step, np.ndarray) else np.zeros(0)
+
+    @property
+    def first_step(self) -> Any:
+        """The first step: None, a number, or what stands for one; of an explicit sequence NaN."""
+        if isinstance(self.step, Decreasing):
+            return self.step.first
+        return math.nan if isinstance(self.step, np.ndarray) else self.step
 
     def __repr__(self) -> str:
         if isinstance(self.step, np.ndarray):

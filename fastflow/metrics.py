@@ -80,14 +80,21 @@ def balancedness(factors: Sequence[ArrayLike]) -> Any:
 
     0 for one factor. Conserved by the gradient flow; 0 for a balanced start (Arora, Cohen, Hazan 2018).
     """
+    defects = balancedness_defects(factors)
+    worst = np.zeros(np.shape(factors[0])[:-2])
+    for defect in defects:
+        worst = np.maximum(worst, np.sqrt(np.sum(defect**2, axis=(-2, -1))))
+    return worst[()]
+
+
+def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
+    """``W_{j+1}^T W_{j+1} - W_j W_j^T``, j = 1 .. N-1, of factors first to last, each (..., d_j, d_{j-1})."""
     arrays = [_matrices(factor) for factor in factors]
     if not arrays:
         raise ValueError("factors is empty")
-    worst = np.zeros(arrays[0].shape[:-2])
-    for lower, upper in pairwise(arrays):
-        defect = np.swapaxes(upper, -1, -2) @ upper - lower @ np.swapaxes(lower, -1, -2)
-        worst = np.maximum(worst, np.sqrt(np.sum(defect**2, axis=(-2, -1))))
-    return worst[()]
+    return [
+        np.swapaxes(upper, -1, -2) @ upper - lower @ np.swapaxes(lower, -1, -2) for lower, upper in pairwise(arrays)
+    ]
 
 
 def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Any:

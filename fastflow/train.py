@@ -18,11 +18,12 @@ from fastflow.batch import Batch
 from fastflow.checks import FloatArray, as_count, shown
 from fastflow.flows import FlowBatch, flow_batch
 from fastflow.inits import Constant, Explicit, Gaussian, Init
-from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow, Method
+from fastflow.methods import SAFE, Decreasing, FlowLimit, GradientDescent, GradientFlow, Method
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import Problem
 from fastflow.records import Record
 from fastflow.runs import Interrupted, Runs
+from fastflow.theory.safety import check_knows_safe_steps
 from fastflow.threads import one_blas_thread, thread_count
 
 DEFAULT_RUNS = 256
@@ -101,6 +102,8 @@ def train(
             assert isinstance(architecture, Hadamard)
             batch = flow_batch(problems, given[0].title, architecture, method, starts, record)
         batch.draw(init, seed)
+        if isinstance(batch, Batch) and isinstance(method, GradientDescent) and method.first_step == SAFE:
+            batch.take_safe_steps(problems, network)
         batch.compile()
         try:
             batch.run(threads, progress)
@@ -216,16 +219,17 @@ def _start_numbers(
 
 
 def _step_sizes(method: GradientDescent, problems: list[Any], network: Network, shared: bool) -> FloatArray:
-    """The (first) step for each problem; NaN for an explicit sequence."""
-    count = len(problems)
-    if method.sequence.size:
+    """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""
+    count, step = len(problems), method.first_step
+    if step == SAFE:
+        check_knows_safe_steps(network)
+    if step == SAFE or method.sequence.size:
         return np.full(count, np.nan)
-    if method.step is None:
-        return np.array([0.5 * theory.stability_edge(problem, network) for problem in problems])
-    if isinstance(method.step, Decreasing):
-        return np.full(count, method.step.first)
-    step = float(method.step)  # type: ignore[arg-type]
-    if shared:
+    if step is None:
+        step = 0.5 * theory.edge
+    if isinstance(step, theory.Edge):
+        return np.array([step.step(problem, network) for problem in problems])
+    if shared and not isinstance(method.step, Decreasing):
         # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
         try:
             edge = theory.stability_edge(problems[0], network, rtol=1e-3)
