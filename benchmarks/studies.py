@@ -193,8 +193,9 @@ def studies(threads: int, repetitions: int, quick: bool) -> Table:
                 shares.append(_wall(lambda: part.run(executors["dask"], progress=False)) / plain - 1)
             add("dask with worker processes beside threads, more time", f"{statistics.median(shares):.1%}", "15%")
     table.remarks = (
-        f"Medians. HiGHS: `scipy.optimize.linprog` for one trial of {PURSUITS} cells drawn at random, extrapolated. JAX: "
-        f"for {DESCENTS} such cells, its time per step times the steps to within {DISTANCE:g} of the limit, at most "
-        f"{DESCENT_STEPS} (which makes it a lower bound), extrapolated. Empty tasks go one by one through the driver."
+        f"Medians. HiGHS: `scipy.optimize.linprog` for one trial of {PURSUITS} cells drawn at random, extrapolated. "
+        f"JAX: for {DESCENTS} such cells, its time per step times the steps to within {DISTANCE:g} of the limit, "
+        f"counted up to {DESCENT_STEPS} (so this is a lower bound), extrapolated. Empty tasks go one by one through "
+        "the driver."
     )
     return table

@@ -6,14 +6,19 @@ import concurrent.futures
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 
+import numpy as np
 import pytest
 from test_studies import same_bits, small
 
 import fastflow as ff
 from fastflow.ensembles import Custom, Sparse
 from fastflow.studies import driver
+from fastflow.studies.outcomes import make_outcomes
+from fastflow.studies.tasks import Finished, Report
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +154,44 @@ def test_an_interface_like_that_of_mpi4py(reference):
             return future
 
     assert same_bits(small(trials=50).run(Pool(), progress=False), reference)
+
+
+class Answer:
+    """An executor that answers a task at once, without any work, from its trials' numbers."""
+
+    num_workers = 4
+
+    def submit(self, function, pieces):
+        finished = []
+        for piece in pieces:
+            numbers = np.arange(piece.first, piece.last)
+            outcomes = make_outcomes(numbers / 7, numbers / 3, numbers, numbers * 1e-3, np.ones(len(numbers)))
+            finished.append(Finished(piece.cell, piece.first, outcomes))
+        future = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
+        future.set_result(Report(finished, 1e-5 * sum(piece.last - piece.first for piece in pieces)))
+        return future
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from test_executors import Answer
+from test_studies import SPARSE
+import fastflow as ff
+words = (SPARSE, ff.DiagonalLinear(2), ff.inits.Constant(), ff.FlowLimit())
+study = ff.Study(*words, axes={"m": range(1, 101), "scale": np.geomspace(1e-6, 1, 100)}, trials=100)
+result = study.run(Answer(), sys.argv[1], progress=False)
+assert result.complete
+assert np.all(result.outcomes["steps"] == np.arange(100))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak * 1024 - sum(array.nbytes for array in result.outcomes.values()))
+"""
+
+
+def test_the_driver_of_a_million_trials_stays_small(tmp_path):
+    """Under 300 MB beyond the results, with everything that Python has loaded."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
+    command = [sys.executable, "-c", MEMORY, str(tmp_path / "s.zarr")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 300e6
