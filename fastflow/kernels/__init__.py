@@ -14,7 +14,7 @@ from fastflow.kernels.chain import (
     sweeps_from_left,
 )
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
-from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group
+from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group, padded_columns
 from fastflow.kernels.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.inner import SharedMatrix
@@ -100,6 +100,7 @@ __all__ = [
     "mirror_point",
     "mirror_row",
     "mirror_theta",
+    "padded_columns",
     "parameter_count",
     "product_nn",
     "product_nt",
