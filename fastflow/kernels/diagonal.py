@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from fastflow.kernels.elementwise import copy, dot, subtract
 from fastflow.kernels.groups import (
@@ -31,7 +30,7 @@ from fastflow.kernels.groups import (
 )
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
 from fastflow.kernels.inner import SharedMatrix, measure_members, partial_size
-from fastflow.kernels.jit import jit, jit_inline
+from fastflow.kernels.jit import jit_inline, jit_internal, kernel_overload, kernel_overload_inline
 from fastflow.kernels.layouts import address, integer_at, item_bytes, set_integer
 from fastflow.kernels.losses import (
     LossWorkspace,
@@ -138,15 +137,15 @@ def padded_columns(matrices: Sequence[np.ndarray], dtype: Any) -> np.ndarray:
     return padded.reshape(len(matrices), -1)
 
 
-def _for_diagonal(function, **options):
-    """`overload` of what a group does, for `DiagonalGroup`."""
+def _for_diagonal(function):
+    """Overload what a group does, for `DiagonalGroup`."""
 
     def register(implementation):
         def choose(group, *arguments):
             return implementation if group.instance_class is DiagonalGroup else None
 
         choose.__signature__ = inspect.signature(implementation)
-        return overload(function, **options)(choose)
+        return kernel_overload(function)(choose)
 
     return register
 
@@ -170,7 +169,7 @@ class DiagonalPlaces(NamedTuple):
     values: int
 
 
-@jit
+@jit_internal
 def step_members(zero, at, n, columns, parameters, members, form):
     """One step of every member, and what changed, to ``moved``."""
     size = item_bytes(zero)
@@ -218,7 +217,7 @@ def flat_data(problem):
     raise TypeError("flat_data is for compiled code")
 
 
-@overload(flat_data, inline="always")
+@kernel_overload_inline(flat_data)
 def _flat_data(problem):
     if problem.instance_class is SharedMatrix:
         return lambda problem: (problem.matrix, problem.values)
@@ -227,7 +226,7 @@ def _flat_data(problem):
     return lambda problem: (np.zeros(0), np.zeros(0))
 
 
-@overload(forward, inline="always")
+@kernel_overload_inline(forward)
 def _forward(group, at, widths):
     """Measure, where that is by the rows of A: the product is there, whatever changes factors writes it."""
     if group.instance_class is not DiagonalGroup:
@@ -256,7 +255,7 @@ def _forward(group, at, widths):
     return by_rows
 
 
-@overload(measure)
+@kernel_overload(measure)
 def _measure(group, columns):
     if group.instance_class is not DiagonalGroup:
         return None

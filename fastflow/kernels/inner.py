@@ -28,7 +28,7 @@ from fastflow.kernels.elementwise import (
     row_pointers,
     rows_together,
 )
-from fastflow.kernels.jit import jit
+from fastflow.kernels.jit import jit, jit_internal
 from fastflow.kernels.layouts import item_bytes
 from fastflow.kernels.products import VECTOR_BYTES, share
 from fastflow.kernels.simd import Vector, constant, for_vectors, switch
@@ -139,7 +139,7 @@ def measure_block(typingctx, zero, residual, values, matrix, columns, rows, x, g
     return signature, codegen
 
 
-@jit
+@jit_internal
 def measure_rows(zero, matrix, values, m, n, x, residual, gradient):
     """``r = A x - y`` and ``A^T r`` in one pass over A (m, n), row-major; at addresses of elements like ``zero``."""
     size = item_bytes(zero)
@@ -205,7 +205,7 @@ def partial_size(members: int, dtype: np.dtype[Any]) -> int:
     return (members + DOT_TILE[0]) * DOT_TILE[1] * PARTIAL_BYTES // dtype.itemsize
 
 
-@jit
+@jit_internal
 def measure_together(zero, matrix, values, m, n, x, residual, gradient, partial, members):
     """`measure_rows` for members one after the other: x (members, n), residual (members, m), gradient (members, n).
 
@@ -225,7 +225,7 @@ def measure_together(zero, matrix, values, m, n, x, residual, gradient, partial,
         first += rows
 
 
-@jit
+@jit_internal
 def _dots_together(zero, matrix, values, m, n, x, residual, partial, members, block):
     """The residuals of a block of rows."""
     size = item_bytes(zero)
@@ -247,7 +247,7 @@ def _dots_together(zero, matrix, values, m, n, x, residual, partial, members, bl
         j += rows
 
 
-@jit
+@jit_internal
 def _add_together(zero, matrix, m, n, residual, gradient, members, block, resume):
     """The block's share of the gradients: chains of FMAs in the order of all rows, see `tile`."""
     size = item_bytes(zero)
@@ -268,7 +268,7 @@ def _add_together(zero, matrix, m, n, residual, gradient, members, block, resume
             i += rows
 
 
-@jit
+@jit_internal
 def measure_members(zero, matrix, values, m, n, x, residual, gradient, loss, partial, members):
     """`measure_rows` for members one after the other, with the bits of each alone, and ``1/2 ||r||^2`` of each.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from fastflow.kernels.inner import norm
-from fastflow.kernels.jit import jit
+from fastflow.kernels.jit import jit_internal
 
 
-@jit
+@jit_internal
 def rotate_rows(a, y, dual, basis, m, n, basis_columns, weights, size, reflector, sums):
     """Multiply A, y and lam by the orthogonal matrix that makes the columns of the largest weights triangular.
 
@@ -46,7 +46,7 @@ def rotate_rows(a, y, dual, basis, m, n, basis_columns, weights, size, reflector
             a[i * n + pivot] = 0
 
 
-@jit
+@jit_internal
 def _reflect(matrix, k, m, columns, reflector, factor, sums):
     """``M -= factor v (v^T M)`` for the rows k to m of a flat matrix."""
     sums[:columns] = 0
