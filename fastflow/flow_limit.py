@@ -91,11 +91,12 @@ def flow_limit(
     ----------
     matrix : array (..., m, n), A
     values : array (..., m), y
-    alpha : float, array (n,) or array (..., n), from 1e-12 to 1e3: the start of u
+    alpha : float, array (n,) or array (..., n): the start of u
+        From 1e-12 to 1e3, or 0, where u stays 0; any number up to 1e3 in size if L = 1.
     depth : int, L, 1 to 8
     signed : bool
         False leaves v out: ``x = w^L``, which is nonnegative for L >= 2.
-    negative : like alpha, the start of v, by default that of u; where it is 0 and L >= 2 v stays 0
+    negative : like alpha, the start of v, by default that of u
     tol : float > 0
         A problem has converged when ``||A x - y|| <= tol ||y||``; most end far below.
     max_steps : int >= 1, Newton steps for one problem, after which another, slower path is tried once
@@ -212,7 +213,8 @@ def _solve_with_care(
     values = problems.values[problems.values_of[i]]
     depth, *maps = problems.mirrors
     maps = [array[problems.mirror_of[i]] for array in maps]
-    sides, reached, keep = maps[0], values, np.ones(n, bool)
+    sides, reached = maps[0], values
+    keep = sides != 0
     if depth > 1 and np.any(abs(sides) == 1):
         reached, keep = _nonnegative_face(matrix, values, sides)
     left, sizes, right = np.linalg.svd(matrix[:, keep], full_matrices=False)
