@@ -48,7 +48,7 @@ def draw(setting: Setting, trials: int) -> tuple[Array, Array]:
     return np.array(matrices), np.array(values)
 
 
-def _pursue(matrix: Array, values: Array) -> Array:
+def pursue(matrix: Array, values: Array) -> Array:
     """The solution of least l1 norm by SciPy's HiGHS, as a user would call it."""
     from scipy.optimize import linprog
 
@@ -60,10 +60,10 @@ def _pursue(matrix: Array, values: Array) -> Array:
 def _pursuit_rate(setting: Setting, seconds: float) -> float:
     """Basis pursuits a second in one process."""
     matrices, values = draw(setting, 32)
-    _pursue(matrices[0], values[0])
+    pursue(matrices[0], values[0])
     count, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        _pursue(matrices[count % 32], values[count % 32])
+        pursue(matrices[count % 32], values[count % 32])
         count += 1
     return count / (time.perf_counter() - started)
 

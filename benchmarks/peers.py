@@ -22,7 +22,7 @@ import numpy as np
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import limits, report, startup, tasks, timing
+from benchmarks import limits, report, startup, studies, tasks, timing
 from benchmarks.report import Table, number
 
 THREADS = 2
@@ -251,6 +251,13 @@ def flow_limit(session: Session) -> Table:
     return table
 
 
+def phase_map(session: Session) -> Table:
+    """The default phase diagram, and what the study layer and executors cost."""
+    table = studies.studies(session.threads, session.effort.repetitions, session.effort.widths == QUICK.widths)
+    table.remarks += f" Measured on {datetime.date.today():%Y-%m-%d}."
+    return table
+
+
 def float32_bound(width: int) -> float:
     """What a row tile can gain from float32: twice, but for the lanes of the last vector that a width leaves empty."""
     from fastflow.kernels import SHAPE
@@ -315,6 +322,7 @@ SECTIONS: dict[str, Callable[[Session], Table]] = {
     "diagonal": diagonal,
     "shared-diagonal": shared_diagonal,
     "flow-limit": flow_limit,
+    "studies": phase_map,
     "float32": float32,
     "threads": threads,
     "first-call": first_call,

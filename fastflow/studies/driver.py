@@ -6,6 +6,7 @@ import contextlib
 import queue
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +233,11 @@ class _Driver:
             future = self.back.get(timeout=POLL_SECONDS)
         except queue.Empty:
             return
-        if future not in self.out:  # cancelled
-            return
+        if future in self.out:  # else it was cancelled
+            self._keep_all(future)
+
+    def _keep_all(self, future: Any) -> None:
+        """Keep what a task that has ended has computed."""
         self.out.discard(future)
         try:
             report = future.result()
@@ -255,11 +259,11 @@ class _Driver:
     def _keep(self, finished: Finished) -> None:
         first, last = finished.first, finished.first + len(finished.outcomes.status)
         for cell in self.plan.twins(finished.cell):
-            for name, values in finished.outcomes._asdict().items():
-                self.flat[name][cell, first:last] = values
             if self.store is not None:
                 place = tuple(int(i) for i in np.unravel_index(cell, self.study.shape))
                 self.dirty.update(self.store.chunks_of(place, first, last))
+            for name, values in finished.outcomes._asdict().items():  # the status last, as an interrupt may come
+                self.flat[name][cell, first:last] = values
         self.plan.finished(finished.cell, last - first)
         self.unshown += last - first
         if self.store is None:
@@ -269,7 +273,8 @@ class _Driver:
         """Store what is new."""
         began = time.monotonic()
         if self.store is not None and self.dirty:
-            self.store.write(self.arrays, self.dirty)
+            with ThreadPoolExecutor(1) as pool:  # which an interrupt waits for, where one in Zarr's midst would not
+                pool.submit(self.store.write, self.arrays, self.dirty).result()
             self.dirty.clear()
         self._show()
         now = time.monotonic()
@@ -282,11 +287,12 @@ class _Driver:
 
     def _wind_up(self) -> None:
         """Stop the workers, and keep what they have done by now."""
-        can_wait = self.crew.stop()
         self._call_back()
         with contextlib.suppress(KeyboardInterrupt):
-            while self.out and (can_wait or not self.back.empty()):
-                self._take_back()
+            self.crew.stop()
+            for future in list(self.out):
+                if future.done():
+                    self._keep_all(future)
 
 
 @contextlib.contextmanager

@@ -49,10 +49,11 @@ class Crew:
         """Hand a task over."""
         return self._executor.submit(self._run, pieces)
 
-    def stop(self) -> bool:
-        """Make running tasks end soon; whether that can be waited for."""
+    def stop(self) -> None:
+        """Make running tasks of our own threads end soon, and wait for them."""
         self._asked_to_stop.set()
-        return self._own
+        if self._own:
+            self._executor.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:
         """Shut down an executor of our own."""

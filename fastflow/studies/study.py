@@ -261,7 +261,7 @@ class Study:
     def __repr__(self) -> str:
         axes = ", ".join(f"{axis.name}: {len(axis.values)}" for axis in self.axes)
         words = ", ".join(repr(thing) for thing in self.words.values() if thing is not None)
-        return f"Study({words}, axes=({axes}), trials={self.trials}, {self.success}, seed={self.seed})"
+        return f"Study({words}, axes=({axes}), trials={self.trials}, {self.success!r}, seed={self.seed})"
 
 
 def build_study(table: Mapping[str, Any]) -> Study:

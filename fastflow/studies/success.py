@@ -33,6 +33,9 @@ class Success:
         one_of("quantity", self.quantity, QUANTITIES)
         object.__setattr__(self, "below", as_number("below", self.below, above=0))
 
+    def __str__(self) -> str:
+        return f"{self.quantity.replace('_', ' ')} at most {self.below:g}"
+
     def of(self, outcomes: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
         """Which of the trials have succeeded, of arrays of one shape; those that are not done have not."""
         with np.errstate(invalid="ignore"):
