@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import importlib.util
 import multiprocessing
 import statistics
@@ -25,9 +26,10 @@ from fastflow.studies.tasks import draw_problem
 
 N, ALPHA, DEPTH = 128, 1e-6, 2
 PURSUITS, DESCENTS, DESCENT_STEPS = 120, 6, 100_000
-EMPTY_TASKS = 2000
+EMPTY_TASKS = 500
 
 
+@dataclasses.dataclass(frozen=True)
 class Nothing:
     """A baseline that does nothing."""
 
@@ -153,7 +155,7 @@ def studies(threads: int, repetitions: int, quick: bool) -> Table:
         table.rows.append([what, measured, goal])
         print(f"{what}: {measured} ({goal})", flush=True)
 
-    whole, part = default_map(2 if quick else 50), default_map(5 if quick else 50, 5 if quick else 12)
+    whole, part = default_map(2 if quick else 50), default_map(5 if quick else 50, 5 if quick else 8)
     part.run(threads=threads, progress=False)
     walls, pursuits = [], []
     with concurrent.futures.ProcessPoolExecutor(threads, multiprocessing.get_context("spawn")) as pool:

@@ -208,6 +208,7 @@ class Study:
             elif self.problem != "per trial":
                 raise ValueError(f"with problem={self.problem!r} all trials of {type(method).__name__} would be equal")
         self._check_problems()
+        self.describe()
 
     def _check_start(self, init: Any) -> None:
         if init.random:
