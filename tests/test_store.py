@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -193,8 +195,8 @@ def test_damage_is_found_and_repaired(path, reference, how, name):
 def test_a_half_made_change_is_undone(path, reference):
     """A driver killed between moving the old store away and the new one in."""
     run(small(trials=50), path)
-    path.rename(path.with_name("s.zarr.old"))
-    path.with_name("s.zarr.partial").mkdir()
+    path.rename(path.with_name(".s.zarr.fastflow-old"))
+    path.with_name(".s.zarr.fastflow-new").mkdir()
     assert same_bits(run(small(trials=50), path, max_seconds=1e-9), reference)
     assert sorted(p.name for p in path.parent.iterdir()) == ["s.zarr"]
 
@@ -278,6 +280,77 @@ def test_killed_at_random_moments(path, rng):
     assert partial > 0
     assert same_bits(run(study, path), study.run(threads=2, progress=False))
     assert not list(path.parent.rglob("*.partial"))
+
+
+ORPHAN = """
+import os, signal, sys, time
+from pathlib import Path
+from fastflow.studies.store import locked
+with locked(Path(sys.argv[1])):
+    child = os.fork()
+    if child == 0:
+        os.close(1), os.close(2)
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A driver whose forked worker lives on when it is killed, as those of process pools do."""
+
+
+def test_workers_that_outlive_a_driver_do_not_keep_its_lock(path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    driver = subprocess.run([sys.executable, "-c", ORPHAN, str(path)], capture_output=True, text=True, env=environment)
+    assert driver.returncode == -signal.SIGKILL
+    try:
+        assert path.with_name("s.zarr.lock").exists()
+        with store.locked(path):
+            pass
+    finally:
+        os.kill(int(driver.stdout), signal.SIGKILL)
+
+
+def test_a_file_system_without_locks_is_warned_about(path, monkeypatch):
+    def flock(handle, how):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.warns(UserWarning, match="has no locks .Operation not supported.: keep other drivers off"):
+        assert run(small(), path).complete
+
+
+def test_a_link_has_the_lock_of_its_store(path):
+    run(small(), path)
+    path.with_name("link").symlink_to(path)
+    with store.locked(path), pytest.raises(ff.StoreError, match="is being written by process"):
+        run(small(), path.with_name("link"))
+
+
+def test_copies_beside_a_store_are_left_alone(path):
+    """Whatever they are called: s.zarr.old, s.zarr.partial."""
+    run(small(), path)
+    for name in ("s.zarr.old", "s.zarr.partial"):
+        shutil.copytree(path, path.with_name(name))
+    run(small(trials=30), path)
+    for name in ("s.zarr.old", "s.zarr.partial"):
+        assert ff.open_study(path.with_name(name)).complete
+    assert ff.open_study(path).trials.min() == 30
+
+
+@pytest.mark.parametrize("name", ["error", "status"])
+@pytest.mark.parametrize("how", ["shape", "cut", "missing"])
+def test_damaged_metadata_are_named(path, name, how):
+    run(small(), path)
+    file = path / name / "zarr.json"
+    text = file.read_text()
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_text(re.sub(r"20(\s*\])", r"10\1", text, count=1) if how == "shape" else text[:99])
+        assert file.read_text() != text
+    for read in (lambda: ff.open_study(path), lambda: run(small(), path)):
+        with pytest.raises(ff.StoreError, match=f"is damaged: {name} cannot be read"):
+            read()
 
 
 def test_a_full_disk_for_real(tmp_path):

@@ -100,7 +100,7 @@ def run_study(
     with contextlib.ExitStack() as stack:
         kept, arrays = None, empty_outcomes((*study.shape, study.trials))
         if store is not None:
-            kept, arrays = _open(Path(store), study, repair, stack)
+            kept, arrays = _open(Path(store).resolve(), study, repair, stack)
         crew = Crew(executor, threads)
         stack.callback(crew.close)
         driver = _Driver(study, arrays, kept, crew, Plan(study, arrays, shard, adaptive))

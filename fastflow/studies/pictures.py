@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEVELS = (0.1, 0.5, 0.9)
-BESIDE = ("#CC79A7", "#009E73", "#F0E442")  # more of the palette of Okabe and Ito
+BESIDE = ("#009E73", "#CC79A7", "#F0E442")  # more of the palette of Okabe and Ito
 MOST_LINES = 6
 QUANTITIES = {
     "seconds": "median seconds per trial",
@@ -247,7 +247,7 @@ def _draw_other(axes: Axes, layout: Layout, other: Result, fitted: str, **style:
         )
     its = Layout(dict(other.axes), layout.x, layout.y, [], [()])
     k, n = its.cut(other.successes, ()), its.cut(other.trials, ())
-    axes.plot(*_crossings(its, k, n, fitted, 0.5), linewidth=1.8, linestyle=(0, (1, 1)), **style)
+    axes.plot(*_crossings(its, k, n, fitted, 0.5), linewidth=1.8, linestyle=(0, (1, 1)), zorder=3, **style)
 
 
 def _crossings(

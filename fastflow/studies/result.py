@@ -282,7 +282,7 @@ class StudyResult:
         """
         from fastflow.studies.store import StoreError, create, locked
 
-        path = Path(store)
+        path = Path(store).resolve()  # not a link, which would have a lock of its own
         with locked(path):
             if path.exists():
                 raise StoreError(f"{path} exists already")

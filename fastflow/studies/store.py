@@ -8,6 +8,7 @@ moment: what the status calls done is there, or reading says that it is not.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -80,6 +81,7 @@ class Store:
     def describe(self, table: Mapping[str, Any]) -> None:
         """Put another table of the study into the store."""
         self.group.attrs["fastflow"] = _attributes(table)
+        _sync(self.path / "zarr.json")
 
 
 def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -99,9 +101,22 @@ def _all_chunks(shape: tuple[int, ...]) -> Iterator[Chunk]:
     return itertools.product(*(range(-(-n // size)) for n, size in zip(shape, chunk_shape(shape), strict=True)))
 
 
+def _sync_all(folder: Path) -> None:
+    """Everything in a folder."""
+    if os.name != "nt":
+        for place, _, files in os.walk(folder):
+            for name in (*files, "."):
+                handle = os.open(os.path.join(place, name), os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+
+
 def _sync(path: Path) -> None:
+    """A file and the folder that it is in."""
     with contextlib.suppress(FileNotFoundError):  # a chunk of fill values alone is not written
-        for place, flags in ((path, os.O_RDWR), (path.parent, os.O_RDONLY)):
+        for place, flags in ((path, os.O_RDONLY if path.is_dir() else os.O_RDWR), (path.parent, os.O_RDONLY)):
             if os.name == "nt" and place != path:
                 continue
             handle = os.open(place, flags)
@@ -119,6 +134,22 @@ def _zarr() -> Any:
     return zarr
 
 
+_held: set[int] = set()
+"""The locks that this process holds."""
+
+
+@functools.cache
+def _let_go_in_children() -> None:
+    """A forked worker that outlives a killed driver must not keep its lock: the child closes what it inherited."""
+
+    def close() -> None:
+        for handle in _held:
+            os.close(handle)
+        _held.clear()
+
+    os.register_at_fork(after_in_child=close)
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a store; it ends with the process, however that ends.
@@ -127,6 +158,11 @@ def locked(path: Path) -> Iterator[None]:
     ------
     StoreError
         when another driver holds it
+
+    Warns
+    -----
+    UserWarning
+        on a file system without locks, where the user keeps two drivers apart
     """
     try:
         import fcntl
@@ -139,24 +175,35 @@ def locked(path: Path) -> Iterator[None]:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
             os.close(handle)
             raise StoreError(
                 f"the store {path} is being written by {holder}; read it meanwhile with open_study"
             ) from None
+        except OSError as error:
+            warnings.warn(
+                f"the file system of {path} has no locks ({error.strerror}): keep other drivers off this store",
+                stacklevel=4,
+            )
+            break
         with contextlib.suppress(FileNotFoundError):
             if os.stat(lock).st_ino == os.fstat(handle).st_ino:
                 break
         os.close(handle)  # the one before took its file away between our opening and locking it
+    _let_go_in_children()
+    owner = os.getpid()
+    _held.add(handle)
     try:
         os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        os.pwrite(handle, f"process {owner} on {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            lock.unlink()
-        os.close(handle)
+        if os.getpid() == owner:
+            with contextlib.suppress(FileNotFoundError):
+                lock.unlink()
+            _held.discard(handle)
+            os.close(handle)
 
 
 def _attributes(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +225,7 @@ def create(path: Path, table: Mapping[str, Any], arrays: Arrays) -> Store:
     from zarr.storage import LocalStore
 
     names, shape = list(table["axes"]), arrays["status"].shape
-    fresh, old = path.with_name(path.name + ".partial"), path.with_name(path.name + ".old")
+    fresh, old = _beside(path, "new"), _beside(path, "old")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         group = zarr.create_group(LocalStore(fresh), zarr_format=3, attributes={"fastflow": _attributes(table)})
@@ -202,6 +249,7 @@ def create(path: Path, table: Mapping[str, Any], arrays: Arrays) -> Store:
         store = Store(fresh, group, shape)
         filled = _all_chunks(shape) if np.any(arrays["status"] != NOT_DONE) else ()
         store.write(arrays, filled)
+        _sync_all(fresh)
     except OSError as error:
         shutil.rmtree(fresh, ignore_errors=True)
         if isinstance(error, StoreError):
@@ -210,19 +258,25 @@ def create(path: Path, table: Mapping[str, Any], arrays: Arrays) -> Store:
     if path.exists():
         path.rename(old)
     fresh.rename(path)
+    _sync(path)  # its folder, too, before the old one goes
     shutil.rmtree(old, ignore_errors=True)
     return Store(path, zarr.open_group(LocalStore(path), mode="r+", zarr_format=3), shape)
 
 
+def _beside(path: Path, what: str) -> Path:
+    """Where a store is made or put aside: a name that is nobody's copy of it."""
+    return path.with_name(f".{path.name}.fastflow-{what}")
+
+
 def recover(path: Path) -> None:
     """Undo what a driver that was killed left half done; the lock must be held."""
-    old = path.with_name(path.name + ".old")
+    old = _beside(path, "old")
     if old.exists():
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.rename(path)
-    shutil.rmtree(path.with_name(path.name + ".partial"), ignore_errors=True)
+    shutil.rmtree(_beside(path, "new"), ignore_errors=True)
     for left in path.glob("*/c/**/*.partial"):
         left.unlink(missing_ok=True)
 
@@ -261,6 +315,22 @@ def read_table(path: Path) -> dict[str, Any]:
     return table
 
 
+def _shape(path: Path, group: Any) -> tuple[int, ...]:
+    """The shape of all arrays of a store, which must be that of its study."""
+    name = "zarr.json"
+    try:
+        table = group.attrs["fastflow"]["study"]
+        shape = (*(len(values) for values in table["axes"].values()), table["trials"])
+        for name in FIELDS:
+            if group[name].shape != shape:
+                raise ValueError(f"its shape is {group[name].shape}, not {shape}")
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise StoreError(
+            f"{path} is damaged: {name} cannot be read ({error}); compute the study again in another folder"
+        ) from error
+    return shape
+
+
 def read_arrays(path: Path, *, repair: bool = False) -> Arrays:
     """All outcomes in a store, also while it is written.
 
@@ -276,7 +346,7 @@ def read_arrays(path: Path, *, repair: bool = False) -> Arrays:
     from zarr.storage import LocalStore
 
     group = _zarr().open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
-    shape = group["status"].shape
+    shape = _shape(path, group)
     arrays = empty_outcomes(shape)
     for chunk in _all_chunks(shape):
         region = _region(chunk, chunk_shape(shape), shape)
