@@ -15,6 +15,7 @@ import pytest
 from test_studies import same_bits, small
 
 import fastflow as ff
+from fastflow import shell
 from fastflow.ensembles import Custom, Sparse
 from fastflow.studies import driver
 from fastflow.studies.outcomes import make_outcomes
@@ -90,6 +91,13 @@ def test_dask(reference, client, tmp_path):
     assert same_bits(small(trials=50).run(client, tmp_path / "s.zarr", progress=False), reference)
     assert same_bits(small(trials=50).run(client.get_executor(), progress=False), reference)
     assert client.status == "running"
+
+
+def test_the_shell_uses_a_running_scheduler(reference, client, tmp_path, capfd):
+    arguments = ["--n", "24", "--m", "6,10", "--sparsity", "2", "--trials", "9", "--out", str(tmp_path / "phase")]
+    assert shell.main(["phase", *arguments, "--scheduler", client.scheduler.address]) == 0
+    result = ff.open_study(tmp_path / "phase.zarr")
+    assert same_bits(result, result.study.run(threads=2, progress=False))
 
 
 def test_a_dask_worker_killed_in_mid_study(client, tmp_path, monkeypatch):
@@ -179,6 +187,7 @@ import numpy as np
 from test_executors import Answer
 from test_studies import SPARSE
 import fastflow as ff
+from fastflow import shell
 words = (SPARSE, ff.DiagonalLinear(2), ff.inits.Constant(), ff.FlowLimit())
 study = ff.Study(*words, axes={"m": range(1, 101), "scale": np.geomspace(1e-6, 1, 100)}, trials=100)
 result = study.run(Answer(), sys.argv[1], progress=False)

@@ -156,6 +156,13 @@ def test_a_study_from_a_file(here, capsys):
     assert os.path.exists("maps.png")
 
 
+def test_adaptive_says_what_it_saves(here, capsys):
+    assert shell.main(["phase", *SMALL, "--trials", "80", "--adaptive"]) == 0
+    trials = ff.open_study("phase.zarr").trials
+    assert set(trials.ravel()) <= {20, 40, 80}
+    assert f"adaptive: {1 - trials.mean() / 80:.0%} of the trials were saved" in capsys.readouterr().out
+
+
 def test_costs_and_shares(here, capsys):
     assert shell.main(["phase", *SMALL, "--cost"]) == 0
     assert "80 trials: about" in capsys.readouterr().out

@@ -117,6 +117,8 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
             raise
         result, code, ended = error.result, FAILED, f"error: {error}"
     say(result.summary())
+    if a.adaptive and code == DONE:
+        say(f"adaptive: {1 - result.trials.sum() / (study.cells * study.trials):.0%} of the trials were saved")
     if not result.complete and code == DONE and not (a.adaptive or a.shard):
         say(f"not complete: --resume goes on from {store}")
     if not result.trials.any():

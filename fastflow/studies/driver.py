@@ -282,6 +282,7 @@ class _Driver:
 
     def _show(self) -> None:
         if self.bar is not None and self.unshown:
+            self.bar.total = self.bar.n + self.unshown + self.plan.left  # less than all where cells have enough
             self.bar.update(self.unshown)
         self.unshown = 0
 
