@@ -147,7 +147,7 @@ class StudyResult:
         if ensemble.get("noise", 0) or "network" in self.axes:
             return None
         if ensemble.get("kind") == "LowRank":
-            return None if ensemble.get("observed") == "estimation" else "nuclear"
+            return "nuclear" if ensemble.get("observed") == "sensing" else None
         if ensemble.get("kind") == "Sparse" and ensemble.get("matrix") in ("gaussian", "rademacher", "dct"):
             signed = self.table.get("network", {}).get("signed", True)
             return "l1" if signed and not self.table.get("method", {}).get("nonnegative") else "nonnegative l1"
