@@ -20,7 +20,6 @@ from benchmarks.limits import DISTANCE, pursue
 from benchmarks.report import Table, number
 from benchmarks.tasks import Array
 from fastflow.streams import stream
-from fastflow.studies import driver
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import draw_problem
 
@@ -139,12 +138,8 @@ def _empty_rate(executor: Any, threads: int) -> float:
     study = ff.Study(
         ensemble, method=Nothing(), axes={"noise": [float(i) for i in range(10)]}, trials=EMPTY_TASKS // 10
     )
-    before, driver.TASK_SECONDS = driver.TASK_SECONDS, 1e-12
-    try:
-        own = {} if executor is not None else {"threads": threads}
-        return EMPTY_TASKS / _wall(lambda: study.run(executor, progress=False, **own))
-    finally:
-        driver.TASK_SECONDS = before
+    own: dict[str, Any] = {} if executor is not None else {"threads": threads}
+    return EMPTY_TASKS / _wall(lambda: study.run(executor, progress=False, task_seconds=1e-12, **own))
 
 
 def studies(threads: int, repetitions: int, quick: bool) -> Table:

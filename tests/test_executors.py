@@ -17,7 +17,6 @@ from test_studies import same_bits, small
 import fastflow as ff
 from fastflow import shell
 from fastflow.ensembles import Custom, Sparse
-from fastflow.studies import driver
 from fastflow.studies.outcomes import make_outcomes
 from fastflow.studies.tasks import Finished, Report
 
@@ -65,10 +64,9 @@ def slow_study(flag, trials=25):
 
 @pytest.mark.parametrize("seconds", [1e-9, 0.01, 10.0])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_and_sizes_of_tasks(reference, monkeypatch, seconds, threads):
+def test_threads_and_sizes_of_tasks(reference, seconds, threads):
     """From one trial a task to all in one."""
-    monkeypatch.setattr(driver, "TASK_SECONDS", seconds)
-    assert same_bits(small(trials=50).run(threads=threads, progress=False), reference)
+    assert same_bits(small(trials=50).run(threads=threads, task_seconds=seconds, progress=False), reference)
 
 
 def test_a_process_pool(reference, processes, tmp_path):
@@ -100,9 +98,8 @@ def test_the_shell_uses_a_running_scheduler(reference, client, tmp_path, capfd):
     assert same_bits(result, result.study.run(threads=2, progress=False))
 
 
-def test_a_dask_worker_killed_in_mid_study(client, tmp_path, monkeypatch):
+def test_a_dask_worker_killed_in_mid_study(client, tmp_path):
     """Another does its work, and the bits are the same."""
-    monkeypatch.setattr(driver, "TASK_SECONDS", 0.05)
     flag = tmp_path / "pid"
     study = slow_study(flag)
     pids = client.run(os.getpid)
@@ -115,7 +112,7 @@ def test_a_dask_worker_killed_in_mid_study(client, tmp_path, monkeypatch):
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         killing = pool.submit(kill)
-        result = study.run(client, progress=False)
+        result = study.run(client, task_seconds=0.05, progress=False)
         killing.result()
     assert int(flag.read_text()) in pids.values()
     assert result.complete
@@ -123,9 +120,8 @@ def test_a_dask_worker_killed_in_mid_study(client, tmp_path, monkeypatch):
     assert same_bits(result, expected)
 
 
-def test_a_killed_pool_loses_nothing_that_is_stored(tmp_path, monkeypatch):
+def test_a_killed_pool_loses_nothing_that_is_stored(tmp_path):
     """A process pool breaks when a worker dies: the study says so, and goes on with another pool."""
-    monkeypatch.setattr(driver, "TASK_SECONDS", 0.05)
     flag, store = tmp_path / "pid", tmp_path / "s.zarr"
     study = slow_study(flag)
 
@@ -141,7 +137,7 @@ def test_a_killed_pool_loses_nothing_that_is_stored(tmp_path, monkeypatch):
     ):
         killing = other.submit(kill)
         with pytest.raises(ff.StudyError, match="the executor failed: BrokenProcessPool") as caught:
-            study.run(pool, store, progress=False)
+            study.run(pool, store, task_seconds=0.05, progress=False)
         killing.result()
     done = ff.open_study(store).done
     assert (done == caught.value.result.done).all()
