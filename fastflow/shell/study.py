@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import signal
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,7 @@ def _study(a: argparse.Namespace) -> int:
         table = tomllib.loads(a.file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{a.file} is no TOML file: {error}") from None
+    sys.path.insert(0, str(a.file.resolve().parent))  # where functions of a Custom ensemble may be
     study = build_study(table)
     return run_and_show(study, a.file.with_suffix("") if a.out is None else a.out, a)
 
