@@ -228,7 +228,8 @@ class TimedBatch(FlowBatch):
         if self.times.size:
             record = Record(product=True) if record is None else record
             self.shapes = record.shapes(architecture, has_truth=problems[0].truth is not None)
-            self.shapes.pop("gradient_norm", None)
+            for name in ("gradient_norm", "sharpness"):
+                self.shapes.pop(name, None)
         super().__init__(problems, title, architecture, method, starts)
         self.histories = empty_histories(self.shapes, len(self.x), self.times.size, np.float64)
 

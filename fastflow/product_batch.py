@@ -21,8 +21,9 @@ from fastflow.records import History, Record, empty_histories
 from fastflow.runs import Runs
 from fastflow.status import Status
 from fastflow.theory import metric_inverse
+from fastflow.theory_records import TheoryRecords
 
-OF_FACTORS = ("balancedness", "factors")
+OF_FACTORS = ("balancedness", "factors", "sharpness")
 """What the product does not tell."""
 
 
@@ -99,6 +100,9 @@ class ProductBatch:
         ]
         for run, path in enumerate(self.paths):
             self._place(run, path.product(path.start))
+        self.theory = TheoryRecords(
+            self.problems, self.architecture, self.problem_index, self.factors.copy(), self.histories
+        )
 
     def compile(self) -> None:
         """Nothing is compiled."""
@@ -162,6 +166,7 @@ class ProductBatch:
         products, index = followed.products[reached], self.problem_index[run]
         problem = self.problems[index]
         made = self.architecture.records(products, [], products, self.histories)
+        made |= self.theory.make(np.full(len(products), run), products, [])
         made["loss"] = np.array([problem.loss(product) for product in products])
         if "gradient_norm" in self.histories:
             slopes = np.array([problem.gradient(product) for product in products])

@@ -171,8 +171,8 @@ class ProductPath:
     def held(self, y: FloatArray, before: FloatArray, floor: float) -> FloatArray | None:
         """The unknowns with every mode as it was turned a step before; None if all are.
 
-        The flow takes no mode through 0, but round-off can, and there it may grow again. Modes below ``floor`` times the
-        largest, whose singular vectors are no longer known, keep those directions at that size.
+        The flow takes no mode through 0, but round-off can, and there it may grow again. Modes below ``floor`` times
+        the largest, whose singular vectors are no longer known, keep their directions at that size.
         """
         if self.depth == 1 or not np.isfinite(y).all():
             return None

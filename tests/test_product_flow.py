@@ -60,7 +60,7 @@ def test_product_of_the_flow_of_layers(shape, rank, depth, make_problem, rng):
 
 @pytest.mark.parametrize("depth", [2, 3])
 def test_modes_of_an_identical_start(depth, rng):
-    """Against the closed form, while round-off that is not symmetric has not grown: the limit of this start is a saddle."""
+    """Against the closed form, as long as round-off that is not symmetric has not grown: the limit is a saddle."""
     vectors, eigenvalues = np.linalg.qr(rng.standard_normal((4, 4)))[0], np.array([3.0, 1.0, 0.0, -1.0])
     target = (vectors * eigenvalues) @ vectors.T
     problem, alpha = ff.MatrixEstimation((target + target.T) / 2), 1e-2
