@@ -62,7 +62,7 @@ def test_a_flip_of_the_determinant_is_said():
     """A large step takes the smallest singular value through 0, which the flow from a balanced start cannot."""
     problem, network, start = ff.MatrixEstimation(np.diag([1.0, -1.0])), ff.DeepLinear(3), [np.diag([1.0, 0.9])] * 3
     record = ff.Record(np.arange(11), determinant_sign=True)
-    method = ff.GradientDescent(step=0.8, max_steps=10)
+    method = ff.GradientDescent(step=np.full(10, 0.8))
     with pytest.warns(UserWarning, match=r"sign in 1 of 1 runs, first in run 0 between 0 and \d+: ") as caught:
         runs = ff.train(problem, network, ff.inits.Explicit(start), method, record=record)
     assert [warning.filename for warning in caught] == [__file__]
