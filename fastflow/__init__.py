@@ -11,7 +11,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 from fastflow import baselines, ensembles, inits, kernels, metrics, plot, theory
 from fastflow.flow_limit import LimitResult, LimitStatus, flow_limit
 from fastflow.gradient_flow import Flow, gradient_flow
-from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow
+from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow, ProductFlow
 from fastflow.networks import DeepLinear, DiagonalLinear
 from fastflow.problems import (
     CompressedSensing,
@@ -56,6 +56,7 @@ __all__ = [
     "MatrixCompletion",
     "MatrixEstimation",
     "MatrixSensing",
+    "ProductFlow",
     "Record",
     "Runs",
     "Status",

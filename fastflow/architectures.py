@@ -132,8 +132,15 @@ class Chain(Architecture):
 
     widths: tuple[int, ...]
 
-    of_products = ("singular_values", "effective_rank", "product")
-    of_factors = ("factors",)
+    of_products = (
+        "singular_values",
+        "effective_rank",
+        "product",
+        "numerical_rank",
+        "determinant_sign",
+        "limit_distance",
+    )
+    of_factors = ("factors", "sharpness")
     solution_axes = ("row", "column")
 
     @property
@@ -168,6 +175,7 @@ class Chain(Architecture):
 
     @property
     def record_shapes(self) -> dict[str, tuple[int, ...]]:
+        square = self.solution_shape[0] == self.solution_shape[1]
         return {
             "loss": (),
             "gradient_norm": (),
@@ -177,6 +185,10 @@ class Chain(Architecture):
             "singular_values": (min(self.solution_shape),),
             "product": self.solution_shape,
             "factors": (self.parameter_count,),
+            "numerical_rank": (),
+            **({"determinant_sign": ()} if square else {}),
+            "sharpness": (),
+            "limit_distance": (),
         }
 
     @property
@@ -195,16 +207,19 @@ class Chain(Architecture):
     def records(
         self, products: FloatArray, factors: list[FloatArray], truths: FloatArray, wanted: Collection[str]
     ) -> dict[str, FloatArray]:
-        if {"singular_values", "effective_rank"}.isdisjoint(wanted):
-            return {"product": products}
-        values = np.full((len(products), min(self.solution_shape)), np.nan, products.dtype)
-        finite = np.isfinite(products).all(axis=(1, 2))
-        values[finite] = metrics.singular_values(products[finite])
-        return {
-            "product": products,
-            "singular_values": values,
-            "effective_rank": metrics.effective_rank_of_values(values),
-        }
+        made, finite = {"product": products}, np.isfinite(products).all(axis=(1, 2))
+        if not {"singular_values", "effective_rank", "numerical_rank"}.isdisjoint(wanted):
+            values = np.full((len(products), min(self.solution_shape)), np.nan, products.dtype)
+            values[finite] = metrics.singular_values(products[finite])
+            made |= {"singular_values": values, "effective_rank": metrics.effective_rank_of_values(values)}
+            made["numerical_rank"] = np.where(
+                finite, metrics.numerical_rank_of_values(values, self.solution_shape), np.nan
+            )
+        if "determinant_sign" in wanted:
+            signs = np.full(len(products), np.nan)
+            signs[finite] = np.linalg.slogdet(products[finite])[0]
+            made["determinant_sign"] = signs
+        return made
 
 
 @dataclass(frozen=True)
@@ -224,7 +239,7 @@ class Hadamard(Architecture):
     identical: bool
 
     of_products = ("l1_norm", "l2_norm", "support_size", "support_recovery", "product")
-    of_factors = ("effective_alpha", "factors")
+    of_factors = ("effective_alpha", "factors", "sharpness")
     solution_axes = ("coordinate",)
 
     @property
@@ -264,7 +279,17 @@ class Hadamard(Architecture):
     @property
     def record_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
-            ("loss", "gradient_norm", "l1_norm", "l2_norm", "support_size", "error", "support_recovery"), ()
+            (
+                "loss",
+                "gradient_norm",
+                "l1_norm",
+                "l2_norm",
+                "support_size",
+                "error",
+                "support_recovery",
+                "sharpness",
+            ),
+            (),
         )
         if self.signed:
             shapes["effective_alpha"] = (3,)

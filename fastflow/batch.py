@@ -30,6 +30,7 @@ from fastflow.runs import Runs
 from fastflow.status import Status
 from fastflow.streams import stream
 from fastflow.theory import safe_step
+from fastflow.theory_records import TheoryRecords
 from fastflow.threads import run_workers
 
 SLICE_SECONDS = 0.05
@@ -98,6 +99,7 @@ class Batch:
         self.record_steps = np.zeros(0, np.int64) if record is None else record.grid(method.max_steps)
         shapes = {} if record is None else record.shapes(architecture, has_truth=has_truth)
         self.histories = empty_histories(shapes, runs, len(self.record_steps), dtype)
+        self.problems = problems
         self.runs_per_worker = len(self.state.loss)
         self.seconds = 0.0
         self.flops_per_step = architecture.gradient_flops + first.loss_flops
@@ -117,6 +119,7 @@ class Batch:
         draw_factors(init, self.architecture, seed, state.problem, self.run_index, state.factors)
         if isinstance(init, Explicit) and init.steps is not None:
             state.steps[:] = init.steps
+        self.theory = TheoryRecords(self.problems, self.architecture, state.problem, state.factors, self.histories)
 
     def take_safe_steps(self, problems: Sequence[Any], network: Network) -> None:
         """Set the first step of every run to the one that is safe from its start."""
@@ -169,6 +172,8 @@ class Batch:
                 for values in self.histories.values():
                     values[run, recorded:] = values[run, recorded - 1]
         error = relative_errors(state.solution, self.truths, state.problem) if self.truths.size else None
+        if "determinant_sign" in self.histories:
+            self.theory.warn_of_flips(self.histories["determinant_sign"], self.record_steps, stacklevel=3)
         history = None
         if self.record_steps.size:
             kept: dict[str, Any] = dict(self.histories)
@@ -257,6 +262,8 @@ class _Worker:
         wants_factors = not set(architecture.of_factors).isdisjoint(histories)
         row = size * wants_product + state.factors.shape[1] * wants_factors
         capacity = max(8 * members, PENDING_BYTES // (8 * row)) if row else 0
+        if "sharpness" in histories:
+            capacity = 8 * members  # each takes milliseconds
         numbers = np.zeros((0, 0))
         self.trace = kernels.Trace(
             steps=batch.record_steps,
@@ -308,12 +315,11 @@ class _Worker:
             return
         at = (trace.pending_at[:count, 0], trace.pending_at[:count, 1])
         flat = trace.pending_factors[:count]
-        made = batch.architecture.records(
-            trace.pending_products[:count].reshape(-1, *batch.architecture.solution_shape),
-            batch.architecture.unpack(flat) if flat.size else [],
-            batch.truths[batch.state.problem[at[0]]] if batch.truths.size else batch.truths,
-            batch.histories,
-        )
+        products = trace.pending_products[:count].reshape(-1, *batch.architecture.solution_shape)
+        factors = batch.architecture.unpack(flat) if flat.size else []
+        truths = batch.truths[batch.state.problem[at[0]]] if batch.truths.size else batch.truths
+        made = batch.architecture.records(products, factors, truths, batch.histories)
+        made |= batch.theory.make(at[0], products, factors)
         for name, values in (made | {"factors": flat}).items():
             if name in batch.histories:
                 batch.histories[name][at] = values

@@ -220,6 +220,7 @@ class TimedBatch(FlowBatch):
         if self.times.size:
             record = Record(product=True) if record is None else record
             self.shapes = record.shapes(architecture, has_truth=problems[0].truth is not None)
+            self.shapes.pop("sharpness", None)
         super().__init__(problems, title, architecture, method, starts)
         self.histories = empty_histories(self.shapes, len(self.x), self.times.size, np.float64)
 

@@ -51,9 +51,13 @@ def stable_rank(matrix: ArrayLike) -> Any:
 def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> Any:
     """How many singular values exceed ``tol`` times the largest; by default ``max(rows, columns)`` machine epsilons."""
     array = _matrices(matrix)
-    values = singular_values(array)
+    return numerical_rank_of_values(singular_values(array), array.shape[-2:], tol)
+
+
+def numerical_rank_of_values(values: FloatArray, shape: tuple[int, ...], tol: float | None = None) -> Any:
+    """`numerical_rank` of matrices of a shape from singular values (..., k), largest first."""
     if tol is None:
-        tol = max(array.shape[-2:]) * float(np.finfo(values.dtype).eps)
+        tol = max(shape) * float(np.finfo(values.dtype).eps)
     else:
         tol = as_number("tol", tol, least=0)
     return np.sum(values > tol * values[..., :1], axis=-1)[()]
