@@ -164,7 +164,7 @@ def test_what_is_recorded_of_a_flow(make_sensing, tmp_path):
     assert np.array_equal(history.times, times)
     products = history.product
     assert np.array_equal(products[:, -1], runs.solution)
-    np.testing.assert_allclose(history.loss[0], [problem.loss(x) for x in products[0]], rtol=1e-9, atol=1e-25)
+    np.testing.assert_allclose(history.loss[0], [problem.loss(x) for x in products[0]], rtol=1e-9, atol=1e-23)
     assert np.array_equal(history.l1_norm, np.abs(products).sum(axis=-1))
     assert np.array_equal(history.support_size, ff.metrics.support(products).sum(axis=-1))
     np.testing.assert_allclose(

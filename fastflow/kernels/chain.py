@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.elementwise import copy_at, take_steps_at
-from fastflow.kernels.jit import jit, jit_inline
+from fastflow.kernels.elementwise import copy_at, dot, take_steps_at
+from fastflow.kernels.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.layouts import address, element_bytes, keep, kind_of
-from fastflow.kernels.products import multiply_nt, multiply_tn, nn_at, nt_at, tn_at
+from fastflow.kernels.products import nn_at, nt_at, tn_at
 
 
 class ChainWorkspace(NamedTuple):
@@ -109,7 +109,7 @@ def chain_workspace(widths, like):
     )
 
 
-@jit_inline
+@jit
 def chain_product(factors, widths, work):
     """Write ``W_N ... W_1`` to ``work.product``, and what `chain_gradient` needs to ``work.partial``.
 
@@ -124,7 +124,7 @@ def chain_product(factors, widths, work):
     keep(work)
 
 
-@jit
+@jit_internal
 def chain_product_at(kind, widths, at):
     """`chain_product` of a `kind` of storage, at the addresses of a `ChainPlaces`."""
     depth = widths.size - 1
@@ -179,7 +179,7 @@ def _last_factor(kind, widths, at):
     return factor
 
 
-@jit_inline
+@jit
 def chain_gradient(factors, widths, end_gradient, work):
     """Write the gradient by every factor to ``work.gradient``, given the gradient ``end_gradient`` by the product.
 
@@ -199,7 +199,7 @@ def chain_gradient(factors, widths, end_gradient, work):
     keep(work)
 
 
-@jit
+@jit_internal
 def chain_sweep_back(kind, widths, end_gradient, at, steps, moved, now):
     """`chain_gradient` at addresses; or, if ``now``, one step of gradient descent, each gradient used while it is hot.
 
@@ -295,27 +295,24 @@ def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
 @jit
 def chain_balancedness(factors, widths, work):
     """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of one run, 0 for one factor; uses the scratch in ``work``."""
+    # Not by register tiles: a record is seldom, and a kernel that has no other use for them would compile them for it.
     worst = 0.0
     at = 0
+    upper, number = work.sweep_a, work.sweep_b
     for j in range(1, widths.size - 1):
         before, width, after = widths[j - 1], widths[j], widths[j + 1]
         upper_at = at + width * before
-        upper, lower = work.sweep_a, work.sweep_b
-        multiply_tn(upper, 0, factors, upper_at, factors, upper_at, width, after, width)
-        multiply_nt(
-            lower,
-            0,
-            factors,
-            at,
-            factors,
-            at,
-            width,
-            before,
-            width,
-        )
+        upper[: width * width] = 0
+        for row in range(after):
+            first = upper_at + row * width
+            for i in range(width):
+                for k in range(width):
+                    upper[i * width + k] += factors[first + i] * factors[first + k]
         total = 0.0
-        for i in range(width * width):
-            total += np.float64(upper[i] - lower[i]) ** 2
+        for i in range(width):
+            for k in range(width):
+                dot(factors[at + i * before :], factors[at + k * before :], before, number)
+                total += np.float64(upper[i * width + k] - number[0]) ** 2
         worst = max(worst, np.sqrt(total))
         at = upper_at
     return worst

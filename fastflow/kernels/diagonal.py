@@ -11,7 +11,6 @@ import inspect
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from fastflow.kernels.elementwise import copy, dot, subtract
 from fastflow.kernels.groups import (
@@ -29,12 +28,12 @@ from fastflow.kernels.groups import (
 )
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
 from fastflow.kernels.inner import SharedMatrix, measure_shared, partial_size
-from fastflow.kernels.jit import jit_inline
+from fastflow.kernels.jit import jit_inline, kernel_overload
 from fastflow.kernels.losses import (
     LossWorkspace,
     RegressionByGram,
     half_square,
-    loss_gradient,
+    inline_loss_gradient,
     scratch_size,
 )
 from fastflow.kernels.products import multiply
@@ -118,15 +117,15 @@ def make_diagonal_group(
     )
 
 
-def _for_diagonal(function, **options):
-    """`overload` of what a group does, for `DiagonalGroup`."""
+def _for_diagonal(function):
+    """Overload what a group does, for `DiagonalGroup`."""
 
     def register(implementation):
         def choose(group, *arguments):
             return implementation if group.instance_class is DiagonalGroup else None
 
         choose.__signature__ = inspect.signature(implementation)
-        return overload(function, **options)(choose)
+        return kernel_overload(function)(choose)
 
     return register
 
@@ -158,7 +157,7 @@ def _forward(group, at, widths):
     pass  # the product is there: whatever changes factors writes it
 
 
-@overload(measure)
+@kernel_overload(measure)
 def _measure(group, columns):
     if group.instance_class is not DiagonalGroup:
         return None
@@ -193,7 +192,7 @@ def _measure(group, columns):
             losses[member] = half * losses[member] - numbers[member] + floor
 
     def by_own_matrix(group, columns):
-        loss_gradient(group.problem, group.data[0], group.product, columns, group.work)
+        inline_loss_gradient(group.problem, group.data[0], group.product, columns, group.work)
 
     formulas = {SharedMatrix: by_shared_matrix, RegressionByGram: by_gram}
     return formulas.get(group[group.fields.index("problem")].instance_class, by_own_matrix)

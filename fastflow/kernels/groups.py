@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from fastflow.kernels.chain import (
     ChainPlaces,
@@ -30,15 +29,15 @@ from fastflow.kernels.chain import (
     chain_workspace,
 )
 from fastflow.kernels.elementwise import copy, dot, take_steps_at
-from fastflow.kernels.jit import jit_inline
+from fastflow.kernels.jit import jit_inline, kernel_overload, kernel_overload_inline
 from fastflow.kernels.layouts import address, element_bytes, kind_of
 from fastflow.kernels.losses import (
     LossWorkspace,
     SharedSamples,
     SharedSensing,
     group_loss_gradient,
+    inline_loss_gradient,
     load_lane,
-    loss_gradient,
     scratch_size,
     to_lanes,
 )
@@ -165,15 +164,15 @@ def layout_of(group: Any) -> str:
     return "one" if group[group.fields.index("factors")].ndim == 1 else "lanes"
 
 
-def for_chains(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`overload` of what a group does, for the groups of this module; other modules have groups of their own."""
+def for_chains(function: Callable[..., Any], register_with: Any = kernel_overload) -> Callable[..., Any]:
+    """Overload what a group does for the groups of this module; other modules have groups of their own."""
 
     def register(implement):
         @functools.wraps(implement)
         def choose(group, *arguments):
             return implement(group, *arguments) if issubclass(group.instance_class, Group) else None
 
-        return overload(function, **options)(choose)
+        return register_with(function)(choose)
 
     return register
 
@@ -199,7 +198,7 @@ def group_places(group, widths):
     raise TypeError("group_places is for compiled code")
 
 
-@for_chains(group_places)
+@for_chains(group_places, kernel_overload_inline)
 def _group_places(group, widths):
     def places(group, widths):
         chain = chain_places(group.factors, widths, group.chain)
@@ -231,7 +230,7 @@ def forward(group, at, widths):
     raise TypeError("forward is for compiled code")
 
 
-@for_chains(forward, inline="always")
+@for_chains(forward, kernel_overload_inline)
 def _forward(group, at, widths):
     if layout_of(group) != "rows":
         return lambda group, at, widths: chain_product_at(kind_of(group.chain.product), widths, at.chain)
@@ -251,7 +250,7 @@ def measure(group, columns):
 @for_chains(measure)
 def _measure(group, columns):
     if layout_of(group) != "rows":
-        return lambda group, columns: loss_gradient(
+        return lambda group, columns: inline_loss_gradient(
             group.problem, group.data[0], group.chain.product, columns, group.work
         )
     return lambda group, columns: group_loss_gradient(group.problem, group.chain.product, columns, group.work)
@@ -265,7 +264,7 @@ def backward(group, at, widths, now):
     raise TypeError("backward is for compiled code")
 
 
-@for_chains(backward, inline="always")
+@for_chains(backward, kernel_overload_inline)
 def _backward(group, at, widths, now):
     if layout_of(group) != "rows":
 
@@ -292,7 +291,7 @@ def square_norms(group):
     raise TypeError("square_norms is for compiled code")
 
 
-@for_chains(square_norms, inline="always")
+@for_chains(square_norms, kernel_overload_inline)
 def _square_norms(group):
     if layout_of(group) != "rows":
         return lambda group: dot(group.chain.gradient, group.chain.gradient, len(group.factors), group.norm)
@@ -381,6 +380,6 @@ def balancedness(group, widths):
     raise TypeError("balancedness is for compiled code")
 
 
-@for_chains(balancedness)
+@for_chains(balancedness, kernel_overload_inline)
 def _balancedness(group, widths):
     return lambda group, widths: chain_balancedness(group.row_factors, widths, group.row)

@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastflow.kernels.elementwise import PARTIAL_BYTES, ROWS_AT_ONCE, add_rows, dot_rows
-from fastflow.kernels.jit import jit, jit_inline
+from fastflow.kernels.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.layouts import address, item_bytes, keep
 from fastflow.kernels.products import row_product
 from fastflow.kernels.simd import Vector, constant, for_vectors, switch
@@ -158,7 +158,7 @@ def partial_size(members: int, dtype: np.dtype[Any]) -> int:
     return (members + DOT_TILE[0]) * DOT_TILE[1] * PARTIAL_BYTES // dtype.itemsize
 
 
-@jit
+@jit_internal
 def measure_together(zero, matrix, values, m, n, x, residual, gradient, partial, members):
     """`measure_rows` for members one after the other: x (members, n), residual (members, m), gradient (members, n).
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
+from fastflow.kernels.jit import kernel_overload_inline
 from fastflow.kernels.simd import I64, constant, data_pointer
 from fastflow.kernels.target import SHAPE
 
@@ -34,7 +35,7 @@ def kind_of(array):
     raise TypeError("kind_of is for compiled code")
 
 
-@overload(kind_of, inline="always")
+@kernel_overload_inline(kind_of)
 def _kind_of(array):
     if array.ndim == 1:
         return lambda array: array.dtype.type(0)
@@ -46,7 +47,7 @@ def element_bytes(kind):
     raise TypeError("element_bytes is for compiled code")
 
 
-@overload(element_bytes, inline="always")
+@kernel_overload_inline(element_bytes)
 def _element_bytes(kind):
     if isinstance(kind, types.Float):
         return lambda kind: item_bytes(kind)

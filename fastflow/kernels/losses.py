@@ -17,11 +17,10 @@ import numba
 import numpy as np
 from numba import types
 from numba.core.dispatcher import Dispatcher
-from numba.extending import overload
 
 from fastflow.kernels.elementwise import dot, subtract, subtract_known
 from fastflow.kernels.inner import measure_rows
-from fastflow.kernels.jit import PACKAGE, jit_inline
+from fastflow.kernels.jit import PACKAGE, jit_inline, kernel_overload, kernel_overload_inline
 from fastflow.kernels.products import multiply, multiply_nt, multiply_tn
 
 
@@ -187,7 +186,13 @@ def has_formula(problem_class: type) -> bool:
     return problem_class in _FORMULAS
 
 
-@overload(loss_gradient, inline="always", jit_options={"error_model": "numpy"})
+def inline_loss_gradient(problem, index, product, columns, work):
+    """`loss_gradient`, as a part of the kernel that calls it."""
+    raise TypeError("inline_loss_gradient is for compiled code")
+
+
+@kernel_overload(loss_gradient)
+@kernel_overload_inline(inline_loss_gradient)
 def _loss_gradient(problem, index, product, columns, work):
     if isinstance(problem, types.NamedTuple | types.NamedUniTuple):
         return _FORMULAS.get(problem.instance_class)
@@ -288,7 +293,7 @@ def group_loss_gradient(problem, products, columns, work):
     raise TypeError("group_loss_gradient is for compiled code")
 
 
-@overload(group_loss_gradient)
+@kernel_overload(group_loss_gradient)
 def _group_loss_gradient(problem, products, columns, work):
     return {SharedSensing: _sensing_of_group, SharedSamples: _samples_of_group}[problem.instance_class]
 
@@ -351,7 +356,7 @@ def load_lane(laid_out, lane, problem, index):
     raise TypeError("load_lane is for compiled code")
 
 
-@overload(load_lane)
+@kernel_overload(load_lane)
 def _load_lane(laid_out, lane, problem, index):
     if problem.instance_class is SharedSensing:
         return lambda laid_out, lane, problem, index: None

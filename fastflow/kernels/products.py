@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba import types
-from numba.extending import overload
 
-from fastflow.kernels.jit import jit, jit_inline
+from fastflow.kernels.jit import jit, jit_inline, jit_internal, kernel_overload_inline
 from fastflow.kernels.layouts import address, item_bytes, keep, kind_of
 from fastflow.kernels.target import SHAPE
 from fastflow.kernels.tiles import (
@@ -45,7 +44,7 @@ def share(left, most):
     return share
 
 
-@jit
+@jit_internal
 def row_product(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n):
     """``C = A B`` of one run at addresses, C (m, n) with a row stride, A and B with two strides, one of B's being 1.
 
@@ -87,7 +86,7 @@ def row_product(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n):
             first += depth
 
 
-@jit
+@jit_internal
 def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
     """``C = A B`` of one run per lane, C (m, n) row-major, A and B with two strides each; at addresses, see `tile`."""
     if m == k and k == n and 2 <= n <= TINY:
@@ -114,7 +113,7 @@ def product_at(kind, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
     raise TypeError("product_at is for compiled code; product_nn takes matrices")
 
 
-@overload(product_at, inline="always")
+@kernel_overload_inline(product_at)
 def _product_at(kind, c, a, a_row, a_col, b, b_row, b_col, m, k, n):
     # The casts to intp strip Numba's literal types, each of which would compile the tiles anew.
     if isinstance(kind, types.Float):
