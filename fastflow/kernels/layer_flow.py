@@ -41,8 +41,8 @@ FOURTH_SHARE = 0.05
 """Of the estimate of `rock4`, one order below what it estimates, in what is held to the tolerance (measured)."""
 
 SECOND_GROWING, SECOND_DECAYING = 12.0, 1.0
-"""RKC2's estimate may be ``12 rtol^{3/2}`` where the gradient grows, so that its error, too, falls in proportion to rtol;
-and ``rtol^{1.1}`` where it does not, and errors die out (measured)."""
+"""RKC2's estimate may be ``12 rtol^{3/2}`` where the gradient grows, so that its error, too, falls in proportion to
+rtol, and ``rtol^{1.1}`` where it does not, and errors die out (measured)."""
 
 GROWING, DECAYING = 3.0, 0.1
 """The error over that of the step: at most so many rtol where the gradient grows, at most so much where it does not."""
@@ -53,8 +53,12 @@ ROUNDING = 1e-15
 REST = 1e-12
 """A run rests where the gradient is this small beside the largest rate times the factors."""
 
-TRIAL, WAIT, LONGEST_WAIT = 4, 20, 160
-"""Steps in which the other method is tried, and steps between trials: doubled by each that changes nothing."""
+TRIAL, LOST, WAIT, LONGEST_WAIT = 10, 4, 20, 160
+"""Steps in which the other method is tried (RKC2 first has to damp what the order 4 leaves in stiff directions), after
+how many a trial without prospects ends, and steps between trials: doubled by each that changes nothing."""
+
+STIFF = 8
+"""Stages of the order 4 from which on RKC2 is tried at all."""
 
 REFRESH = 20
 """Steps for which the largest rate is trusted, at most."""
@@ -135,76 +139,76 @@ def layer_flow_slice(field, table, runs, queue, ends, trace, budget, memory):
     It goes on where it was in ``memory``, and ends with ``memory.at[PLACE] == queue.size``. Wherever it returns, what
     ``runs`` has of each run is true of it; a trace with little room left for products or factors makes it return, too.
     """
-    at, step, spent = memory.at, memory.step, 0
-    state, points, slopes = step.state, step.points, step.slopes
+    at, numbers, step, spent = memory.at, memory.numbers, memory.step, 0
+    state, gradient, slopes, sizes = step.state, step.gradient, step.slopes, step.sizes
     while at[PLACE] < queue.size and spent < budget and not _is_full(trace):
         run = queue[at[PLACE]]
-        index, before = runs.problem[run], runs.evaluations[run]
-        if at[BEGUN] == 0:
+        index, before, begins = runs.problem[run], runs.evaluations[run], at[BEGUN] == 0
+        end = RUNNING
+        if begins:
             copy(state, runs.factors[run], state.size)
-            _begin(field, index, ends, runs, run, memory)
-            at[BEGUN] = 1
+            _begin(runs, run, memory)
         else:
-            _refresh(field, index, runs, run, memory)
-            _go(field, index, table, ends, trace, runs, run, memory)
-        _record_due(field, index, trace, runs, run, memory)
-        end = _end(ends, runs, run, memory)
+            if at[SINCE] >= REFRESH or numbers[RATE] < 0:
+                numbers[RATE], turns = largest_rate(field, index, step, numbers[RATE] < 0)
+                runs.evaluations[run] += turns
+                at[SINCE] = 0
+                if numbers[LENGTH] < 0:
+                    numbers[LENGTH] = _first_length(ends, memory)
+            end = _end(ends, runs, run, memory)
+            if end == RUNNING:
+                _go(field, index, table, ends, trace, runs, run, memory)
+                end = _end(ends, runs, run, memory)
         spent += runs.evaluations[run] - before
-        if end != RUNNING or spent >= budget or _is_full(trace):
+        ended = end in (CONVERGED, CRITICAL, STALLED)
+        due = at[RECORD] < trace.times.size and (ended or trace.times[at[RECORD]] <= numbers[TIME])
+        pauses = end != RUNNING or spent >= budget or _is_full(trace)
+        if begins or pauses or due:
             # The product was that of the point last tried.
-            memory.numbers[LOSS] = slope(field, index, state, slopes[0])
-            _keep(field, runs, run, memory)
+            numbers[LOSS] = slope(field, index, state, slopes[0])
+            if begins:
+                copy(gradient, slopes[0], state.size)
+                dot(gradient, gradient, state.size, sizes)
+                dot(state, state, state.size, sizes[1:])
+                numbers[NORM], numbers[SIZE] = math.sqrt(sizes[0]), math.sqrt(sizes[1])
+        while due:
+            ended = ended and trace.times[at[RECORD]] <= numbers[TIME]  # the state at the end is written once
+            _write(field, index, trace, run, at[RECORD], memory)
+            at[RECORD] += 1
+            due = at[RECORD] < trace.times.size and (ended or trace.times[at[RECORD]] <= numbers[TIME])
+        if pauses:
+            copy(runs.factors[run], state, state.size)
+            copy(runs.solution[run], field.product, field.product.size)
+            runs.loss[run], runs.time[run] = numbers[LOSS], numbers[TIME]
+            runs.rate[run], runs.recorded[run] = numbers[RATE], at[RECORD]
         if end != RUNNING:
-            if end in (CONVERGED, CRITICAL, STALLED) and at[RECORD] < trace.times.size:
-                _write(field, index, trace, run, at[RECORD], memory)
-                at[RECORD] += 1
-            runs.status[run], runs.recorded[run] = end, at[RECORD]
+            runs.status[run] = end
             at[PLACE] += 1
             at[BEGUN] = 0
     return spent
 
 
 @jit_inline
-def _keep(field, runs, run, memory):
-    """What `FlowRuns` says of the run under way."""
-    copy(runs.factors[run], memory.step.state, memory.step.state.size)
-    copy(runs.solution[run], field.product, field.product.size)
-    runs.loss[run], runs.time[run] = memory.numbers[LOSS], memory.numbers[TIME]
-    runs.rate[run], runs.recorded[run] = memory.numbers[RATE], memory.at[RECORD]
-
-
-@jit
-def _begin(field, index, ends, runs, run, memory):
-    at, numbers, step = memory.at, memory.numbers, memory.step
-    n = step.state.size
-    at[RECORD], at[METHOD], at[SINCE], at[TRIED], at[RESTED], at[PAUSE] = 0, FOURTH, 0, -1, 0, WAIT
+def _begin(runs, run, memory):
+    at, numbers = memory.at, memory.numbers
+    at[BEGUN], at[RECORD], at[METHOD], at[SINCE], at[TRIED], at[RESTED], at[PAUSE] = 1, 0, FOURTH, 0, -1, 0, WAIT
     at[STILL] = 0
-    numbers[TIME], numbers[OTHER_LENGTH], numbers[PROGRESS] = 0, 0, 0
-    copy(step.points[2], step.state, n)
-    numbers[LOSS] = slope(field, index, step.points[2], step.gradient)
-    dot(step.gradient, step.gradient, n, step.sizes)
-    dot(step.state, step.state, n, step.sizes[1:])
-    numbers[NORM], numbers[SIZE] = math.sqrt(step.sizes[0]), math.sqrt(step.sizes[1])
-    numbers[RATE], spent = largest_rate(field, index, step, True)
+    numbers[TIME], numbers[OTHER_LENGTH], numbers[PROGRESS], numbers[RATE], numbers[LENGTH] = 0, 0, 0, -1, -1
+    runs.steps[run] = 0
+    runs.evaluations[run] += 1
+
+
+@jit_inline
+def _first_length(ends, memory):
+    """A short step beside the time in which the factors, or their slowest combination, change."""
+    numbers = memory.numbers
     scale = numbers[SIZE] / numbers[NORM] if numbers[NORM] > 0 else np.inf
     if numbers[RATE] > 0:
         scale = min(scale, 1 / numbers[RATE])
-    numbers[LENGTH] = ends.rtol**0.25 * scale
-    runs.steps[run] = 0
-    runs.evaluations[run] += 1 + spent
+    return ends.rtol**0.25 * scale
 
 
-@jit
-def _refresh(field, index, runs, run, memory):
-    """The largest rate, where it is old."""
-    at, numbers = memory.at, memory.numbers
-    if at[SINCE] >= REFRESH:
-        numbers[RATE], spent = largest_rate(field, index, memory.step, False)
-        runs.evaluations[run] += spent
-        at[SINCE] = 0
-
-
-@jit
+@jit_inline
 def _go(field, index, table, ends, trace, runs, run, memory):
     """Try one step; take it if its error allows."""
     at, numbers, step = memory.at, memory.numbers, memory.step
@@ -236,12 +240,10 @@ def _go(field, index, table, ends, trace, runs, run, memory):
     share = FOURTH_SHARE
     if method == SECOND:
         share = 1 / min(1.0, SECOND_GROWING * ends.rtol**0.5 if grows else SECOND_DECAYING * ends.rtol**0.1)
-    error = share * sizes[0] / (ends.atol + ends.rtol * max(numbers[SIZE], sizes[2]))
+    of_step = (GROWING * ends.rtol / share if grows else DECAYING) * sizes[1]
     rounding = ROUNDING * (1 + length * rate) * numbers[SIZE]
-    if grows:
-        error = max(error, share * sizes[0] / (GROWING * ends.rtol * sizes[1] + rounding))
-    else:
-        error = max(error, sizes[0] / (DECAYING * sizes[1] + rounding))
+    allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[2])) / share
+    error = sizes[0] / min(allowed, max(of_step, rounding))
     factor = 0.1
     if math.isfinite(error) and math.isfinite(loss):
         factor = min(5.0, max(0.1, 0.8 * max(error, 1e-8) ** (-1 / (4 if method == FOURTH else 3))))
@@ -253,45 +255,42 @@ def _go(field, index, table, ends, trace, runs, run, memory):
         at[STILL] = sizes[1] == 0 and length * rate > 1
         at[SINCE] += REFRESH // 4 if grows else 1
         numbers[LENGTH] = max(length * factor, wanted) if length < wanted else length * factor
-        _choose_method(memory, length / stages, length < wanted)
+        _choose_method(memory, length / stages, stages, length < wanted)
     else:
         at[SINCE] = REFRESH
         numbers[LENGTH] = length * min(factor, 0.8)
-        if at[TRIED] >= 0:
-            at[TRIED] += 1
-            _choose_method(memory, 0.0, False)
 
 
-@jit
-def _choose_method(memory, progress, cut_short):
+@jit_inline
+def _choose_method(memory, progress, stages, cut_short):
     """Now and then try the other method for some steps, and keep the one that comes further for an evaluation."""
     at, numbers = memory.at, memory.numbers
     if at[TRIED] < 0:
         at[RESTED] += 1
-        if at[RESTED] >= at[PAUSE] and not cut_short:
+        if at[RESTED] >= at[PAUSE] and not cut_short and (at[METHOD] == SECOND or stages >= STIFF):
             numbers[OTHER_LENGTH], numbers[PROGRESS] = numbers[LENGTH], progress
             at[METHOD], at[TRIED] = SECOND + FOURTH - at[METHOD], 0
-        return
-    at[TRIED] += 1
-    if at[TRIED] < TRIAL or cut_short:
-        return
-    at[TRIED], at[RESTED] = -1, 0
-    if progress > numbers[PROGRESS]:
-        at[PAUSE] = WAIT
     else:
-        at[METHOD], at[PAUSE] = SECOND + FOURTH - at[METHOD], min(2 * at[PAUSE], LONGEST_WAIT)
-        numbers[LENGTH] = numbers[OTHER_LENGTH]
+        at[TRIED] += 1
+        lost = at[TRIED] >= LOST and progress < 0.3 * numbers[PROGRESS] and not cut_short
+        if lost or (at[TRIED] >= TRIAL and not cut_short):
+            at[TRIED], at[RESTED] = -1, 0
+            if progress > numbers[PROGRESS]:
+                at[PAUSE] = WAIT
+            else:
+                at[METHOD], at[PAUSE] = SECOND + FOURTH - at[METHOD], min(2 * at[PAUSE], LONGEST_WAIT)
+                numbers[LENGTH] = numbers[OTHER_LENGTH]
 
 
 @jit_inline
 def _end(ends, runs, run, memory):
     """How the run under way stands."""
-    numbers, step = memory.numbers, memory.step
+    numbers = memory.numbers
     norm, rest = numbers[NORM], ends.gradient_tol
     if rest < 0:
         rest = REST * numbers[RATE] * numbers[SIZE]
     end = RUNNING
-    if not math.isfinite(numbers[LOSS]) or not numbers[LENGTH] > 0:
+    if not math.isfinite(numbers[LOSS]) or numbers[LENGTH] == 0:
         end = DIVERGED
     elif numbers[LOSS] <= ends.tol:
         end = CONVERGED
@@ -306,16 +305,7 @@ def _end(ends, runs, run, memory):
     return end
 
 
-@jit
-def _record_due(field, index, trace, runs, run, memory):
-    """Record what is due at the time of the run under way."""
-    at, numbers = memory.at, memory.numbers
-    while at[RECORD] < trace.times.size and trace.times[at[RECORD]] <= numbers[TIME]:
-        _write(field, index, trace, run, at[RECORD], memory)
-        at[RECORD] += 1
-
-
-@jit
+@jit_inline
 def _write(field, index, trace, run, record, memory):
     state = memory.step.state
     if trace.loss.size > 0:
@@ -324,8 +314,6 @@ def _write(field, index, trace, run, record, memory):
         trace.gradient_norm[run, record] = memory.numbers[NORM]
     if trace.balancedness.size > 0:
         trace.balancedness[run, record] = field_balancedness(field, state)
-    if trace.error.size + trace.pending_products.size > 0:
-        slope(field, index, state, memory.step.slopes[0])  # for the product
     if trace.error.size > 0:
         trace.error[run, record] = relative_error(field.product, trace.truths[index])
     pending = trace.pending_count[0]

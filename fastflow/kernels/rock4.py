@@ -4,8 +4,8 @@ The method is of the kind of ROCK4 (Abdulle, SIAM J. Sci. Comput. 23, 2002): s s
 ``R(z) = w(z) P(z)``, ``R(z) = e^z + O(z^5)``, ``|R| <= 0.95`` down to about ``z = -0.348 s^2``. P, of degree s - 4, is
 orthogonal with the weight ``w^2 / sqrt(1 - x^2)`` where ``x = a + kappa z`` lies in [-1, 1], so its three-term
 recurrence is a recurrence of stages, and ``w P`` swings between nearly equal heights. w has four zeros
-``1 - (u +- i v) / s^2``, two of them free to meet the conditions of order, one by the height, and ``a = 1 + A / s^2`` is
-kept: the length of the interval hardly depends on it. A finishing method of four stages, the least in size that meets
+``1 - (u +- i v) / s^2``: three of these numbers meet the conditions of order, one sets the height, and the length of
+the interval hardly depends on ``a = 1 + A / s^2``. A finishing method of four stages, the least in size that meets
 the eight conditions of order 4 together with P (by Newton), has the stability polynomial w. Its slopes and the one
 at the new point give an estimate of the error of order 4 (that is, of a solution of order 3).
 """
@@ -196,7 +196,7 @@ def _unpack(finish: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _slopes_after(weights: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """The weights of the trees in each of the four slopes (..., 4, 8), from where those of the state are ``weights``."""
+    """The weights of the trees in each of four slopes (..., 4, 8), from where those of the state are ``weights``."""
     slopes: list[np.ndarray] = []
     for i in range(LAST):
         state = np.broadcast_to(weights, (*inner.shape[:-2], 8))

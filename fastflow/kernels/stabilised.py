@@ -14,7 +14,7 @@ import numpy as np
 
 from fastflow.kernels.curvature import curve, visit
 from fastflow.kernels.elementwise import copy, dot
-from fastflow.kernels.jit import jit, jit_inline
+from fastflow.kernels.jit import jit_inline, jit_internal
 from fastflow.kernels.vector_field import slope
 
 SECOND, FOURTH = 0, 1
@@ -63,7 +63,7 @@ def step_memory(parameters: int) -> Step:
     )
 
 
-@jit
+@jit_internal
 def largest_rate(field, index, step, begins):
     """The largest eigenvalue of the Hessian in magnitude, a little above, by power iteration at ``step.state``.
 
@@ -90,7 +90,7 @@ def largest_rate(field, index, step, begins):
         dot(power, power, power.size, numbers)
         size, last = math.sqrt(numbers[0]), radius
         radius = size
-        if not size > 0 or turn > 0 and abs(radius - last) <= 0.02 * radius:
+        if not size > 0 or (turn > 0 and abs(radius - last) <= 0.02 * radius):
             break
     if not size > 0:
         power[:] = 1.0
@@ -109,9 +109,9 @@ def second_length(stages, rate):
     return (stages**2 - 1) / (1.54 * rate) if rate > 0 else np.inf
 
 
-@jit
+@jit_internal
 def try_step(field, index, table, step, method, which, length):
-    """A step from ``step.state``: fills the last rows of ``points`` and ``slopes``, and ``sizes``; returns the new loss.
+    """A step from ``step.state``: fills the last rows of ``points`` and ``slopes`` and ``sizes``; returns the loss.
 
     ``which`` is the number of stages of `SECOND`, and the row of the table (`Rock4`) for `FOURTH`.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from fastflow.kernels.chain import (
     ChainPlaces,
@@ -18,6 +17,7 @@ from fastflow.kernels.chain import (
 )
 from fastflow.kernels.curvature import ChainCurvature, HadamardCurvature, chain_curvature, hadamard_curvature
 from fastflow.kernels.hadamard import hadamard_gradient, hadamard_product
+from fastflow.kernels.jit import kernel_overload, kernel_overload_inline
 from fastflow.kernels.layouts import address, keep, kind_of
 from fastflow.kernels.losses import loss_gradient
 
@@ -63,7 +63,7 @@ def slope(field, index, factors, gradient):
     raise TypeError("slope is for compiled code")
 
 
-@overload(slope, inline="always", jit_options={"error_model": "numpy"})
+@kernel_overload_inline(slope)
 def _slope(field, index, factors, gradient):
     return _of_chain if field.instance_class is ChainField else _of_hadamard
 
@@ -125,7 +125,7 @@ def field_balancedness(field, factors):
     raise TypeError("field_balancedness is for compiled code")
 
 
-@overload(field_balancedness)
+@kernel_overload(field_balancedness)
 def _field_balancedness(field, factors):
     if field.instance_class is ChainField:
         return lambda field, factors: chain_balancedness(factors, field.curvature.widths, field.chain)

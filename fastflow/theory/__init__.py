@@ -1,5 +1,6 @@
 """What is known beforehand: steps, how sparse or of how low a rank a recovery can be, how small a start it takes."""
 
+from fastflow.theory.critical import CriticalPoint, critical_point
 from fastflow.theory.sparsity import l1_excess_bound, l1_excess_scale
 from fastflow.theory.statistical_dimension import (
     l1_critical_sparsity,
@@ -10,6 +11,8 @@ from fastflow.theory.statistical_dimension import (
 from fastflow.theory.steps import metric_inverse, monotone_step, stability_edge
 
 __all__ = [
+    "CriticalPoint",
+    "critical_point",
     "l1_critical_sparsity",
     "l1_excess_bound",
     "l1_excess_scale",
