@@ -31,8 +31,8 @@ class CriticalPoint:
 
     Attributes
     ----------
-    kind : "minimum", "saddle" or "degenerate"
-        A saddle has a direction of negative curvature, or is a chain of less than full rank whose gradient by the
+    kind : "minimum", "saddle", "degenerate" or "not critical"
+        Not critical: the gradient does not vanish. A saddle has a direction of negative curvature, or is a chain of less than full rank whose gradient by the
         product does not vanish (for N >= 3 its Hessian may have no negative eigenvalue, as at W = 0). A minimum has
         neither; its zero eigenvalues, which every product of factors has, are taken to be flat. Degenerate: the
         Hessian vanishes, and rank and gradient do not tell.
@@ -91,7 +91,8 @@ def critical_point(
     factors : of one run, where the gradient vanishes to some accuracy
     tol : float
         How negative a curvature must be, relative to the largest one, or how small a singular value of W, and how
-        large the gradient by W relative to its size at W = 0, to count.
+        large the gradient by W relative to its size at W = 0, to count; and the gradient by all factors relative to
+        the largest curvature times their norm.
 
     References
     ----------
@@ -103,6 +104,8 @@ def critical_point(
     smallest, largest = _eigenvalue(hessian, "SA", RTOL), _eigenvalue(hessian, "LA", RTOL)
     gradient_norm = float(np.linalg.norm(hessian.gradient))
     size = max(abs(smallest), abs(largest))
+    if gradient_norm > tol * size * np.linalg.norm(hessian.factors):
+        return CriticalPoint("not critical", smallest, largest, gradient_norm)
     saddle = size > 0 and smallest < -tol * size
     if isinstance(network, DeepLinear) and not saddle:
         posed: Any = network.pose(problem)
