@@ -32,10 +32,10 @@ class CriticalPoint:
     Attributes
     ----------
     kind : "minimum", "saddle", "degenerate" or "not critical"
-        Not critical: the gradient does not vanish. A saddle has a direction of negative curvature, or is a chain of less than full rank whose gradient by the
-        product does not vanish (for N >= 3 its Hessian may have no negative eigenvalue, as at W = 0). A minimum has
-        neither; its zero eigenvalues, which every product of factors has, are taken to be flat. Degenerate: the
-        Hessian vanishes, and rank and gradient do not tell.
+        Not critical: the gradient does not vanish. A saddle has a direction of negative curvature, or is a chain of
+        less than full rank whose gradient by the product does not vanish (for N >= 3 its Hessian may have no negative
+        eigenvalue, as at W = 0). A minimum has neither; its zero eigenvalues, which every product of factors has, are
+        taken to be flat. Degenerate: the Hessian vanishes, and rank and gradient do not tell.
     smallest, largest : float, eigenvalues of the Hessian
     gradient_norm : float, by all factors
     """
