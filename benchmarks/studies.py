@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import importlib.util
 import multiprocessing
 import statistics
@@ -19,15 +20,15 @@ from benchmarks.limits import DISTANCE, pursue
 from benchmarks.report import Table, number
 from benchmarks.tasks import Array
 from fastflow.streams import stream
-from fastflow.studies import driver
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import draw_problem
 
 N, ALPHA, DEPTH = 128, 1e-6, 2
 PURSUITS, DESCENTS, DESCENT_STEPS = 120, 6, 100_000
-EMPTY_TASKS = 2000
+EMPTY_TASKS = 500
 
 
+@dataclasses.dataclass(frozen=True)
 class Nothing:
     """A baseline that does nothing."""
 
@@ -137,12 +138,8 @@ def _empty_rate(executor: Any, threads: int) -> float:
     study = ff.Study(
         ensemble, method=Nothing(), axes={"noise": [float(i) for i in range(10)]}, trials=EMPTY_TASKS // 10
     )
-    before, driver.TASK_SECONDS = driver.TASK_SECONDS, 1e-12
-    try:
-        own = {} if executor is not None else {"threads": threads}
-        return EMPTY_TASKS / _wall(lambda: study.run(executor, progress=False, **own))
-    finally:
-        driver.TASK_SECONDS = before
+    own: dict[str, Any] = {} if executor is not None else {"threads": threads}
+    return EMPTY_TASKS / _wall(lambda: study.run(executor, progress=False, task_seconds=1e-12, **own))
 
 
 def studies(threads: int, repetitions: int, quick: bool) -> Table:
@@ -153,7 +150,7 @@ def studies(threads: int, repetitions: int, quick: bool) -> Table:
         table.rows.append([what, measured, goal])
         print(f"{what}: {measured} ({goal})", flush=True)
 
-    whole, part = default_map(2 if quick else 50), default_map(5 if quick else 50, 5 if quick else 12)
+    whole, part = default_map(2 if quick else 50), default_map(5 if quick else 50, 5 if quick else 8)
     part.run(threads=threads, progress=False)
     walls, pursuits = [], []
     with concurrent.futures.ProcessPoolExecutor(threads, multiprocessing.get_context("spawn")) as pool:

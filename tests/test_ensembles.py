@@ -52,6 +52,9 @@ def test_kinds_of_matrices():
     kept = Sparse(n=20, sparsity=2, matrix=given)
     assert kept.m == 3
     assert np.array_equal(kept.draw(stream(0)).matrix, given)
+    assert dataclasses.replace(kept, sparsity=3).matrix is kept.matrix
+    given[0, 0] = 1e9
+    assert kept.matrix[0, 0] == 0
     correlated = Sparse(n=30, m=4000, sparsity=1, matrix="correlated", correlation=0.7).draw(stream(1)).matrix
     distance = np.abs(np.subtract.outer(np.arange(30), np.arange(30)))
     assert np.abs(correlated.T @ correlated - 0.7**distance).max() < 5 * np.sqrt(2 / 4000)

@@ -266,7 +266,7 @@ def test_another_signal_does_not_stop_the_saving(here, capsys, monkeypatch):
 
 
 def test_sigterm_before_anything_is_done(here, capsys, monkeypatch):
-    monkeypatch.setattr(shell, "train", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(train_command, "train", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     assert shell.main(["train", "m.npy", *SMALL]) == 130
     assert capsys.readouterr().err == "fastflow: interrupted\n"
     assert os.listdir("runs") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 
 import numpy as np
@@ -63,7 +64,9 @@ def test_every_option_reaches_the_study(here):
     assert (study.seed, study.success) == (4, ff.Success(below=0.1))
 
 
-@pytest.mark.parametrize(("method", "wanted"), [("pursuit", "BasisPursuit"), ("descent", "GradientDescent")])
+@pytest.mark.parametrize(
+    ("method", "wanted"), [("pursuit", "BasisPursuit"), ("descent", "GradientDescent"), ("flow", "GradientFlow")]
+)
 def test_other_methods(here, method, wanted):
     options = ["--m", "10", "--sparsity", "1", "--trials", "2", "--max-steps", "30"]
     assert shell.main(["phase", *SMALL, *options, "--method", method]) == 0
@@ -154,6 +157,26 @@ def test_a_study_from_a_file(here, capsys):
     nuclear = result[{"method": "nuclear"}]
     assert np.array_equal(nuclear.outcomes["error"][:, :, 0], nuclear.outcomes["error"][:, :, 1])
     assert os.path.exists("maps.png")
+
+
+def test_functions_beside_the_file(here, monkeypatch):
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path not in ("", str(here))])
+    (here / "mine.py").write_text(
+        "import fastflow as ff\n\ndef draw(rng, m, n=9):\n    return ff.ensembles.Sparse(n, m, 1).draw(rng)\n"
+    )
+    (here / "a.toml").write_text(
+        'trials = 3\nmethod = { kind = "LeastNorm" }\naxes = { m = [3, 5] }\n'
+        'ensemble = { kind = "Custom", function = "mine:draw", version = 1 }\n'
+    )
+    assert shell.main(["study", "a.toml"]) == 0
+    assert ff.open_study("a.zarr").complete
+
+
+def test_adaptive_says_what_it_saves(here, capsys):
+    assert shell.main(["phase", *SMALL, "--trials", "80", "--adaptive"]) == 0
+    trials = ff.open_study("phase.zarr").trials
+    assert set(trials.ravel()) <= {20, 40, 80}
+    assert f"adaptive: {1 - trials.mean() / 80:.0%} of the trials were saved" in capsys.readouterr().out
 
 
 def test_costs_and_shares(here, capsys):

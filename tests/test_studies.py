@@ -32,6 +32,13 @@ def failing(rng, m=3):
     return Sparse(n=8, m=m, sparsity=1).draw(rng)
 
 
+class Undescribed:
+    """A baseline that no store could name."""
+
+    def solve(self, problem):
+        return np.zeros(problem.shape)
+
+
 def same_bits(first, second):
     """Whether two results have the same bits in every array but the times."""
     return all(
@@ -273,6 +280,7 @@ def test_wrong_axes_are_named(axes, message):
         (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, starts=3), "starts alike"),
         (lambda: ff.Study(SPARSE, method="newton", axes={"m": (4,)}), "must be a method or a baseline"),
         (lambda: ff.Study("sparse", method=ff.FlowLimit(), axes={"seed": (4,)}), "no field"),
+        (lambda: ff.Study(SPARSE, method=Undescribed(), axes={"m": (4,)}), "made of dataclasses"),
         (lambda: small().run(shard=(2, 2)), "i in 0 .. k - 1"),
         (lambda: small().run(shard=(0, 7)), "6 cells make no 7 shares"),
         (lambda: small().run(executor=3), "must have submit"),

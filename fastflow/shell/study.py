@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import signal
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,7 @@ def _study(a: argparse.Namespace) -> int:
         table = tomllib.loads(a.file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{a.file} is no TOML file: {error}") from None
+    sys.path.insert(0, str(a.file.resolve().parent))  # where functions of a Custom ensemble may be
     study = build_study(table)
     return run_and_show(study, a.file.with_suffix("") if a.out is None else a.out, a)
 
@@ -117,6 +119,8 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
             raise
         result, code, ended = error.result, FAILED, f"error: {error}"
     say(result.summary())
+    if a.adaptive and code == DONE:
+        say(f"adaptive: {1 - result.trials.sum() / (study.cells * study.trials):.0%} of the trials were saved")
     if not result.complete and code == DONE and not (a.adaptive or a.shard):
         say(f"not complete: --resume goes on from {store}")
     if not result.trials.any():

@@ -55,6 +55,7 @@ def run_study(
     progress: bool | None = None,
     adaptive: bool = False,
     repair: bool = False,
+    task_seconds: float | None = None,
 ) -> StudyResult:
     """Compute the trials of a study that are not yet done.
 
@@ -75,6 +76,8 @@ def run_study(
         A cell has 20 trials, and twice as many as long as the 95% interval of its rate of success meets (0.2, 0.8),
         up to the trials of the study. Only the cell's own trials decide.
     repair : take trials whose part of the store is damaged for not done
+    task_seconds : float, what a task should take, default a quarter of a second
+        More where the executor has hundreds of workers; no bit depends on it.
 
     Returns
     -------
@@ -94,6 +97,7 @@ def run_study(
     shard = _as_shard(shard, study)
     if max_seconds is not None:
         max_seconds = as_number("max_seconds", max_seconds, above=0)
+    task_seconds = TASK_SECONDS if task_seconds is None else as_number("task_seconds", task_seconds, above=0)
     require_memory(
         study.cells * study.trials * BYTES, f"the outcomes of {study.cells} x {study.trials} trials", "take fewer"
     )
@@ -103,7 +107,8 @@ def run_study(
             kept, arrays = _open(Path(store).resolve(), study, repair, stack)
         crew = Crew(executor, threads)
         stack.callback(crew.close)
-        driver = _Driver(study, arrays, kept, crew, Plan(study, arrays, shard, adaptive))
+        plan = Plan(study, arrays, shard, adaptive)
+        driver = _Driver(study, arrays, kept, crew, plan, task_seconds)
         return driver.run(max_seconds, progress)
 
 
@@ -145,7 +150,9 @@ def _open(path: Path, study: Study, repair: bool, stack: contextlib.ExitStack) -
 class _Driver:
     """One run: what is handed out, what came back, what is not yet stored."""
 
-    def __init__(self, study: Study, arrays: Any, store: Store | None, crew: Crew, plan: Plan) -> None:
+    def __init__(
+        self, study: Study, arrays: Any, store: Store | None, crew: Crew, plan: Plan, task_seconds: float
+    ) -> None:
         self.study, self.arrays, self.store, self.crew, self.plan = study, arrays, store, crew, plan
         self.flat = {name: array.reshape(study.cells, study.trials) for name, array in arrays.items()}
         self.back: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -153,7 +160,7 @@ class _Driver:
         self.dirty: set[tuple[int, ...]] = set()
         self.unshown = 0
         self.next_flush = time.monotonic() + FLUSH_SECONDS
-        self.seconds_per_trial = TASK_SECONDS / 4
+        self.task_seconds, self.seconds_per_trial = task_seconds, task_seconds / 4
         self.failure: BaseException | None = None
         self.seconds = 0.0
 
@@ -210,7 +217,7 @@ class _Driver:
         """Keep every worker busy, and as many tasks waiting."""
         while len(self.out) < 2 * self.crew.workers + 1:
             left = max(1, self.plan.left // (2 * self.crew.workers))
-            pieces = self.plan.take(max(1, min(left, int(TASK_SECONDS / self.seconds_per_trial))))
+            pieces = self.plan.take(max(1, min(left, int(self.task_seconds / self.seconds_per_trial))))
             if not pieces:
                 return
             try:
@@ -282,6 +289,7 @@ class _Driver:
 
     def _show(self) -> None:
         if self.bar is not None and self.unshown:
+            self.bar.total = self.bar.n + self.unshown + self.plan.left  # less than all where cells have enough
             self.bar.update(self.unshown)
         self.unshown = 0
 

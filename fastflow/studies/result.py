@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,10 +113,10 @@ class StudyResult:
     def with_success(self, success: Success) -> StudyResult:
         """The same outcomes, with another idea of success."""
         table = {**self.table, "success": dataclasses.asdict(success)}
-        changed = StudyResult(table, self.outcomes, None, self.seconds)
-        if self._study is not None:
-            changed._study = build_study(table) if _is_buildable(table) else None
-        return changed
+        study = copy.copy(self._study)
+        if study is not None:
+            study.success = success
+        return StudyResult(table, self.outcomes, study, self.seconds)
 
     def __getitem__(self, chosen: Mapping[str, Any]) -> StudyResult:
         """The part with one value of each named axis: ``result[{"method": "limit"}]`` has the other axes."""
@@ -147,7 +148,7 @@ class StudyResult:
         if ensemble.get("noise", 0) or "network" in self.axes:
             return None
         if ensemble.get("kind") == "LowRank":
-            return None if ensemble.get("observed") == "estimation" else "nuclear"
+            return "nuclear" if ensemble.get("observed") == "sensing" else None
         if ensemble.get("kind") == "Sparse" and ensemble.get("matrix") in ("gaussian", "rademacher", "dct"):
             signed = self.table.get("network", {}).get("signed", True)
             return "l1" if signed and not self.table.get("method", {}).get("nonnegative") else "nonnegative l1"
@@ -291,14 +292,6 @@ class StudyResult:
 
     def __repr__(self) -> str:
         return f"<StudyResult: {self.summary()}>"
-
-
-def _is_buildable(table: Mapping[str, Any]) -> bool:
-    try:
-        build_study(table)
-    except (ValueError, TypeError):
-        return False
-    return True
 
 
 def open_study(store: str | Path) -> StudyResult:

@@ -123,8 +123,10 @@ class Study:
         place = np.unravel_index(cell, self.shape)
         if not free or isinstance(self._make("method", place), Method):
             return np.array([cell])
-        numbers = np.arange(self.cells).reshape(self.shape)
-        return numbers[tuple(slice(None) if i in free else at for i, at in enumerate(place))].ravel()
+        values = [
+            range(size) if i in free else [at] for i, (at, size) in enumerate(zip(place, self.shape, strict=True))
+        ]
+        return np.ravel_multi_index(np.ix_(*values), self.shape).ravel()
 
     def describe(self) -> dict[str, Any]:
         """The study as a table: what `build_study` makes it from again."""
@@ -208,6 +210,7 @@ class Study:
             elif self.problem != "per trial":
                 raise ValueError(f"with problem={self.problem!r} all trials of {type(method).__name__} would be equal")
         self._check_problems()
+        self.describe()
 
     def _check_start(self, init: Any) -> None:
         if init.random:
