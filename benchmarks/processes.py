@@ -1,7 +1,7 @@
 """Each library in a process of its own, which works when it is its turn and sleeps otherwise.
 
-In one process they disturb each other: their thread pools, memory allocators and settings of BLAS all stay. The thread
-pools of some spin for a while after the work, so a library that has had its turn may still be busy in the next one's.
+In one process they share an allocator, the settings of BLAS and dozens of threads, and what one leaves behind the next
+one pays for, or may seem to. Here nothing is shared but the machine.
 """
 
 from __future__ import annotations
