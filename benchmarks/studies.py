@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from benchmarks.limits import DISTANCE, pursue
 from benchmarks.report import Table, number
 from benchmarks.tasks import Array
 from fastflow.streams import stream
+from fastflow.studies import tasks as study_tasks
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import draw_problem
 
@@ -66,20 +68,26 @@ def _wall(run: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def _direct(study: Study) -> tuple[float, float]:
-    """The same trials by a loop over cells in one thread: seconds of everything, and of the kernels alone."""
-    kernels, started = 0.0, time.perf_counter()
-    for cell in range(study.cells):
-        ensemble: Any = study.setup(cell).ensemble
-        shape = (study.trials, ensemble.measurements, N)
-        matrices, values, truths = np.empty(shape), np.empty(shape[:2]), np.zeros((study.trials, N))
-        for i in range(study.trials):
-            ensemble.fill(stream(0, "problem", ensemble.key(), i), matrices[i], values[i], truths[i])
-        began = time.perf_counter()
-        limits = ff.flow_limit(matrices, values, ALPHA, DEPTH, threads=1)
-        kernels += time.perf_counter() - began
-        np.linalg.norm(limits.x - truths, axis=1)
-    return time.perf_counter() - started, kernels
+def _shares(study: Study) -> tuple[float, float, float]:
+    """CPU seconds of a study in one thread: of all, of drawing problems, of finding limits."""
+    spent = {"draw": 0.0, "solve": 0.0}
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            started = time.process_time()
+            result = function(*arguments)
+            spent[name] += time.process_time() - started
+            return result
+
+        return call
+
+    started = time.process_time()
+    with (
+        mock.patch.object(study_tasks, "solve_limits", timed("solve", study_tasks.solve_limits)),
+        mock.patch.object(ff.ensembles.Sparse, "fill", timed("draw", ff.ensembles.Sparse.fill)),
+    ):
+        study.run(threads=1, progress=False)
+    return time.process_time() - started, spent["draw"], spent["solve"]
 
 
 def _descent_seconds(study: Study, threads: int) -> list[float]:
@@ -150,7 +158,7 @@ def studies(threads: int, repetitions: int, quick: bool) -> Table:
         table.rows.append([what, measured, goal])
         print(f"{what}: {measured} ({goal})", flush=True)
 
-    whole, part = default_map(2 if quick else 50), default_map(5 if quick else 50, 5 if quick else 8)
+    whole, part = default_map(2 if quick else 50), default_map(5 if quick else 50, 5 if quick else 9)
     part.run(threads=threads, progress=False)
     walls, pursuits = [], []
     with concurrent.futures.ProcessPoolExecutor(threads, multiprocessing.get_context("spawn")) as pool:
@@ -169,14 +177,11 @@ def studies(threads: int, repetitions: int, quick: bool) -> Table:
         seconds = _descent_seconds(whole, threads)
         ratio = statistics.mean(seconds) * whole.cells * 50 / wall
         add("times gradient descent in JAX (sampled cells, lower bound)", number(ratio), "1000")
-    shares, drawn = [], []
-    for _ in range(repetitions):
-        alone = _wall(lambda: part.run(threads=1, progress=False))
-        direct, kernels = _direct(part)
-        shares.append((alone - direct) / kernels)
-        drawn.append((direct - kernels) / kernels)
-    add("the layer beside a loop over flow_limit, share of the kernels' time", f"{statistics.median(shares):.1%}", "5%")
-    add("drawing problems, share of the kernels' time", f"{statistics.median(drawn):.1%}")
+    measured = [_shares(part) for _ in range(repetitions)]
+    layer = statistics.median((whole - draw - solve) / solve for whole, draw, solve in measured)
+    add("the layer, all but drawing and limits: share of the time of the limits (CPU)", f"{layer:.1%}", "5%")
+    drawing = statistics.median(draw / solve for _, draw, solve in measured)
+    add("drawing problems: share of the time of the limits (CPU)", f"{drawing:.1%}")
     with _executors(threads) as executors:
         for name, executor in executors.items():
             _empty_rate(executor, threads)  # starts the workers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -55,6 +57,26 @@ def test_xarray_opens_a_store(path, reference):
         assert (
             data.error.sel({"m": 14, "init.scale": 1e-4}).values.tolist() == reference.outcomes["error"][1, 1].tolist()
         )
+
+
+def test_a_store_is_read_while_it_is_written(path, monkeypatch):
+    """What a reader sees is done for good, and has the values of the end."""
+    monkeypatch.setattr(driver, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(driver, "FLUSH_SHARE", 1.0)
+    study, seen = small(trials=1500), []
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, study, path, task_seconds=0.01)
+        while not running.done():
+            if path.exists():
+                seen.append(ff.open_study(path))
+            time.sleep(0.05)
+        result = running.result()
+    assert result.complete
+    assert any(not one.complete and one.done.any() for one in seen)
+    for before, after in itertools.pairwise([*seen, result]):
+        assert np.all(after.done[before.done])
+        for name in FIELDS:
+            assert np.array_equal(before.outcomes[name][before.done], result.outcomes[name][before.done])
 
 
 def test_a_finished_study_computes_nothing_again(path, monkeypatch):

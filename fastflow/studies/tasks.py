@@ -152,28 +152,20 @@ def _run_limits(setup: Setup, first: int, last: int) -> Outcomes:
         ensemble.fill(draw(first + i), matrices[i], values[i], truths[i])
     _compile_limits()
     started = time.perf_counter()
-    form = Hadamard(n, network.depth, network.signed, network.identical)
     assert setup.init is not None
     alike = not setup.init.random  # one start for all
-    factors = _draw_starts(setup, form, first, first + 1 if alike else last)[0]
-    positive, negative = as_two_vectors(form, form.unpack(factors))
-    _check_starts(positive, negative)
+    mirrors = _mirror(setup.init, network, n) if alike else _mirrors(setup, network, n, first, last)
     own, zero = np.arange(count), np.zeros(count, np.int64)
-    problems = kernels.LimitProblems(
-        matrices.reshape(count, m * n),
-        values,
-        kernels.make_mirror(positive, negative, network.depth),
-        own,
-        own,
-        zero if alike else own,
-    )
+    problems = kernels.LimitProblems(matrices.reshape(count, m * n), values, mirrors, own, own, zero if alike else own)
     limits = solve_limits(problems, method.tol, method.max_steps, 1)
     lost = limits.status == LimitStatus.NOT_FINITE
     x = np.where(lost[:, None], np.nan, limits.x)
-    residual = np.einsum("kmn,kn->km", matrices, x) - values
+    # The residual that a limit comes with is that of what of y can be reached, so of all of y where all can.
+    reached = network.signed and m <= n and ensemble.matrix_name != "given"
+    residual = limits.residual if reached else np.linalg.norm(np.einsum("kmn,kn->km", matrices, x) - values, axis=1)
     return make_outcomes(
         error=relative_errors(x, truths, own),
-        loss=0.5 * np.sum(residual**2, axis=1),
+        loss=np.where(lost, np.nan, 0.5 * residual**2),
         steps=limits.steps,
         seconds=np.full(count, (time.perf_counter() - started) / count),
         status=np.where(
@@ -182,6 +174,21 @@ def _run_limits(setup: Setup, first: int, last: int) -> Outcomes:
             np.where(lost, Status.DIVERGED, Status.INACCURATE),
         ),
     )
+
+
+def _mirrors(setup: Setup, network: DiagonalLinear, n: int, first: int, last: int) -> kernels.Mirror:
+    """The mirror maps of the starts of some trials."""
+    form = Hadamard(n, network.depth, network.signed, network.identical)
+    factors = _draw_starts(setup, form, first, last)[0]
+    positive, negative = as_two_vectors(form, form.unpack(factors))
+    _check_starts(positive, negative)
+    return kernels.make_mirror(positive, negative, network.depth)
+
+
+@functools.lru_cache(16)
+def _mirror(init: Init, network: DiagonalLinear, n: int) -> kernels.Mirror:
+    """The mirror map of a start that is the same in all trials, for all cells that have it."""
+    return _mirrors(Setup(Sparse(n), network, init, None, 0, True, 1), network, n, 0, 1)
 
 
 @functools.cache
