@@ -51,8 +51,8 @@ def train(
     init : an init of `fastflow.inits`, or ``runs.last`` to go on
         By default ``Gaussian(scale=1e-3)`` for a DeepLinear network, ``Constant(scale=1e-3)`` for a DiagonalLinear one.
     method : GradientDescent, GradientFlow or FlowLimit; default ``GradientDescent()``
-        The flow and its limit are those of DiagonalLinear networks with identical factors, or two independent ones;
-        of starts ``u > 0`` and ``v >= 0``, or with ``u_1 + u_2 != 0``. `FlowLimit` gives a row a run, its steps are
+        The flow and its limit are those of DiagonalLinear networks with identical factors, or two independent ones, for
+        L >= 2 of starts that are positive or 0, where a factor stays. `FlowLimit` gives a row a run, its steps are
         Newton's. `GradientFlow` has ``history.times`` instead of ``history.steps``; what can be made of the product
         and the factors is recorded, by default the product as well.
     runs : int or sequence of ints
