@@ -69,7 +69,8 @@ def gradient_flow(
     alpha : float, array (n,) or array (..., n)
         Where u starts: from 1e-12 to 1e3, or 0, where u stays 0; any number up to 1e3 in size if L = 1.
     times : array (times,)
-        At least 0 and not decreasing; infinity stands for the limit (of which `flow_limit` is the faster way).
+        At least 0 and not decreasing; infinity stands for the limit, found from where the flow is at rest by Newton's
+        method (`flow_limit` is the faster way).
     depth : int in 1 .. 8, the number L of factors
     signed : bool
         False for the network ``x = u^L``.

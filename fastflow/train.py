@@ -53,11 +53,11 @@ def train(
     init : an init of `fastflow.inits`, or ``runs.last`` to go on
         By default ``Gaussian(scale=1e-3)`` for a DeepLinear network, ``Constant(scale=1e-3)`` for a DiagonalLinear one.
     method : GradientDescent, GradientFlow, FlowLimit or ProductFlow; default ``GradientDescent()``
-        `FlowLimit` takes DiagonalLinear networks with identical factors, or two independent ones; of starts ``u > 0``
-        and ``v >= 0``, or with ``u_1 + u_2 != 0``; so does `GradientFlow` where a network is of this kind. `FlowLimit`
-        gives a row a run, its steps are Newton's. `GradientFlow` has ``history.times`` instead of ``history.steps``,
-        where by default the product is recorded as well. `ProductFlow` is the flow of the product of a DeepLinear
-        network from a balanced start.
+        `FlowLimit` takes DiagonalLinear networks with identical factors, or two independent ones; for L >= 2 of starts
+        that are positive or 0, where a factor stays. It gives a row a run, its steps are Newton's. `GradientFlow` has
+        ``history.times`` instead of ``history.steps``; what can be made of the product and the factors is recorded, by
+        default the product as well. `ProductFlow` is the flow of the product of a DeepLinear network from a balanced
+        start.
     runs : int or sequence of ints
         How many starts, or which ones: start 17 of 64 is start 17 of 1000 is ``runs=[17]``. Default: 256 for a random
         init, as many as were given for an explicit one, else 1.

@@ -152,6 +152,8 @@ def flow_slice(problems, control, flows, queue, budget, work):
             flows.status[i] = status
             if status in (CONVERGED, CRITICAL):
                 for k in range(work.at[2], control.times.size):
+                    if status == CRITICAL and control.times[k] == np.inf:
+                        _polish(a, y, mirror, work)
                     _keep(flows, i, k, work.x, work.residual)
             work.at[0] += 1
             work.at[1] = 0
@@ -232,9 +234,8 @@ def _try_step(original, values, mirror, control, work):
 @jit
 def _factor(a, m, n, work):
     """The factor of ``1/(h GAMMA) - J``; returns how many pivots are round-off."""
-    normal, numbers = work.normal, work.numbers
+    normal, numbers, stiffest = work.normal, work.numbers, 0.0
     normal_matrix(a, work.slope, m, n, normal)
-    stiffest = 0.0
     for j in range(m):
         stiffest = max(stiffest, normal.upper[j * m + j])
         normal.upper[j * m + j] += 1 / (numbers[LENGTH] * GAMMA)
@@ -286,9 +287,7 @@ def _accept(work):
 
 @jit
 def _choose_length(error, work):
-    numbers = work.numbers
-    accepted = error <= 1
-    factor = 0.2
+    numbers, accepted, factor = work.numbers, error <= 1, 0.2
     if error == error:
         factor = min(max(0.9 * max(error, 1e-10) ** (-1 / ORDER), 0.2), 6.0)
     if accepted and numbers[REJECTED]:
@@ -316,6 +315,30 @@ def _keep_inside(mirror, control, flows, problem, work):
         work.at[2] += 1
     if work.at[2] > first:
         _move(numbers[LENGTH], STEP, STAGES, a, mirror, work)
+
+
+@jit
+def _polish(a, y, mirror, work):
+    """From a flow at rest on to its limit by Newton's method, as long as that halves the residual."""
+    m, n = y.size, work.x.size
+    work.numbers[LENGTH] = LARGEST_STEP
+    while True:
+        _rotate(a, y, work)
+        _factor(work.matrix, m, n, work)
+        before = norm(work.residual)
+        copy(work.step, work.residual, m)
+        solve_normal(work.step, m, work.normal)
+        transposed_times(work.matrix, m, n, work.step, work.change)
+        copy(work.new_theta, work.theta, n)
+        mirror_move(mirror, work.change, work.new_theta)
+        mirror_point(mirror, work.new_theta, work.new_x, work.new_slope)
+        _residual(work.matrix, work.values, work.new_x, work.step)
+        if not norm(work.step) < 0.5 * before:
+            break
+        copy(work.theta, work.new_theta, n)
+        copy(work.x, work.new_x, n)
+        copy(work.slope, work.new_slope, n)
+        copy(work.residual, work.step, m)
 
 
 @jit
