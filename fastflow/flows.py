@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from fastflow.architectures import Hadamard
+from fastflow.architectures import Architecture, Hadamard
 from fastflow.batch import draw_factors, progress_bar, relative_errors, start_title
 from fastflow.checks import FloatArray
 from fastflow.flow_limit import LimitStatus, flow_limit
 from fastflow.gradient_flow import gradient_flow
 from fastflow.inits import Init
+from fastflow.layer_flows import LayerFlows
 from fastflow.memory import require_memory
 from fastflow.methods import FlowLimit, GradientFlow
 from fastflow.problems import CompressedSensing
@@ -286,17 +287,22 @@ class TimedBatch(FlowBatch):
 
 
 def flow_batch(
-    problems: Sequence[CompressedSensing],
+    problems: Sequence[Any],
     title: str,
-    architecture: Hadamard,
+    architecture: Architecture,
     method: FlowLimit | GradientFlow,
     starts: Sequence[int],
     record: Record | None,
-) -> FlowBatch:
-    """The batch that a method needs."""
+) -> FlowBatch | LayerFlows:
+    """The batch that a method and an architecture need."""
     if isinstance(method, FlowLimit):
+        assert isinstance(architecture, Hadamard)
         return LimitBatch(problems, title, architecture, method, starts)
-    return TimedBatch(problems, title, architecture, method, starts, record)
+    if isinstance(architecture, Hadamard) and (architecture.identical or architecture.depth <= 2):
+        if method.gradient_tol is not None:
+            raise ValueError("gradient_tol does not apply to a flow that is integrated by its dual: leave it out")
+        return TimedBatch(problems, title, architecture, method, starts, record)
+    return LayerFlows(problems, title, architecture, method, starts, record)
 
 
 def as_two_vectors(form: Hadamard, factors: list[FloatArray]) -> tuple[FloatArray, FloatArray | None]:

@@ -30,7 +30,7 @@ class Hessian:
     Attributes
     ----------
     loss : float
-    gradient : array (parameters,)
+    factors, gradient : arrays (parameters,)
     size : int, the number of parameters
 
     Raises
@@ -57,6 +57,7 @@ class Hessian:
             self._point = kernels.hadamard_curvature(self._problem, architecture.size, form, flat)
         self._point.factors[:] = flat
         self.loss = float(_visit(self._point, self._problem, self._weight))
+        self.factors: FloatArray = flat
         self.gradient: FloatArray = self._point.gradient.copy()
 
     def times(self, direction: ArrayLike) -> FloatArray:

@@ -119,20 +119,35 @@ class GradientDescent:
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow:
-    """The flow ``u' = -(gradient by u)``, in time, by an integrator that controls its error.
+    """The flow ``W_j' = -(gradient by W_j)`` of all factors, in time, by an integrator that controls its error.
+
+    Of identical or two independent diagonal factors by the dual (`fastflow.gradient_flow`); of all else by stabilised
+    explicit steps of order 2 and 4, each run with steps of its own (`fastflow.kernels.layer_flow`).
 
     Parameters
     ----------
     times : array (times,), at least 0 and not decreasing
-        When x is recorded; none by default.
+        When the history is recorded; none by default. They are met exactly.
     t_max : float > 0
         A run ends at this time; infinity, the default, is where the flow comes to rest.
     rtol, atol : float
-        Tolerances for the error of an entry of the product: ``atol + rtol |x_i|``; None takes rtol times the size that
-        the data ask for.
+        Tolerances. By the dual: for the error of an entry of the product, ``atol + rtol |x_i|``; None for atol takes
+        rtol times the size that the data ask for. Else: for the error of all factors of a run in norm, ``atol + rtol
+        ||(W_1, ..., W_N)||_F`` in each step, and where the gradient grows 3 rtol of the step itself, so that a flow
+        leaves a saddle when it should; None for atol is 0. The product's error comes to about rtol times its size.
     tol : float >= 0
         A run ends when its loss is at most this (absolute).
+    gradient_tol : None or float >= 0
+        A run ends when the norm of its gradient by all factors is at most this. None is where the flow rests as far as
+        rounding tells: 1e-12 times the largest eigenvalue of the Hessian and the norm of the factors. Not of the dual.
     max_steps : int >= 1
+        Steps of the integrator, those that it rejects included.
+
+    Notes
+    -----
+    What a run came to rest at may be a minimum or a saddle: `theory.critical_point` says which. A flow that starts
+    within rounding of a saddle's stable set, such as `inits.Identity` for a matrix with negative eigenvalues, leaves
+    the saddle by rounding or not at all.
     """
 
     times: ArrayLike = ()
@@ -141,6 +156,7 @@ class GradientFlow:
     atol: float | None = None
     tol: float = 1e-20
     max_steps: int = 100_000
+    gradient_tol: float | None = None
 
     def __post_init__(self) -> None:
         times = as_times("times", self.times) if np.size(self.times) else np.zeros(0)
@@ -154,12 +170,15 @@ class GradientFlow:
             object.__setattr__(self, "atol", as_number("atol", self.atol, least=0))
         object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
+        if self.gradient_tol is not None:
+            object.__setattr__(self, "gradient_tol", as_number("gradient_tol", self.gradient_tol, least=0))
 
     def __repr__(self) -> str:
         atol = "" if self.atol is None else f", atol={self.atol:g}"
+        rest = "" if self.gradient_tol is None else f", gradient_tol={self.gradient_tol:g}"
         return (
             f"{type(self).__name__}(times=<{np.size(self.times)} times>, t_max={self.t_max:g}, "
-            f"rtol={self.rtol:g}{atol}, tol={self.tol:g}, max_steps={self.max_steps})"
+            f"rtol={self.rtol:g}{atol}, tol={self.tol:g}, max_steps={self.max_steps}{rest})"
         )
 
 

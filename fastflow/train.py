@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastflow import theory
-from fastflow.architectures import Architecture, Chain, Hadamard
+from fastflow.architectures import Architecture, Chain
 from fastflow.batch import Batch
 from fastflow.checks import FloatArray, as_count, shown
 from fastflow.flows import FlowBatch, flow_batch
@@ -53,11 +53,11 @@ def train(
     init : an init of `fastflow.inits`, or ``runs.last`` to go on
         By default ``Gaussian(scale=1e-3)`` for a DeepLinear network, ``Constant(scale=1e-3)`` for a DiagonalLinear one.
     method : GradientDescent, GradientFlow, FlowLimit or ProductFlow; default ``GradientDescent()``
-        The flow and its limit are those of DiagonalLinear networks with identical factors, or two independent ones;
-        of starts ``u > 0`` and ``v >= 0``, or with ``u_1 + u_2 != 0``. `FlowLimit` gives a row a run, its steps are
-        Newton's. `GradientFlow` has ``history.times`` instead of ``history.steps``; what can be made of the product
-        and the factors is recorded, by default the product as well. `ProductFlow` is the flow of the product of a
-        DeepLinear network from a balanced start.
+        `FlowLimit` takes DiagonalLinear networks with identical factors, or two independent ones; of starts ``u > 0``
+        and ``v >= 0``, or with ``u_1 + u_2 != 0``; so does `GradientFlow` where a network is of this kind. `FlowLimit`
+        gives a row a run, its steps are Newton's. `GradientFlow` has ``history.times`` instead of ``history.steps``,
+        where by default the product is recorded as well. `ProductFlow` is the flow of the product of a DeepLinear
+        network from a balanced start.
     runs : int or sequence of ints
         How many starts, or which ones: start 17 of 64 is start 17 of 1000 is ``runs=[17]``. Default: 256 for a random
         init, as many as were given for an explicit one, else 1.
@@ -106,7 +106,6 @@ def train(
             assert isinstance(architecture, Chain)
             batch = ProductBatch(problems, given[0].title, architecture, method, starts, record)
         else:
-            assert isinstance(architecture, Hadamard)
             batch = flow_batch(problems, given[0].title, architecture, method, starts, record)
         batch.draw(init, seed)
         if isinstance(batch, Batch) and isinstance(method, GradientDescent) and method.first_step == SAFE:
@@ -180,14 +179,15 @@ def _check_product_flow(network: Network, problem: Problem) -> None:
 
 def _check_flow(network: Network, method: GradientFlow | FlowLimit, record: Record | None, dtype: Any) -> None:
     """What `GradientFlow` and `FlowLimit` do not combine with."""
-    name, limit, product = _kind(method), isinstance(method, FlowLimit), isinstance(method, ProductFlow)
-    if not isinstance(network, DiagonalLinear) and not product:
-        why = "has no closed-form limit" if limit else "is not integrated"
-        raise TypeError(f"{name} needs a DiagonalLinear network; {_kind(network)} {why}: use GradientDescent")
-    if isinstance(network, DiagonalLinear) and not network.identical and network.depth > 2:
+    name, limit = _kind(method), isinstance(method, FlowLimit)
+    if limit and not isinstance(network, DiagonalLinear):
+        raise TypeError(
+            f"{name} needs a DiagonalLinear network; {_kind(network)} has no closed-form limit: use GradientFlow"
+        )
+    if limit and isinstance(network, DiagonalLinear) and not network.identical and network.depth > 2:
         raise ValueError(
             f"{name} needs identical factors, or two independent ones, got {network.depth} independent ones: use "
-            "DiagonalLinear(identical=True), or GradientDescent"
+            "DiagonalLinear(identical=True), or GradientFlow"
         )
     if dtype != np.float64:
         raise ValueError(f"{name} computes in float64, got dtype {dtype}")

@@ -225,13 +225,6 @@ DIAGONAL, CONSTANT = ff.DiagonalLinear(), ff.inits.Constant()
 @pytest.mark.parametrize(
     ("network", "init", "options", "error", "message"),
     [
-        (
-            ff.DiagonalLinear(3, identical=False),
-            CONSTANT,
-            {},
-            ValueError,
-            "needs identical factors, or two independent",
-        ),
         (DIAGONAL, CONSTANT, {"runs": 2}, ValueError, "all runs would be equal: runs=1"),
         (DIAGONAL, CONSTANT, {"dtype": np.float32}, ValueError, "computes in float64"),
         (DIAGONAL, CONSTANT, {"threads": 0}, ValueError, "threads must be at least 1"),
@@ -263,9 +256,12 @@ def test_what_does_not_combine(method, network, init, options, error, message, m
     [
         (
             {"problem": ff.MatrixEstimation(np.eye(2)), "method": ff.FlowLimit()},
-            "FlowLimit needs a DiagonalLinear network; DeepLinear has no closed-form limit: use GradientDescent",
+            "FlowLimit needs a DiagonalLinear network; DeepLinear has no closed-form limit: use GradientFlow",
         ),
-        ({"problem": ff.MatrixEstimation(np.eye(2)), "method": ff.GradientFlow()}, "DeepLinear is not integrated: use"),
+        (
+            {"network": ff.DiagonalLinear(3, identical=False), "method": ff.FlowLimit()},
+            "needs identical factors, or two independent ones, got 3 independent ones: use .* GradientFlow",
+        ),
         ({"method": ff.FlowLimit(), "record": ff.Record()}, "FlowLimit has no history to record: use"),
         ({"method": ff.GradientFlow(), "record": ff.Record()}, "records at its times and has none"),
         ({"method": ff.GradientFlow([1.0]), "record": ff.Record(7)}, "steps and spacing must be left"),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastflow.kernels.inner import SharedMatrix
-from fastflow.kernels.jit import jit
+from fastflow.kernels.jit import jit_internal
 from fastflow.kernels.losses import (
     Completion,
     Estimation,
@@ -77,7 +77,7 @@ def _any_loss(problem, index, product, columns, work):
     any_loss_gradient(problem, index, product, columns, work)
 
 
-@jit
+@jit_internal
 def any_loss_gradient(problem, index, product, columns, work):
     """`loss_gradient` of an `AnyLoss`."""
     if problem.kind == ESTIMATION:

@@ -16,12 +16,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from fastflow.kernels.any_loss import loss_workspace
 from fastflow.kernels.chain import parameter_count, sweeps_from_left
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product
-from fastflow.kernels.jit import jit, jit_inline
+from fastflow.kernels.jit import jit_inline, jit_internal, kernel_overload_inline
 from fastflow.kernels.layouts import address, element_bytes, keep, kind_of
 from fastflow.kernels.loss_hessian import loss_hessian
 from fastflow.kernels.losses import LossWorkspace, loss_gradient
@@ -127,12 +126,12 @@ def curve(curvature, problem, index, weight, direction, out):
 # Chains. With ``flip`` the chain is the transposed one, of which factor j is the transpose of W_{N+1-j}.
 
 
-@jit_inline
+@jit_internal
 def _width(widths, j, flip):
     return widths[widths.size - 1 - j] if flip else widths[j]
 
 
-@jit
+@jit_internal
 def _factor_place(widths, j, flip):
     """Where factor j of the chain lies in flat storage."""
     before = widths.size - 1 - j if flip else j - 1
@@ -142,7 +141,7 @@ def _factor_place(widths, j, flip):
     return place
 
 
-@jit
+@jit_internal
 def _sweep_place(widths, j, flip):
     """Where P_j and S_j lie among all of them."""
     place = 0
@@ -151,7 +150,7 @@ def _sweep_place(widths, j, flip):
     return place
 
 
-@jit
+@jit_internal
 def _forth(kind, c, factor, b, rows, inner, columns, flip):
     """``C = W_j B`` at addresses, for factor j (rows, inner) of the chain, which is stored transposed if ``flip``."""
     if flip:
@@ -160,7 +159,7 @@ def _forth(kind, c, factor, b, rows, inner, columns, flip):
         product_at(kind, c, factor, inner, 1, b, columns, 1, rows, inner, columns)
 
 
-@jit
+@jit_internal
 def _back(kind, c, factor, b, rows, inner, columns, flip):
     """``C = W_j^T B``, see `_forth`."""
     if flip:
@@ -169,7 +168,7 @@ def _back(kind, c, factor, b, rows, inner, columns, flip):
         product_at(kind, c, factor, 1, inner, b, columns, 1, inner, rows, columns)
 
 
-@jit
+@jit_internal
 def _outer(kind, c, s, p, rows, inner, columns, flip):
     """``C = S P^T`` at addresses, stored as factor j is; S (rows, columns), P (inner, columns)."""
     if flip:
@@ -178,13 +177,13 @@ def _outer(kind, c, s, p, rows, inner, columns, flip):
         nt_at(kind, c, s, p, rows, columns, inner)
 
 
-@jit
+@jit_internal
 def _add(c, place, b, size):
     for i in range(size):
         c[place + i] += b[i]
 
 
-@jit
+@jit_internal
 def _place(c, c0, a, a0, rows, columns, flip):
     """Copy a matrix to (rows, columns) from the layout of the same, or of its transpose if ``flip``."""
     if flip:
@@ -194,7 +193,7 @@ def _place(c, c0, a, a0, rows, columns, flip):
             c[c0 + i] = a[a0 + i]
 
 
-@jit
+@jit_internal
 def _stored_place(c, c0, a, a0, rows, columns, flip):
     """`_place` of a matrix (rows, columns) of the chain to where it is stored as factors are."""
     if flip:
@@ -333,11 +332,11 @@ def _curve_hadamard(curvature, problem, index, weight, direction, out):
                 out[at + j * n] = sign * (weight * change[i] * product + g[i] * slope)
 
 
-@overload(visit, inline="always", jit_options={"error_model": "numpy"})
+@kernel_overload_inline(visit)
 def _visit(curvature, problem, index, weight):
     return _visit_chain if curvature.instance_class is ChainCurvature else _visit_hadamard
 
 
-@overload(curve, inline="always", jit_options={"error_model": "numpy"})
+@kernel_overload_inline(curve)
 def _curve(curvature, problem, index, weight, direction, out):
     return _curve_chain if curvature.instance_class is ChainCurvature else _curve_hadamard

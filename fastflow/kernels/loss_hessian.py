@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numba import types
-from numba.extending import overload
 
 from fastflow.kernels.any_loss import COMPLETION, ESTIMATION, SAMPLES, SENSING, AnyLoss
 from fastflow.kernels.elementwise import copy
 from fastflow.kernels.inner import norm, times, transposed_times
-from fastflow.kernels.jit import jit
+from fastflow.kernels.jit import jit_internal, kernel_overload_inline
 from fastflow.kernels.losses import loss_gradient
 from fastflow.kernels.products import multiply, multiply_nt
 
@@ -22,7 +21,7 @@ def loss_hessian(problem, index, product, direction, columns, work):
     raise TypeError(f"loss_hessian is for compiled code; no formula is known for {type(problem).__name__}")
 
 
-@overload(loss_hessian, inline="always", jit_options={"error_model": "numpy"})
+@kernel_overload_inline(loss_hessian)
 def _loss_hessian(problem, index, product, direction, columns, work):
     if not isinstance(problem, types.NamedTuple | types.NamedUniTuple):
         return None
@@ -33,7 +32,7 @@ def _loss_hessian(problem, index, product, direction, columns, work):
     return _by_differences
 
 
-@jit
+@jit_internal
 def any_loss_hessian(problem, index, direction, columns, work):
     """`loss_hessian` of an `AnyLoss`."""
     gradient, scratch, size = work.gradient, work.scratch, direction.size
