@@ -22,7 +22,7 @@ import numpy as np
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import limits, report, startup, tasks, timing
+from benchmarks import limits, peers_flow, report, startup, tasks, timing
 from benchmarks.report import Table, number
 
 THREADS = 2
@@ -315,6 +315,8 @@ SECTIONS: dict[str, Callable[[Session], Table]] = {
     "diagonal": diagonal,
     "shared-diagonal": shared_diagonal,
     "flow-limit": flow_limit,
+    "flow": lambda session: peers_flow.table_of_flow(session.threads, session.effort.widths == QUICK.widths),
+    "flow-descent": lambda session: peers_flow.table_of_descent(session.threads, session.effort.widths == QUICK.widths),
     "float32": float32,
     "threads": threads,
     "first-call": first_call,

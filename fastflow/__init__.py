@@ -9,6 +9,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 """
 
 from fastflow import baselines, inits, kernels, metrics, plot, theory
+from fastflow.flow_distance import FlowDistance, flow_distance
 from fastflow.flow_limit import LimitResult, LimitStatus, flow_limit
 from fastflow.gradient_flow import Flow, gradient_flow
 from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow, ProductFlow
@@ -38,6 +39,7 @@ __all__ = [
     "DeepLinear",
     "DiagonalLinear",
     "Flow",
+    "FlowDistance",
     "FlowLimit",
     "GradientDescent",
     "GradientFlow",
@@ -55,6 +57,7 @@ __all__ = [
     "Status",
     "__version__",
     "baselines",
+    "flow_distance",
     "flow_limit",
     "gradient_flow",
     "inits",
