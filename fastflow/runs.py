@@ -123,47 +123,6 @@ class Runs:
         rate, peak = self.flops / self.seconds, measured_peak(self.solution.dtype.name, self.threads)
         return f", {rate / 1e9:.3g} GFLOP/s, {rate / peak:.0%} of the FMA peak of {self.threads} thread(s)"
 
-    def distance_to(self, flow: Runs) -> FloatArray:
-        """``||W - W_flow||_F`` of gradient descent to the flow from the same starts, at the times of the flow.
-
-        Both with recorded products. The step k of gradient descent with a constant step is the time ``step * k``;
-        between steps that were recorded it is taken to move straight.
-
-        Parameters
-        ----------
-        flow : Runs by `GradientFlow` or `ProductFlow`, as many
-
-        Returns
-        -------
-        array (runs, times), NaN at times after the last recorded step
-
-        Raises
-        ------
-        ValueError
-            for runs that have no such records, or no constant step
-        """
-        mine, other = self.history, flow.history
-        if mine is None or mine.product is None or mine.steps is None or "Decreasing" in self.description["method"]:
-            raise ValueError("distance_to needs gradient descent with a constant step and a Record(product=True)")
-        if np.isnan(self.step).any():
-            raise ValueError("distance_to needs a constant step, these runs had an explicit sequence of steps")
-        if other is None or other.product is None or other.times is None:
-            raise ValueError("distance_to needs a flow that recorded its product: GradientFlow(times=...)")
-        if len(flow) != len(self) or flow.solution.shape != self.solution.shape:
-            raise ValueError(f"the flow has solutions of shape {flow.solution.shape}, these are {self.solution.shape}")
-        distances = np.full(other.product.shape[:2], np.nan)
-        for run, (step, path) in enumerate(zip(self.step, mine.product, strict=True)):
-            moments = step * mine.steps
-            # A time within round-off of the last step is at it.
-            inside = other.times <= moments[-1] * (1 + 1e-12)
-            after = np.clip(np.searchsorted(moments, other.times[inside]), 1, len(moments) - 1)
-            share = np.clip((other.times[inside] - moments[after - 1]) / (moments[after] - moments[after - 1]), 0, 1)
-            share = share.reshape(-1, *[1] * (path.ndim - 1))
-            here = path[after - 1] + share * (path[after] - path[after - 1])
-            difference = (here - other.product[run, inside]).reshape(len(here), -1)
-            distances[run, inside] = np.linalg.norm(difference, axis=1)
-        return distances
-
     def plot(self) -> Figure:
         """Loss, singular values, ranks, norms against steps: median and 10-90% band over runs. Needs a record."""
         from fastflow import plot
