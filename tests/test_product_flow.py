@@ -114,7 +114,7 @@ def test_the_flow_ends_at_the_global_minimum_over_its_rank(rng):
     np.testing.assert_allclose(runs.loss, minimum.value, rtol=1e-12)
     np.testing.assert_allclose(runs.solution, np.broadcast_to(minimum.solution, runs.solution.shape), atol=1e-8)
     np.testing.assert_array_equal(runs.history.product[:, -1], runs.solution)
-    assert theory.critical_point(problem, [f[0] for f in runs.factors]).kind == "minimum"
+    assert theory.critical_point(problem, network, [f[0] for f in runs.factors]).kind == "minimum"
     again = ff.train(problem, network, runs.last, ff.ProductFlow())
     np.testing.assert_allclose(again.solution, runs.solution, atol=1e-8)
 

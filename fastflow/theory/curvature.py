@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from fastflow import metrics
 from fastflow.architectures import chain_product
-from fastflow.checks import FloatArray, shown
+from fastflow.checks import FloatArray, as_number, shown
 from fastflow.hessian import Hessian
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import Problem
@@ -83,15 +83,15 @@ def smallest_curvature(
 
 
 def critical_point(
-    problem: Problem, factors: ArrayLike | Sequence[ArrayLike], network: Network | None = None, *, tol: float = 1e-6
+    problem: Problem, network: Network, factors: ArrayLike | Sequence[ArrayLike], tol: float = 1e-6
 ) -> CriticalPoint:
     """Whether a critical point is a minimum or a saddle.
 
     Parameters
     ----------
-    problem, network : see `sharpness`
-    factors : of one run, where the gradient vanishes to some accuracy
-    tol : float
+    problem, network : as they are trained
+    factors : of one run, ``[factor[i] for factor in runs.factors]``, or flat (parameters,)
+    tol : float > 0
         Up to which the gradient (over the largest curvature and the norm of the factors), a negative curvature (over
         the largest), a singular value of W (over the largest) and the gradient by W (over that at W = 0) are 0.
 
@@ -100,6 +100,9 @@ def critical_point(
     M. Trager, K. Kohn, J. Bruna, Pure and spurious critical points, arXiv:1910.01671: where the loss is convex in W, no
     local minimum has a rank below the least width and a gradient by W that does not vanish.
     """
+    tol, posed = as_number("tol", tol, above=0), network.pose(problem)
+    if isinstance(factors, np.ndarray) and factors.ndim == 1:
+        factors = network.architecture(posed).unpack(factors)
     network, (one,) = _as_runs(problem, factors, network)
     hessian = Hessian(problem, network, one)
     (smallest, direction), (largest, _) = _end(hessian, "SA", RTOL), _end(hessian, "LA", RTOL)
@@ -109,7 +112,6 @@ def critical_point(
     if gradient_norm > tol * scale * np.sqrt(sum(np.sum(factor**2) for factor in one)):
         kind = "not critical"
     elif isinstance(network, DeepLinear):
-        posed: Any = network.pose(problem)
         product = chain_product(one)
         at_zero = np.linalg.norm(posed.gradient(np.zeros_like(product)))
         deficient = metrics.numerical_rank(product, tol) < min(min(factor.shape) for factor in one)
