@@ -21,7 +21,7 @@ import numpy as np
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import limits, report, startup, studies, tasks, timing
+from benchmarks import limits, peers_flow, report, startup, studies, tasks, timing
 from benchmarks.processes import Job, Library
 from benchmarks.report import Table, number
 
@@ -331,6 +331,8 @@ SECTIONS: dict[str, Callable[[Session], Table]] = {
     "shared-diagonal": shared_diagonal,
     "flow-limit": flow_limit,
     "studies": phase_map,
+    "flow": lambda session: peers_flow.table_of_flow(session.threads, session.effort.widths == QUICK.widths),
+    "flow-descent": lambda session: peers_flow.table_of_descent(session.threads, session.effort.widths == QUICK.widths),
     "float32": float32,
     "threads": threads,
     "first-call": first_call,

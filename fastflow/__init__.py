@@ -9,6 +9,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 """
 
 from fastflow import baselines, ensembles, inits, kernels, metrics, plot, theory
+from fastflow.flow_distance import FlowDistance, flow_distance
 from fastflow.flow_limit import LimitResult, LimitStatus, flow_limit
 from fastflow.gradient_flow import Flow, gradient_flow
 from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow, ProductFlow
@@ -45,6 +46,7 @@ __all__ = [
     "DeepLinear",
     "DiagonalLinear",
     "Flow",
+    "FlowDistance",
     "FlowLimit",
     "GradientDescent",
     "GradientFlow",
@@ -69,6 +71,7 @@ __all__ = [
     "__version__",
     "baselines",
     "ensembles",
+    "flow_distance",
     "flow_limit",
     "gradient_flow",
     "inits",

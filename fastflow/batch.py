@@ -188,6 +188,8 @@ class Batch:
     def results(self, step: FloatArray, history: History | None) -> Runs:
         """What is known of the runs as they are, with the steps that were used."""
         state = self.state
+        if history is not None and history.determinant_sign is not None:
+            self.theory.warn_of_flips(history.determinant_sign, history.axis[1], stacklevel=4)
         return Runs(
             solution=state.solution.reshape(-1, *self.architecture.solution_shape),
             loss=state.loss,

@@ -117,7 +117,7 @@ class ProductBatch:
                     scale = max(_size(problem), float(np.linalg.norm(self.solution[run], 2)))
                     method = self.method
                     atol = method.rtol if method.atol is None else method.atol / scale
-                    ends = Ends(method.t_max, method.rtol, atol, method.tol, method.max_steps)
+                    ends = Ends(method.t_max, method.rtol, atol, method.tol, method.gradient_tol, method.max_steps)
                     self._keep(run, follow(path, problem.loss, scale, self.times, ends))
                     if bar is not None:
                         bar.update(1)

@@ -39,12 +39,15 @@ PATIENCE = 10
 
 
 class Ends(NamedTuple):
-    """When a flow ends: at t_max, a loss of tol, or after max_steps; its tolerances, ``atol`` relative to the scale."""
+    """When a flow ends: at t_max, a loss of tol, a gradient of gradient_tol (None: where rounding hides it), or after
+    max_steps; its tolerances, ``atol`` relative to the scale.
+    """
 
     t_max: float
     rtol: float
     atol: float
     tol: float
+    gradient_tol: float | None
     max_steps: int
 
 
@@ -190,9 +193,11 @@ class ProductPath:
         changed[: root.size] = (first @ middle @ second).ravel()
         return changed
 
-    def rests(self, y: FloatArray, size: float) -> bool:
-        """Whether the gradient counts as 0; ``size`` is ``||E||_F`` at W = 0."""
+    def rests(self, y: FloatArray, size: float, tol: float | None) -> bool:
+        """Whether the gradient is at most tol, or counts as 0; ``size`` is ``||E||_F`` at W = 0."""
         norm, largest = self.gradient_norm(y)
+        if tol is not None:
+            return norm <= tol
         slope = np.linalg.norm(self.gradient(self.product(y)))
         return norm <= REST * largest or bool(slope <= 1e-2 * REST * size)
 
@@ -235,7 +240,7 @@ def follow(
             status = Status.DIVERGED
         elif loss(product) <= ends.tol:
             status = Status.CONVERGED
-        elif path.rests(solver.y, size):
+        elif path.rests(solver.y, size, ends.gradient_tol):
             status = Status.CRITICAL
         elif solver.t >= ends.t_max:
             status = Status.MAX_TIME

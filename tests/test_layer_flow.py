@@ -176,23 +176,36 @@ def test_descent_approaches_the_flow_in_proportion_to_the_step(make_problem):
     for step in (0.02, 0.01, 0.005):
         method = ff.GradientDescent(step, max_steps=round(2 / step), tol=0)
         distances.append(np.linalg.norm(ff.train(problem, network, init, method, runs=1).solution[0] - flow))
+        apart = ff.flow_distance(problem, network, init, method, runs=1, steps=[0, round(1 / step), round(2 / step)])
+        np.testing.assert_allclose(apart.times, [0, 1, 2], rtol=1e-12)
+        assert apart.distance[0, 0] == 0
+        assert apart.distance[0, 2] == pytest.approx(distances[-1] / np.linalg.norm(flow), rel=0.01)
     np.testing.assert_allclose(np.divide(distances[:-1], distances[1:]), 2, rtol=0.05)
+    decreasing = ff.GradientDescent(ff.Decreasing(0.05, scale=10), max_steps=3, tol=0)
+    apart = ff.flow_distance(problem, network, init, decreasing, runs=1, steps=[0, 1, 3])
+    np.testing.assert_allclose(apart.times, np.array([0, 0.05, 0.05 * (1 + 1.1**-0.5 + 1.2**-0.5)]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("balanced", [True, False])
 def test_almost_every_start_of_two_layers_finds_the_best_autoencoder(balanced, rng):
-    """Half the sum of the discarded eigenvalues, at the projector on the leading eigenvectors."""
+    """Half the sum of the discarded eigenvalues, at the projector on the leading ones; 1000 starts."""
     inputs = rng.standard_normal((8, 24)) * np.linspace(1, 2, 8)[:, None] / 4
     problem, network = ff.LinearRegression.autoencoder(inputs), ff.DeepLinear(widths=(8, 3, 8))
     init = ff.inits.Balanced(0.3) if balanced else ff.inits.Gaussian(0.3)
-    runs = ff.train(problem, network, init, ff.GradientFlow(rtol=1e-4), runs=40)
+    runs = ff.train(problem, network, init, ff.GradientFlow(rtol=1e-4), runs=1000)
     values, vectors = np.linalg.eigh(inputs @ inputs.T)
     assert np.all(runs.status == ff.Status.CRITICAL)
     np.testing.assert_allclose(runs.loss, values[:5].sum() / 2, rtol=0, atol=1e-8)
     projector = vectors[:, 5:] @ vectors[:, 5:].T
-    np.testing.assert_allclose(runs.solution, np.broadcast_to(projector, (40, 8, 8)), rtol=0, atol=1e-8)
-    point = ff.theory.critical_point(problem, [factor[0] for factor in runs.factors])
+    np.testing.assert_allclose(runs.solution, np.broadcast_to(projector, (1000, 8, 8)), rtol=0, atol=1e-8)
+    point = ff.theory.critical_point(problem, network, [factor[0] for factor in runs.factors])
     assert point.kind == "minimum"
+    deeper = ff.train(problem, ff.DeepLinear(widths=(8, 3, 5, 8)), init, ff.GradientFlow(rtol=1e-4), runs=50)
+    for loss, product in zip(deeper.loss, deeper.solution, strict=True):
+        rank = round(np.trace(product))  # of a projector on leading eigenvectors, whatever their number
+        assert loss == pytest.approx(values[: 8 - rank].sum() / 2, abs=1e-8)
+        leading = vectors[:, 8 - rank :]
+        np.testing.assert_allclose(product, leading @ leading.T, rtol=0, atol=1e-8)
 
 
 def test_a_saddle_is_left_when_the_true_flow_leaves_it(rng):
@@ -228,10 +241,11 @@ def test_a_saddle_is_left_when_the_true_flow_leaves_it(rng):
             wanted.append(np.array((v * w).tolist(), float))
     assert wanted[2][1, 1] < 0.1 < 0.4 < wanted[-1][1, 1]  # the saddle is left between
     np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-5)
-    saddle = ff.theory.critical_point(problem, [np.diag([1.0, 0.0])] * 2)
+    saddle = ff.theory.critical_point(problem, network, [np.diag([1.0, 0.0])] * 2)
     assert saddle.kind == "saddle"
     assert saddle.smallest == pytest.approx(-0.5)
-    assert ff.theory.critical_point(problem, factors).kind == "not critical"
+    assert ff.theory.critical_point(problem, network, factors).kind == "not critical"
+    assert ff.theory.critical_point(problem, ff.DeepLinear(3), np.zeros(12)).kind == "saddle"
 
 
 # Runs

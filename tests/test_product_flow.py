@@ -58,6 +58,37 @@ def test_product_of_the_flow_of_layers(shape, rank, depth, make_problem, rng):
     assert ff.metrics.balancedness(runs.factors)[0] < 1e-12 * max(np.sum(f**2) for f in runs.factors)
 
 
+@pytest.mark.parametrize(("shape", "rank"), [((4, 4), 4), ((5, 3), 3), ((3, 5), 2)], ids=str)
+def test_product_of_gradient_flow(shape, rank, make_problem, rng):
+    """The layers' flow by `GradientFlow`, from the same balanced start."""
+    for depth, kind in ((2, "completion"), (3, "regression by gram")):
+        problem = make_problem(kind, shape)
+        product = 0.5 * rng.standard_normal((shape[0], rank)) @ rng.standard_normal((rank, shape[1]))
+        init = ff.inits.Balanced(product=product)
+        layers, alone = (
+            ff.train(problem, ff.DeepLinear(depth), init, method(times=TIMES, t_max=TIMES[-1], rtol=1e-8, tol=0))
+            for method in (ff.GradientFlow, ff.ProductFlow)
+        )
+        scale = np.abs(alone.history.product).max()
+        np.testing.assert_allclose(layers.history.product, alone.history.product, rtol=0, atol=1e-6 * scale)
+        assert ff.metrics.balancedness(layers.factors)[0] < 1e-6 * scale
+
+
+def test_gradient_descent_approaches_the_flow_linearly_in_the_step(make_problem):
+    """At equal times: half the step, half the distance."""
+    problem, network, start = make_problem("completion", (4, 4)), ff.DeepLinear(3), ff.inits.Balanced(0.5)
+    times = np.linspace(0, 4, 9)
+    flow = ff.train(problem, network, start, ff.ProductFlow(times, 4.0, 1e-10, tol=0), 2).history.product
+    distances = []
+    for halvings in range(3):
+        step, per_time = 0.02 / 2**halvings, 25 * 2**halvings
+        record = ff.Record(np.arange(9) * per_time, product=True)
+        method = ff.GradientDescent(step=step, max_steps=8 * per_time, tol=0)
+        descent = ff.train(problem, network, start, method, 2, record=record).history.product
+        distances.append(np.linalg.norm(descent - flow, axis=(2, 3)).max(axis=1))
+    np.testing.assert_allclose(np.divide(distances[:-1], distances[1:]), 2, rtol=0.05)
+
+
 @pytest.mark.parametrize("depth", [2, 3])
 def test_modes_of_an_identical_start(depth, rng):
     """Against the closed form, as long as round-off that is not symmetric has not grown: the limit is a saddle."""
@@ -83,7 +114,7 @@ def test_the_flow_ends_at_the_global_minimum_over_its_rank(rng):
     np.testing.assert_allclose(runs.loss, minimum.value, rtol=1e-12)
     np.testing.assert_allclose(runs.solution, np.broadcast_to(minimum.solution, runs.solution.shape), atol=1e-8)
     np.testing.assert_array_equal(runs.history.product[:, -1], runs.solution)
-    assert theory.critical_point(problem, [f[0] for f in runs.factors]).kind == "minimum"
+    assert theory.critical_point(problem, network, [f[0] for f in runs.factors]).kind == "minimum"
     again = ff.train(problem, network, runs.last, ff.ProductFlow())
     np.testing.assert_allclose(again.solution, runs.solution, atol=1e-8)
 

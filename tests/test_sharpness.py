@@ -68,15 +68,22 @@ def test_kinds_of_critical_points_of_an_autoencoder(depth, rng):
         projector = np.zeros((4, 4))
         projector[subset, subset] = 1
         factors = balanced(projector, widths)
-        point = theory.critical_point(problem, factors)
+        point = theory.critical_point(problem, ff.DeepLinear(widths=widths), factors)
         assert point.gradient_norm < 1e-13
         assert point.kind == kind, (subset, point)
         if kind == "minimum":
             assert point.smallest > -1e-12
+        if depth == 2 and kind == "saddle":  # down the direction the loss falls
+            ends = np.cumsum([f.size for f in factors])[:-1]
+            parts = [part.reshape(f.shape) for part, f in zip(np.split(point.direction, ends), factors, strict=True)]
+            moved = naive.loss(problem, [f + 1e-3 * v for f, v in zip(factors, parts, strict=True)])
+            assert moved < naive.loss(problem, factors)
 
 
 def test_a_saddle_that_the_second_derivatives_do_not_show():
-    point = theory.critical_point(ff.MatrixEstimation(np.eye(5)), [np.zeros((5, 5))] * 3)
+    point = theory.critical_point(ff.MatrixEstimation(np.eye(5)), ff.DeepLinear(3), np.zeros(75))
     assert (point.kind, point.smallest, point.largest, point.gradient_norm) == ("saddle", 0, 0, 0)
-    nothing = theory.critical_point(ff.MatrixEstimation(np.zeros((5, 5))), [np.zeros((5, 5))] * 3)
+    elsewhere = theory.critical_point(ff.MatrixEstimation(np.eye(3)), ff.DeepLinear(2), [0.5 * np.eye(3)] * 2)
+    assert elsewhere.kind == "not critical"
+    nothing = theory.critical_point(ff.MatrixEstimation(np.zeros((5, 5))), ff.DeepLinear(3), [np.zeros((5, 5))] * 3)
     assert nothing.kind == "degenerate"

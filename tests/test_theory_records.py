@@ -29,6 +29,17 @@ def test_they_are_what_they_say(make_problem, tmp_path):
     assert "history_limit_distance" in runs.to_xarray()
 
 
+def test_of_the_flow_of_layers(make_problem):
+    problem = make_problem("completion", (3, 3))
+    record = ff.Record(product=True, factors=True, numerical_rank=True, determinant_sign=True, sharpness=True)
+    method = ff.GradientFlow(times=[0.0, 1.0, 4.0], t_max=4.0)
+    runs = ff.train(problem, ff.DeepLinear(2), ff.inits.Balanced(0.5), method, 2, record=record)
+    h = runs.history
+    np.testing.assert_array_equal(h.numerical_rank, ff.metrics.numerical_rank(h.product))
+    np.testing.assert_array_equal(h.determinant_sign, np.sign(np.linalg.det(h.product)))
+    assert h.sharpness[1, 2] == pytest.approx(theory.sharpness(problem, [f[1, 2] for f in h.factors]), rel=1e-12)
+
+
 def test_they_cost_nothing_unasked(make_problem):
     runs = ff.train(make_problem("estimation", (3, 3)), runs=2, record=ff.Record(3))
     assert set(THEORY).isdisjoint(runs.history.recorded)

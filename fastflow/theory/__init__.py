@@ -1,5 +1,6 @@
 """What is known beforehand: steps, how sparse or of how low a rank a recovery can be, how small a start it takes."""
 
+from fastflow.theory.checking import Setting, check
 from fastflow.theory.curvature import CriticalPoint, critical_point, sharpness, smallest_curvature
 from fastflow.theory.finite_dimension import l1_finite_dimension, nuclear_finite_dimension
 from fastflow.theory.limits import Limit, Minimum, global_minimum, positive_part, predicted_limit
@@ -24,6 +25,8 @@ __all__ = [
     "Minimum",
     "Region",
     "SafeStep",
+    "Setting",
+    "check",
     "critical_point",
     "descent_region",
     "edge",

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from fastflow import metrics
 from fastflow.architectures import chain_product
-from fastflow.checks import FloatArray, shown
+from fastflow.checks import FloatArray, as_number, shown
 from fastflow.hessian import Hessian
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import Problem
@@ -25,25 +25,27 @@ DENSE = 48
 RTOL = 1e-12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CriticalPoint:
     """What the second derivatives, and for a chain the rank, say of a critical point.
 
     Attributes
     ----------
     kind : "minimum", "saddle", "degenerate" or "not critical"
-        Not critical: the gradient does not vanish. A saddle has a direction of negative curvature, or is a chain of
-        less than full rank whose gradient by the product does not vanish (for N >= 3 its Hessian may have no negative
-        eigenvalue, as at W = 0). A minimum has neither; its zero eigenvalues, which every product of factors has, are
-        taken to be flat. Degenerate: the Hessian vanishes, and rank and gradient do not tell.
+        A saddle has a direction of negative curvature, or is a chain of less than full rank whose gradient by the
+        product does not vanish (for N >= 3 its Hessian may have no negative eigenvalue, as at W = 0). A minimum has
+        neither; its zero eigenvalues, which every product of factors has, are taken to be flat. Degenerate: the
+        Hessian vanishes, and rank and gradient do not tell. Not critical: the gradient does not vanish.
     smallest, largest : float, eigenvalues of the Hessian
     gradient_norm : float, by all factors
+    direction : array (parameters,), a unit eigenvector of the smallest, down which a saddle may be left
     """
 
     kind: str
     smallest: float
     largest: float
     gradient_norm: float
+    direction: FloatArray
 
 
 def sharpness(
@@ -81,66 +83,69 @@ def smallest_curvature(
 
 
 def critical_point(
-    problem: Problem, factors: ArrayLike | Sequence[ArrayLike], network: Network | None = None, *, tol: float = 1e-6
+    problem: Problem, network: Network, factors: ArrayLike | Sequence[ArrayLike], tol: float = 1e-6
 ) -> CriticalPoint:
     """Whether a critical point is a minimum or a saddle.
 
     Parameters
     ----------
-    problem, network : see `sharpness`
-    factors : of one run, where the gradient vanishes to some accuracy
-    tol : float
-        How negative a curvature must be, relative to the largest one, or how small a singular value of W, and how
-        large the gradient by W relative to its size at W = 0, to count; and the gradient by all factors relative to
-        the largest curvature times their norm.
+    problem, network : as they are trained
+    factors : of one run, ``[factor[i] for factor in runs.factors]``, or flat (parameters,)
+    tol : float > 0
+        Up to which the gradient (over the largest curvature and the norm of the factors), a negative curvature (over
+        the largest), a singular value of W (over the largest) and the gradient by W (over that at W = 0) are 0.
 
     References
     ----------
     M. Trager, K. Kohn, J. Bruna, Pure and spurious critical points, arXiv:1910.01671: where the loss is convex in W, no
     local minimum has a rank below the least width and a gradient by W that does not vanish.
     """
+    tol, posed = as_number("tol", tol, above=0), network.pose(problem)
+    if isinstance(factors, np.ndarray) and factors.ndim == 1:
+        factors = network.architecture(posed).unpack(factors)
     network, (one,) = _as_runs(problem, factors, network)
     hessian = Hessian(problem, network, one)
-    smallest, largest = _eigenvalue(hessian, "SA", RTOL), _eigenvalue(hessian, "LA", RTOL)
+    (smallest, direction), (largest, _) = _end(hessian, "SA", RTOL), _end(hessian, "LA", RTOL)
     gradient_norm = float(np.linalg.norm(hessian.gradient))
-    size = max(abs(smallest), abs(largest))
-    if gradient_norm > tol * size * np.linalg.norm(hessian.factors):
-        return CriticalPoint("not critical", smallest, largest, gradient_norm)
-    saddle = size > 0 and smallest < -tol * size
-    if isinstance(network, DeepLinear) and not saddle:
-        posed: Any = network.pose(problem)
+    scale = max(abs(smallest), abs(largest))
+    kind = "degenerate" if scale == 0 else "saddle" if smallest < -tol * scale else "minimum"
+    if gradient_norm > tol * scale * np.sqrt(sum(np.sum(factor**2) for factor in one)):
+        kind = "not critical"
+    elif isinstance(network, DeepLinear):
         product = chain_product(one)
         at_zero = np.linalg.norm(posed.gradient(np.zeros_like(product)))
         deficient = metrics.numerical_rank(product, tol) < min(min(factor.shape) for factor in one)
-        saddle = bool(deficient and np.linalg.norm(posed.gradient(product)) > tol * at_zero)
-    kind = "saddle" if saddle else "degenerate" if size == 0 else "minimum"
-    return CriticalPoint(kind, smallest, largest, gradient_norm)
+        if deficient and np.linalg.norm(posed.gradient(product)) > tol * at_zero:
+            kind = "saddle"
+    return CriticalPoint(kind, smallest, largest, gradient_norm, direction)
 
 
 def _extreme(problem: Problem, factors: Any, network: Network | None, which: str, rtol: float) -> Any:
     network, runs = _as_runs(problem, factors, network)
-    values = np.array([_eigenvalue(Hessian(problem, network, one), which, rtol) for one in runs])
+    values = np.array([_end(Hessian(problem, network, one), which, rtol)[0] for one in runs])
     return values if _is_stack(factors, network) else float(values[0])
 
 
-def _eigenvalue(hessian: Hessian, which: str, rtol: float) -> float:
-    """The largest ("LA") or smallest ("SA") eigenvalue."""
+def _end(hessian: Hessian, which: str, rtol: float) -> tuple[float, FloatArray]:
+    """The largest ("LA") or smallest ("SA") eigenvalue, and a unit eigenvector."""
+    at = -1 if which == "LA" else 0
     if hessian.size <= DENSE:
         matrix = np.array([hessian.times(row) for row in np.eye(hessian.size)])
-        values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
-        return float(values[-1 if which == "LA" else 0])
+        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+        return float(values[at]), vectors[:, at]
     from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
     start = stream("curvature", hessian.size).standard_normal(hessian.size)
     if not hessian.times(start).any():
-        return 0.0  # Lanczos would find no direction to go on in
+        return 0.0, start / np.linalg.norm(start)  # Lanczos would find no direction to go on in
     try:
-        return float(eigsh(hessian.operator(), 1, which=which, v0=start, tol=rtol, return_eigenvectors=False)[0])
+        values, vectors = eigsh(hessian.operator(), 1, which=which, v0=start, tol=rtol)
     except ArpackNoConvergence as error:
         raise RuntimeError(
             f"Lanczos did not find the eigenvalue to {rtol:g}, which many of nearly its size can cause: take a larger "
             "rtol"
         ) from error
+    return float(values[0]), vectors[:, 0]
 
 
 def _is_stack(factors: Any, network: Network) -> bool:
