@@ -47,11 +47,16 @@ def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
     """
     if isinstance(problem, CompressedSensing):
         return _for_vector(a, problem)
-    _refuse("for compressed sensing", {"--nonnegative": a.nonnegative, "--method": a.method != "descent"})
+    _refuse("for compressed sensing", {"--nonnegative": a.nonnegative, "--method limit": a.method == "limit"})
     if len(a.scale) > 1:
         raise ValueError("several values of --scale are for compressed sensing; a matrix takes one")
     init = INITS[a.init or "gaussian"](scale=a.scale[0], of=a.of or "product")
-    return Choices(DeepLinear(a.depth, a.widths), init, _descent(a), a.record, a.runs)
+    network = DeepLinear(a.depth, a.widths)
+    if a.method == "flow":
+        _refuse("for --method descent", {"--dtype": a.dtype != "float64"})
+        flow = _flow(a, problem, network)
+        return Choices(network, init, flow, Record() if np.size(flow.times) else None, a.runs)
+    return Choices(network, init, _descent(a), a.record, a.runs)
 
 
 def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
@@ -75,7 +80,7 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
         record = None if a.record is None else dataclasses.replace(a.record, product=True)
         return Choices(network, init, _descent(a), record, None)
     _refuse(
-        "for --method descent",
+        "for --method descent, or flow of a matrix" if a.gradient_tol > 0 else "for --method descent",
         {"--gradient-tol": a.gradient_tol > 0, "--dtype": a.dtype != "float64"},
     )
     if a.method == "limit":
@@ -85,10 +90,14 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
             raise ValueError("--tol of --method limit, relative to the norm of y, must be greater than 0")
         most = FlowLimit.max_steps if a.max_steps == MAX_STEPS else a.max_steps
         return Choices(network, init, FlowLimit(a.tol, most), None, None)
-    # As long as gradient descent would take, and at the times of its steps.
+    return Choices(network, init, _flow(a, problem, network), None, None)
+
+
+def _flow(a: argparse.Namespace, problem: Problem, network: Network) -> GradientFlow:
+    """As long as gradient descent would take, and at the times of the steps that it would record."""
     step = 0.5 * theory.stability_edge(problem, network) if a.step is None else a.step
     times = [] if a.record is None else step * a.record.grid(a.max_steps)
-    return Choices(network, init, GradientFlow(times, tol=a.tol), None, None)
+    return GradientFlow(times, tol=a.tol, gradient_tol=a.gradient_tol or None)
 
 
 def _descent(a: argparse.Namespace) -> GradientDescent:
