@@ -27,6 +27,7 @@ def as_result(axes, rates, trials, rng):
     error = np.where(rng.random(done.shape) < np.asarray(rates)[..., None], 1e-6, 1.0)
     return types.SimpleNamespace(
         axes=axes, trials=np.count_nonzero(done, axis=-1), success="relative_error < 1e-3",
+        setting={"n": 32, "scale": 1e-4},
         successes=np.count_nonzero(done & (error < 1e-3), axis=-1),
         outcomes={
             "seconds": np.where(done, 1e-3 * (1 + np.arange(30)), -np.inf), "error": np.where(done, error, -np.inf),
@@ -50,7 +51,7 @@ def part(result, **chosen):
     at = tuple(chosen.get(name.rpartition(".")[2], slice(None)) for name in result.axes)
     return types.SimpleNamespace(
         axes={name: values for name, values in result.axes.items() if name.rpartition(".")[2] not in chosen},
-        successes=result.successes[at], trials=result.trials[at], success=result.success,
+        successes=result.successes[at], trials=result.trials[at], success=result.success, setting=result.setting,
         outcomes={name: values[at] for name, values in result.outcomes.items()},
     )  # fmt: skip
 
@@ -97,7 +98,9 @@ def test_a_map_shows_the_rates_of_the_cells_that_are_there(triangle):
     assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == (
         "measurements m", "sparsity s", "rate of success",
     )  # fmt: skip
-    assert " ".join(figure.get_suptitle().split()) == "Success: relative_error < 1e-3; 20 to 30 trials per cell"
+    assert " ".join(figure.get_suptitle().split()) == (
+        r"n = 32, $\alpha$ = $10^{-4}$ success: relative_error < 1e-3; 20 to 30 trials per cell"
+    )
 
 
 def test_the_curves_of_a_map_are_the_fits_and_the_statistical_dimension(triangle):
@@ -124,6 +127,7 @@ def test_values_in_any_order_give_the_same_map(triangle, rng):
     rows, columns = rng.permutation(len(S)), rng.permutation(len(M))
     mixed = types.SimpleNamespace(
         axes={"m": tuple(M[columns].tolist()), "sparsity": tuple(S[rows].tolist())}, success=result.success,
+        setting=result.setting,
         successes=result.successes[rows][:, columns].T, trials=result.trials[rows][:, columns].T, outcomes={},
     )  # fmt: skip
     one, other = pictures.plot(result).axes[0], pictures.plot(mixed).axes[0]

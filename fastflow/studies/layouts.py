@@ -24,6 +24,13 @@ LABELS = {
     "rank": "rank",
     "scale": r"scale $\alpha$ of the start",
 }
+WORDS = {
+    "BasisPursuit": "basis pursuit",
+    "FlowLimit": "limit of the flow",
+    "GradientDescent": "gradient descent",
+    "GradientFlow": "gradient flow",
+    "NuclearNorm": "nuclear norm",
+}
 SYMBOLS = {"sparsity": "s", "delta": r"$\delta$", "rho": r"$\rho$", "scale": r"$\alpha$"}
 
 
@@ -36,6 +43,7 @@ class Result(Protocol):
     successes, trials : integer arrays over the cells, 0 trials where a cell is not there or not done
     outcomes : name -> array over the cells and their trials, NaN or -1 where not done
     success : str() says what counts
+    setting : name -> value, the parameters that a picture should state and that are no axes
     """
 
     @property
@@ -48,6 +56,8 @@ class Result(Protocol):
     def outcomes(self) -> Mapping[str, NDArray[Any]]: ...
     @property
     def success(self) -> Any: ...
+    @property
+    def setting(self) -> Mapping[str, Any]: ...
 
 
 class Layout(NamedTuple):
@@ -159,7 +169,7 @@ def label_of(name: str) -> str:
 def named(name: str, value: Any) -> str:
     """A value with the symbol of its axis; a text by itself."""
     if not is_numeric(value):
-        return str(value)
+        return WORDS.get(value, str(value))
     text = f"{value:g}"
     exponent = round(np.log10(value)) if value > 0 else 0
     if abs(exponent) >= 3 and float(value) == float(f"1e{exponent}"):

@@ -99,7 +99,7 @@ def rate_map(
 
     layout = map_layout(result, x, y)
     fitted = layout.x if along is None else one_of("along", along, layout.drawn)
-    figure, panels = _figure(layout, f"Success: {result.success}; {_trials(result)}")
+    figure, panels = _figure(layout, result, f"success: {result.success}; {_trials(result)}")
     colours = ListedColormap(colormaps["Blues"](np.linspace(0.08, 0.78, 256)))
     for axes, cell in zip(panels, layout.cells, strict=True):
         k, n = layout.cut(result.successes, cell), layout.cut(result.trials, cell)
@@ -136,7 +136,7 @@ def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None,
     medians = np.full(values.shape[:-1], np.nan)
     there = ~np.isnan(values).all(axis=-1)
     medians[there] = np.nanmedian(values[there], axis=-1)
-    figure, panels = _figure(layout, f"{QUANTITIES[quantity].capitalize()}; {_trials(result)}")
+    figure, panels = _figure(layout, result, f"{QUANTITIES[quantity]}; {_trials(result)}")
     positive = medians[np.isfinite(medians) & (medians > 0)]
     norm = LogNorm(positive.min(), positive.max()) if positive.size else None
     for axes, cell in zip(panels, layout.cells, strict=True):
@@ -175,7 +175,7 @@ def slices(
     lines = max(others, key=lambda name: len(result.axes[name]), default=None)
     layout = layout_of(result, along, lines)
     figure, panels = _figure(
-        layout, f"Success: {result.success}; {_trials(result)}; 95% intervals of rates and of the 50% crossing"
+        layout, result, f"success: {result.success}; {_trials(result)}; 95% intervals of rates and of the 50% crossing"
     )
     for axes, cell in zip(panels, layout.cells, strict=True):
         _draw_slices(axes, layout, result, cell, program, dict(parameters or {}))
@@ -186,7 +186,7 @@ def slices(
     return figure
 
 
-def _figure(layout: Layout, text: str) -> tuple[Figure, list[Axes]]:
+def _figure(layout: Layout, result: Result, text: str) -> tuple[Figure, list[Axes]]:
     """A figure with its title, and a panel for each combination of the values of other axes."""
     try:
         from matplotlib.figure import Figure
@@ -197,7 +197,9 @@ def _figure(layout: Layout, text: str) -> tuple[Figure, list[Axes]]:
     columns = last if count % last == 0 and 1 < last <= 4 else min(count, 3)
     rows = -(-count // columns)
     figure = Figure(figsize=(PANEL_SIZE[0] * columns + 0.8, PANEL_SIZE[1] * rows + 0.9), layout="constrained")
-    figure.suptitle(textwrap.fill(text, TITLE_LETTERS * columns), fontsize="medium")
+    lines = [", ".join(named(name, value) for name, value in result.setting.items())]
+    title = "\n".join(textwrap.fill(line, TITLE_LETTERS * columns) for line in (*lines, text) if line)
+    figure.suptitle(title, fontsize="medium")
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for empty in panels[count:]:
         empty.remove()

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
     from fastflow.studies.transitions import Boundary, Comparison
 
+STATED = {
+    "method": ("kind",),
+    "ensemble": ("n", "columns", "m", "sparsity", "delta", "rho", "rank", "samples", "noise"),
+    "network": ("depth",),
+    "init": ("scale",),
+}
+"""The parameters of each word without which a picture cannot be read."""
+
 HORIZONTAL = ("m", "delta", "samples")
 """Axes along which success sets in, if a study has one of them."""
 
@@ -72,6 +80,17 @@ class StudyResult:
     def ensemble(self) -> Any:
         """The ensemble of the study, None where ensembles are an axis."""
         return self.study.words["ensemble"]
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What a picture should state of the parameters that are no axes: sizes, noise, depth, start, method."""
+        axes = {name.rpartition(".")[2] for name in self.axes}
+        stated: dict[str, Any] = {}
+        for word, fields in STATED.items():
+            given = self.table.get(word)
+            if word not in self.axes and given is not None:
+                stated |= {name: given[name] for name in fields if given.get(name)}
+        return {name: value for name, value in stated.items() if name not in axes}
 
     @property
     def methods(self) -> tuple[str, ...]:
