@@ -250,6 +250,11 @@ def test_depth_two_keeps_the_identities_of_its_finite_steps(make_sensing):
     u, v = (factor[0] for factor in runs.factors)
     np.testing.assert_allclose(u * v, scale, rtol=1e-9)
     np.testing.assert_allclose(ff.metrics.effective_alpha([u, v], 2), np.sqrt(scale), rtol=1e-9)
+    # Its limit is that of the flow from starts that the steps have shifted, and not that of the flow from alpha.
+    shifted = [alpha * np.exp(np.sum(np.log1p(-sign * h * g) + sign * h * g, axis=0)) for sign in (1, -1)]
+    limit = ff.flow_limit(problem.matrix, problem.values, shifted[0], 2, negative=shifted[1]).x
+    np.testing.assert_allclose(runs.solution[0], limit, rtol=0, atol=1e-9)
+    assert np.abs(limit - ff.flow_limit(problem.matrix, problem.values, alpha, 2).x).max() > 1e-7
 
 
 def test_a_small_start_recovers_a_sparse_vector_and_a_large_one_does_not(make_sensing):
