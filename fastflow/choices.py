@@ -45,11 +45,15 @@ def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
     """
     if isinstance(problem, CompressedSensing):
         return _for_vector(a, problem)
-    _refuse("for compressed sensing", {"--nonnegative": a.nonnegative, "--method": a.method != "descent"})
+    _refuse("for compressed sensing", {"--nonnegative": a.nonnegative, "--method limit": a.method == "limit"})
     if len(a.scale) > 1:
         raise ValueError("several values of --scale are for compressed sensing; a matrix takes one")
     init = INITS[a.init or "gaussian"](scale=a.scale[0], of=a.of or "product")
-    return Choices(DeepLinear(a.depth, a.widths), init, _descent(a), a.record, a.runs)
+    network = DeepLinear(a.depth, a.widths)
+    if a.method == "flow":
+        flow = _flow(a, problem, network)
+        return Choices(network, init, flow, Record() if np.size(flow.times) else None, a.runs)
+    return Choices(network, init, _descent(a), a.record, a.runs)
 
 
 def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
@@ -69,10 +73,13 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
     if a.method == "descent":
         record = None if a.record is None else dataclasses.replace(a.record, product=True)
         return Choices(network, init, _descent(a), record, None)
-    # As long as gradient descent would take, and at the times of its steps.
+    return Choices(network, init, _flow(a, problem, network), None, None)
+
+
+def _flow(a: argparse.Namespace, problem: Problem, network: Network) -> GradientFlow:
+    """At the times of the steps that gradient descent would record."""
     step = 0.5 * theory.stability_edge(problem, network) if a.step is None else a.step
-    times = [] if a.record is None else step * a.record.grid(a.max_steps)
-    return Choices(network, init, GradientFlow(times), None, None)
+    return GradientFlow([] if a.record is None else step * a.record.grid(a.max_steps))
 
 
 def _descent(a: argparse.Namespace) -> GradientDescent:

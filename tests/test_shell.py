@@ -415,6 +415,20 @@ def test_compressed_sensing(sensing, capsys, arguments, network, method):
         assert file.read(4) == b"\x89PNG"
 
 
+def test_the_flow_of_a_matrix(here, capsys):
+    """Recorded at the times of gradient descent's steps; the picture and the tables take times for steps."""
+    arguments = ["--method", "flow", "--depth", "2", "--record", "9", "--step", "0.01", "--runs", "3"]
+    assert shell.main(["train", "m.npy", *arguments, "--max-steps", "1000"]) == 0
+    runs = ff.load("runs/runs.npz")
+    times = 0.01 * ff.Record(9).grid(1000)
+    method, problem = ff.GradientFlow(times), ff.MatrixEstimation(TARGET)
+    expected = ff.train(problem, ff.DeepLinear(2), method=method, runs=3, record=ff.Record())
+    for name in ("solution", "loss", "status", "steps"):
+        np.testing.assert_array_equal(getattr(runs, name), getattr(expected, name), name)
+    np.testing.assert_array_equal(runs.history.singular_values, expected.history.singular_values)
+    assert "\n".join(expected.summary().splitlines()[:-1]) in capsys.readouterr().out
+
+
 def test_several_alphas_are_one_run_each(sensing):
     """Of the product, too; and the flow is recorded at the times of gradient descent's steps."""
     arguments = ["--of", "product", "--scale", "1,1e-2,1e-4", "--method", "flow", "--record", "9", "--step", "0.5"]
@@ -446,7 +460,7 @@ def test_several_alphas_are_one_run_each(sensing):
         (
             {"A": None, "y": None, "truth": None, "m": TARGET},
             ["--method", "limit"],
-            "--method is for compressed sensing",
+            "--method limit is for compressed sensing",
         ),
         ({"A": None, "y": None, "truth": None, "m": TARGET}, ["--scale", "1,2"], "several values of --scale are for"),
     ],
