@@ -8,7 +8,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
     print(runs.summary())
 """
 
-from fastflow import baselines, inits, kernels, metrics, plot, theory
+from fastflow import baselines, ensembles, inits, kernels, metrics, plot, theory
 from fastflow.flow_distance import FlowDistance, flow_distance
 from fastflow.flow_limit import LimitResult, LimitStatus, flow_limit
 from fastflow.gradient_flow import Flow, gradient_flow
@@ -25,6 +25,12 @@ from fastflow.problems import (
 from fastflow.records import History, Record
 from fastflow.runs import Interrupted, Runs
 from fastflow.status import Status
+from fastflow.studies.cost import Cost
+from fastflow.studies.driver import StudyError, StudyInterrupted
+from fastflow.studies.result import StudyResult, merge, open_study
+from fastflow.studies.store import StoreError
+from fastflow.studies.study import Study
+from fastflow.studies.success import Success
 from fastflow.train import train
 from fastflow.warmup import warmup
 
@@ -34,6 +40,7 @@ load = Runs.load
 
 __all__ = [
     "CompressedSensing",
+    "Cost",
     "CustomProblem",
     "Decreasing",
     "DeepLinear",
@@ -55,15 +62,24 @@ __all__ = [
     "Record",
     "Runs",
     "Status",
+    "StoreError",
+    "Study",
+    "StudyError",
+    "StudyInterrupted",
+    "StudyResult",
+    "Success",
     "__version__",
     "baselines",
+    "ensembles",
     "flow_distance",
     "flow_limit",
     "gradient_flow",
     "inits",
     "kernels",
     "load",
+    "merge",
     "metrics",
+    "open_study",
     "plot",
     "theory",
     "train",

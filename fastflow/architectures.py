@@ -293,6 +293,8 @@ class Hadamard(Architecture):
         )
         if self.signed:
             shapes["effective_alpha"] = (3,)
+        if not self.identical:
+            shapes["balancedness"] = ()
         return shapes | {"product": self.solution_shape, "factors": (self.parameter_count,)}
 
     @property
@@ -308,6 +310,25 @@ class Hadamard(Architecture):
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
         return {"l1 norm": metrics.l1_norm(solutions), "support size": metrics.support(solutions).sum(axis=-1)}
+
+    def sides_of(self, factors: list[FloatArray]) -> list[list[FloatArray]]:
+        """The L factors of u, and those of v if signed."""
+        count = len(factors) // len(self.sides)
+        sides = [factors[at : at + count] for at in range(0, len(factors), count)]
+        return [side * self.depth for side in sides] if self.identical else sides
+
+    def gradient_norm(self, factors: list[FloatArray], gradient: FloatArray) -> FloatArray:
+        """The norm (...) of the gradient by all L factors of each side, given that by x; all (..., n)."""
+        total = np.zeros(gradient.shape[:-1])
+        for side in self.sides_of(factors):
+            for j in range(self.depth):
+                others = np.prod([gradient, *side[:j], *side[j + 1 :]], axis=0)
+                total += np.sum(others**2, axis=-1)
+        return np.sqrt(total)
+
+    def balancedness(self, factors: list[FloatArray]) -> FloatArray:
+        """The larger of `metrics.balancedness_of_vectors` of both sides, (...)."""
+        return np.max([metrics.balancedness_of_vectors(side) for side in self.sides_of(factors)], axis=0)
 
     def records(
         self, products: FloatArray, factors: list[FloatArray], truths: FloatArray, wanted: Collection[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,9 @@ class Hessian:
         posed: Any = network.pose(problem)
         architecture = network.architecture(posed)
         flat = flatten(architecture, factors)
-        self._problem = kernels.as_any_loss(type(posed).kernel_data([posed], np.float64))
+        self._problem = kernels.as_any_loss(
+            type(posed).kernel_data([posed], np.float64), math.prod(architecture.solution_shape)
+        )
         self._weight, self.size = float(posed.weight), flat.size
         self._point: Any
         if isinstance(architecture, Chain):

@@ -64,8 +64,8 @@ class LayerFlows(Batch):
         entries = sum(int(np.prod(shape)) for shape in shapes.values())
         needed = 8 * runs * (parameters + size + self.times.size * entries)
         require_memory(needed, f"the results of {runs} runs", "take fewer runs, or record less")
-        self.architecture, self.dtype, self.flow, self.problems = architecture, dtype, method, problems
-        self.problem = kernels.as_any_loss(first.kernel_data(problems, dtype))
+        self.problems, self.architecture, self.dtype, self.flow = problems, architecture, dtype, method
+        self.problem = kernels.as_any_loss(first.kernel_data(problems, dtype), size)
         self.weights = np.array([p.weight for p in problems], np.float64)
         self.truths = np.array([np.ravel(p.truth) for p in problems] if has_truth else np.zeros((0, 0)), dtype)
         self.run_index = np.tile(np.asarray(starts, np.int64), len(problems))

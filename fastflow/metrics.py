@@ -101,6 +101,17 @@ def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
     ]
 
 
+def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Any:
+    """``max_j ||u_{j+1}^2 - u_j^2||_2``, of vectors (..., n): `balancedness` of diagonal matrices."""
+    arrays = [_vectors(factor) for factor in factors]
+    if not arrays:
+        raise ValueError("factors is empty")
+    worst = np.zeros(arrays[0].shape[:-1])
+    for lower, upper in pairwise(arrays):
+        worst = np.maximum(worst, l2_norm(upper**2 - lower**2))
+    return worst[()]
+
+
 def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Any:
     """``||W - truth||_F / ||truth||_F``."""
     array, reference = _matrices(matrix), _matrices(truth)

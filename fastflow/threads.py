@@ -53,6 +53,25 @@ one_blas_thread = _BlasPin()
 """Context manager: BLAS runs on one thread, so that it neither competes with a pool nor lets its blocking show."""
 
 
+class _Stop(threading.local):
+    """Whether what runs in this thread should stop, for threads that hear no Ctrl-C."""
+
+    asked: Callable[[], bool] | None = None
+
+
+_stop = _Stop()
+
+
+@contextmanager
+def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
+    """`run_workers` with one worker, in this thread and this block, raises `KeyboardInterrupt` once ``asked()``."""
+    _stop.asked = asked
+    try:
+        yield
+    finally:
+        _stop.asked = None
+
+
 Worker = Callable[[Callable[[], bool]], None]
 
 
@@ -66,6 +85,8 @@ def run_workers(worker: Worker, count: int, on_poll: Callable[[], None]) -> None
 
         def poll() -> bool:
             on_poll()
+            if _stop.asked is not None and _stop.asked():
+                raise KeyboardInterrupt
             return False
 
         worker(poll)

@@ -53,11 +53,11 @@ def train(
     init : an init of `fastflow.inits`, or ``runs.last`` to go on
         By default ``Gaussian(scale=1e-3)`` for a DeepLinear network, ``Constant(scale=1e-3)`` for a DiagonalLinear one.
     method : GradientDescent, GradientFlow, FlowLimit or ProductFlow; default ``GradientDescent()``
-        `FlowLimit` takes DiagonalLinear networks with identical factors, or two independent ones; of starts ``u > 0``
-        and ``v >= 0``, or with ``u_1 + u_2 != 0``; so does `GradientFlow` where a network is of this kind. `FlowLimit`
-        gives a row a run, its steps are Newton's. `GradientFlow` has ``history.times`` instead of ``history.steps``,
-        where by default the product is recorded as well. `ProductFlow` is the flow of the product of a DeepLinear
-        network from a balanced start.
+        `FlowLimit` takes DiagonalLinear networks with identical factors, or two independent ones; for L >= 2 of starts
+        that are positive or 0, where a factor stays. It gives a row a run, its steps are Newton's. `GradientFlow` has
+        ``history.times`` instead of ``history.steps``; what can be made of the product and the factors is recorded, by
+        default the product as well. `ProductFlow` is the flow of the product of a DeepLinear network from a balanced
+        start.
     runs : int or sequence of ints
         How many starts, or which ones: start 17 of 64 is start 17 of 1000 is ``runs=[17]``. Default: 256 for a random
         init, as many as were given for an explicit one, else 1.
@@ -86,12 +86,12 @@ def train(
     if init is None:
         init = Gaussian() if isinstance(network, DeepLinear) else Constant()
     method = GradientDescent() if method is None else method
-    _check_words(network, init, method, record)
+    check_words(network, init, method, record)
     dtype = _as_dtype(dtype)
     if isinstance(method, ProductFlow):
         _check_product_flow(network, given[0])
     if not isinstance(method, GradientDescent):
-        _check_flow(network, method, record, dtype)
+        check_flow(network, method, record, dtype)
     seed = as_count("seed", seed, 0)
     threads = thread_count(threads)
     problems: list[Any] = [network.pose(item) for item in given]
@@ -100,7 +100,7 @@ def train(
     with one_blas_thread():
         batch: Batch | FlowBatch | ProductBatch
         if isinstance(method, GradientDescent):
-            step_sizes = _step_sizes(method, problems, network)
+            step_sizes = _step_sizes(method, problems, network, shared)
             batch = Batch(problems, given[0].title, shared, architecture, method, step_sizes, starts, record, dtype)
         elif isinstance(method, ProductFlow):
             assert isinstance(architecture, Chain)
@@ -151,7 +151,8 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _check_words(network: Any, init: Any, method: Any, record: Any) -> None:
+def check_words(network: Any, init: Any, method: Any, record: Any) -> None:
+    """That network, init, method and record are what their names say, and that the init starts the network."""
     if not isinstance(network, Network):
         raise TypeError(f"network must be a DeepLinear or a DiagonalLinear, got {_kind(network)}")
     if not isinstance(init, Init):
@@ -177,7 +178,7 @@ def _check_product_flow(network: Network, problem: Problem) -> None:
         raise TypeError("ProductFlow needs a gradient in NumPy, which a CustomProblem has not: use GradientDescent")
 
 
-def _check_flow(network: Network, method: GradientFlow | FlowLimit, record: Record | None, dtype: Any) -> None:
+def check_flow(network: Network, method: GradientFlow | FlowLimit, record: Record | None, dtype: Any) -> None:
     """What `GradientFlow` and `FlowLimit` do not combine with."""
     name, limit = _kind(method), isinstance(method, FlowLimit)
     if limit and not isinstance(network, DiagonalLinear):
@@ -232,7 +233,7 @@ def _start_numbers(
     return numbers
 
 
-def _step_sizes(method: GradientDescent, problems: list[Any], network: Network) -> FloatArray:
+def _step_sizes(method: GradientDescent, problems: list[Any], network: Network, shared: bool) -> FloatArray:
     """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""
     count, step = len(problems), method.first_step
     if step == SAFE:
@@ -243,7 +244,7 @@ def _step_sizes(method: GradientDescent, problems: list[Any], network: Network) 
         step = 0.5 * theory.edge
     if isinstance(step, theory.Edge):
         return np.array([step.step(problem, network) for problem in problems])
-    if count == 1 and not isinstance(method.step, Decreasing):
+    if shared and not isinstance(method.step, Decreasing):
         # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
         try:
             edge = theory.stability_edge(problems[0], network, rtol=1e-3)

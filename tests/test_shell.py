@@ -14,6 +14,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import shell, tables
+from fastflow.shell import train as train_command
 
 RNG = np.random.default_rng(7)
 TARGET = RNG.standard_normal((6, 2)) @ RNG.standard_normal((2, 5))
@@ -87,7 +88,7 @@ def test_widths_dtype_and_no_record(here, capsys):
     assert os.listdir("runs") == ["runs.npz"]
 
 
-@pytest.mark.parametrize("name", sorted(shell.INITS))
+@pytest.mark.parametrize("name", sorted(train_command.INITS))
 def test_every_init(here, name):
     """The identity, which is the same in every run, makes one run by default."""
     arguments = ["train", "m.npy", "--init", name, "--max-steps", "5", "--threads", "1", "--record", "0"]
@@ -244,7 +245,7 @@ def test_results_of_before_are_replaced(here):
 def test_another_signal_does_not_stop_the_saving(here, capsys, monkeypatch):
     """Ctrl-C, and then Ctrl-C and SIGTERM while the results are written: they are there, and the handlers are back."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    train, save = shell.train, ff.Runs.save
+    train, save = train_command.train, ff.Runs.save
 
     def interrupted(*arguments, **options):
         raise ff.Interrupted(train(*arguments, **options))
@@ -254,7 +255,7 @@ def test_another_signal_does_not_stop_the_saving(here, capsys, monkeypatch):
         signal.raise_signal(signal.SIGTERM)
         return save(runs, path)
 
-    monkeypatch.setattr(shell, "train", interrupted)
+    monkeypatch.setattr(train_command, "train", interrupted)
     monkeypatch.setattr(ff.Runs, "save", slow_save)
     assert shell.main(["train", "m.npy", *SMALL]) == 130
     output, errors = capsys.readouterr()
@@ -265,7 +266,7 @@ def test_another_signal_does_not_stop_the_saving(here, capsys, monkeypatch):
 
 
 def test_sigterm_before_anything_is_done(here, capsys, monkeypatch):
-    monkeypatch.setattr(shell, "train", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(train_command, "train", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     assert shell.main(["train", "m.npy", *SMALL]) == 130
     assert capsys.readouterr().err == "fastflow: interrupted\n"
     assert os.listdir("runs") == []
@@ -397,7 +398,12 @@ def sensing(here):
         ([], ff.DiagonalLinear(), ff.GradientDescent()),
         (["--method", "limit", "--depth", "3"], ff.DiagonalLinear(3), ff.FlowLimit()),
         (["--method", "limit", "--nonnegative"], ff.DiagonalLinear(signed=False), ff.FlowLimit()),
-        (["--method", "flow", "--record", "0"], ff.DiagonalLinear(), ff.GradientFlow()),
+        (
+            ["--method", "limit", "--tol", "1e-3", "--max-steps", "7"],
+            ff.DiagonalLinear(),
+            ff.FlowLimit(tol=1e-3, max_steps=7),
+        ),
+        (["--method", "flow", "--record", "0", "--tol", "1e-6"], ff.DiagonalLinear(), ff.GradientFlow(tol=1e-6)),
     ],
 )
 def test_compressed_sensing(sensing, capsys, arguments, network, method):
@@ -421,7 +427,7 @@ def test_the_flow_of_a_matrix(here, capsys):
     assert shell.main(["train", "m.npy", *arguments, "--max-steps", "1000"]) == 0
     runs = ff.load("runs/runs.npz")
     times = 0.01 * ff.Record(9).grid(1000)
-    method, problem = ff.GradientFlow(times), ff.MatrixEstimation(TARGET)
+    method, problem = ff.GradientFlow(times, tol=1e-10), ff.MatrixEstimation(TARGET)
     expected = ff.train(problem, ff.DeepLinear(2), method=method, runs=3, record=ff.Record())
     for name in ("solution", "loss", "status", "steps"):
         np.testing.assert_array_equal(getattr(runs, name), getattr(expected, name), name)
@@ -435,7 +441,8 @@ def test_several_alphas_are_one_run_each(sensing):
     assert shell.main(["train", "s.npz", *arguments, "--max-steps", "1000"]) == 0
     runs = ff.load("runs/runs.npz")
     for run, alpha in enumerate([1.0, 0.1, 0.01]):
-        expected = ff.train(sensing, ff.DiagonalLinear(), ff.inits.Constant(alpha), ff.GradientFlow(runs.history.times))
+        method = ff.GradientFlow(runs.history.times, tol=1e-10)
+        expected = ff.train(sensing, ff.DiagonalLinear(), ff.inits.Constant(alpha), method)
         np.testing.assert_allclose(runs.solution[run], expected.solution[0], rtol=0, atol=1e-9)
     assert np.array_equal(runs.history.times, 0.5 * ff.Record(9).grid(1000))
 
@@ -453,9 +460,17 @@ def test_several_alphas_are_one_run_each(sensing):
             ["--runs", "3", "--widths", "3,3"],
             "--widths and --runs are for matrices: a diagonal network has one run",
         ),
-        ({}, ["--init", "gaussian"], "--init is for matrices"),
+        ({}, ["--init", "gaussian", "--seed", "3"], "--init and --seed are for matrices"),
+        ({}, ["--method", "limit", "--gradient-tol", "1"], "--gradient-tol is for --method descent"),
+        ({}, ["--method", "flow", "--dtype", "float32"], "--dtype is for --method descent"),
+        ({}, ["--method", "limit", "--step", "1", "--record", "5"], "--step and --record are for --method descent and"),
+        ({}, ["--method", "limit", "--tol", "0"], "--tol of --method limit, relative to the norm of y, must be"),
         ({}, ["--alpha", "1,0"], "the value must be greater than 0, got 0"),
-        ({}, ["--alpha", "1,1e-13", "--method", "limit"], "FlowLimit needs starts of factors from 1e-12 to 1000"),
+        (
+            {},
+            ["--alpha", "1,1e-13", "--method", "limit"],
+            "FlowLimit needs starts u and v that are 0 or from 1e-12 to 1000",
+        ),
         ({}, ["--hide", "0.5"], "only entries of a matrix can be hidden, and this is compressed-sensing"),
         (
             {"A": None, "y": None, "truth": None, "m": TARGET},

@@ -215,3 +215,65 @@ def test_arrays_and_numbers_agree():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_finite_dimension_of_cones_that_are_known():
+    """A half-space where all is support, n - 1/2; wedges of 90 and 45 degrees in the plane, 1/2 + angle / pi."""
+    dimension = theory.l1_finite_dimension
+    noise = 5 / np.sqrt(100_000)
+    for found, exact in (
+        (dimension(7, 7, samples=100_000), 6.5),
+        (dimension(1, 1, samples=100_000), 0.5),
+        (dimension(1, 2, samples=100_000), 1.0),
+        (dimension(1, 2, nonnegative=True, samples=100_000), 0.75),
+        (theory.nuclear_finite_dimension(1, (1, 1), samples=100_000), 0.5),
+    ):
+        assert found == pytest.approx(exact, abs=noise)
+    full = theory.nuclear_finite_dimension(4, (4, 5), samples=20_000)
+    assert full == pytest.approx(theory.nuclear_finite_dimension(4, (4, 5), seed=1, samples=20_000), abs=0.5)
+    np.testing.assert_array_equal(dimension([0, 0], 9), 0)
+    assert theory.nuclear_finite_dimension(0, (3, 4)) == 0
+
+
+@both
+@pytest.mark.parametrize(("s", "n"), [(3, 60), (40, 200)])
+def test_the_finite_dimension_of_the_l1_norm_is_the_expected_distance(s, n, nonnegative, rng):
+    """Beside distances found by ternary search; it lies below the bound, and by no more than the theorem says."""
+    g = rng.standard_normal((4000, n))
+    free = g[:, s:] if nonnegative else np.abs(g[:, s:])
+    distances = least_distances(np.sum(g[:, :s] ** 2, axis=1), np.sum(g[:, :s], axis=1), s, free)
+    found = theory.l1_finite_dimension(s, n, nonnegative=nonnegative)
+    assert distances.mean() == pytest.approx(found, abs=5 * distances.std() / np.sqrt(len(g)))
+    bound = theory.l1_statistical_dimension(s, n, nonnegative=nonnegative)
+    assert bound - 2 * np.sqrt(n / s) < found < bound - 0.2
+    again = theory.l1_finite_dimension(s, n, nonnegative=nonnegative, seed=1)
+    assert again == pytest.approx(found, abs=5 * np.sqrt(2 / 20_000))
+    assert again != found
+
+
+@pytest.mark.parametrize(("rank", "shape"), [(2, (12, 12)), (3, (8, 20))], ids=str)
+def test_the_finite_dimension_of_the_nuclear_norm_is_the_expected_distance(rank, shape, rng):
+    g = rng.standard_normal((3000, *shape))
+    corner, rest = g[:, :rank, :rank], g[:, rank:, rank:]
+    base = np.sum(g**2, axis=(1, 2)) - np.sum(rest**2, axis=(1, 2))
+    trace = np.trace(corner, axis1=1, axis2=2)
+    distances = least_distances(base, trace, rank, np.linalg.svd(rest, compute_uv=False))
+    noise = distances.std() / np.sqrt(len(g))
+    found = theory.nuclear_finite_dimension(rank, shape, samples=3000)
+    assert distances.mean() == pytest.approx(found, abs=6 * noise)
+
+
+def test_a_finite_dimension_in_any_company():
+    several = theory.l1_finite_dimension([[2, 5], [9, 2]], 20, samples=100)
+    assert several.shape == (2, 2)
+    assert several[0, 1] == theory.l1_finite_dimension(5, 20, samples=100)
+    assert several[0, 0] == several[1, 1]
+
+
+def test_what_has_no_finite_dimension():
+    with pytest.raises(ValueError, match=r"sparsity must be an integer in 0 .. 5, got 6"):
+        theory.l1_finite_dimension(6, 5)
+    with pytest.raises(ValueError, match=r"rank must be an integer in 0 .. 3, got 1.5"):
+        theory.nuclear_finite_dimension(1.5, (3, 4))
+    with pytest.raises(ValueError, match="samples must be at least 2, got 1"):
+        theory.l1_finite_dimension(1, 5, samples=1)

@@ -23,7 +23,7 @@ from fastflow.kernels.curvature import (
     visit,
 )
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
-from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group
+from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group, padded_columns
 from fastflow.kernels.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.inner import SharedMatrix
@@ -119,6 +119,7 @@ __all__ = [
     "mirror_point",
     "mirror_row",
     "mirror_theta",
+    "padded_columns",
     "parameter_count",
     "product_nn",
     "product_nt",

@@ -42,16 +42,21 @@ class AnyLoss(NamedTuple):
     bounds: np.ndarray
 
 
-def as_any_loss(problem: Any) -> Any:
+def as_any_loss(problem: Any, size: int) -> Any:
     """The data of a problem as an `AnyLoss`; those of a user's own problem as they are.
 
     Parameters
     ----------
     problem : NamedTuple of `fastflow.kernels.losses`, or `SharedMatrix`
+    size : int, entries of W or x; rows of measurement matrices lose what `padded_columns` has added
     """
     if isinstance(problem, SharedSensing | SharedMatrix):
         problem = Sensing(*(array[None] for array in problem))
-    elif isinstance(problem, SharedSamples):
+    if isinstance(problem, Sensing):
+        operators, values = problem
+        rows = operators.reshape(*values.shape, -1)[..., :size]
+        problem = Sensing(np.ascontiguousarray(rows).reshape(len(operators), -1), values)
+    if isinstance(problem, SharedSamples):
         problem = RegressionBySamples(*problem)
     if type(problem) not in KINDS:
         return problem

@@ -21,6 +21,7 @@ from numba.core.dispatcher import Dispatcher
 from fastflow.kernels.elementwise import dot, subtract, subtract_known
 from fastflow.kernels.inner import measure_rows
 from fastflow.kernels.jit import PACKAGE, jit_inline, kernel_overload, kernel_overload_inline
+from fastflow.kernels.layouts import address, keep
 from fastflow.kernels.products import multiply, multiply_nt, multiply_tn
 
 
@@ -233,9 +234,21 @@ def _completion_of_lanes(problem, index, product, columns, work):
 
 @formula(Sensing)
 def _sensing(problem, index, product, columns, work):
-    values = problem.values[index]
-    measure_rows(problem.operators[index], values, product, work.scratch, work.gradient)
-    half_square(work.scratch, values.size, work.loss)
+    operators, values, i = problem.operators[index], problem.values[index], np.intp
+    residual, gradient = work.scratch, work.gradient
+    measure_rows(
+        product.dtype.type(0),
+        address(operators, i(0)),
+        address(values, i(0)),
+        i(values.size),
+        i(len(product)),
+        address(product, i(0)),
+        address(residual, i(0)),
+        address(gradient, i(0)),
+    )
+    keep(operators)
+    keep(values)
+    half_square(residual, values.size, work.loss)
 
 
 @formula(SharedSensing)

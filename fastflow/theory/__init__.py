@@ -6,6 +6,7 @@ all that says of a setting (`check`). Of recovery: how sparse, or of how low a r
 
 from fastflow.theory.checking import Setting, check
 from fastflow.theory.curvature import CriticalPoint, critical_point, sharpness, smallest_curvature
+from fastflow.theory.finite_dimension import l1_finite_dimension, nuclear_finite_dimension
 from fastflow.theory.limits import Limit, Minimum, global_minimum, positive_part, predicted_limit
 from fastflow.theory.metric import metric, metric_inverse
 from fastflow.theory.modes import escape_time, half_time, mode_time, mode_value
@@ -39,6 +40,7 @@ __all__ = [
     "l1_critical_sparsity",
     "l1_excess_bound",
     "l1_excess_scale",
+    "l1_finite_dimension",
     "l1_statistical_dimension",
     "linear_rate",
     "metric",
@@ -47,6 +49,7 @@ __all__ = [
     "mode_value",
     "monotone_step",
     "nuclear_critical_rank",
+    "nuclear_finite_dimension",
     "nuclear_statistical_dimension",
     "positive_part",
     "predicted_limit",

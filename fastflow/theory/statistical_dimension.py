@@ -78,7 +78,7 @@ def nuclear_statistical_dimension(rank: ArrayLike, shape: tuple[int, int]) -> An
     -------
     float, or array of the shape of ``rank``
     """
-    rows, columns = _shape(shape)
+    rows, columns = as_shape(shape)
     ranks, _ = _within("rank", rank, min(rows, columns))
     return _nuclear(ranks, rows, columns)[()]
 
@@ -95,7 +95,7 @@ def nuclear_critical_rank(measurements: ArrayLike, shape: tuple[int, int]) -> An
     -------
     float, or array of the shape of ``measurements``, between 0 and min(p, q)
     """
-    rows, columns = _shape(shape)
+    rows, columns = as_shape(shape)
     wanted, _ = _within("measurements", measurements, rows * columns)
     return invert(lambda rank: _nuclear(rank, rows, columns), wanted, 0.0, float(min(rows, columns)))[()]
 
@@ -183,7 +183,8 @@ def _within(name: str, value: ArrayLike, most: ArrayLike) -> tuple[FloatArray, F
     return amounts, limits
 
 
-def _shape(shape: tuple[int, int]) -> tuple[int, int]:
+def as_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Two positive integers."""
     if np.shape(shape) != (2,):
         raise ValueError(f"shape must be two positive integers, got {shown(shape)}")
     return as_count("shape[0]", shape[0], 1), as_count("shape[1]", shape[1], 1)

@@ -1,0 +1,102 @@
+"""What all ensembles share, and how they draw vectors, frames and spectra."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, one_of, shown
+from fastflow.problems import Problem
+from fastflow.streams import Key
+
+
+class Ensemble:
+    """A distribution of problems."""
+
+    def check(self) -> None:
+        """Raise `ValueError` where a parameter is still missing that may be left to an axis of a study."""
+
+    def key(self) -> tuple[Key, ...]:
+        """The values that decide what is drawn: two ensembles of one key draw alike."""
+        raise NotImplementedError
+
+    def draw(self, rng: np.random.Generator) -> Problem:
+        """A problem with its truth."""
+        raise NotImplementedError
+
+    def _set(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def _counts(self, least: int = 1, **fields: Any) -> None:
+        self._set(**{name: None if value is None else as_count(name, value, least) for name, value in fields.items()})
+
+    def _required(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            if value is None:
+                raise ValueError(f"{type(self).__name__} needs {name}, or a study with an axis of that name")
+
+
+SPECTRA = ("gaussian", "power", "flat")
+
+
+def digest(array: FloatArray) -> str:
+    """A key for an array that a user gave: a digest of its shape and its float64 entries."""
+    data = np.ascontiguousarray(array, "<f8")
+    return hashlib.blake2b(repr(data.shape).encode() + data.tobytes(), digest_size=16).hexdigest()
+
+
+def as_spectrum(spectrum: Any, decay: float) -> tuple[str | FloatArray, float]:
+    """A spectrum by name, or singular values (rank,), largest first; and the decay of the power law."""
+    decay = as_number("decay", decay, least=0)
+    if isinstance(spectrum, str):
+        return one_of("spectrum", spectrum, SPECTRA), decay
+    values = as_floats("spectrum", spectrum, 1).astype(np.float64)
+    if values.min() <= 0 or np.any(np.diff(values) > 0):
+        raise ValueError(
+            f"spectrum must be one of {SPECTRA}, or singular values > 0, largest first, got {shown(values)}"
+        )
+    return frozen(values), decay
+
+
+def spectrum_key(spectrum: str | ArrayLike, decay: float) -> tuple[Key, ...]:
+    """The part of a spectrum in a key."""
+    if not isinstance(spectrum, str):
+        return ("given", digest(np.asarray(spectrum)))
+    return (spectrum, decay) if spectrum == "power" else (spectrum,)
+
+
+def sizes_of(spectrum: str | ArrayLike, decay: float, rank: int) -> FloatArray:
+    """Singular values (rank,) of a spectrum other than the Gaussian one."""
+    if not isinstance(spectrum, str):
+        return np.asarray(spectrum)
+    return np.arange(1.0, rank + 1) ** (-decay if spectrum == "power" else 0.0)
+
+
+def frame(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
+    """Orthonormal columns (rows, columns) from the Haar measure."""
+    q, r = np.linalg.qr(rng.standard_normal((rows, columns)))
+    directed: FloatArray = q * np.where(np.diag(r) < 0, -1.0, 1.0)
+    return directed
+
+
+def low_rank_matrix(
+    rng: np.random.Generator,
+    shape: Sequence[int],
+    rank: int,
+    spectrum: str | ArrayLike,
+    decay: float,
+    symmetric: bool = False,
+) -> FloatArray:
+    """``U V^T`` of Gaussian factors, or singular values between Haar frames; ``V = U`` if symmetric."""
+    rows, columns = shape
+    if isinstance(spectrum, str) and spectrum == "gaussian":
+        factor = rng.standard_normal((rows, rank))
+        return factor @ (factor if symmetric else rng.standard_normal((columns, rank))).T
+    left = frame(rng, rows, rank)
+    right = left if symmetric else frame(rng, columns, rank)
+    return (left * sizes_of(spectrum, decay, rank)) @ right.T

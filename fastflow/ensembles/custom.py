@@ -1,0 +1,101 @@
+"""An ensemble of your own: an importable function that draws problems."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastflow.checks import as_count, shown
+from fastflow.ensembles.base import Ensemble
+from fastflow.problems import Problem
+from fastflow.streams import Key, encode
+
+
+class Custom(Ensemble):
+    """Problems that a function of yours draws: ``function(rng, **parameters) -> problem``.
+
+    Parameters
+    ----------
+    function : a function at the top level of a module
+        Other processes import it, so a lambda or a function inside another one will not do. All randomness must come
+        from ``rng``, a `numpy.random.Generator`; its other parameters may be axes of a study.
+    version : int or str
+        Change it when the function changes what it draws: results of two versions are never put into one store.
+    **parameters : numbers and strings
+        Those of the function that have no default, or another value.
+    """
+
+    def __init__(self, function: Callable[..., Problem], version: int | str, **parameters: Any) -> None:
+        self.function, self.version, self.parameters = function, version, parameters
+        if not isinstance(version, int | str) or isinstance(version, bool):
+            raise TypeError(f"version must be an integer or a string, got {shown(version)}")
+        if isinstance(version, int):
+            as_count("version", version, 0)
+        name = _importable(function)
+        signature = inspect.signature(function)
+        if not signature.parameters or next(iter(signature.parameters)) in parameters:
+            raise TypeError(f"{name} must take a generator as its first parameter")
+        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
+        known = [p.name for p in list(signature.parameters.values())[1:] if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        for key, value in parameters.items():
+            if key not in known and not takes_any:
+                raise TypeError(f"{name} has no parameter {key!r}; it has {', '.join(known) or 'none'}")
+            try:
+                encode(value)
+            except TypeError:
+                raise TypeError(
+                    f"{key} must be a number, a string, or a sequence of them, got {shown(value)}"
+                ) from None
+        self.names = tuple(dict.fromkeys((*known, *parameters)))
+        self._missing = [
+            p.name
+            for p in list(signature.parameters.values())[1:]
+            if p.default is p.empty and p.name not in parameters and p.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+
+    @property
+    def title(self) -> str:
+        """``module:function``."""
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
+    def replaced(self, **changes: Any) -> Custom:
+        """The same with other parameters."""
+        return Custom(self.function, self.version, **(self.parameters | changes))
+
+    def check(self) -> None:
+        self._required(**dict.fromkeys(self._missing))
+
+    def key(self) -> tuple[Key, ...]:
+        # Without the module, which is another when it runs as a script.
+        return ("Custom", self.function.__qualname__, self.version, tuple(sorted(self.parameters.items())))
+
+    def draw(self, rng: np.random.Generator) -> Problem:
+        self.check()
+        problem = self.function(rng, **self.parameters)
+        if not isinstance(problem, Problem):
+            raise TypeError(f"{self.title} must return a problem such as CompressedSensing, got {shown(problem)}")
+        return problem
+
+    def __repr__(self) -> str:
+        parameters = "".join(f", {name}={value!r}" for name, value in self.parameters.items())
+        return f"Custom({self.title}, version={self.version!r}{parameters})"
+
+
+def _importable(function: Any) -> str:
+    """The name of a function that another process can import."""
+    name, module = getattr(function, "__qualname__", None), getattr(function, "__module__", None)
+    if not callable(function) or name is None or module is None:
+        raise TypeError(f"function must be a function of a module, got {shown(function)}")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is not function:
+        raise TypeError(
+            f"function must be at the top level of a module, where other processes can import it; {name} of {module} "
+            "is not (a lambda and a function inside another one never are)"
+        )
+    return str(name)

@@ -1,0 +1,185 @@
+"""Sparse recovery: a sparse vector, and linear measurements of it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow.checks import FloatArray, as_floats, as_number, frozen, one_of
+from fastflow.ensembles.base import Ensemble, digest
+from fastflow.problems import CompressedSensing
+from fastflow.streams import Key
+
+MATRICES = ("gaussian", "rademacher", "dct", "correlated")
+SCALINGS = ("entries", "columns")
+COEFFICIENTS = ("gaussian", "sign", "flat", "decaying", "positive")
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse(Ensemble):
+    """``y = A x + noise`` with an x that has ``sparsity`` nonzero entries, on a support drawn uniformly.
+
+    Parameters
+    ----------
+    n : int >= 1, the length of x
+    m : int >= 1, the number of measurements
+    sparsity : int in 1 .. n
+    delta : float > 0, instead of m: ``m = round(delta n)``, at least 1
+    rho : float > 0, instead of the sparsity: ``sparsity = round(rho m)``, at least 1
+        What is missing of m and sparsity must be an axis of the study.
+    matrix : "gaussian", "rademacher", "dct", "correlated", or array (m, n)
+        Independent N(0, 1) or +-1 entries; m rows, drawn without replacement, of the orthonormal cosine transform
+        (DCT-II) times ``sqrt(n)``; Gaussian rows of covariance ``correlation^|i - j|``; or a matrix that all trials
+        share.
+    scaling : "entries" or "columns"
+        Entries of variance 1/m, that is the above over ``sqrt(m)``; or every column divided by its norm. A matrix that
+        was given stays as it is with "entries".
+    coefficients : "gaussian", "sign", "flat", "decaying" or "positive"
+        The nonzero entries: N(0, 1); +-1; 1; ``+-k^-decay``, k = 1, ..., sparsity; or ``|N(0, 1)|``.
+    noise : float >= 0, the standard deviation of the Gaussian noise of each measurement
+    correlation : float in (-1, 1), for ``matrix="correlated"``
+    decay : float >= 0, for ``coefficients="decaying"``
+
+    Raises
+    ------
+    ValueError, TypeError
+        for values that are wrong or contradict each other
+    """
+
+    n: int
+    m: int | None = None
+    sparsity: int | None = None
+    delta: float | None = None
+    rho: float | None = None
+    matrix: str | ArrayLike = "gaussian"
+    scaling: str = "entries"
+    coefficients: str = "gaussian"
+    noise: float = 0.0
+    correlation: float = 0.5
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._counts(n=self.n, m=self.m, sparsity=self.sparsity)
+        for name, count in (("delta", "m"), ("rho", "sparsity")):
+            share = getattr(self, name)
+            if share is not None:
+                if getattr(self, count) is not None:
+                    raise ValueError(f"give {count} or {name}, not both")
+                self._set(**{name: as_number(name, share, above=0)})
+        if isinstance(self.matrix, str):
+            one_of("matrix", self.matrix, MATRICES)
+        else:
+            matrix = as_floats("matrix", self.matrix, 2).astype(np.float64, copy=False)
+            if matrix.shape[1] != self.n:
+                raise ValueError(f"matrix must have n = {self.n} columns, got shape {matrix.shape}")
+            if self.delta is not None or self.m not in (None, len(matrix)):
+                raise ValueError(f"m is {self.measurements}, but the matrix has {len(matrix)} rows")
+            ours = self.matrix is matrix and matrix.flags.owndata and not matrix.flags.writeable
+            self._set(matrix=matrix if ours else frozen(matrix), m=len(matrix))
+        one_of("scaling", self.scaling, SCALINGS)
+        one_of("coefficients", self.coefficients, COEFFICIENTS)
+        self._set(noise=as_number("noise", self.noise, least=0), decay=as_number("decay", self.decay, least=0))
+        correlation = as_number("correlation", self.correlation, above=-1)
+        if correlation >= 1:
+            raise ValueError(f"correlation must be less than 1, got {correlation:g}")
+        self._set(correlation=correlation)
+        if self.matrix_name == "dct" and (self.m or 1) > self.n:
+            raise ValueError(f"a partial DCT has at most n = {self.n} rows, got m = {self.m}")
+        if self.sparsity is not None and self.sparsity > self.n:
+            raise ValueError(f"sparsity must be at most n = {self.n}, got {self.sparsity}")
+
+    @property
+    def matrix_name(self) -> str:
+        """The kind of matrix, "given" for one that was."""
+        return self.matrix if isinstance(self.matrix, str) else "given"
+
+    @property
+    def measurements(self) -> int:
+        """m, given as such or by delta."""
+        if self.delta is not None:
+            return max(1, round(self.delta * self.n))
+        self._required(**{"m (or delta)": self.m})
+        assert self.m is not None
+        return self.m
+
+    @property
+    def nonzeros(self) -> int:
+        """The sparsity, given as such or by rho."""
+        if self.rho is not None:
+            return max(1, round(self.rho * self.measurements))
+        self._required(**{"sparsity (or rho)": self.sparsity})
+        assert self.sparsity is not None
+        return self.sparsity
+
+    def check(self) -> None:
+        m, s = self.measurements, self.nonzeros
+        if s > self.n:
+            raise ValueError(f"sparsity must be at most n = {self.n}, got {s}")
+        if self.matrix_name == "dct" and m > self.n:
+            raise ValueError(f"a partial DCT has at most n = {self.n} rows, got m = {m}")
+
+    def key(self) -> tuple[Key, ...]:
+        matrix: tuple[Key, ...] = (self.matrix_name,)
+        if self.matrix_name == "correlated":
+            matrix += (self.correlation,)
+        elif self.matrix_name == "given":
+            matrix += (digest(np.asarray(self.matrix)),)
+        coefficients = (self.coefficients, *((self.decay,) if self.coefficients == "decaying" else ()))
+        return ("Sparse", self.n, self.measurements, self.nonzeros, matrix, self.scaling, coefficients, self.noise)
+
+    def draw(self, rng: np.random.Generator) -> CompressedSensing:
+        m = self.measurements
+        matrix, values, truth = np.empty((m, self.n)), np.empty(m), np.zeros(self.n)
+        self.fill(rng, matrix, values, truth)
+        return CompressedSensing(matrix, values, truth=truth)
+
+    def fill(self, rng: np.random.Generator, matrix: FloatArray, values: FloatArray, truth: FloatArray) -> None:
+        """What `draw` draws, into arrays (m, n), (m,) and, all 0 before, (n,)."""
+        s = self.nonzeros
+        support = rng.permutation(self.n)[:s]
+        truth[support] = self._coefficients(rng, s)
+        self._fill_matrix(rng, matrix)
+        # No BLAS, whose way to sum could depend on its threads.
+        np.sum(matrix[:, support] * truth[support], axis=1, out=values)
+        if self.noise:
+            values += self.noise * rng.standard_normal(len(values))
+
+    def _coefficients(self, rng: np.random.Generator, s: int) -> FloatArray | float:
+        if self.coefficients == "flat":
+            return 1.0
+        if self.coefficients in ("gaussian", "positive"):
+            normal = rng.standard_normal(s)
+            return normal if self.coefficients == "gaussian" else np.abs(normal)
+        signs: FloatArray = 2.0 * rng.integers(0, 2, s) - 1
+        return signs if self.coefficients == "sign" else signs * np.arange(1.0, s + 1) ** -self.decay
+
+    def _fill_matrix(self, rng: np.random.Generator, matrix: FloatArray) -> None:
+        kind, (m, n) = self.matrix_name, matrix.shape
+        if kind == "given":
+            matrix[:] = np.asarray(self.matrix)
+        elif kind == "rademacher":
+            matrix[:] = 2.0 * rng.integers(0, 2, (m, n), np.int8) - 1
+        elif kind == "dct":
+            matrix[:] = _cosines(n)[rng.permutation(n)[:m]]
+        else:
+            rng.standard_normal(out=matrix)
+            if kind == "correlated":
+                fresh = math.sqrt(1 - self.correlation**2)
+                for j in range(1, n):
+                    matrix[:, j] = self.correlation * matrix[:, j - 1] + fresh * matrix[:, j]
+        if self.scaling == "columns":
+            matrix /= np.sqrt(np.sum(matrix * matrix, axis=0))
+        elif kind != "given":
+            matrix *= 1 / math.sqrt(m)
+
+
+@functools.lru_cache(8)
+def _cosines(n: int) -> FloatArray:
+    """The orthonormal DCT-II of size n, times ``sqrt(n)``."""
+    from scipy.fft import dct
+
+    return frozen(math.sqrt(n) * dct(np.eye(n), norm="ortho", axis=0))

@@ -1,0 +1,55 @@
+"""The command ``fastflow``: training from a data file, phase diagrams and studies, and what this installation is.
+
+``fastflow train DATA``, ``fastflow phase``, ``fastflow study FILE`` and ``fastflow info``. A mistake in the arguments
+or in the data is one line on standard error and exit code 2, before any work; Ctrl-C and SIGTERM save what is done and
+give exit code 130.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import fastflow
+from fastflow.shell.arguments import Parser
+from fastflow.shell.info import add_info, info
+from fastflow.shell.output import DONE, FAILED, INTERRUPTED, WRONG_INPUT, complain, plain_warnings
+from fastflow.shell.phase import add_phase
+from fastflow.shell.study import add_study
+from fastflow.shell.train import add_train
+
+__all__ = ["DONE", "FAILED", "INTERRUPTED", "WRONG_INPUT", "info", "main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : the arguments after the command's name, default those of this process
+
+    Returns
+    -------
+    int
+        the exit code: 0 done; 2 wrong arguments or data; 130 interrupted; 1 the results could not be written
+    """
+    with plain_warnings():
+        try:
+            arguments = _parser().parse_args(argv)
+            return int(arguments.command(arguments))
+        except SystemExit as end:  # argparse, after --help, --version and its own complaints
+            return int(end.code or 0)
+        except (ValueError, TypeError, OSError, MemoryError) as error:
+            return complain(f"error: {error}", WRONG_INPUT)
+        except KeyboardInterrupt:
+            return complain("interrupted", INTERRUPTED)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="fastflow", description=(fastflow.__doc__ or "").splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"fastflow {fastflow.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_info(commands)
+    add_phase(commands)
+    add_study(commands)
+    add_train(commands)
+    return parser

@@ -1,0 +1,48 @@
+"""Arguments: how the shell reads numbers, and a parser whose complaints are one line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from fastflow.checks import as_count, as_number
+from fastflow.shell.output import WRONG_INPUT
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def argument(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A type for argparse, which would print the name of the function where that has something to say."""
+
+    def read_argument(text: str) -> Any:
+        try:
+            return read(text)
+        except (ValueError, TypeError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read_argument
+
+
+def as_real(text: str) -> float:
+    """A number; whole ones exactly, whatever their size."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"expected a number, got {text!r}") from None
+
+
+def a_count(least: int) -> Callable[[str], Any]:
+    return argument(lambda text: as_count("the value", as_real(text), least))
+
+
+def a_number(**limits: float) -> Callable[[str], Any]:
+    return argument(lambda text: as_number("the value", as_real(text), **limits))

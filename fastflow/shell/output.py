@@ -1,0 +1,68 @@
+"""Output: lines, warnings, signals and exit codes of the shell."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder, and find out now rather than after hours whether results can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
+
+
+def say(text: str) -> None:
+    """Print, now; a reader who has left, as in ``fastflow train ... | head``, stops no training."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(message: str, code: int) -> int:
+    print(f"fastflow: {message}", file=sys.stderr)
+    return code
+
+
+def interrupt(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def handling(handler: Any, *signals: signal.Signals) -> Iterator[None]:
+    """Handle signals this way in the block; outside the main thread, where Python cannot, leave them as they are."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [(number, signal.signal(number, handler)) for number in signals]
+    try:
+        yield
+    finally:
+        for number, previous in before:
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print a warning as one line, without the place in the source that gave it."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        complain(f"warning: {message}", DONE)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

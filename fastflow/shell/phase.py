@@ -1,0 +1,120 @@
+"""``fastflow phase``: the phase diagram of sparse recovery."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastflow import baselines
+from fastflow.ensembles.sparse import COEFFICIENTS, MATRICES, SCALINGS, Sparse
+from fastflow.inits import Constant
+from fastflow.methods import FlowLimit, GradientDescent, GradientFlow
+from fastflow.networks import DiagonalLinear
+from fastflow.shell.arguments import a_count, a_number, argument, as_real
+from fastflow.shell.study import add_running, run_and_show
+from fastflow.studies.study import Study
+from fastflow.studies.success import Success
+
+METHODS = ("limit", "descent", "flow", "pursuit")
+VALUES = 31
+
+
+def add_phase(commands: Any) -> None:
+    """Add the command to the parser."""
+    p = commands.add_parser(
+        "phase",
+        help="the phase diagram of sparse recovery by a diagonal network",
+        description="Where does a diagonal network x = u^N - v^N recover a sparse vector from m measurements? A Monte "
+        "Carlo study over m and sparsity by the limit of the gradient flow. Prints the fitted crossings beside the "
+        "statistical dimension, and writes NAME.zarr (read it with fastflow.open_study, or xarray) and the picture "
+        "NAME.png.",
+        epilog="example: fastflow phase --depth 3 --alpha 1e-3 --trials 100 --out depth3",
+    )
+    p.set_defaults(command=_phase)
+
+    g = p.add_argument_group("problem")
+    g.add_argument("--n", type=a_count(1), default=128, help="length of the vector (default: 128)")
+    values = f"values: FIRST:LAST, FIRST:LAST:COUNT, or a list such as 8,16,32 (default: {VALUES} from {{}})"
+    g.add_argument("--m", type=_values, metavar="M", help="measurements, " + values.format("n/31 to 31n/32"))
+    g.add_argument("--sparsity", type=_values, metavar="S", help="nonzeros, " + values.format("n/62 to n/2"))
+    g.add_argument("--matrix", choices=MATRICES, default="gaussian", help="kind of matrix (default: gaussian)")
+    g.add_argument("--correlation", type=a_number(above=-1), default=0.5, help="of a correlated one (default: 0.5)")
+    g.add_argument(
+        "--scaling", choices=SCALINGS, default="entries", help="entries of variance 1/m (default), or columns of norm 1"
+    )
+    g.add_argument("--coefficients", choices=COEFFICIENTS, default="gaussian", help="of the truth (default: gaussian)")
+    g.add_argument("--noise", type=a_number(least=0), default=0.0, help="standard deviation of noise (default: 0)")
+
+    g = p.add_argument_group("network and method")
+    g.add_argument("--depth", type=a_count(1), default=2, metavar="N", help="number of factors (default: 2)")
+    g.add_argument("--nonnegative", action="store_true", help="x = u^N instead of u^N - v^N")
+    g.add_argument("--alpha", type=a_number(above=0), default=1e-6, help="size of the start (default: 1e-6)")
+    g.add_argument(
+        "--method",
+        choices=METHODS,
+        default="limit",
+        help="the limit of the gradient flow (default), gradient descent, the flow itself, or basis pursuit",
+    )
+    g.add_argument("--max-steps", type=a_count(1), metavar="K", help="most steps of the method")
+
+    g = p.add_argument_group("trials and results")
+    g.add_argument("--trials", type=a_count(1), default=50, help="of each cell (default: 50)")
+    g.add_argument("--below", type=a_number(above=0), default=1e-3, help="relative error of a success (default: 1e-3)")
+    g.add_argument("--seed", type=a_count(0), default=0, help="seed of all random numbers (default: 0)")
+    g.add_argument("--out", type=Path, default=Path("phase"), metavar="NAME", help="(default: phase)")
+    add_running(p)
+
+
+@argument
+def _values(text: str) -> tuple[int, ...]:
+    """Integers: a list, or a range."""
+    if ":" not in text:
+        return tuple(_whole(part) for part in text.split(","))
+    first, last, *count = (_whole(part) for part in text.split(":"))
+    if len(count) > 1 or not first <= last:
+        raise ValueError(f"expected FIRST:LAST or FIRST:LAST:COUNT, got {text!r}")
+    spread = np.linspace(first, last, count[0] if count else min(VALUES, last - first + 1))
+    return tuple(sorted({round(value) for value in spread.tolist()}))
+
+
+def _whole(text: str) -> int:
+    number = as_real(text)
+    if number != int(number) or number < 1:
+        raise ValueError(f"expected whole numbers from 1 on, got {text!r}")
+    return int(number)
+
+
+def _spread(first: float, last: float) -> tuple[int, ...]:
+    return tuple(sorted({max(1, round(value)) for value in np.linspace(first, last, VALUES).tolist()}))
+
+
+def study_of(a: argparse.Namespace) -> Study:
+    """The study that the options ask for."""
+    n = a.n
+    ensemble = Sparse(
+        n,
+        matrix=a.matrix,
+        correlation=a.correlation,
+        scaling=a.scaling,
+        coefficients=a.coefficients,
+        noise=a.noise,
+    )
+    axes = {
+        "m": a.m or _spread(n / 32, n * 31 / 32),
+        "sparsity": a.sparsity or _spread(n / 64, math.ceil(n * 31 / 64)),
+    }
+    steps = {} if a.max_steps is None else {"max_steps": a.max_steps}
+    options: dict[str, Any] = {"axes": axes, "trials": a.trials, "seed": a.seed, "success": Success(below=a.below)}
+    if a.method == "pursuit":
+        return Study(ensemble, method=baselines.BasisPursuit(nonnegative=a.nonnegative), **options)
+    methods: dict[str, Any] = {"limit": FlowLimit, "descent": GradientDescent, "flow": GradientFlow}
+    network = DiagonalLinear(a.depth, signed=not a.nonnegative)
+    return Study(ensemble, network, Constant(a.alpha), methods[a.method](**steps), **options)
+
+
+def _phase(a: argparse.Namespace) -> int:
+    return run_and_show(study_of(a), a.out, a)

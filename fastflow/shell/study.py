@@ -1,0 +1,184 @@
+"""``fastflow study``: any study from a TOML file; and what ``fastflow phase`` shares with it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastflow.shell.arguments import a_count, a_number, argument
+from fastflow.shell.output import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    check_writable,
+    complain,
+    handling,
+    interrupt,
+    say,
+)
+from fastflow.studies.driver import StudyError, StudyInterrupted
+from fastflow.studies.result import StudyResult
+from fastflow.studies.store import StoreError
+from fastflow.studies.study import Study, build_study
+
+
+def add_study(commands: Any) -> None:
+    """Add the command to the parser."""
+    p = commands.add_parser(
+        "study",
+        help="run the Monte Carlo study that a TOML file describes",
+        description="Run the Monte Carlo study that a TOML file describes: tables ensemble, network, init and method, "
+        "each with a kind and its parameters; axes; trials, seed and success. Writes FILE.zarr, a Zarr store (read it "
+        "with fastflow.open_study, or xarray), and the picture FILE.png.",
+        epilog="example: fastflow study recovery.toml --out results/recovery",
+    )
+    p.set_defaults(command=_study)
+    p.add_argument("file", metavar="FILE", type=Path, help="a TOML file")
+    p.add_argument("--out", type=Path, metavar="NAME", help="of NAME.zarr and NAME.png (default: that of FILE)")
+    add_running(p)
+
+
+def add_running(p: Any) -> None:
+    """Add the options of how a study is run."""
+    g = p.add_argument_group("running")
+    g.add_argument("--resume", action="store_true", help="go on with the store that there is, or let it grow")
+    g.add_argument("--repair", action="store_true", help="compute again what is damaged in the store")
+    g.add_argument(
+        "--adaptive",
+        action="store_true",
+        help="spend trials where the transition is: 20 for a cell, more if need be",
+    )
+    g.add_argument("--max-seconds", type=a_number(above=0), metavar="T", help="stop after so long; --resume goes on")
+    g.add_argument("--shard", type=_shard, metavar="I/K", help="only share I of K of the cells, I = 0 .. K-1")
+    g.add_argument(
+        "--threads",
+        type=a_count(1),
+        metavar="N",
+        help="number of threads (default: all CPUs that there are for it)",
+    )
+    g.add_argument("--scheduler", metavar="ADDRESS", help="use the dask scheduler there, such as tcp://host:8786")
+    g.add_argument("--cost", action="store_true", help="only say what it will cost in time and memory")
+
+
+@argument
+def _shard(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("/")
+    try:
+        return int(first), int(last)
+    except ValueError:
+        raise ValueError(f"expected I/K, such as 0/10, got {text!r}") from None
+
+
+def _study(a: argparse.Namespace) -> int:
+    try:
+        table = tomllib.loads(a.file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{a.file} is no TOML file: {error}") from None
+    sys.path.insert(0, str(a.file.resolve().parent))  # where functions of a Custom ensemble may be
+    study = build_study(table)
+    return run_and_show(study, a.file.with_suffix("") if a.out is None else a.out, a)
+
+
+def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
+    """Run a study into ``name.zarr``, print what came out, and draw ``name.png``; the exit code."""
+    store, picture = (name.with_name(name.name + suffix) for suffix in (".zarr", ".png"))
+    if a.cost:
+        say(str(study.cost(threads=a.threads)))
+        return DONE
+    if store.exists() and not (a.resume or a.repair):
+        raise ValueError(f"{store} exists: --resume goes on with it, --out takes another name")
+    check_writable(store.parent)
+    axes = " x ".join(f"{len(axis.values)} {axis.name}" for axis in study.axes)
+    say(f"{axes} = {study.cells} cells of {study.trials} trials, into {store}")
+    code, ended = DONE, ""
+    try:
+        with handling(interrupt, signal.SIGTERM), _executor(a.scheduler) as executor:
+            result = study.run(
+                executor,
+                store,
+                threads=a.threads,
+                shard=a.shard,
+                max_seconds=a.max_seconds,
+                adaptive=a.adaptive,
+                repair=a.repair,
+            )
+    except StudyInterrupted as stop:
+        result, code, ended = stop.result, INTERRUPTED, f"interrupted; --resume goes on from {store}"
+    except StudyError as error:
+        result, code, ended = error.result, FAILED, f"error: {error}"
+    except StoreError as error:
+        if not hasattr(error, "result"):
+            raise
+        result, code, ended = error.result, FAILED, f"error: {error}"
+    say(result.summary())
+    if a.adaptive and code == DONE:
+        say(f"adaptive: {1 - result.trials.sum() / (study.cells * study.trials):.0%} of the trials were saved")
+    if not result.complete and code == DONE and not (a.adaptive or a.shard):
+        say(f"not complete: --resume goes on from {store}")
+    if not result.trials.any():
+        return complain(ended or "nothing was done", code or FAILED)
+    say(crossings(result))
+    with handling(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
+        code = max(code, _draw(result, picture))
+    return complain(ended, code) if ended else code
+
+
+def _draw(result: StudyResult, picture: Path) -> int:
+    try:
+        result.plot().savefig(picture, dpi=150)
+    except (ImportError, ValueError) as error:  # the study extra is missing, or there is nothing to draw
+        complain(f"no picture: {error}", DONE)
+    except OSError as error:
+        return complain(f"error: the picture could not be written: {error}", FAILED)
+    else:
+        say(f"wrote {picture}")
+    return DONE
+
+
+def crossings(result: StudyResult, most: int = 12) -> str:
+    """A table of where the rate of success crosses one half, beside the statistical dimension."""
+    try:
+        along = result.along()
+    except ValueError:
+        return ""
+    found, theory = result.boundary(), result.theory()
+    names = [name for name in result.axes if name != along]
+    places = list(np.ndindex(found.value.shape))
+    chosen = sorted({round(i) for i in np.linspace(0, len(places) - 1, min(most, len(places)))})
+    title = f"{along} at 50%" + ("" if theory is None else f", and the statistical dimension ({result.program})")
+    lines = [f"{title}:"]
+    header = "".join(f"{name:>14}" for name in names) + f"{'crossing':>14}{'95% interval':>22}"
+    lines.append(header + ("" if theory is None else f"{'theory':>10}"))
+    for i in chosen:
+        at = places[i]
+        values = [result.axes[name][j] for name, j in zip(names, at, strict=True)]
+        row = "".join(f"{value if isinstance(value, str) else format(value, 'g'):>14}" for value in values)
+        row += f"{found.value[at]:14.2f}{f'{found.low[at]:.2f} .. {found.high[at]:.2f}':>22}"
+        lines.append(row + ("" if theory is None else f"{theory[at]:10.2f}"))
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _executor(address: str | None) -> Iterator[Any]:
+    """A dask client of a running scheduler; without an address None."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError("--scheduler needs dask: pip install 'fastflow[dask]'") from error
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no dask scheduler answers at {address}: {error}") from error
+    with client:
+        yield client

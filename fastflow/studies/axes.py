@@ -1,0 +1,128 @@
+"""Axes: which field of which word of a study takes which values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastflow.checks import shown
+from fastflow.ensembles import Custom
+
+WORDS = ("ensemble", "network", "init", "method")
+Value = int | float | str | bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Axis:
+    """One axis of a study.
+
+    Attributes
+    ----------
+    name : as the user wrote it
+    values : what stands along it; of a whole word labels
+    word : "ensemble", "network", "init" or "method"
+    field : which of its fields; None where whole objects take turns
+    objects : those, in the order of the labels
+    """
+
+    name: str
+    values: tuple[Value, ...]
+    word: str
+    field: str | None
+    objects: tuple[Any, ...] = ()
+
+    def applied(self, thing: Any, position: int) -> Any:
+        """What becomes of an object at a place of this axis.
+
+        Raises
+        ------
+        ValueError, TypeError
+            that name the axis and the value
+        """
+        if self.field is None:
+            return self.objects[position]
+        value = self.values[position]
+        try:
+            if isinstance(thing, Custom):
+                return thing.replaced(**{self.field: value})
+            return dataclasses.replace(thing, **{self.field: value})
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"axis {self.name!r} at {value!r}: {error}") from error
+
+
+def fields_of(thing: Any) -> tuple[str, ...]:
+    """What of an object may be an axis."""
+    if isinstance(thing, Custom):
+        return thing.names
+    if dataclasses.is_dataclass(thing):
+        return tuple(field.name for field in dataclasses.fields(thing) if field.init)
+    return ()
+
+
+def parse_axes(axes: Mapping[str, Any], words: Mapping[str, Any]) -> tuple[Axis, ...]:
+    """The axes that a user asks for, where ``words`` are the objects of the study.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for names that no word or several words have, for values that are none or the same twice
+    """
+    if not isinstance(axes, Mapping) or not 1 <= len(axes) <= 4:
+        raise ValueError(f"axes must be a dict of one to four axes, name: values, got {shown(axes)}")
+    whole = {name: _whole(name, values, words) for name, values in axes.items() if name in WORDS}
+    options = {word: whole[word].objects if word in whole else (thing,) for word, thing in words.items()}
+    return tuple(whole[name] if name in whole else _of_field(name, values, options) for name, values in axes.items())
+
+
+def _whole(name: str, values: Any, words: Mapping[str, Any]) -> Axis:
+    """An axis of whole objects, by labels."""
+    if not isinstance(values, Mapping) or not values or not all(isinstance(label, str) for label in values):
+        raise TypeError(f"axis {name!r} must be a dict, label: {name}, got {shown(values)}")
+    if words[name] is not None:
+        raise ValueError(f"{name} is given and an axis, too: leave one of them out")
+    return Axis(name, tuple(values), name, None, tuple(values.values()))
+
+
+def _of_field(name: str, values: Any, options: Mapping[str, Sequence[Any]]) -> Axis:
+    """An axis of values of a field."""
+    word, _, field = name.rpartition(".")
+    if word:
+        if word not in WORDS:
+            raise ValueError(f"axis {name!r}: before the dot stands one of {', '.join(WORDS)}")
+        homes = [word]
+    else:
+        homes = [home for home in WORDS if any(field in fields_of(thing) for thing in options[home])]
+        if len(homes) > 1:
+            which = " or ".join(f"'{home}.{field}'" for home in homes)
+            raise ValueError(f"axis {name!r} is a field of {' and of '.join(homes)}: write {which}")
+    lacking = [t for home in homes for t in options[home] if field not in fields_of(t)]
+    if not homes or lacking:
+        known = {home: sorted({f for thing in options[home] for f in fields_of(thing)}) for home in homes or WORDS}
+        names = "; ".join(f"{home}: {', '.join(fields) or 'none'}" for home, fields in known.items())
+        whose = f" of {type(lacking[0]).__name__}" if lacking and lacking[0] is not None else ""
+        raise ValueError(f"axis {name!r} is no field{whose}; fields are: {names}")
+    return Axis(name, _values(name, values), homes[0], field)
+
+
+def _values(name: str, values: Any) -> tuple[Value, ...]:
+    """Values as numbers and strings of Python, different ones."""
+    if isinstance(values, str | Mapping) or not isinstance(values, Sequence | np.ndarray | range):
+        raise TypeError(f"axis {name!r} must be a sequence of values, got {shown(values)}")
+    plain = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+    if not plain:
+        raise ValueError(f"axis {name!r} has no values")
+    for value in plain:
+        if not isinstance(value, int | float | str) or value != value:
+            raise TypeError(f"axis {name!r} must have numbers or strings as values, got {shown(value)}")
+    if len(set(map(_exact, plain))) < len(plain):
+        twice = next(value for value in plain if plain.count(value) > 1)
+        raise ValueError(f"axis {name!r} has the value {twice!r} twice")
+    return plain
+
+
+def _exact(value: Value) -> tuple[str, str]:
+    """A key that two values share only if they are equal in type and bits."""
+    return type(value).__name__, value.hex() if isinstance(value, float) else repr(value)

@@ -1,0 +1,88 @@
+"""What a study will cost, from a few trials."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.checks import as_count
+from fastflow.memory import format_bytes
+from fastflow.streams import stream
+from fastflow.studies.executors import Crew
+from fastflow.studies.outcomes import BYTES
+from fastflow.studies.study import Study
+from fastflow.studies.tasks import Piece
+
+
+class Cost(NamedTuple):
+    """What a study will cost; `str` says it in words.
+
+    Attributes
+    ----------
+    seconds : float, of wall time on so many threads
+    seconds_low, seconds_high : float, a 95% interval of it from the spread of the trials that were probed
+    trials : int, all of the study
+    memory : int, bytes of the outcomes, in the driver and, uncompressed, in a store
+    threads : int
+    probed : int, how many trials were timed
+    """
+
+    seconds: float
+    seconds_low: float
+    seconds_high: float
+    trials: int
+    memory: int
+    threads: int
+    probed: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.trials} trials: about {_words(self.seconds)} ({_words(self.seconds_low)} to "
+            f"{_words(self.seconds_high)}) on {self.threads} thread(s), outcomes of {format_bytes(self.memory)}; from "
+            f"{self.probed} trials"
+        )
+
+
+def _words(seconds: float) -> str:
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def predict_cost(study: Study, cells: int = 64, trials: int = 2, threads: int | None = None) -> Cost:
+    """Time some trials of some cells, drawn at random, and extrapolate; nothing is kept.
+
+    Parameters
+    ----------
+    study : Study
+    cells, trials : how many cells are probed, and how many trials of each, computed together
+    threads : int, default the CPUs that this process may use
+    """
+    cells, trials = min(as_count("cells", cells, 1), study.cells), min(as_count("trials", trials, 1), study.trials)
+    chosen = stream(study.seed, "cost").choice(study.cells, cells, replace=False)
+    crew = Crew(None, threads)
+    try:
+        pieces = [Piece(cell, study.setup(cell), study.where(cell), 0, trials) for cell in chosen.tolist()]
+        crew.submit([pieces[0]._replace(last=1)]).result()  # compiles
+        started = time.perf_counter()
+        seconds = [report.result().seconds for report in [crew.submit([piece]) for piece in pieces]]
+        wall = time.perf_counter() - started
+    finally:
+        crew.close()
+    each = np.array(seconds) / trials
+    # What the threads lose to each other is in the wall time, not in the tasks'.
+    total = study.cells * study.trials
+    mean = wall / (cells * trials)
+    spread = 1.96 * float(np.std(each, ddof=1) / np.mean(each) / np.sqrt(cells)) if cells > 1 else 1.0
+    return Cost(
+        seconds=mean * total,
+        seconds_low=max(0.0, 1 - spread) * mean * total,
+        seconds_high=(1 + spread) * mean * total,
+        trials=total,
+        memory=total * BYTES,
+        threads=crew.workers,
+        probed=cells * trials,
+    )

@@ -1,0 +1,316 @@
+"""The driver: shuffles cells, cuts them into tasks, hands these out, and keeps what comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastflow.checks import as_count, as_number, shown
+from fastflow.memory import require_memory
+from fastflow.studies import growth
+from fastflow.studies.executors import Crew
+from fastflow.studies.outcomes import BYTES, empty_outcomes
+from fastflow.studies.plan import Plan
+from fastflow.studies.result import StudyResult
+from fastflow.studies.store import Store, StoreError, attach, create, locked, read_arrays, read_table, recover
+from fastflow.studies.study import Study
+from fastflow.studies.tasks import Finished, TrialError
+
+TASK_SECONDS = 0.25
+"""What a task should take: many times what handing it out costs, and short enough for a bar that moves."""
+
+POLL_SECONDS = 0.1
+FLUSH_SECONDS = 2.0
+FLUSH_SHARE = 0.05
+"""Of the time writing may take no more than this: where it takes long, it is done less often."""
+
+
+class StudyError(RuntimeError):
+    """A study that could not go on; ``.result`` is what was done, which a store has, too."""
+
+    result: StudyResult
+
+
+class StudyInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a study; ``.result`` is what was done, which a store has, too."""
+
+    result: StudyResult
+
+
+def run_study(
+    study: Study,
+    executor: Any = None,
+    store: Any = None,
+    *,
+    threads: int | None = None,
+    shard: tuple[int, int] | None = None,
+    max_seconds: float | None = None,
+    progress: bool | None = None,
+    adaptive: bool = False,
+    repair: bool = False,
+    task_seconds: float | None = None,
+) -> StudyResult:
+    """Compute the trials of a study that are not yet done.
+
+    Parameters
+    ----------
+    study : Study
+    executor : anything with ``submit(f, *args)`` that gives a future, or a dask ``Client``; default threads
+        It is not shut down. Each task uses one thread.
+    store : folder of a Zarr store; default none, and all is lost with the process
+        One that exists goes on: outcomes that are there are not computed again. It may have fewer trials, fewer values
+        of axes and another success than the study, nothing else.
+    threads : int, without an executor; default the CPUs that this process may use
+    shard : (i, k), of the k shares of the cells that number i alone, from 0 on; `merge` puts stores together
+    max_seconds : float, after which no more tasks are handed out; the result is then not complete
+    progress : show a bar on standard error; default: if that is a terminal, after a second
+        With a store it counts what is stored. Cells come in random order, so the time that it expects is an honest one.
+    adaptive : spend trials where the transition is
+        A cell has 20 trials, and twice as many as long as the 95% interval of its rate of success meets (0.2, 0.8),
+        up to the trials of the study. Only the cell's own trials decide.
+    repair : take trials whose part of the store is damaged for not done
+    task_seconds : float, what a task should take, default a quarter of a second
+        More where the executor has hundreds of workers; no bit depends on it.
+
+    Returns
+    -------
+    StudyResult
+
+    Raises
+    ------
+    StoreError
+        when the store is damaged, in use, of another study, or cannot be written
+    StudyError
+        when a trial raises, or the executor lost its workers
+    StudyInterrupted
+        on Ctrl-C, a `KeyboardInterrupt`
+    MemoryError
+        when the outcomes take more memory than there is
+    """
+    shard = _as_shard(shard, study)
+    if max_seconds is not None:
+        max_seconds = as_number("max_seconds", max_seconds, above=0)
+    task_seconds = TASK_SECONDS if task_seconds is None else as_number("task_seconds", task_seconds, above=0)
+    require_memory(
+        study.cells * study.trials * BYTES, f"the outcomes of {study.cells} x {study.trials} trials", "take fewer"
+    )
+    with contextlib.ExitStack() as stack:
+        kept, arrays = None, empty_outcomes((*study.shape, study.trials))
+        if store is not None:
+            kept, arrays = _open(Path(store).resolve(), study, repair, stack)
+        crew = Crew(executor, threads)
+        stack.callback(crew.close)
+        plan = Plan(study, arrays, shard, adaptive)
+        driver = _Driver(study, arrays, kept, crew, plan, task_seconds)
+        return driver.run(max_seconds, progress)
+
+
+def _as_shard(shard: Any, study: Study) -> tuple[int, int]:
+    if shard is None:
+        return 0, 1
+    if np.shape(shard) != (2,):
+        raise TypeError(f"shard must be (i, k), share i of k, got {shown(shard)}")
+    i, k = as_count("shard[0]", shard[0], 0), as_count("shard[1]", shard[1], 1)
+    if i >= k:
+        raise ValueError(f"shard must be (i, k) with i in 0 .. k - 1, got ({i}, {k})")
+    if k > study.cells:
+        raise ValueError(f"{study.cells} cells make no {k} shares")
+    return i, k
+
+
+def _open(path: Path, study: Study, repair: bool, stack: contextlib.ExitStack) -> tuple[Store, Any]:
+    """The store at a path, made or grown to the size of the study, locked, and what is in it."""
+    stack.enter_context(locked(path))
+    recover(path)
+    table = study.describe()
+    if not path.exists():
+        arrays = empty_outcomes((*study.shape, study.trials))
+        return create(path, table, arrays), arrays
+    old = read_table(path)
+    why = growth.conflict(old, table) or growth.lacking(old, table)
+    if why is not None:
+        raise StoreError(f"the store {path} is of another study: {why}")
+    found = read_arrays(path, repair=repair)
+    arrays = growth.moved(found, old, table)
+    if arrays is not found:
+        return create(path, table, arrays), arrays
+    store = attach(path, arrays["status"].shape)
+    if old != table:  # another success
+        store.describe(table)
+    return store, arrays
+
+
+class _Driver:
+    """One run: what is handed out, what came back, what is not yet stored."""
+
+    def __init__(
+        self, study: Study, arrays: Any, store: Store | None, crew: Crew, plan: Plan, task_seconds: float
+    ) -> None:
+        self.study, self.arrays, self.store, self.crew, self.plan = study, arrays, store, crew, plan
+        self.flat = {name: array.reshape(study.cells, study.trials) for name, array in arrays.items()}
+        self.back: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.out: set[Any] = set()
+        self.dirty: set[tuple[int, ...]] = set()
+        self.unshown = 0
+        self.next_flush = time.monotonic() + FLUSH_SECONDS
+        self.task_seconds, self.seconds_per_trial = task_seconds, task_seconds / 4
+        self.failure: BaseException | None = None
+        self.seconds = 0.0
+
+    def run(self, max_seconds: float | None, progress: bool | None) -> StudyResult:
+        """Until all is done, time is up, or something is wrong."""
+        started = time.monotonic()
+        with _bar(progress, self.plan.total, self.plan.done) as self.bar:
+            try:
+                while True:
+                    in_time = max_seconds is None or time.monotonic() - started < max_seconds
+                    if self.failure is None and in_time:
+                        self._hand_out()
+                    elif not in_time:
+                        self._call_back()
+                    if not self.out:
+                        break
+                    self._take_back()
+                    if time.monotonic() >= self.next_flush:
+                        self._flush()
+            except KeyboardInterrupt:
+                self.failure = StudyInterrupted("interrupted")
+                self._wind_up()
+            except StoreError as error:
+                self.failure = error
+                self._wind_up()
+            if not isinstance(self.failure, StoreError):
+                try:
+                    self._flush()
+                except StoreError as error:
+                    self.failure = error
+        self.seconds = time.monotonic() - started
+        result = StudyResult(self.study.describe(), self.arrays, self.study, self.seconds)
+        if self.failure is None:
+            return result
+        raise self._told(result)
+
+    def _told(self, result: StudyResult) -> BaseException:
+        """The failure, with what was done."""
+        failure = self.failure
+        done = f"{int(result.trials.sum())} of {self.study.cells * self.study.trials} trials are done"
+        where = "" if self.store is None else f" and stored in {self.store.path}; the same call goes on from there"
+        if isinstance(failure, StudyInterrupted):
+            failure = StudyInterrupted(f"interrupted: {done}{where}; .result has them")
+        elif isinstance(failure, StoreError):
+            failure = StoreError(*failure.args)
+        else:
+            told = f"{failure}" if isinstance(failure, TrialError) else f"the executor failed: {failure!r}"
+            cause, failure = failure, StudyError(f"{told} ({done}{where}; .result has them)")
+            failure.__cause__ = cause
+        failure.result = result  # type: ignore[union-attr]
+        return failure
+
+    def _hand_out(self) -> None:
+        """Keep every worker busy, and as many tasks waiting."""
+        while len(self.out) < 2 * self.crew.workers + 1:
+            left = max(1, self.plan.left // (2 * self.crew.workers))
+            pieces = self.plan.take(max(1, min(left, int(self.task_seconds / self.seconds_per_trial))))
+            if not pieces:
+                return
+            try:
+                future = self.crew.submit(pieces)
+            except RuntimeError as error:  # a pool that has broken takes nothing more
+                self.failure = error
+                return
+            self.out.add(future)
+            future.add_done_callback(self.back.put)
+
+    def _call_back(self) -> None:
+        """Take back what no worker has begun."""
+        for future in list(self.out):
+            if future.cancel():
+                self.out.discard(future)
+
+    def _take_back(self) -> None:
+        """Keep what the next task to end has computed, if one does soon."""
+        try:
+            future = self.back.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            return
+        if future in self.out:  # else it was cancelled
+            self._keep_all(future)
+
+    def _keep_all(self, future: Any) -> None:
+        """Keep what a task that has ended has computed."""
+        self.out.discard(future)
+        try:
+            report = future.result()
+        except KeyboardInterrupt:  # a worker heard the Ctrl-C that was meant for all
+            raise
+        except BaseException as error:
+            if self.failure is None:
+                self.failure = error
+            self._call_back()
+            return
+        trials = 0
+        for finished in report.finished:
+            self._keep(finished)
+            trials += len(finished.outcomes.status)
+        if trials:
+            latest = report.seconds / trials
+            self.seconds_per_trial = max(1e-6, 0.7 * self.seconds_per_trial + 0.3 * latest)
+
+    def _keep(self, finished: Finished) -> None:
+        first, last = finished.first, finished.first + len(finished.outcomes.status)
+        for cell in self.plan.twins(finished.cell):
+            if self.store is not None:
+                place = tuple(int(i) for i in np.unravel_index(cell, self.study.shape))
+                self.dirty.update(self.store.chunks_of(place, first, last))
+            for name, values in finished.outcomes._asdict().items():  # the status last, as an interrupt may come
+                self.flat[name][cell, first:last] = values
+        self.plan.finished(finished.cell, last - first)
+        self.unshown += last - first
+        if self.store is None:
+            self._show()
+
+    def _flush(self) -> None:
+        """Store what is new."""
+        began = time.monotonic()
+        if self.store is not None and self.dirty:
+            with ThreadPoolExecutor(1) as pool:  # which an interrupt waits for, where one in Zarr's midst would not
+                pool.submit(self.store.write, self.arrays, self.dirty).result()
+            self.dirty.clear()
+        self._show()
+        now = time.monotonic()
+        self.next_flush = now + max(FLUSH_SECONDS, (now - began) / FLUSH_SHARE)
+
+    def _show(self) -> None:
+        if self.bar is not None and self.unshown:
+            self.bar.total = self.bar.n + self.unshown + self.plan.left  # less than all where cells have enough
+            self.bar.update(self.unshown)
+        self.unshown = 0
+
+    def _wind_up(self) -> None:
+        """Stop the workers, and keep what they have done by now."""
+        self._call_back()
+        with contextlib.suppress(KeyboardInterrupt):
+            self.crew.stop()
+            for future in list(self.out):
+                if future.done():
+                    self._keep_all(future)
+
+
+@contextlib.contextmanager
+def _bar(progress: bool | None, total: int, done: int) -> Iterator[Any]:
+    """A bar over trials; its rate is the mean of all, as cells come in random order."""
+    if progress is False:
+        yield None
+        return
+    from tqdm import tqdm
+
+    disable = None if progress is None else False
+    with tqdm(total=total, initial=done, unit="trial", delay=1, disable=disable, leave=False, smoothing=0) as bar:
+        yield bar

@@ -1,0 +1,87 @@
+"""Growth: outcomes of one study put into a larger one, and whether two are parts of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastflow.studies.outcomes import empty_outcomes
+from fastflow.studies.spec import differences
+from fastflow.studies.store import Arrays
+
+FREE = ("success", "trials", "axes")
+Table = Mapping[str, Any]
+
+
+def conflict(old: Table, new: Table) -> str | None:
+    """In words, why outcomes of one study cannot stand in the other's; None if they can.
+
+    Trials, values of axes and success may differ.
+    """
+    for name in dict.fromkeys((*old, *new)):
+        if name not in FREE:
+            for place, before, after in differences(old.get(name), new.get(name), name):
+                return f"{place} is {before!r} there and {after!r} here"
+    if list(old["axes"]) != list(new["axes"]):
+        return f"the axes are {', '.join(old['axes'])} there and {', '.join(new['axes'])} here"
+    for name, values in old["axes"].items():
+        others = new["axes"][name]
+        if isinstance(values, Mapping) and isinstance(others, Mapping):
+            for label in values:
+                if label in others:
+                    for place, before, after in differences(values[label], others[label], f"axes.{name}.{label}"):
+                        return f"{place} is {before!r} there and {after!r} here"
+    return None
+
+
+def lacking(old: Table, new: Table) -> str | None:
+    """In words, what of one study the other has no place for; None if it has for all."""
+    if old["trials"] > new["trials"]:
+        return f"it has {old['trials']} trials, more than the {new['trials']} here"
+    for name, values in old["axes"].items():
+        missing = [value for value, place in zip(values, _places(values, new["axes"][name]), strict=True) if place < 0]
+        if missing:
+            return f"it has {name} = {missing[0]!r}, which is no value here"
+    return None
+
+
+def union(first: Table, second: Table) -> dict[str, Any]:
+    """The table of the study of all values and trials of two; increasing values stay so."""
+    axes: dict[str, Any] = {}
+    for name, values in first["axes"].items():
+        others = second["axes"][name]
+        if isinstance(values, Mapping):
+            axes[name] = {**values, **others}
+            continue
+        both = [*values, *(value for value, at in zip(others, _places(others, values), strict=True) if at < 0)]
+        rising = all(list(one) == sorted(one) for one in (values, others) if not any(isinstance(v, str) for v in one))
+        axes[name] = sorted(both) if rising and not any(isinstance(v, str) for v in both) else both
+    return {**first, "axes": axes, "trials": max(first["trials"], second["trials"])}
+
+
+def shape_of(table: Table) -> tuple[int, ...]:
+    """The shape of a study's arrays."""
+    return (*(len(values) for values in table["axes"].values()), table["trials"])
+
+
+def moved(arrays: Arrays, old: Table, new: Table) -> Arrays:
+    """The outcomes of one study in the places that they have in another."""
+    if (
+        list(map(list, old["axes"].values())) == list(map(list, new["axes"].values()))
+        and old["trials"] == new["trials"]
+    ):
+        return arrays
+    places = [_places(values, new["axes"][name]) for name, values in old["axes"].items()]
+    into = np.ix_(*places, range(old["trials"]))
+    larger = empty_outcomes(shape_of(new))
+    for name, array in arrays.items():
+        larger[name][into] = array
+    return larger
+
+
+def _places(values: Any, others: Any) -> list[int]:
+    """Where each value stands among others, -1 if it does not; 1 and 1.0 are different values."""
+    where = {(type(value), value): i for i, value in enumerate(others)}
+    return [where.get((type(value), value), -1) for value in values]

@@ -1,0 +1,167 @@
+"""What a picture of a study shows where: two axes against each other, the others panel by panel."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow.checks import FloatArray, one_of
+
+MOST_PANELS = 12
+ACROSS = ("m", "delta")
+"""Axes that lie horizontally in a map."""
+UPWARD = ("sparsity", "rho", "rank")
+"""Axes that stand vertically in a map."""
+LABELS = {
+    "m": "measurements m",
+    "sparsity": "sparsity s",
+    "delta": r"$\delta = m/n$",
+    "rho": r"$\rho = s/m$",
+    "rank": "rank",
+    "scale": r"scale $\alpha$ of the start",
+}
+SYMBOLS = {"sparsity": "s", "delta": r"$\delta$", "rho": r"$\rho$", "scale": r"$\alpha$"}
+
+
+class Result(Protocol):
+    """What is drawn of the result of a study.
+
+    Attributes
+    ----------
+    axes : name -> values
+    successes, trials : integer arrays over the cells, 0 trials where a cell is not there or not done
+    outcomes : name -> array over the cells and their trials, NaN or -1 where not done
+    success : str() says what counts
+    """
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[Any]]: ...
+    @property
+    def successes(self) -> NDArray[Any]: ...
+    @property
+    def trials(self) -> NDArray[Any]: ...
+    @property
+    def outcomes(self) -> Mapping[str, NDArray[Any]]: ...
+    @property
+    def success(self) -> Any: ...
+
+
+class Layout(NamedTuple):
+    """Which axes are drawn against each other, and what each panel shows of the others."""
+
+    axes: dict[str, Sequence[Any]]
+    x: str
+    y: str | None
+    others: list[str]
+    cells: list[tuple[int, ...]]
+
+    @property
+    def drawn(self) -> list[str]:
+        """x, and y if there is one."""
+        return [name for name in (self.x, self.y) if name is not None]
+
+    def values(self, name: str) -> NDArray[Any]:
+        """The values of an axis, numbers in increasing order."""
+        if is_numeric(self.axes[name]):
+            return np.sort(np.asarray(self.axes[name]))
+        return np.array([str(value) for value in self.axes[name]])
+
+    def cut(self, array: NDArray[Any], cell: tuple[int, ...]) -> NDArray[Any]:
+        """What a panel shows of an array over the cells: (values of y, values of x)."""
+        names = list(self.axes)
+        array = np.moveaxis(np.asarray(array), [names.index(name) for name in self.others], range(len(self.others)))[
+            cell
+        ]
+        left = [name for name in names if name not in self.others]
+        if self.y is None:
+            array, left = array[None], ["", *left]
+        array = array if left[1] == self.x else array.T
+        for axis, name in ((0, self.y), (1, self.x)):
+            if name is not None and is_numeric(self.axes[name]):
+                array = np.take(array, np.argsort(self.axes[name]), axis=axis)
+        return array
+
+    def parameters(self, cell: tuple[int, ...]) -> dict[str, Any]:
+        """The values of a panel's other axes."""
+        return {name: self.axes[name][i] for name, i in zip(self.others, cell, strict=True)}
+
+
+def layout_of(result: Result, x: str, y: str | None) -> Layout:
+    """One or two axes against each other, and at most `MOST_PANELS` panels for the others."""
+    if not np.any(result.trials):
+        raise ValueError("no cell has trials yet, so there is nothing to draw")
+    others = [name for name in result.axes if name not in (x, y)]
+    cells = list(itertools.product(*(range(len(result.axes[name])) for name in others)))
+    chosen = np.unique(np.linspace(0, len(cells) - 1, MOST_PANELS).round().astype(int))
+    cells = [cells[i] for i in chosen] if len(cells) > MOST_PANELS else cells
+    return Layout(dict(result.axes), x, y, others, cells)
+
+
+def map_layout(result: Result, x: str | None, y: str | None) -> Layout:
+    """Two axes of numbers, those asked for."""
+    numeric = [name for name, values in result.axes.items() if is_numeric(values)]
+    for argument, name in (("x", x), ("y", y)):
+        if name is not None:
+            one_of(argument, name, numeric)
+    # Of axes that are neither the longest.
+    free = sorted((name for name in numeric if name not in (x, y)), key=lambda name: len(result.axes[name]))
+    free.sort(key=lambda name: (bare(name) in ACROSS, bare(name) in UPWARD))
+    if len(free) < (x is None) + (y is None):
+        raise ValueError(f"a map needs two axes of numbers, got {', '.join(result.axes)}: slices draws one")
+    if x is None:
+        x = free.pop()
+    return layout_of(result, x, y if y is not None else free.pop())
+
+
+def edges_of(values: NDArray[Any]) -> FloatArray:
+    """Where the cells of increasing values end: halfway to the next, (k + 1,)."""
+    logarithmic = is_logarithmic(values)
+    places = np.log(values) if logarithmic else values.astype(np.float64)
+    if len(places) == 1:
+        return places[0] + np.array([-0.5, 0.5])
+    inner = 0.5 * (places[1:] + places[:-1])
+    edges = np.concatenate([[2 * places[0] - inner[0]], inner, [2 * places[-1] - inner[-1]]])
+    return np.exp(edges) if logarithmic else edges
+
+
+def is_numeric(values: Any) -> bool:
+    """Whether a value, or all of several, are numbers; truth values are labels."""
+    each = values.tolist() if isinstance(values, np.ndarray) else values
+    each = each if isinstance(each, list | tuple) else [each]
+    return all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in each)
+
+
+def is_logarithmic(values: NDArray[Any]) -> bool:
+    """Whether values are spread over decades, and more evenly in their logarithms."""
+    places = np.sort(np.asarray(values, np.float64))
+    if len(places) < 2 or places[0] <= 0 or places[-1] < 30 * places[0]:
+        return False
+    if len(places) == 2:
+        return bool(places[1] >= 1000 * places[0])
+    gaps, ratios = np.diff(places), np.diff(np.log(places))
+    return bool(ratios.std() / ratios.mean() < gaps.std() / gaps.mean())
+
+
+def bare(name: str) -> str:
+    """The name of a parameter without the word that it belongs to: "scale" of "init.scale"."""
+    return name.rpartition(".")[2]
+
+
+def label_of(name: str) -> str:
+    """How an axis is called beside it."""
+    return LABELS.get(bare(name), name)
+
+
+def named(name: str, value: Any) -> str:
+    """A value with the symbol of its axis; a text by itself."""
+    if not is_numeric(value):
+        return str(value)
+    text = f"{value:g}"
+    exponent = round(np.log10(value)) if value > 0 else 0
+    if abs(exponent) >= 3 and float(value) == float(f"1e{exponent}"):
+        text = f"$10^{{{exponent}}}$"
+    return f"{SYMBOLS.get(bare(name), name)} = {text}"

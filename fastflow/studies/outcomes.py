@@ -1,0 +1,59 @@
+"""Outcomes: what is kept of every trial, and what stands where a trial has not been done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NOT_DONE = -1
+
+FIELDS: dict[str, tuple[str, float]] = {
+    "error": ("float64", -np.inf),
+    "loss": ("float64", -np.inf),
+    "steps": ("int64", NOT_DONE),
+    "seconds": ("float32", -np.inf),
+    "status": ("int8", NOT_DONE),
+}
+"""Names, dtypes and fill values, which no result has; ``status`` comes last, as it says that the others are there."""
+
+BYTES = sum(np.dtype(dtype).itemsize for dtype, _ in FIELDS.values())
+"""Bytes of one trial."""
+
+
+class Outcomes(NamedTuple):
+    """What is kept of some trials, arrays (trials,).
+
+    ``error`` is ``||x - truth|| / ||truth||`` (NaN without a truth, or diverged), ``loss`` and ``steps`` those at the
+    end, ``status`` a `Status`, and ``seconds`` the time of computing, shared out evenly among trials that were
+    computed together.
+    """
+
+    error: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    seconds: NDArray[np.float32]
+    status: NDArray[np.int8]
+
+
+def make_outcomes(error: Any, loss: Any, steps: Any, seconds: Any, status: Any) -> Outcomes:
+    """Outcomes in their dtypes, and -inf, which stands for what is not done, as NaN."""
+    arrays = [
+        np.asarray(a, FIELDS[f][0])
+        for f, a in zip(Outcomes._fields, (error, loss, steps, seconds, status), strict=True)
+    ]
+    for i in (0, 1):
+        arrays[i] = np.where(arrays[i] == -np.inf, np.nan, arrays[i])
+    return Outcomes._make(arrays)
+
+
+def joined(parts: Iterable[Outcomes]) -> Outcomes:
+    """Outcomes one after the other."""
+    return Outcomes._make(map(np.concatenate, zip(*parts, strict=True)))
+
+
+def empty_outcomes(shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+    """Arrays of a shape in which no trial is done."""
+    return {name: np.full(shape, fill, dtype) for name, (dtype, fill) in FIELDS.items()}

@@ -1,0 +1,114 @@
+"""The plan: which trials are still to be done, in which order, and when a cell has enough of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow.streams import stream
+from fastflow.studies.outcomes import NOT_DONE
+from fastflow.studies.study import Study
+from fastflow.studies.tasks import Piece
+
+FIRST_COUNT = 20
+UNDECIDED = (0.2, 0.8)
+"""Rates between which a cell belongs to the transition."""
+
+
+class Plan:
+    """What is left to do of a study.
+
+    Parameters
+    ----------
+    study : Study
+    arrays : its outcomes, in which is seen what is done
+    shard : (i, k)
+    adaptive : whether a cell may have enough before it has all trials
+    """
+
+    def __init__(self, study: Study, arrays: Any, shard: tuple[int, int], adaptive: bool) -> None:
+        self.study, self.adaptive = study, adaptive
+        self._flat = {name: array.reshape(study.cells, study.trials) for name, array in arrays.items()}
+        self._has_twins = study.has_twins
+        cells = np.arange(study.cells)
+        if self._has_twins:
+            cells = np.array([cell for cell in cells.tolist() if study.twins(cell)[0] == cell])
+        # In random order, and the same for all shards, so that what is done at any time covers the map evenly.
+        order = stream(study.seed, "order").permutation(cells)[shard[0] :: shard[1]]
+        self._order: Iterator[int] = iter(order.tolist())
+        self._waiting: deque[tuple[int, int, int]] = deque()
+        self._unfinished: dict[int, int] = {}
+        done = self._flat["status"][order] != NOT_DONE
+        self.done = int(np.count_nonzero(done))
+        self.total = done.size
+        self.left = self.total - self.done
+
+    def twins(self, cell: int) -> NDArray[np.int64]:
+        """The cells that have the outcomes of this one."""
+        return self.study.twins(cell) if self._has_twins else np.array([cell])
+
+    def take(self, trials: int) -> list[Piece]:
+        """The next pieces, so many trials together; none if there is nothing to hand out now."""
+        pieces: list[Piece] = []
+        while trials > 0:
+            if not self._waiting and not self._refill():
+                break
+            cell, first, last = self._waiting.popleft()
+            if last - first > trials:
+                self._waiting.appendleft((cell, first + trials, last))
+                last = first + trials
+            pieces.append(Piece(cell, self.study.setup(cell), self.study.where(cell), first, last))
+            trials -= last - first
+        return pieces
+
+    def finished(self, cell: int, trials: int) -> None:
+        """So many trials of a cell are in; where it has not enough, more are to be done."""
+        self.left -= trials
+        self._unfinished[cell] -= trials
+        if self._unfinished[cell] == 0:
+            del self._unfinished[cell]
+            if self.adaptive:
+                self._open(cell)
+
+    def _refill(self) -> bool:
+        """Open the next cell that has something to do; False if there is none."""
+        for cell in self._order:
+            self._open(cell)
+            if self._waiting:
+                return True
+        return False
+
+    def _open(self, cell: int) -> None:
+        """Queue what a cell lacks."""
+        done = self._flat["status"][cell] != NOT_DONE
+        wanted = self._wanted(cell, done)
+        missing = np.flatnonzero(~done[:wanted])
+        if self.adaptive and not missing.size:
+            self.left -= int(np.count_nonzero(~done))
+        if not missing.size:
+            return
+        ends = np.flatnonzero(np.diff(missing, append=missing[-1] + 2) > 1)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        self._waiting.extend((cell, int(missing[a]), int(missing[b]) + 1) for a, b in zip(starts, ends, strict=True))
+        self._unfinished[cell] = int(missing.size)
+
+    def _wanted(self, cell: int, done: NDArray[np.bool_]) -> int:
+        """How many trials a cell should have, as far as those that are done tell."""
+        trials = self.study.trials
+        if not self.adaptive:
+            return trials
+        count = min(FIRST_COUNT, trials)
+        while count < trials and done[:count].all() and self._undecided(cell, count):
+            count = min(2 * count, trials)
+        return count
+
+    def _undecided(self, cell: int, count: int) -> bool:
+        from fastflow.studies.statistics import wilson
+
+        outcomes = {name: array[cell, :count] for name, array in self._flat.items()}
+        low, high = wilson(int(self.study.success.of(outcomes).sum()), count)
+        return bool(low < UNDECIDED[1] and high > UNDECIDED[0])

@@ -1,0 +1,369 @@
+"""Results of studies: every trial's outcome, and what they say together."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow.checks import FloatArray, shown
+from fastflow.status import Status
+from fastflow.studies import growth
+from fastflow.studies.outcomes import FIELDS, NOT_DONE
+from fastflow.studies.spec import build
+from fastflow.studies.study import Study, build_study
+from fastflow.studies.success import Success
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+    from matplotlib.figure import Figure
+
+    from fastflow.studies.transitions import Boundary, Comparison
+
+HORIZONTAL = ("m", "delta", "samples")
+"""Axes along which success sets in, if a study has one of them."""
+
+
+class StudyResult:
+    """What the trials of a study came to; the first axes of every array are those of the study.
+
+    Attributes
+    ----------
+    axes : dict, name -> values or labels, in order
+    outcomes : dict of arrays (*cells, trials): ``error``, ``loss``, ``steps``, ``status`` (see `Status`), ``seconds``
+        Where a trial is not done ``status`` and ``steps`` are -1, and the others -inf, which no result is.
+    success : Success, what counts as one; see `with_success`
+    fixed : dict, the axes of a larger result that this is one part of, and where
+    seconds : float, wall time of the run that gave this; NaN of a store
+    """
+
+    def __init__(
+        self, table: Mapping[str, Any], outcomes: Mapping[str, Any], study: Study | None = None, seconds: float = np.nan
+    ) -> None:
+        self.table, self.outcomes, self.seconds = dict(table), dict(outcomes), seconds
+        self.axes: dict[str, tuple[Any, ...]] = {
+            name: tuple(values) if isinstance(values, Mapping) else tuple(build(list(values)))
+            for name, values in table["axes"].items()
+        }
+        self.success: Success = build({"kind": "Success", **table["success"]})
+        self.fixed: dict[str, Any] = {}
+        self._study = study
+
+    @property
+    def study(self) -> Study:
+        """The study, made again from what the store says of it where need be.
+
+        Raises
+        ------
+        ValueError
+            when it has a function or a class that cannot be imported here
+        """
+        if self._study is None:
+            self._study = build_study(self.table)
+        return self._study
+
+    @property
+    def ensemble(self) -> Any:
+        """The ensemble of the study, None where ensembles are an axis."""
+        return self.study.words["ensemble"]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The labels of the methods that are compared, if any."""
+        return self.axes.get("method", ())
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Which trials are done, (*cells, trials)."""
+        return np.asarray(self.outcomes["status"] != NOT_DONE)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are."""
+        return bool(self.done.all())
+
+    @property
+    def trials(self) -> NDArray[np.int64]:
+        """How many trials are done in each cell."""
+        return np.count_nonzero(self.done, axis=-1)
+
+    @property
+    def successes(self) -> NDArray[np.int64]:
+        """How many of them succeeded."""
+        return np.count_nonzero(self.success.of(self.outcomes), axis=-1)
+
+    @property
+    def rates(self) -> FloatArray:
+        """Rates of success of the cells, NaN without trials."""
+        trials = self.trials
+        return np.where(trials > 0, self.successes / np.maximum(trials, 1), np.nan)
+
+    def intervals(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+        """Wilson's intervals of the rates: low and high, of the shape of the cells."""
+        from fastflow.studies.statistics import wilson
+
+        return wilson(self.successes, self.trials, level)
+
+    def with_success(self, success: Success) -> StudyResult:
+        """The same outcomes, with another idea of success."""
+        table = {**self.table, "success": dataclasses.asdict(success)}
+        study = copy.copy(self._study)
+        if study is not None:
+            study.success = success
+        return StudyResult(table, self.outcomes, study, self.seconds)
+
+    def __getitem__(self, chosen: Mapping[str, Any]) -> StudyResult:
+        """The part with one value of each named axis: ``result[{"method": "limit"}]`` has the other axes."""
+        outcomes, axes = self.outcomes, dict(self.table["axes"])
+        for name, value in chosen.items():
+            if name not in axes:
+                raise KeyError(f"there is no axis {name!r}; there are {', '.join(axes)}")
+            at = list(self.axes[name]).index(value) if value in self.axes[name] else None
+            if at is None:
+                raise KeyError(f"axis {name!r} has no {shown(value)}; it has {shown(list(self.axes[name]))}")
+            outcomes = {key: np.take(array, at, axis=list(axes).index(name)) for key, array in outcomes.items()}
+            del axes[name]
+        if not axes:
+            raise KeyError("one axis must be left")
+        part = StudyResult({**self.table, "axes": axes}, outcomes, None, np.nan)
+        part.fixed = {**self.fixed, **dict(chosen)}
+        return part
+
+    def parameters(self) -> dict[str, Any]:
+        """The numbers of the ensemble that are no axes."""
+        ensemble = self.table.get("ensemble", {})
+        numbers = {name: value for name, value in ensemble.items() if isinstance(value, int | float)}
+        return {**numbers, **{name.rpartition(".")[2]: value for name, value in self.fixed.items()}}
+
+    @property
+    def program(self) -> str | None:
+        """The convex program whose statistical dimension belongs into the picture: "l1", "nuclear", ... or None."""
+        ensemble = self.table.get("ensemble", {})
+        if ensemble.get("noise", 0) or "network" in self.axes:
+            return None
+        if ensemble.get("kind") == "LowRank":
+            return "nuclear" if ensemble.get("observed") == "sensing" else None
+        if ensemble.get("kind") == "Sparse" and ensemble.get("matrix") in ("gaussian", "rademacher", "dct"):
+            signed = self.table.get("network", {}).get("signed", True)
+            return "l1" if signed and not self.table.get("method", {}).get("nonnegative") else "nonnegative l1"
+        return None
+
+    def boundary(self, level: float = 0.5, along: str | None = None, **options: Any) -> Boundary:
+        """Where the rate of success comes to a level, by a logistic fit to each slice along an axis.
+
+        Parameters
+        ----------
+        level : float in (0, 1)
+        along : an axis of numbers; default m, delta or samples if there is one, else the last one
+        **options : those of `fastflow.studies.transitions.boundary`
+
+        Returns
+        -------
+        Boundary
+            Its arrays have the other axes.
+        """
+        from fastflow.studies.transitions import boundary
+
+        along = self.along(along)
+        at = list(self.axes).index(along)
+        successes, trials = (np.moveaxis(array, at, -1) for array in (self.successes, self.trials))
+        return boundary(self.axes[along], successes, trials, level, **options)
+
+    def along(self, name: str | None = None) -> str:
+        """The axis along which success is said to set in."""
+        numeric = [axis for axis, values in self.axes.items() if not any(isinstance(v, str | bool) for v in values)]
+        if name is None:
+            if not numeric:
+                raise ValueError("no axis is one of numbers")
+            return next((axis for axis in numeric if axis.rpartition(".")[2] in HORIZONTAL), numeric[-1])
+        if name not in numeric:
+            raise ValueError(f"along must be an axis of numbers, one of {', '.join(numeric) or 'none'}, got {name!r}")
+        return name
+
+    def theory(self, along: str | None = None) -> FloatArray | None:
+        """Where the statistical dimension expects the boundary, over the other axes; None if it says nothing."""
+        from fastflow.studies.predictions import predicted
+
+        if self.program is None:
+            return None
+        along = self.along(along)
+        others = [name for name in self.axes if name != along]
+        shape = [len(self.axes[name]) for name in others]
+        known = self.parameters()
+        for i, name in enumerate(others):
+            values = np.asarray(self.axes[name])
+            if values.dtype.kind in "iuf":
+                known[name.rpartition(".")[2]] = values.reshape([-1 if j == i else 1 for j in range(len(others))])
+        found = predicted(self.program, along.rpartition(".")[2], known)
+        return None if found is None else np.broadcast_to(found, shape)
+
+    def compare(self, theory: Any = None, level: float = 0.5, along: str | None = None, **options: Any) -> Comparison:
+        """Where the boundary lies beside where theory expects it.
+
+        Parameters
+        ----------
+        theory : number or array over the other axes; default the statistical dimension
+        level, along, **options : as in `boundary`
+        """
+        from fastflow.studies.transitions import compare
+
+        if theory is None:
+            theory = self.theory(along)
+            if theory is None:
+                raise ValueError("no statistical dimension is known for this study: give a theory")
+        return compare(self.boundary(level, along, **options), theory)
+
+    def plot(self, **options: Any) -> Figure:
+        """The picture of the study: a map of rates with fitted curves and the statistical dimension, or slices."""
+        from fastflow.studies import pictures
+
+        return pictures.plot(self, **{"program": self.program, "parameters": self.parameters(), **options})
+
+    def status_counts(self) -> dict[Status, int]:
+        """How many trials ended in which way."""
+        values, counts = np.unique(self.outcomes["status"][self.done], return_counts=True)
+        return {Status(value): int(count) for value, count in zip(values, counts, strict=True)}
+
+    def summary(self) -> str:
+        """What was done, in some lines."""
+        done, cells = int(self.trials.sum()), int(np.prod([len(values) for values in self.axes.values()]))
+        total = self.outcomes["status"].size
+        axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
+        ended = ", ".join(f"{count} {status.label}" for status, count in self.status_counts().items())
+        lines = [f"{axes} = {cells} cells, {done} of {total} trials done; {ended or 'none has ended'}"]
+        if done:
+            seconds = float(np.sum(self.outcomes["seconds"][self.done], dtype=np.float64))
+            rate = f", {done / self.seconds:.0f} trials/s" if np.isfinite(self.seconds) and self.seconds > 0 else ""
+            lines.append(f"{int(self.successes.sum())} succeeded ({self.success}); {seconds:.3g} s of computing{rate}")
+        return "\n".join(lines)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """An `xarray.Dataset` over the axes and the trial; NaN, and status -1, where a trial is not done."""
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError("to_xarray needs xarray: pip install 'fastflow[study]'") from error
+        dimensions = (*self.axes, "trial")
+        data: dict[str, Any] = {}
+        for name in FIELDS:
+            values = self.outcomes[name]
+            data[name] = (dimensions, values if values.dtype.kind == "i" else np.where(self.done, values, np.nan))
+        data["successes"], data["trials"] = (tuple(self.axes), self.successes), (tuple(self.axes), self.trials)
+        coordinates = {name: list(values) for name, values in self.axes.items()}
+        return xarray.Dataset(data, coordinates, {"success": str(self.success)})
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A `pandas.DataFrame` with a row for each trial that is done."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_dataframe needs pandas: pip install 'fastflow[study]'") from error
+        places = np.nonzero(self.done)
+        columns: dict[str, Any] = {
+            name: np.asarray(values)[places[i]] for i, (name, values) in enumerate(self.axes.items())
+        }
+        columns["trial"] = places[-1]
+        columns |= {name: self.outcomes[name][places] for name in FIELDS}
+        columns["success"] = self.success.of(self.outcomes)[places]
+        return pandas.DataFrame(columns)
+
+    def save(self, store: str | Path) -> Path:
+        """Write the result to a new store; `fastflow.open_study` reads it back.
+
+        Raises
+        ------
+        StoreError
+            when there is something at this place already, or it cannot be written
+        """
+        from fastflow.studies.store import StoreError, create, locked
+
+        path = Path(store).resolve()  # not a link, which would have a lock of its own
+        with locked(path):
+            if path.exists():
+                raise StoreError(f"{path} exists already")
+            create(path, self.table, self.outcomes)
+        return path
+
+    def __repr__(self) -> str:
+        return f"<StudyResult: {self.summary()}>"
+
+
+def open_study(store: str | Path) -> StudyResult:
+    """What a store has, also while a study runs.
+
+    Parameters
+    ----------
+    store : folder of a store that `Study.run` wrote
+
+    Returns
+    -------
+    StudyResult
+
+    Raises
+    ------
+    StoreError
+        when there is none, or it is damaged
+    """
+    from fastflow.studies.store import read_arrays, read_table
+
+    path = Path(store)
+    return StudyResult(read_table(path), read_arrays(path))
+
+
+def merge(stores: Any, into: str | Path | None = None) -> StudyResult:
+    """Put the outcomes of several stores of one study together: shards, or other trials and values of its axes.
+
+    Parameters
+    ----------
+    stores : sequence of folders
+    into : folder of a new store for the result; default none
+
+    Returns
+    -------
+    StudyResult
+        Over all values of the axes, and the largest number of trials. Its success is that of the first store.
+
+    Raises
+    ------
+    StoreError
+        when they are of different studies, or have different outcomes of one trial
+    """
+    from fastflow.studies.store import StoreError, read_arrays, read_table
+
+    paths = [Path(store) for store in ([stores] if isinstance(stores, str | Path) else stores)]
+    if not paths:
+        raise ValueError("there are no stores to merge")
+    table, tables = None, []
+    for path in paths:
+        tables.append(read_table(path))
+        if table is not None:
+            why = growth.conflict(tables[-1], table)
+            if why is not None:
+                raise StoreError(f"{path} and {paths[0]} are of different studies: {why}")
+        table = tables[-1] if table is None else growth.union(table, tables[-1])
+    assert table is not None
+    whole: dict[str, Any] | None = None
+    for path, of_path in zip(paths, tables, strict=True):
+        arrays = growth.moved(read_arrays(path), of_path, table)
+        if whole is None:
+            whole = arrays
+            continue
+        done = arrays["status"] != NOT_DONE
+        both = done & (whole["status"] != NOT_DONE)
+        for name in FIELDS:
+            if name != "seconds" and not np.array_equal(
+                arrays[name][both], whole[name][both], equal_nan=arrays[name].dtype.kind == "f"
+            ):
+                raise StoreError(f"{path} has another {name} than the others for some of the same trials")
+            whole[name] = np.where(done & ~both, arrays[name], whole[name])
+    assert whole is not None
+    result = StudyResult(table, whole)
+    if into is not None:
+        result.save(into)
+    return result

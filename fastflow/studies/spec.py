@@ -1,0 +1,123 @@
+"""Specifications: a study and its words as plain tables of numbers and strings, for stores and for TOML files.
+
+An object is a table of its fields under a ``kind``, its class: ``{"kind": "Constant", "scale": 1e-6}``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastflow import baselines, ensembles, inits, methods, networks
+from fastflow.checks import shown
+from fastflow.ensembles.base import digest
+from fastflow.studies.success import Success
+
+KEPT_ENTRIES = 10_000
+"""Longer arrays are kept by their digest alone."""
+
+KINDS: dict[str, Any] = {
+    cls.__name__: cls
+    for cls in (
+        *(getattr(ensembles, name) for name in ("Sparse", "LowRank", "Regression", "Autoencoder")),
+        *(networks.DeepLinear, networks.DiagonalLinear),
+        *(inits.Identity, inits.Gaussian, inits.Uniform, inits.Orthogonal, inits.Balanced, inits.Constant),
+        *(inits.Explicit, methods.GradientDescent, methods.GradientFlow, methods.FlowLimit, methods.Decreasing),
+        *(cls for cls in vars(baselines).values() if isinstance(cls, type) and hasattr(cls, "solve")),
+        Success,
+    )
+}
+
+
+def describe(thing: Any) -> Any:
+    """An object as a table, and what it holds likewise.
+
+    Raises
+    ------
+    TypeError
+        for what is neither a number, a string, an array, nor a dataclass
+    """
+    if isinstance(thing, np.generic):
+        thing = thing.item()
+    if thing is None or isinstance(thing, bool | int | str):
+        return thing
+    if isinstance(thing, float):
+        return thing if math.isfinite(thing) else {"float": repr(thing)}
+    if isinstance(thing, np.ndarray):
+        if thing.size > KEPT_ENTRIES:
+            return {"array": digest(thing), "shape": list(thing.shape)}
+        return describe(thing.tolist())
+    if isinstance(thing, list | tuple):
+        return [describe(item) for item in thing]
+    if isinstance(thing, Mapping):
+        return {str(name): describe(value) for name, value in thing.items()}
+    if isinstance(thing, ensembles.Custom):
+        fields = {"function": thing.title, "version": thing.version, "parameters": describe(thing.parameters)}
+        return {"kind": "Custom", **fields}
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        cls = type(thing)
+        kind = cls.__name__ if KINDS.get(cls.__name__) is cls else f"{cls.__module__}:{cls.__qualname__}"
+        return {"kind": kind, **{f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(cls) if f.init}}
+    raise TypeError(f"a study is made of dataclasses, numbers, strings and arrays, got {shown(thing)}")
+
+
+def build(table: Any, where: str = "the study") -> Any:
+    """The object that a table describes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for kinds and fields that there are not, in words that name the place
+    """
+    if isinstance(table, list | tuple):
+        return [build(item, where) for item in table]
+    if not isinstance(table, Mapping):
+        return table
+    if set(table) == {"float"}:
+        return float(table["float"])
+    if set(table) == {"array", "shape"}:
+        raise ValueError(f"{where}: an array of shape {table['shape']} was kept by its digest alone; give it anew")
+    if "kind" not in table:
+        raise ValueError(f"{where} needs a kind, one of {', '.join(sorted(KINDS))}, Custom")
+    kind, fields = table["kind"], {name: value for name, value in table.items() if name != "kind"}
+    if kind == "Custom":
+        if not {"function", "version"} <= set(fields):
+            raise ValueError(f"{where}: a Custom ensemble needs a function, 'module:name', and a version")
+        function = _imported(str(fields.pop("function")), where)
+        return ensembles.Custom(function, fields.pop("version"), **fields.pop("parameters", {}), **fields)
+    cls = KINDS.get(kind) or (_imported(kind, where) if isinstance(kind, str) and ":" in kind else None)
+    if cls is None:
+        raise ValueError(f"{where}: kind must be one of {', '.join(sorted(KINDS))}, Custom, got {shown(kind)}")
+    known = [field.name for field in dataclasses.fields(cls) if field.init]
+    for name in fields:
+        if name not in known:
+            raise ValueError(f"{where}: {kind} has no {name!r}; it has {', '.join(known) or 'no fields'}")
+    try:
+        return cls(**{name: build(value, f"{where}.{name}") for name, value in fields.items()})
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _imported(name: str, where: str) -> Any:
+    module, _, path = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{where}: {name!r} cannot be imported: {error}") from error
+    return found
+
+
+def differences(first: Any, second: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two tables differ, and what each has there."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for name in dict.fromkeys((*first, *second)):
+            yield from differences(first.get(name), second.get(name), f"{place}.{name}".lstrip("."))
+    elif type(first) is not type(second) or first != second:
+        yield place, first, second

@@ -1,0 +1,43 @@
+"""When a trial counts as a success."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow.checks import as_number, one_of
+
+QUANTITIES = {"relative_error": "error", "loss": "loss", "steps": "steps"}
+
+
+@dataclass(frozen=True)
+class Success:
+    """A trial succeeds when a quantity of its outcome is at most a threshold.
+
+    Outcomes are kept, not successes: the same results can be looked at with another one (`StudyResult.with_success`).
+
+    Parameters
+    ----------
+    quantity : "relative_error", ``||x - truth|| / ||truth||``, "loss" or "steps"
+    below : float > 0
+    """
+
+    quantity: str = "relative_error"
+    below: float = 1e-3
+
+    def __post_init__(self) -> None:
+        one_of("quantity", self.quantity, QUANTITIES)
+        object.__setattr__(self, "below", as_number("below", self.below, above=0))
+
+    def __str__(self) -> str:
+        return f"{self.quantity.replace('_', ' ')} at most {self.below:g}"
+
+    def of(self, outcomes: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+        """Which of the trials have succeeded, of arrays of one shape; those that are not done have not."""
+        with np.errstate(invalid="ignore"):
+            below = outcomes[QUANTITIES[self.quantity]] <= self.below
+        return np.asarray(below & (outcomes["status"] >= 0))

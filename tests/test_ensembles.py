@@ -1,0 +1,180 @@
+"""Ensembles: what they draw has the law that they state, and depends on their values and the stream alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import fastflow as ff
+from fastflow.ensembles import Autoencoder, Custom, LowRank, Regression, Sparse
+from fastflow.streams import Streams, encode, stream
+
+
+def biased(rng, n=4, size=1.0):
+    """A user's ensemble: a matrix to estimate."""
+    return ff.MatrixEstimation(size * rng.standard_normal((n, n)))
+
+
+def wrong(rng):
+    return rng.standard_normal(3)
+
+
+@pytest.mark.parametrize("prefix", [(), (0,), (3, "problem", ("Sparse", 1.5, (2, "x")))])
+def test_streams_are_the_streams_of_their_keys(prefix):
+    draw = Streams(*prefix)
+    for number in (0, 7, 10**12, 7):
+        rng = draw(number)
+        expected = stream(*prefix, number)
+        assert np.array_equal(rng.integers(0, 2**32, 3, np.uint32), expected.integers(0, 2**32, 3, np.uint32))
+        assert np.array_equal(rng.standard_normal(5), expected.standard_normal(5))
+
+
+@pytest.mark.parametrize("matrix", ["gaussian", "rademacher", "dct", "correlated"])
+@pytest.mark.parametrize("scaling", ["entries", "columns"])
+def test_matrices_are_scaled_as_promised(matrix, scaling):
+    ensemble = Sparse(n=60, m=30, sparsity=5, matrix=matrix, scaling=scaling)
+    squares = np.mean([np.sum(ensemble.draw(stream(i)).matrix ** 2, axis=0) for i in range(60)], axis=0)
+    if scaling == "columns":
+        assert squares == pytest.approx(np.ones(60), rel=1e-12)
+    else:  # the mean of 60 sums of 30 squares has standard deviation sqrt(2 / 1800) = 0.033, and 5 of these
+        assert np.abs(squares - 1).max() < 0.17
+        assert np.mean(squares) == pytest.approx(1, abs=0.02)
+
+
+def test_kinds_of_matrices():
+    signs = Sparse(n=20, m=10, sparsity=2, matrix="rademacher").draw(stream(0)).matrix * np.sqrt(10)
+    assert np.array_equal(np.unique(signs.round(12)), [-1, 1])
+    cosines = Sparse(n=20, m=10, sparsity=2, matrix="dct").draw(stream(0)).matrix
+    assert cosines @ cosines.T == pytest.approx(2 * np.eye(10), abs=1e-12)  # rows of the transform, times n / m
+    given = np.arange(60.0).reshape(3, 20)
+    kept = Sparse(n=20, sparsity=2, matrix=given)
+    assert kept.m == 3
+    assert np.array_equal(kept.draw(stream(0)).matrix, given)
+    assert dataclasses.replace(kept, sparsity=3).matrix is kept.matrix
+    given[0, 0] = 1e9
+    assert kept.matrix[0, 0] == 0
+    correlated = Sparse(n=30, m=4000, sparsity=1, matrix="correlated", correlation=0.7).draw(stream(1)).matrix
+    distance = np.abs(np.subtract.outer(np.arange(30), np.arange(30)))
+    assert np.abs(correlated.T @ correlated - 0.7**distance).max() < 5 * np.sqrt(2 / 4000)
+
+
+@pytest.mark.parametrize("coefficients", ["gaussian", "sign", "flat", "decaying", "positive"])
+def test_coefficients_and_values(coefficients):
+    ensemble = Sparse(n=50, m=20, sparsity=8, coefficients=coefficients, decay=2.0)
+    problem = ensemble.draw(stream(3))
+    entries = problem.truth[problem.truth != 0]
+    assert entries.size == 8
+    assert problem.values == pytest.approx(problem.matrix @ problem.truth, rel=1e-12)
+    sizes = {"sign": np.ones(8), "flat": np.ones(8), "decaying": np.arange(1.0, 9) ** -2}
+    if coefficients in sizes:
+        assert np.sort(np.abs(entries))[::-1] == pytest.approx(sizes[coefficients])
+    assert np.all(entries > 0) == (coefficients in ("flat", "positive"))
+
+
+def test_every_place_is_as_likely_in_the_support():
+    ensemble = Sparse(n=10, m=2, sparsity=3)
+    counts = sum((ensemble.draw(stream(i)).truth != 0).astype(int) for i in range(2000))
+    assert np.abs(counts - 600).max() < 5 * np.sqrt(2000 * 0.3 * 0.7)
+
+
+def test_noise():
+    quiet, loud = (Sparse(n=20, m=500, sparsity=3, noise=noise).draw(stream(5)) for noise in (0.0, 0.5))
+    residual = loud.values - loud.matrix @ loud.truth
+    assert np.std(residual) == pytest.approx(0.5, rel=5 / np.sqrt(1000))
+    assert np.array_equal(quiet.matrix, loud.matrix)
+
+
+def test_delta_and_rho_stand_for_m_and_sparsity():
+    shares, counts = Sparse(n=50, delta=0.4, rho=0.25), Sparse(n=50, m=20, sparsity=5)
+    assert (shares.measurements, shares.nonzeros) == (20, 5)
+    assert encode(shares.key()) == encode(counts.key())
+    assert dataclasses.replace(shares, delta=0.001, rho=0.001).key()[2:4] == (1, 1)
+
+
+@pytest.mark.parametrize("observed", ["sensing", "completion", "estimation"])
+@pytest.mark.parametrize("spectrum", ["gaussian", "power", "flat", (3.0, 1.0)])
+def test_low_rank(observed, spectrum):
+    m = None if observed == "estimation" else 40
+    problem = LowRank(n=9, columns=7, rank=2, m=m, observed=observed, spectrum=spectrum, decay=0.5).draw(stream(0))
+    values = np.linalg.svd(problem.truth, compute_uv=False)
+    assert np.all(values[2:] < 1e-12 * values[0])
+    wanted = {"power": 2**-0.5, "flat": 1.0, (3.0, 1.0): 1 / 3}
+    if spectrum in wanted:
+        assert values[1] / values[0] == pytest.approx(wanted[spectrum])
+    assert np.linalg.norm(values) == pytest.approx(np.sqrt(10) if spectrum == (3.0, 1.0) else np.sqrt(63))
+    assert problem.loss(problem.truth) < 1e-20
+    if observed == "sensing":
+        assert np.sum(problem.operators**2) == pytest.approx(63, rel=5 * np.sqrt(2 / (40 * 63)))
+
+
+def test_symmetric_and_noisy_low_rank():
+    truth = LowRank(n=6, rank=2, m=10, symmetric=True).draw(stream(0)).truth
+    assert np.array_equal(truth, truth.T)
+    assert np.linalg.eigvalsh(truth).min() > -1e-12
+    noisy = LowRank(n=30, rank=2, m=800, observed="completion", noise=0.3).draw(stream(0))
+    assert np.std(noisy.residual(noisy.truth)) == pytest.approx(0.3, rel=5 / np.sqrt(1600))
+
+
+def test_regression_and_autoencoder():
+    problem = Regression(n=8, samples=20, outputs=5, rank=2).draw(stream(0))
+    assert np.linalg.matrix_rank(problem.truth) == 2
+    assert problem.loss(problem.truth) < 1e-20
+    problem = Autoencoder(n=8, samples=20, rank=3, spectrum="power", noise=0.1).draw(stream(0))
+    values = np.linalg.svd(problem.inputs, compute_uv=False)
+    assert problem.loss(problem.truth) == pytest.approx(0.5 * np.sum(values[3:] ** 2))
+
+
+@pytest.mark.parametrize(
+    "ensemble",
+    [
+        Sparse(n=20, m=10, sparsity=3, noise=0.1),
+        LowRank(n=5, rank=2, m=10),
+        Regression(n=5, samples=9),
+        Autoencoder(n=5, samples=9, rank=2),
+        Custom(biased, 1, size=2.0),
+    ],
+    ids=lambda ensemble: type(ensemble).__name__,
+)
+def test_one_key_one_draw(ensemble):
+    first, second, other = (ensemble.draw(stream(*ensemble.key(), trial)) for trial in (0, 0, 1))
+    for name, value in vars(first).items():
+        if isinstance(value, np.ndarray):
+            assert np.array_equal(value, vars(second)[name])
+    assert any(not np.array_equal(v, vars(other)[k]) for k, v in vars(first).items() if isinstance(v, np.ndarray))
+
+
+def test_a_function_of_the_user():
+    ensemble = Custom(biased, 1)
+    assert ensemble.names == ("n", "size")
+    assert ensemble.replaced(n=6).draw(stream(0)).shape == (6, 6)
+    assert encode(Custom(biased, 1, n=3).key()) != encode(Custom(biased, 2, n=3).key())
+    with pytest.raises(TypeError, match="must return a problem"):
+        Custom(wrong, 1).draw(stream(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Custom(lambda rng: None, 1), "top level of a module"),
+        (lambda: Custom(biased, 1, width=3), "no parameter 'width'; it has n, size"),
+        (lambda: Custom(biased, None), "version must be"),
+        (lambda: Sparse(n=10, m=5, delta=0.5), "give m or delta, not both"),
+        (lambda: Sparse(n=10, m=5, sparsity=11), "sparsity must be at most n = 10"),
+        (lambda: Sparse(n=10, matrix="dct", m=11, sparsity=1), "at most n = 10 rows"),
+        (lambda: Sparse(n=10, matrix="bernoulli"), "matrix must be one of"),
+        (lambda: Sparse(n=10, matrix=np.ones((3, 4))), "must have n = 10 columns"),
+        (lambda: Sparse(n=10, m=5).draw(stream(0)), "needs sparsity"),
+        (lambda: Sparse(n=10, sparsity=5).check(), "needs m"),
+        (lambda: LowRank(n=4, rank=5), "rank must be at most 4"),
+        (lambda: LowRank(n=4, rank=1, m=17, observed="completion"), "at most the 16 entries"),
+        (lambda: LowRank(n=4, columns=3, symmetric=True), "symmetric matrix is square"),
+        (lambda: LowRank(n=4, spectrum=(1.0, 2.0)), "largest first"),
+        (lambda: LowRank(n=4, rank=1).check(), "needs m"),
+        (lambda: Regression(n=4).check(), "needs samples"),
+    ],
+)
+def test_what_is_wrong_is_named(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()

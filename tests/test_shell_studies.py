@@ -1,0 +1,219 @@
+"""``fastflow phase`` and ``fastflow study``: what they write is what the study gives, what they refuse they name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+import numpy as np
+import pytest
+from test_studies import same_bits
+
+import fastflow as ff
+from fastflow import shell
+
+SMALL = ("--n", "24", "--m", "6:18:4", "--sparsity", "2,4", "--trials", "10", "--threads", "1")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def expected(trials=10, m=(6, 10, 14, 18), **options):
+    axes = {"m": m, "sparsity": (2, 4)}
+    words = (ff.ensembles.Sparse(n=24), ff.DiagonalLinear(2), ff.inits.Constant(1e-6), ff.FlowLimit())
+    return ff.Study(*words, axes=axes, trials=trials, **options)
+
+
+def test_phase_writes_what_the_study_gives(here, capsys):
+    assert shell.main(["phase", *SMALL]) == 0
+    result = ff.open_study("phase.zarr")
+    assert result.study.describe() == expected().describe()
+    assert same_bits(result, expected().run(threads=1, progress=False))
+    output, errors = capsys.readouterr()
+    assert errors == ""
+    assert "4 m x 2 sparsity = 8 cells, 80 of 80 trials done" in output
+    found, theory = result.boundary(), result.theory()
+    assert theory == pytest.approx(ff.theory.l1_statistical_dimension([2, 4], 24))
+    for s, value, wanted in zip((2, 4), found.value, theory, strict=True):
+        (line,) = [line for line in output.splitlines() if line.split()[:1] == [str(s)] and " .. " in line]
+        assert float(line.split()[1]) == pytest.approx(value, abs=0.006)
+        assert float(line.split()[-1]) == pytest.approx(wanted, abs=0.006)
+    assert sorted(os.listdir()) == ["phase.png", "phase.zarr"]
+    with open("phase.png", "rb") as file:
+        assert file.read(4) == b"\x89PNG"
+
+
+def test_every_option_reaches_the_study(here):
+    options = ["--matrix", "correlated", "--correlation", "0.3", "--scaling", "columns", "--coefficients", "flat"]
+    options += ["--noise", "0.01", "--depth", "3", "--nonnegative", "--alpha", "1e-3", "--below", "0.1", "--seed", "4"]
+    assert shell.main(["phase", *SMALL, *options, "--out", "other", "--max-steps", "50"]) == 0
+    study = ff.open_study("other.zarr").study
+    wanted = ff.ensembles.Sparse(
+        n=24, matrix="correlated", correlation=0.3, scaling="columns", coefficients="flat", noise=0.01
+    )
+    assert repr(study.words["ensemble"]) == repr(wanted)
+    assert study.words["network"] == ff.DiagonalLinear(3, signed=False)
+    assert study.words["init"].scale == 1e-3
+    assert study.words["method"] == ff.FlowLimit(max_steps=50)
+    assert (study.seed, study.success) == (4, ff.Success(below=0.1))
+
+
+@pytest.mark.parametrize(
+    ("method", "wanted"), [("pursuit", "BasisPursuit"), ("descent", "GradientDescent"), ("flow", "GradientFlow")]
+)
+def test_other_methods(here, method, wanted):
+    options = ["--m", "10", "--sparsity", "1", "--trials", "2", "--max-steps", "30"]
+    assert shell.main(["phase", *SMALL, *options, "--method", method]) == 0
+    assert type(ff.open_study("phase.zarr").study.words["method"]).__name__ == wanted
+
+
+def test_the_default_is_a_full_map():
+    from fastflow.shell import phase
+
+    study = phase.study_of(shell._parser().parse_args(["phase"]))
+    assert study.shape == (31, 31)
+    assert study.trials == 50
+    assert study.words["ensemble"].n == 128
+    assert study.words["method"] == ff.FlowLimit()
+    assert study.axes[0].values == tuple(range(4, 125, 4))
+    assert study.axes[1].values == tuple(range(2, 63, 2))
+
+
+def test_an_existing_store_is_kept_resumed_and_grown(here, capsys):
+    assert shell.main(["phase", *SMALL]) == 0
+    capsys.readouterr()
+    assert shell.main(["phase", *SMALL]) == 2
+    assert capsys.readouterr().err == (
+        "fastflow: error: phase.zarr exists: --resume goes on with it, --out takes another name\n"
+    )
+    assert shell.main(["phase", *SMALL, "--trials", "15", "--m", "6,10,12,14,18", "--resume"]) == 0
+    grown = expected(15, (6, 10, 12, 14, 18)).run(threads=1, progress=False)
+    assert same_bits(ff.open_study("phase.zarr"), grown)
+    assert shell.main(["phase", *SMALL, "--depth", "3", "--trials", "15", "--m", "6,10,12,14,18", "--resume"]) == 2
+    assert "network.depth is 2 there and 3 here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_stop_it_and_nothing_is_lost(here, capsys, number):
+    timer = threading.Timer(0.4, signal.raise_signal, [number])
+    timer.start()
+    assert shell.main(["phase", *SMALL, "--trials", "20000"]) == 130
+    timer.join()
+    output, errors = capsys.readouterr()
+    assert "interrupted; --resume goes on from phase.zarr" in errors
+    result = ff.open_study("phase.zarr")
+    assert f"{result.trials.sum()} of 160000 trials done" in output
+
+
+STUDY = """
+trials = 6
+[ensemble]
+kind = "LowRank"
+n = 4
+[network]
+kind = "DeepLinear"
+[init]
+kind = "Gaussian"
+scale = 0.1
+[success]
+below = 0.1
+[axes]
+m = { from = 6, to = 14, step = 8 }
+rank = [1, 2]
+depth = [2, 3]
+[axes.method]
+descent = { kind = "GradientDescent", max_steps = 300 }
+nuclear = { kind = "NuclearNorm", tol = 1e-3 }
+"""
+
+
+def test_a_study_from_a_file(here, capsys):
+    (here / "maps.toml").write_text(STUDY)
+    assert shell.main(["study", "maps.toml"]) == 0
+    result = ff.open_study("maps.zarr")
+    assert result.complete
+    assert {name: len(values) for name, values in result.axes.items()} == {"m": 2, "rank": 2, "depth": 2, "method": 2}
+    axes = {
+        "m": (6, 14),
+        "rank": (1, 2),
+        "depth": (2, 3),
+        "method": {"descent": ff.GradientDescent(max_steps=300), "nuclear": ff.baselines.NuclearNorm(tol=1e-3)},
+    }
+    study = ff.Study(
+        ff.ensembles.LowRank(n=4),
+        ff.DeepLinear(),
+        ff.inits.Gaussian(0.1),
+        axes=axes,
+        trials=6,
+        success=ff.Success(below=0.1),
+    )
+    assert same_bits(result, study.run(threads=2, progress=False))
+    nuclear = result[{"method": "nuclear"}]
+    assert np.array_equal(nuclear.outcomes["error"][:, :, 0], nuclear.outcomes["error"][:, :, 1])
+    assert os.path.exists("maps.png")
+
+
+def test_functions_beside_the_file(here, monkeypatch):
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path not in ("", str(here))])
+    (here / "mine.py").write_text(
+        "import fastflow as ff\n\ndef draw(rng, m, n=9):\n    return ff.ensembles.Sparse(n, m, 1).draw(rng)\n"
+    )
+    (here / "a.toml").write_text(
+        'trials = 3\nmethod = { kind = "LeastNorm" }\naxes = { m = [3, 5] }\n'
+        'ensemble = { kind = "Custom", function = "mine:draw", version = 1 }\n'
+    )
+    assert shell.main(["study", "a.toml"]) == 0
+    assert ff.open_study("a.zarr").complete
+
+
+def test_adaptive_says_what_it_saves(here, capsys):
+    assert shell.main(["phase", *SMALL, "--trials", "80", "--adaptive"]) == 0
+    trials = ff.open_study("phase.zarr").trials
+    assert set(trials.ravel()) <= {20, 40, 80}
+    assert f"adaptive: {1 - trials.mean() / 80:.0%} of the trials were saved" in capsys.readouterr().out
+
+
+def test_costs_and_shares(here, capsys):
+    assert shell.main(["phase", *SMALL, "--cost"]) == 0
+    assert "80 trials: about" in capsys.readouterr().out
+    assert os.listdir() == []
+    for i in range(2):
+        assert shell.main(["phase", *SMALL, "--shard", f"{i}/2", "--out", f"part{i}"]) == 0
+    assert same_bits(ff.merge(["part0.zarr", "part1.zarr"]), expected().run(threads=1, progress=False))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["phase", "--m", "9:3"], "expected FIRST:LAST"),
+        (["phase", "--m", "0,3"], "expected whole numbers from 1 on, got '0'"),
+        (["phase", "--shard", "3"], "expected I/K"),
+        (["phase", "--n", "8", "--sparsity", "9", "--m", "4"], "axis 'sparsity' at 9: sparsity must be at most n = 8"),
+        (["phase", "--scheduler", "nowhere"], "no dask scheduler answers at nowhere"),
+        (["study", "none.toml"], "No such file"),
+    ],
+)
+def test_mistakes_are_one_line(here, capsys, arguments, message):
+    assert shell.main([*arguments, "--out", "x"]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert os.listdir() == []
+
+
+def test_a_wrong_file_is_named(here, capsys):
+    for text, message in [
+        ("trials = ", "is no TOML file"),
+        ("trials = 3", "a study needs axes"),
+        (STUDY.replace('"LowRank"', '"LowRnk"'), "ensemble: kind must be one of"),
+        (STUDY.replace("max_steps", "maxsteps"), "axes.method.descent: GradientDescent has no 'maxsteps'"),
+    ]:
+        (here / "a.toml").write_text(text)
+        assert shell.main(["study", "a.toml"]) == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,389 @@
+"""Stores: what is in them is what was computed, whatever happened on the way; what they cannot keep they say."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import xarray
+from test_studies import BITS, SPARSE, same_bits, small
+
+import fastflow as ff
+from fastflow.ensembles import Sparse
+from fastflow.studies import driver, store
+from fastflow.studies.outcomes import FIELDS
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return small(trials=50).run(threads=2, progress=False)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "s.zarr"
+
+
+def run(study, path, **options):
+    return study.run(store=path, threads=2, progress=False, **options)
+
+
+def test_what_is_stored_is_what_was_computed(path, reference):
+    result = run(small(trials=50), path)
+    assert same_bits(result, reference)
+    found = ff.open_study(path)
+    assert same_bits(found, reference)
+    assert np.array_equal(found.outcomes["seconds"], result.outcomes["seconds"])
+    assert found.axes == reference.axes
+    assert found.success == ff.Success(below=1e-2)
+    assert found.study.describe() == small(trials=50).describe()
+    assert sorted(p.name for p in path.parent.iterdir()) == ["s.zarr"]
+
+
+def test_xarray_opens_a_store(path, reference):
+    run(small(trials=50), path)
+    with xarray.open_zarr(path, consolidated=False) as data:
+        assert data.error.dims == ("m", "init.scale", "trial")
+        assert (
+            data.error.sel({"m": 14, "init.scale": 1e-4}).values.tolist() == reference.outcomes["error"][1, 1].tolist()
+        )
+
+
+def test_a_store_is_read_while_it_is_written(path, monkeypatch):
+    """What a reader sees is done for good, and has the values of the end."""
+    monkeypatch.setattr(driver, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(driver, "FLUSH_SHARE", 1.0)
+    study, seen = small(trials=1500), []
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, study, path, task_seconds=0.01)
+        while not running.done():
+            if path.exists():
+                seen.append(ff.open_study(path))
+            time.sleep(0.05)
+        result = running.result()
+    assert result.complete
+    assert any(not one.complete and one.done.any() for one in seen)
+    for before, after in itertools.pairwise([*seen, result]):
+        assert np.all(after.done[before.done])
+        for name in FIELDS:
+            assert np.array_equal(before.outcomes[name][before.done], result.outcomes[name][before.done])
+
+
+def test_a_finished_study_computes_nothing_again(path, monkeypatch):
+    first = run(small(), path)
+    monkeypatch.setattr("fastflow.studies.executors.run_task", print)
+    again = run(small(), path)
+    for name in FIELDS:
+        assert np.array_equal(again.outcomes[name], first.outcomes[name])
+
+
+def test_it_goes_on_where_time_was_up(path, reference):
+    study, rounds = small(trials=50), 0
+    while not run(study, path, max_seconds=1e-6).complete and rounds < 3:
+        rounds += 1
+    assert same_bits(run(study, path), reference)
+
+
+def test_it_grows_by_trials_values_and_axes_in_the_middle(path, reference):
+    """From 20 to 50 trials, and by new values of both axes; what is there is not computed again."""
+    first = run(small(trials=20, m=(8, 18), alphas=(1e-4,)), path)
+    grown = run(small(trials=50), path)
+    assert same_bits(grown, reference)
+    assert same_bits(ff.open_study(path), reference)
+    old = np.ix_((0, 2), (1,), range(20))
+    assert np.array_equal(grown.outcomes["seconds"][old], first.outcomes["seconds"])
+
+
+def test_a_new_success_is_kept(path):
+    run(small(), path)
+    study = small()
+    study.success = ff.Success(below=1e-5)
+    assert run(study, path).complete
+    assert ff.open_study(path).success.below == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"trials": 10}, "it has 20 trials, more than the 10 here"),
+        ({"m": (8, 14)}, "it has m = 18, which is no value here"),
+        ({"alphas": (1e-2, 1e-3)}, "it has init.scale = 0.0001, which is no value here"),
+    ],
+)
+def test_another_study_is_refused_by_naming_the_difference(path, change, message):
+    run(small(), path)
+    with pytest.raises(ff.StoreError, match=message):
+        run(small(**change), path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            (Sparse(n=24, sparsity=4), ff.DiagonalLinear(2), ff.inits.Constant(), ff.FlowLimit()),
+            "ensemble.sparsity is 3",
+        ),
+        ((SPARSE, ff.DiagonalLinear(3), ff.inits.Constant(), ff.FlowLimit()), "network.depth is 2 there and 3 here"),
+        ((SPARSE, ff.DiagonalLinear(2), ff.inits.Constant(of="product"), ff.FlowLimit()), "init.of is 'factor' there"),
+        ((SPARSE, ff.DiagonalLinear(2), ff.inits.Constant(), ff.FlowLimit(tol=1e-8)), "method.tol is 1e-10 there"),
+    ],
+)
+def test_other_words_are_refused(path, words, message):
+    run(small(), path)
+    with pytest.raises(ff.StoreError, match=message):
+        run(ff.Study(*words, axes={"m": (8, 14, 18), "init.scale": (1e-2, 1e-4)}, trials=20), path)
+
+
+def test_what_is_no_store_is_refused(path):
+    path.mkdir()
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(ff.StoreError, match="is not a store of a fastflow study"):
+        run(small(), path)
+    assert (path / "notes.txt").read_text() == "mine"
+    with pytest.raises(ff.StoreError, match="there is no store"):
+        ff.open_study(path.with_name("other"))
+
+
+def test_shards_are_merged(tmp_path, reference):
+    parts = [tmp_path / f"part{i}" for i in range(3)]
+    for i, part in enumerate(parts):
+        run(small(trials=50), part, shard=(i, 3))
+    assert not ff.open_study(parts[0]).complete
+    merged = ff.merge(parts, into=tmp_path / "all")
+    assert same_bits(merged, reference)
+    assert same_bits(ff.open_study(tmp_path / "all"), reference)
+    with pytest.raises(ff.StoreError, match="exists already"):
+        ff.merge(parts, into=tmp_path / "all")
+
+
+def test_different_parts_are_merged_and_contradictions_refused(tmp_path, reference):
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(small(trials=50, m=(14,)), one)
+    run(small(trials=20, m=(8, 18)), two)
+    merged = ff.merge([one, two])
+    assert merged.axes["m"] == (8, 14, 18)
+    assert merged.trials.tolist() == [[20, 20], [50, 50], [20, 20]]
+    for name in BITS:
+        assert np.array_equal(merged.outcomes[name][merged.done], reference.outcomes[name][merged.done])
+    three = tmp_path / "three"
+    run(small(trials=20, m=(8, 18), seed=5), three)
+    with pytest.raises(ff.StoreError, match="of different studies: seed is 5 there and 0 here"):
+        ff.merge([one, two, three])
+    forged = ff.open_study(two)
+    forged.outcomes["error"][0, 0, 3] += 1e-9
+    forged.save(tmp_path / "forged")
+    with pytest.raises(ff.StoreError, match="has another error than the others"):
+        ff.merge([two, tmp_path / "forged"])
+
+
+def damage(file, how):
+    data = bytearray(file.read_bytes())
+    if how == "flipped":
+        data[len(data) // 2] ^= 4
+    file.write_bytes(data[: len(data) // 2] if how == "truncated" else data)
+    if how == "missing":
+        file.unlink()
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "missing"])
+@pytest.mark.parametrize("name", ["error", "status"])
+def test_damage_is_found_and_repaired(path, reference, how, name):
+    study = small(trials=50)
+    run(study, path)
+    (file,) = (path / name / "c").rglob("0/0/0")
+    damage(file, how)
+    if (name, how) == ("status", "missing"):  # what nobody vouches for is not done
+        assert not ff.open_study(path).done.any()
+        assert same_bits(run(study, path), reference)
+        return
+    for read in (lambda: ff.open_study(path), lambda: run(study, path)):
+        with pytest.raises(ff.StoreError, match=rf"{name}.c.0.0.0 is (damaged|missing).*repair=True"):
+            read()
+    assert same_bits(run(study, path, repair=True), reference)
+    assert same_bits(ff.open_study(path), reference)
+
+
+def test_a_half_made_change_is_undone(path, reference):
+    """A driver killed between moving the old store away and the new one in."""
+    run(small(trials=50), path)
+    path.rename(path.with_name(".s.zarr.fastflow-old"))
+    path.with_name(".s.zarr.fastflow-new").mkdir()
+    assert same_bits(run(small(trials=50), path, max_seconds=1e-9), reference)
+    assert sorted(p.name for p in path.parent.iterdir()) == ["s.zarr"]
+
+
+def test_two_drivers_do_not_share_a_store(path):
+    with store.locked(path), pytest.raises(ff.StoreError, match=f"is being written by process {os.getpid()} on "):
+        run(small(), path)
+    assert run(small(), path).complete
+    assert not path.with_name("s.zarr.lock").exists()
+
+
+def test_no_room(path, reference, monkeypatch):
+    """The disk is full at the third writing of a chunk: what was stored stays, and it goes on when there is room."""
+    import zarr.storage._local as local
+
+    put, calls = local._put, []
+
+    def full(file, *rest, **options):
+        if "/c/" in str(file):
+            calls.append(file)
+            if len(calls) > 7:
+                raise OSError(28, "No space left on device")
+        return put(file, *rest, **options)
+
+    study = small(trials=50)
+    monkeypatch.setattr(driver, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(driver, "TASK_SECONDS", 1e-3)
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "_put", full)
+        with pytest.raises(ff.StoreError, match=r"s\.zarr cannot be written: No space left on device") as caught:
+            run(study, path)
+    assert isinstance(caught.value.result, ff.StudyResult)
+    done = ff.open_study(path).done
+    assert done.any()
+    assert not done.all()
+    assert same_bits(run(study, path), reference)
+
+
+DRIVERS = """
+import os, sys
+import zarr
+from fastflow.studies import driver
+from test_studies import small
+driver.FLUSH_SECONDS, driver.FLUSH_SHARE, driver.TASK_SECONDS = 0.01, 1.0, 0.002
+study = small(trials=2000)
+small(trials=1).run(threads=2, progress=False)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        study.run(store=sys.argv[1], threads=2, progress=False)
+        os._exit(0)
+    print(child, flush=True)
+    os.waitpid(child, 0)
+    print("gone", flush=True)
+"""
+"""A process that has compiled, and becomes a driver for each line that it is sent."""
+
+
+def test_killed_at_random_moments(path, rng):
+    """20 times, and resumed each time: no trial that the store had is lost, and all have the bits of one clean run."""
+    study = small(trials=2000)
+    before = np.zeros((3, 2, 2000), bool)
+    kept, partial = {}, 0
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
+    command, pipe = [sys.executable, "-c", DRIVERS, str(path)], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True, bufsize=1) as parent:
+        for _ in range(20):
+            parent.stdin.write("go\n")
+            child = int(parent.stdout.readline())
+            time.sleep(rng.uniform(0, 0.2))
+            os.kill(child, signal.SIGKILL)
+            assert parent.stdout.readline() == "gone\n"
+            if not path.exists():
+                continue
+            found = ff.open_study(path)
+            assert np.all(found.done[before])
+            for name, values in kept.items():
+                assert np.array_equal(found.outcomes[name][before], values[before])
+            before, kept = found.done, found.outcomes
+            partial += bool(before.any() and not before.all())
+    assert partial > 0
+    assert same_bits(run(study, path), study.run(threads=2, progress=False))
+    assert not list(path.parent.rglob("*.partial"))
+
+
+ORPHAN = """
+import os, signal, sys, time
+from pathlib import Path
+from fastflow.studies.store import locked
+with locked(Path(sys.argv[1])):
+    child = os.fork()
+    if child == 0:
+        os.close(1), os.close(2)
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A driver whose forked worker lives on when it is killed, as those of process pools do."""
+
+
+def test_workers_that_outlive_a_driver_do_not_keep_its_lock(path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    driver = subprocess.run([sys.executable, "-c", ORPHAN, str(path)], capture_output=True, text=True, env=environment)
+    assert driver.returncode == -signal.SIGKILL
+    try:
+        assert path.with_name("s.zarr.lock").exists()
+        with store.locked(path):
+            pass
+    finally:
+        os.kill(int(driver.stdout), signal.SIGKILL)
+
+
+def test_a_file_system_without_locks_is_warned_about(path, monkeypatch):
+    def flock(handle, how):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.warns(UserWarning, match="has no locks .Operation not supported.: keep other drivers off"):
+        assert run(small(), path).complete
+
+
+def test_a_link_has_the_lock_of_its_store(path):
+    run(small(), path)
+    path.with_name("link").symlink_to(path)
+    with store.locked(path), pytest.raises(ff.StoreError, match="is being written by process"):
+        run(small(), path.with_name("link"))
+
+
+def test_copies_beside_a_store_are_left_alone(path):
+    """Whatever they are called: s.zarr.old, s.zarr.partial."""
+    run(small(), path)
+    for name in ("s.zarr.old", "s.zarr.partial"):
+        shutil.copytree(path, path.with_name(name))
+    run(small(trials=30), path)
+    for name in ("s.zarr.old", "s.zarr.partial"):
+        assert ff.open_study(path.with_name(name)).complete
+    assert ff.open_study(path).trials.min() == 30
+
+
+@pytest.mark.parametrize("name", ["error", "status"])
+@pytest.mark.parametrize("how", ["shape", "cut", "missing"])
+def test_damaged_metadata_are_named(path, name, how):
+    run(small(), path)
+    file = path / name / "zarr.json"
+    text = file.read_text()
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_text(re.sub(r"20(\s*\])", r"10\1", text, count=1) if how == "shape" else text[:99])
+        assert file.read_text() != text
+    for read in (lambda: ff.open_study(path), lambda: run(small(), path)):
+        with pytest.raises(ff.StoreError, match=f"is damaged: {name} cannot be read"):
+            read()
+
+
+def test_a_full_disk_for_real(tmp_path):
+    """A file system of 64 kB, where one may be mounted."""
+    room = tmp_path / "room"
+    room.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(room)]
+    if os.getuid() != 0 or not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        with pytest.raises(ff.StoreError, match="No space left on device"):
+            run(small(trials=20_000), room / "s.zarr", max_seconds=1)
+    finally:
+        subprocess.run(["umount", str(room)], check=True)

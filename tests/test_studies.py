@@ -1,0 +1,295 @@
+"""Studies: cells are what `train` and baselines give, bits depend on a trial alone, what is wrong is named at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import fastflow as ff
+from fastflow.ensembles import Custom, LowRank, Sparse
+from fastflow.streams import stream
+from fastflow.studies.outcomes import FIELDS
+from fastflow.studies.study import build_study
+
+SPARSE = Sparse(n=24, sparsity=3)
+BITS = tuple(name for name in FIELDS if name != "seconds")
+
+
+def small(trials=20, m=(8, 14, 18), alphas=(1e-2, 1e-4), **options):
+    """A study of the flow's limit with 6 cells."""
+    axes = {"m": m, "init.scale": alphas}
+    words = (SPARSE, ff.DiagonalLinear(2), ff.inits.Constant(), ff.FlowLimit())
+    return ff.Study(*words, axes=axes, trials=trials, success=ff.Success(below=1e-2), **options)
+
+
+def failing(rng, m=3):
+    """A user's ensemble that cannot draw some of its problems."""
+    if m == 5 and rng.random() < 0.5:
+        raise ZeroDivisionError("no such problem")
+    return Sparse(n=8, m=m, sparsity=1).draw(rng)
+
+
+class Undescribed:
+    """A baseline that no store could name."""
+
+    def solve(self, problem):
+        return np.zeros(problem.shape)
+
+
+def same_bits(first, second):
+    """Whether two results have the same bits in every array but the times."""
+    return all(
+        np.array_equal(first.outcomes[name], second.outcomes[name], equal_nan=FIELDS[name][0].startswith("f"))
+        for name in BITS
+    )
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The results of the small study, by one thread."""
+    return small().run(threads=1, progress=False)
+
+
+def test_cells_are_what_train_gives(reference):
+    for i, m in enumerate((8, 14, 18)):
+        for j, alpha in enumerate((1e-2, 1e-4)):
+            ensemble = Sparse(n=24, m=m, sparsity=3)
+            problems = [ensemble.draw(stream(0, "problem", ensemble.key(), trial)) for trial in range(20)]
+            runs = ff.train(problems, ff.DiagonalLinear(2), ff.inits.Constant(alpha), ff.FlowLimit(), threads=1)
+            found = {name: array[i, j] for name, array in reference.outcomes.items()}
+            for name in ("error", "steps", "status"):
+                assert np.array_equal(found[name], getattr(runs, name)), name
+            assert found["loss"] == pytest.approx(runs.loss, rel=1e-6, abs=1e-25)
+            successes = np.sum(runs.error <= 1e-2)
+            assert reference.successes[i, j] == successes
+            assert reference.rates[i, j] == successes / 20
+    assert reference.complete
+    assert np.all(reference.outcomes["seconds"] > 0)
+
+
+def test_random_starts_are_those_of_train():
+    """Of trial t start r is what `train` calls start r of problem t."""
+    study = ff.Study(
+        LowRank(n=4, rank=1, m=12),
+        ff.DeepLinear(2),
+        ff.inits.Gaussian(1e-2),
+        ff.GradientDescent(max_steps=200),
+        axes={"scale": (1e-2, 1e-1)},
+        trials=6,
+        starts=3,
+    )
+    result = study.run(threads=2, progress=False)
+    ensemble = LowRank(n=4, rank=1, m=12)
+    problems = [ensemble.draw(stream(0, "problem", ensemble.key(), trial)) for trial in range(6)]
+    runs = ff.train(problems, ff.DeepLinear(2), ff.inits.Gaussian(1e-1), study.words["method"], runs=3, threads=1)
+    best = np.arange(6) * 3 + np.argmin(runs.loss.reshape(6, 3), axis=1)
+    assert np.array_equal(result.outcomes["error"][1], runs.error[best])
+    assert np.array_equal(result.outcomes["loss"][1], runs.loss[best])
+    assert np.array_equal(result.outcomes["steps"][1], runs.steps.reshape(6, 3).sum(axis=1))
+
+
+@pytest.mark.parametrize("problem", ["per cell", "shared"])
+def test_one_problem_for_all_trials(problem):
+    study = ff.Study(
+        SPARSE if problem == "per cell" else Sparse(n=24, m=14, sparsity=3),
+        ff.DiagonalLinear(2),
+        ff.inits.Uniform(1e-2, "factor"),
+        ff.FlowLimit(),
+        axes={"m": (10, 14)} if problem == "per cell" else {"scale": (1e-3, 1e-2)},
+        trials=5,
+        problem=problem,
+    )
+    result = study.run(threads=1, progress=False)
+    ensemble = Sparse(n=24, m=14, sparsity=3)
+    shared = ensemble.draw(stream(0, "problem", ensemble.key()))
+    runs = ff.train([shared] * 5, study.words["network"], study.words["init"], ff.FlowLimit(), runs=1, threads=1)
+    assert result.outcomes["error"][1] == pytest.approx(runs.error, rel=1e-9)
+    assert len(np.unique(result.outcomes["error"][1])) == 5
+
+
+def test_baselines_stand_where_methods_stand(reference):
+    """On the same draws; where networks and starts vary, a baseline's outcomes do not."""
+    methods = {"limit": ff.FlowLimit(), "pursuit": ff.baselines.BasisPursuit(), "norm": ff.baselines.LeastNorm()}
+    axes = {"method": methods, "init.scale": (1e-2, 1e-4), "m": (8, 14, 18)}
+    study = ff.Study(SPARSE, ff.DiagonalLinear(2), axes=axes, trials=4, success=ff.Success(below=1e-2))
+    result = study.run(threads=2, progress=False)
+    assert result.methods == ("limit", "pursuit", "norm")
+    limit = result[{"method": "limit"}]
+    assert np.array_equal(limit.outcomes["error"], reference.outcomes["error"].transpose(1, 0, 2)[..., :4])
+    ensemble = Sparse(n=24, m=14, sparsity=3)
+    for trial in range(4):
+        problem = ensemble.draw(stream(0, "problem", ensemble.key(), trial))
+        x = ff.baselines.basis_pursuit(problem.matrix, problem.values)
+        error = np.linalg.norm(x - problem.truth) / np.linalg.norm(problem.truth)
+        assert result.outcomes["error"][1, :, 1, trial] == pytest.approx([error, error], rel=1e-12, abs=1e-15)
+    for label in ("pursuit", "norm"):
+        part = result[{"method": label}]
+        assert np.array_equal(part.outcomes["seconds"][0], part.outcomes["seconds"][1])  # computed once
+
+
+def test_more_of_anything_changes_nothing_of_what_there_is(reference):
+    larger = small(trials=25, m=(8, 10, 18, 14), alphas=(1e-4, 1e-1, 1e-2)).run(threads=2, progress=False)
+    for name in BITS:
+        part = larger.outcomes[name][np.ix_((0, 3, 2), (2, 0), range(20))]
+        assert np.array_equal(part, reference.outcomes[name])
+
+
+def test_methods_and_depths_share_draws():
+    study = ff.Study(SPARSE, axes={"depth": (2, 3), "m": (4,)}, method=ff.FlowLimit(), trials=3)
+    first, second = (study.setup(cell) for cell in (0, 1))
+    assert (first.network.depth, second.network.depth) == (2, 3)
+    assert first.ensemble is second.ensemble
+
+
+def test_other_seeds_are_other_draws(reference):
+    other = small(seed=1).run(threads=1, progress=False)
+    assert not np.any(other.outcomes["error"] == reference.outcomes["error"])
+
+
+def test_a_study_is_made_again_from_its_table(reference):
+    for study in (small(), ff.Study(Custom(failing, 2), method=ff.baselines.LeastNorm(), axes={"m": (3, 4)})):
+        table = study.describe()
+        assert build_study(table).describe() == table
+    assert same_bits(build_study(small().describe()).run(threads=2, progress=False), reference)
+
+
+def test_success_changes_afterwards(reference):
+    strict = reference.with_success(ff.Success(below=1e-6))
+    assert np.array_equal(strict.successes, np.sum(reference.outcomes["error"] <= 1e-6, axis=-1))
+    assert np.all(strict.successes <= reference.successes)
+    quick = reference.with_success(ff.Success("steps", below=12))
+    assert np.array_equal(quick.successes, np.sum(reference.outcomes["steps"] <= 12, axis=-1))
+
+
+def test_results_as_tables(reference):
+    data = reference.to_xarray()
+    assert data.error.dims == ("m", "init.scale", "trial")
+    assert data.error.sel({"m": 14, "init.scale": 1e-4}).values == pytest.approx(reference.outcomes["error"][1, 1])
+    frame = reference.to_dataframe()
+    assert len(frame) == 120
+    assert (
+        frame.groupby(["m", "init.scale"], sort=False).success.sum().to_numpy().tolist()
+        == reference.successes.ravel().tolist()
+    )
+    assert "6 cells, 120 of 120 trials done" in reference.summary()
+
+
+def test_the_boundary_is_that_of_the_counts(reference):
+    low, high = reference.intervals()
+    assert np.all((low <= reference.rates) & (reference.rates <= high))
+    found = reference.boundary(resamples=0)
+    assert found.value.shape == (2,)
+    assert np.all((found.value > 8) & (found.value < 18))
+
+
+def test_time_is_kept(reference):
+    """Without time nothing is done; what was done before the time was up is what it would have been."""
+    result = small(trials=4000).run(threads=2, max_seconds=0.3, progress=False)
+    assert not result.complete
+    done = result.done[..., :20]
+    for name in BITS:
+        assert np.array_equal(result.outcomes[name][..., :20][done], reference.outcomes[name][done])
+        assert np.all(result.outcomes[name][~result.done] == FIELDS[name][1])
+
+
+def test_shares_are_disjoint_and_together_all(reference):
+    parts = [small().run(threads=2, shard=(i, 4), progress=False) for i in range(4)]
+    assert np.array_equal(sum(part.done.astype(int) for part in parts), np.ones((3, 2, 20)))
+    for part in parts:
+        assert np.array_equal(part.outcomes["error"][part.done], reference.outcomes["error"][part.done])
+
+
+def test_adaptive_spends_trials_where_the_transition_is():
+    study = small(trials=160, m=(4, 12, 14, 22))
+    full, spare = (study.run(threads=2, progress=False, adaptive=adaptive) for adaptive in (False, True))
+    assert set(spare.trials.ravel()) <= {20, 40, 80, 160}
+    assert spare.trials.sum() < 0.8 * full.trials.sum()
+    assert np.array_equal(spare.outcomes["error"][spare.done], full.outcomes["error"][spare.done])
+    assert np.all(spare.done == (np.arange(160) < spare.trials[..., None]))
+    assert spare.trials[0].tolist() == [20, 20]
+    assert np.all(spare.trials[(full.rates > 0.35) & (full.rates < 0.65)] == 160)
+    low, high = full.boundary().low, full.boundary().high
+    value = spare.boundary(resamples=0).value
+    assert np.all((low <= value) & (value <= high))
+
+
+def test_costs_are_predicted():
+    cost = small(trials=50).cost(cells=6, threads=1)
+    assert (cost.trials, cost.threads, cost.probed) == (300, 1, 12)
+    assert 0 <= cost.seconds_low <= cost.seconds <= cost.seconds_high
+    assert cost.memory == 300 * 29
+    assert "300 trials: about" in str(cost)
+
+
+def test_a_trial_that_raises_is_named_and_takes_nothing_along():
+    study = ff.Study(Custom(failing, 1), method=ff.baselines.LeastNorm(), axes={"m": (3, 4, 5)}, trials=8, seed=4)
+    with pytest.raises(ff.StudyError, match=r"m = 5, trial 0.*ZeroDivisionError: no such problem") as caught:
+        study.run(threads=1, progress=False)
+    result = caught.value.result
+    assert isinstance(result, ff.StudyResult)
+    assert not result.done[2].all()
+
+
+def test_an_interrupt_gives_what_is_done(reference):
+    study, before = small(trials=20_000), threading.active_count()
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(ff.StudyInterrupted, match="of 120000 trials are done") as caught:
+        study.run(threads=2, progress=False)
+    timer.join()
+    assert threading.active_count() == before
+    done = caught.value.result.done[..., :20]
+    assert done.any()
+    assert np.array_equal(caught.value.result.outcomes["error"][..., :20][done], reference.outcomes["error"][done])
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"tol": (1e-3,), "scale": ()}, "axis 'scale' has no values"),
+        ({"width": (1,)}, "axis 'width' is no field; fields are: ensemble: .*sparsity"),
+        ({"init.depth": (1,)}, "axis 'init.depth' is no field of Constant"),
+        ({"start.scale": (1,)}, "before the dot stands one of ensemble, network, init, method"),
+        ({"m": (8, 8)}, "axis 'm' has the value 8 twice"),
+        ({"m": (8, 0)}, "axis 'm' at 0: m must be at least 1, got 0"),
+        ({"m": (8,), "sparsity": (3, 25)}, "axis 'sparsity' at 25: sparsity must be at most n = 24"),
+        ({"scale": (1e-3,)}, "needs m"),
+        ({"m": (8,), "scale": (1e-3, float("nan"))}, "must have numbers or strings"),
+        ({}, "one to four axes"),
+        ({"m": 8}, "must be a sequence of values"),
+        ({"method": (ff.FlowLimit(),)}, "must be a dict, label: method"),
+        ({"method": {"limit": ff.FlowLimit()}}, "method is given and an axis, too"),
+    ],
+)
+def test_wrong_axes_are_named(axes, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        ff.Study(SPARSE, ff.DiagonalLinear(2), ff.inits.Constant(), ff.FlowLimit(), axes=axes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ff.Study(axes={"m": (1,)}), "needs an ensemble"),
+        (lambda: ff.Study(SPARSE, ff.DeepLinear(2), axes={"m": (4,)}), "Constant|DeepLinear"),
+        (lambda: ff.Study(LowRank(n=4, rank=1), method=ff.FlowLimit(), axes={"m": (4,)}), "needs a DiagonalLinear"),
+        (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, problem="shared"), "no axis can be one of"),
+        (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, problem="per cell"), "starts alike"),
+        (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, starts=3), "starts alike"),
+        (lambda: ff.Study(SPARSE, method="newton", axes={"m": (4,)}), "must be a method or a baseline"),
+        (lambda: ff.Study("sparse", method=ff.FlowLimit(), axes={"seed": (4,)}), "no field"),
+        (lambda: ff.Study(SPARSE, method=Undescribed(), axes={"m": (4,)}), "made of dataclasses"),
+        (lambda: small().run(shard=(2, 2)), "i in 0 .. k - 1"),
+        (lambda: small().run(shard=(0, 7)), "6 cells make no 7 shares"),
+        (lambda: small().run(executor=3), "must have submit"),
+        (lambda: build_study({"axes": {"m": [1]}, "trails": 3}), "has no 'trails'"),
+        (lambda: build_study({"axes": {"m": [1]}, "ensemble": {"n": 3}}), "ensemble needs a kind"),
+        (lambda: build_study({"axes": {"m": [1]}, "ensemble": {"kind": "Spare"}}), "kind must be one of"),
+        (lambda: build_study({"axes": {"m": [1]}, "ensemble": {"kind": "Sparse", "k": 1}}), "Sparse has no 'k'"),
+    ],
+)
+def test_what_does_not_combine_is_refused(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
