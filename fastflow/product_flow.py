@@ -31,6 +31,7 @@ REST = 1e-12
 SAFETY = 0.1
 """The tolerance of a step relative to the one that is asked for."""
 FINEST = 3e-14
+"""The least tolerance that SciPy's solvers keep to."""
 CHECKED, STIFF, TURNS = 20, 4.0, 12
 """After how many steps of the explicit method it is looked whether a step passes so many of the fastest times, by how
 many turns of a power iteration. Where it does, stability and not accuracy bounds its steps."""
@@ -59,6 +60,26 @@ class Followed(NamedTuple):
     time: float
     status: Status
     steps: int
+
+
+class Bases(NamedTuple):
+    """P, sigma and Q^T of ``R = P sigma Q^T``, and the singular vectors ``U P`` and ``V Q`` of W."""
+
+    first: FloatArray
+    sigma: FloatArray
+    second: FloatArray
+    upper: FloatArray
+    lower: FloatArray
+
+    def product(self, depth: int) -> FloatArray:
+        """W."""
+        return (self.upper * self.sigma**depth) @ self.lower.T
+
+    def split(self, slope: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """F, and what is normal to U of ``E V Q``, to V of ``E^T U P``."""
+        forward, backward = slope @ self.lower, slope.T @ self.upper
+        inner = self.upper.T @ forward
+        return inner, forward - self.upper @ inner, backward - self.lower @ inner.T
 
 
 class ProductPath:
@@ -122,26 +143,26 @@ class ProductPath:
         left, right = (moving.pop(0) if moves else side for side, moves in zip(self.sides, self.moves, strict=True))
         return root, left, right
 
+    def bases(self, y: FloatArray) -> Bases:
+        """The singular bases of R and of W, for N >= 2."""
+        root, left, right = self.parts(y)
+        first, sigma, second = np.linalg.svd(root)
+        return Bases(first, sigma, second, left @ first, right @ second.T)
+
     def product(self, y: FloatArray) -> FloatArray:
         """W."""
         if self.depth == 1:
             return y.reshape(self.shapes[0])
-        root, left, right = self.parts(y)
-        first, sigma, second = np.linalg.svd(root)
-        product: FloatArray = (left @ first * sigma**self.depth) @ (right @ second.T).T
-        return product
+        return self.bases(y).product(self.depth)
 
     def velocity(self, _: float, y: FloatArray) -> FloatArray:
         """The derivative of the unknowns by time."""
         if self.depth == 1:
             return -self.gradient(y.reshape(self.shapes[0])).ravel()
-        root, left, right = self.parts(y)
-        first, sigma, second = np.linalg.svd(root)
+        bases = self.bases(y)
+        first, sigma, second = bases[:3]
+        inner, outer, across = bases.split(self.gradient(bases.product(self.depth)))
         values = sigma**self.depth
-        upper, lower = left @ first, right @ second.T
-        slope = self.gradient((upper * values) @ lower.T)
-        forward, backward = slope @ lower, slope.T @ upper
-        inner = upper.T @ forward
         total = sigma[:, None] + sigma
         even = (values[:, None] + values) / np.where(total > 0, total, 1)
         odd = eigenvalues(sigma, sigma, self.depth)[0]
@@ -149,9 +170,9 @@ class ProductPath:
         velocities = [-(first @ change @ second).ravel()]
         power = sigma ** (self.depth - 2)
         if self.moves[0]:
-            velocities.append(-(((forward - upper @ inner) * power) @ first.T).ravel())
+            velocities.append(-((outer * power) @ first.T).ravel())
         if self.moves[1]:
-            velocities.append(-(((backward - lower @ inner.T) * power) @ second).ravel())
+            velocities.append(-((across * power) @ second).ravel())
         return np.concatenate(velocities)
 
     def gradient_norm(self, y: FloatArray) -> tuple[float, float]:
@@ -160,16 +181,12 @@ class ProductPath:
         if self.depth == 1:
             norm = float(np.linalg.norm(slope))
             return norm, norm
-        root, left, right = self.parts(y)
-        first, sigma, second = np.linalg.svd(root)
-        upper, lower = left @ first, right @ second.T
-        forward, backward = slope @ lower, slope.T @ upper
-        inner = upper.T @ forward
-        weights = eigenvalues(sigma**2, sigma**2, self.depth)[0]
-        outer = sigma ** (2 * self.depth - 2)
-        squares = np.sum(weights * inner**2) + np.sum(outer * (forward - upper @ inner) ** 2)
-        squares = squares + np.sum(outer * (backward - lower @ inner.T) ** 2)
-        return float(np.sqrt(squares)), float(np.sqrt(self.depth * outer[0]) * np.linalg.norm(slope))
+        bases = self.bases(y)
+        inner, outer, across = bases.split(slope)
+        weights = eigenvalues(bases.sigma**2, bases.sigma**2, self.depth)[0]
+        ends = bases.sigma ** (2 * self.depth - 2)
+        squares = np.sum(weights * inner**2) + np.sum(ends * outer**2) + np.sum(ends * across**2)
+        return float(np.sqrt(squares)), float(np.sqrt(self.depth * ends[0]) * np.linalg.norm(slope))
 
     def held(self, y: FloatArray, before: FloatArray, floor: float) -> FloatArray | None:
         """The unknowns with every mode as it was turned a step before; None if all are.
@@ -205,10 +222,9 @@ class ProductPath:
         """Balanced factors of the product."""
         if self.depth == 1:
             return [y.reshape(self.shapes[0])]
-        root, left, right = self.parts(y)
-        first, sigma, second = np.linalg.svd(root)
-        (left, upper), (right, lower) = np.linalg.qr(left @ first), np.linalg.qr(right @ second.T)
-        first, values, second = np.linalg.svd(upper * sigma**self.depth @ lower.T)
+        bases = self.bases(y)
+        (left, upper), (right, lower) = np.linalg.qr(bases.upper), np.linalg.qr(bases.lower)
+        first, values, second = np.linalg.svd(upper * bases.sigma**self.depth @ lower.T)
         return balanced_factors(left @ first, values ** (1 / self.depth), second @ right.T, widths)
 
 

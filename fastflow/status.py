@@ -45,5 +45,6 @@ _MESSAGES = {
     "left the range of float64; scale A and y, or take a start nearer to the size of x^(1/L).",
     Status.MAX_TIME: "The gradient flow was followed to the last of the times.",
     Status.INACCURATE: "Newton's method did not bring the residual to tol, the solution is what was reached; try a "
-    "larger tol or max_steps, or a start nearer to the size of x^(1/L). The rows of A may be nearly dependent.",
+    "larger tol or max_steps, or a start nearer to the size of x^(1/L). The rows of A may be nearly dependent. "
+    "Of a ProductFlow: no step was small enough for its tolerance.",
 }

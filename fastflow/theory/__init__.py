@@ -1,4 +1,8 @@
-"""What is known beforehand: steps, how sparse or of how low a rank a recovery can be, how small a start it takes."""
+"""What is known beforehand.
+
+Of deep linear networks: steps that are stable or safe, limits, the metric of the balanced flow, modes in time, and what
+all that says of a setting (`check`). Of recovery: how sparse, or of how low a rank, and how small a start it takes.
+"""
 
 from fastflow.theory.checking import Setting, check
 from fastflow.theory.curvature import CriticalPoint, critical_point, sharpness, smallest_curvature

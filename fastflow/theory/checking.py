@@ -156,7 +156,7 @@ def _of_balance(defect: float, balanced: bool, widths: tuple[int, ...], factors:
 
 def _of_rate(rate: LinearRate | None, unknown: str) -> str:
     if rate is None:
-        return f"Linear rate: {unknown}."
+        return f"Linear rate: none from here; {unknown}."
     if rate.step > 0:
         return (
             f"Linear rate: margin c = {rate.margin:.4g} > 0; steps up to {rate.step:.3g} bring the excess down at "

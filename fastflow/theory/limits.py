@@ -148,9 +148,10 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
         alpha = identical_scale(arrays)
         if alpha is not None and is_symmetric(target):
             part = positive_part(target)
-            return Limit(
-                part, problem.loss(part), f"every factor starts at {alpha:g} I: the positive part of the target"
-            )
+            reason = f"every factor starts at {alpha:g} I: the positive part of the target"
+            if np.linalg.eigvalsh(target)[0] < -1e-12 * np.linalg.norm(target):
+                reason += ", a saddle, where round-off lets a run rest only if the target is diagonal"
+            return Limit(part, problem.loss(part), reason)
     if not isinstance(problem, MatrixEstimation | LinearRegression):
         return None
     rank = min(min(array.shape) for array in arrays)
