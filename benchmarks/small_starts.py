@@ -46,7 +46,7 @@ def main() -> None:
         print(results[-1].summary())
     limits, reference = results
     figure = pictures.rate_map(limits, program="l1", parameters={"n": N}, beside={"basis pursuit": reference})
-    figure.savefig(options.out, dpi=150)
+    figure.savefig(options.out, dpi=110)
     print(f"\nmeasurements at the 50% crossing beyond those of basis pursuit, in the mean over s: {options.out}")
     base = reference.boundary(along="m", resamples=0).value
     found = limits.boundary(along="m", resamples=0).value

@@ -148,7 +148,7 @@ def test_curves_of_other_results_lie_beside(triangle):
     axes = pictures.rate_map(triangle, beside={"basis pursuit": other}).axes[0]
     own = pictures.rate_map(other).axes[0]
     np.testing.assert_array_equal(line(axes, "50%, basis pursuit"), line(own, "50%, fitted"))
-    with pytest.raises(ValueError, match=r"must have the axes m and sparsity, got sparsity, m, init.scale"):
+    with pytest.raises(ValueError, match=r"must have the axes m and sparsity, got sparsity, m, init\.scale"):
         pictures.rate_map(other, beside={"both": triangle})
 
 

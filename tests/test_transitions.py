@@ -204,7 +204,7 @@ def test_what_makes_no_slices():
 
 def test_basis_pursuit_crosses_at_the_statistical_dimension(rng):
     """Gaussian matrices, n = 100: the 50% crossing by HiGHS, and the value of this size within its 99% interval."""
-    n, trials, sparsities = 100, 60, np.array([5, 15, 30])
+    n, trials, sparsities = 100, 80, np.array([5, 15, 30])
     dimensions = ff.theory.l1_finite_dimension(sparsities, n)
     offsets = np.arange(-6, 7, 2)
     counts = np.zeros((3, len(offsets)))
