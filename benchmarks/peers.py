@@ -1,7 +1,7 @@
 """fastflow beside JAX, PyTorch and NumPy, in one run on the same threads: ``python benchmarks/peers.py``.
 
 Everybody does the same descent from the same starts, and must come to the same products. README.md says what the
-tables mean. Peers are imported when they are measured, and a missing one is skipped.
+tables mean. Each library has a process of its own, and they take turns; a missing one is skipped.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import importlib
 import statistics
 import sys
 from collections.abc import Callable, Iterable
@@ -22,10 +21,12 @@ import numpy as np
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import limits, report, startup, studies, tasks, timing
+from benchmarks import limits, peers_flow, report, startup, studies, tasks, timing
+from benchmarks.processes import Job, Library
 from benchmarks.report import Table, number
 
 THREADS = 2
+OURS = "benchmarks.tasks"
 PEERS = {"NumPy": "benchmarks.peer_numpy", "PyTorch": "benchmarks.peer_torch", "JAX": "benchmarks.peer_jax"}
 CHECK_STEPS = 50
 
@@ -59,6 +60,7 @@ class Session:
         self.effort, self.threads = effort, threads
         self._peaks: dict[str, float] = {}
         self._neighbours = timing.Neighbours(patience)
+        self._libraries: dict[str, Library] = {}
 
     def peak(self, dtype: Any, threads: int) -> float:
         """The FMA peak in FLOP/s: the highest seen in this run, since neighbours can only lower it."""
@@ -67,6 +69,12 @@ class Session:
         key = f"{np.dtype(dtype).name} {threads}"
         self._peaks[key] = max(self._peaks.get(key, 0.0), fma_peak(np.dtype(dtype), threads=threads))
         return self._peaks[key]
+
+    def prepare(self, module: str, *jobs: Job) -> list[list[tasks.Formulation]]:
+        """A library's formulations of each job, in the library's own process."""
+        if module not in self._libraries:
+            self._libraries[module] = Library(module, self._neighbours.add_own)
+        return self._libraries[module].prepare(jobs)
 
     def measure(self, formulations: dict[str, tasks.Formulation]) -> dict[str, timing.Measured]:
         advances = {name: formulation.advance for name, formulation in formulations.items()}
@@ -88,19 +96,17 @@ def _check(formulation: tasks.Formulation, expected: np.ndarray) -> None:
 
 def _contenders(task: tasks.Task | tasks.DiagonalTask, session: Session) -> dict[str, tasks.Formulation]:
     """fastflow, each peer's plain formulation, and the fastest of the tuned ones of all peers; all checked."""
-    ours = tasks.fastflow(task, session.threads)
+    ((ours,),) = session.prepare(OURS, (task, session.threads))
     expected = ours.product(ours.advance(CHECK_STEPS, timing.step_size(CHECK_STEPS)))
     contenders, tuned = {"fastflow": ours}, {}
-    which = "" if isinstance(task, tasks.Task) else "_diagonal"
     for library, module in PEERS.items():
         try:
-            peer = importlib.import_module(module)
-            contenders[library] = getattr(peer, f"plain{which}")(task, session.threads)
-            candidates = getattr(peer, f"tuned{which}")(task, session.threads)
+            ((plain, *candidates),) = session.prepare(module, (task, session.threads))
         except ImportError as error:
             print(f"{library} is skipped: {error}", file=sys.stderr)
             continue
-        _check(contenders[library], expected)
+        contenders[library] = plain
+        _check(plain, expected)
         for formulation in candidates:
             _check(formulation, expected)
             tuned[f"{formulation.library}, {formulation.how}"] = formulation
@@ -275,7 +281,8 @@ def float32(session: Session) -> Table:
     table, others = Table("float32 against float64, gradient descent, 64 runs", header), []
     for width in session.effort.float32_widths:
         both = {dtype.__name__: tasks.estimation(width, 64, dtype) for dtype in (np.float64, np.float32)}
-        measured = session.measure({name: tasks.fastflow(task, session.threads) for name, task in both.items()})
+        made = session.prepare(OURS, *((task, session.threads) for task in both.values()))
+        measured = session.measure({name: ours for name, (ours,) in zip(both, made, strict=True)})
         rates = {name: both[name].flops / one.median for name, one in measured.items()}
         fraction = rates["float32"] / session.peak(np.float32, session.threads)
         cells = [number(rates[name] / 1e9) for name in both]
@@ -293,7 +300,8 @@ def threads(session: Session) -> Table:
     table, others = Table("Threads, gradient descent, 256 runs, float64", ["d", "1 thread", many, "ratio", "goal"]), []
     for width in (10, 50):
         task = tasks.estimation(width, 256)
-        measured = session.measure({"1": tasks.fastflow(task, 1), many: tasks.fastflow(task, session.threads)})
+        made = session.prepare(OURS, (task, 1), (task, session.threads))
+        measured = session.measure({name: ours for name, (ours,) in zip(("1", many), made, strict=True)})
         cells = [number(task.flops / one.median / 1e9) for one in measured.values()]
         ratio = number(timing.ratio(measured["1"], measured[many]))
         table.rows.append([str(width), *cells, ratio, number(THREADS_GOAL * session.threads / 2)])
@@ -323,6 +331,8 @@ SECTIONS: dict[str, Callable[[Session], Table]] = {
     "shared-diagonal": shared_diagonal,
     "flow-limit": flow_limit,
     "studies": phase_map,
+    "flow": lambda session: peers_flow.table_of_flow(session.threads, session.effort.widths == QUICK.widths),
+    "flow-descent": lambda session: peers_flow.table_of_descent(session.threads, session.effort.widths == QUICK.widths),
     "float32": float32,
     "threads": threads,
     "first-call": first_call,

@@ -46,6 +46,8 @@ def pin(threads: int) -> int:
 class Neighbours:
     """The share of this process's CPUs that others use: everything busy or stolen, but for our own time.
 
+    Our own is that of this process, and what `add_own` is told of.
+
     Parameters
     ----------
     patience : seconds that may be spent, all in all, on waiting for them to stop
@@ -62,6 +64,10 @@ class Neighbours:
     def _idle(self) -> float:
         times = self._times(percpu=True)
         return sum(times[cpu].idle + getattr(times[cpu], "iowait", 0.0) for cpu in self._cpus)
+
+    def add_own(self, seconds: float) -> None:
+        """Another process has worked for us, so many CPU seconds."""
+        self._own -= seconds
 
     def start(self) -> None:
         self._wall, self._own, self._idle_before = time.perf_counter(), time.process_time(), self._idle()

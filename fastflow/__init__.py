@@ -9,9 +9,10 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 """
 
 from fastflow import baselines, ensembles, inits, kernels, metrics, plot, theory
+from fastflow.flow_distance import FlowDistance, flow_distance
 from fastflow.flow_limit import LimitResult, LimitStatus, flow_limit
 from fastflow.gradient_flow import Flow, gradient_flow
-from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow
+from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow, ProductFlow
 from fastflow.networks import DeepLinear, DiagonalLinear
 from fastflow.problems import (
     CompressedSensing,
@@ -45,6 +46,7 @@ __all__ = [
     "DeepLinear",
     "DiagonalLinear",
     "Flow",
+    "FlowDistance",
     "FlowLimit",
     "GradientDescent",
     "GradientFlow",
@@ -56,6 +58,7 @@ __all__ = [
     "MatrixCompletion",
     "MatrixEstimation",
     "MatrixSensing",
+    "ProductFlow",
     "Record",
     "Runs",
     "Status",
@@ -68,6 +71,7 @@ __all__ = [
     "__version__",
     "baselines",
     "ensembles",
+    "flow_distance",
     "flow_limit",
     "gradient_flow",
     "inits",

@@ -113,6 +113,14 @@ class Architecture(ABC):
         return factors
 
 
+def chain_product(factors: Sequence[FloatArray]) -> FloatArray:
+    """``W_N ... W_1`` of factors first to last, each (..., d_j, d_{j-1})."""
+    product = factors[0]
+    for factor in factors[1:]:
+        product = factor @ product
+    return product
+
+
 @dataclass(frozen=True)
 class Chain(Architecture):
     """``W = W_N ... W_1`` with ``W_j`` of shape ``(d_j, d_{j-1})``, one after the other from W_1.
@@ -124,8 +132,15 @@ class Chain(Architecture):
 
     widths: tuple[int, ...]
 
-    of_products = ("singular_values", "effective_rank", "product")
-    of_factors = ("factors",)
+    of_products = (
+        "singular_values",
+        "effective_rank",
+        "product",
+        "numerical_rank",
+        "determinant_sign",
+        "limit_distance",
+    )
+    of_factors = ("factors", "sharpness")
     solution_axes = ("row", "column")
 
     @property
@@ -160,6 +175,7 @@ class Chain(Architecture):
 
     @property
     def record_shapes(self) -> dict[str, tuple[int, ...]]:
+        square = self.solution_shape[0] == self.solution_shape[1]
         return {
             "loss": (),
             "gradient_norm": (),
@@ -169,6 +185,10 @@ class Chain(Architecture):
             "singular_values": (min(self.solution_shape),),
             "product": self.solution_shape,
             "factors": (self.parameter_count,),
+            "numerical_rank": (),
+            **({"determinant_sign": ()} if square else {}),
+            "sharpness": (),
+            "limit_distance": (),
         }
 
     @property
@@ -187,16 +207,19 @@ class Chain(Architecture):
     def records(
         self, products: FloatArray, factors: list[FloatArray], truths: FloatArray, wanted: Collection[str]
     ) -> dict[str, FloatArray]:
-        if {"singular_values", "effective_rank"}.isdisjoint(wanted):
-            return {"product": products}
-        values = np.full((len(products), min(self.solution_shape)), np.nan, products.dtype)
-        finite = np.isfinite(products).all(axis=(1, 2))
-        values[finite] = metrics.singular_values(products[finite])
-        return {
-            "product": products,
-            "singular_values": values,
-            "effective_rank": metrics.effective_rank_of_values(values),
-        }
+        made, finite = {"product": products}, np.isfinite(products).all(axis=(1, 2))
+        if not {"singular_values", "effective_rank", "numerical_rank"}.isdisjoint(wanted):
+            values = np.full((len(products), min(self.solution_shape)), np.nan, products.dtype)
+            values[finite] = metrics.singular_values(products[finite])
+            made |= {"singular_values": values, "effective_rank": metrics.effective_rank_of_values(values)}
+            made["numerical_rank"] = np.where(
+                finite, metrics.numerical_rank_of_values(values, self.solution_shape), np.nan
+            )
+        if "determinant_sign" in wanted:
+            signs = np.full(len(products), np.nan)
+            signs[finite] = np.linalg.slogdet(products[finite])[0]
+            made["determinant_sign"] = signs
+        return made
 
 
 @dataclass(frozen=True)
@@ -216,7 +239,7 @@ class Hadamard(Architecture):
     identical: bool
 
     of_products = ("l1_norm", "l2_norm", "support_size", "support_recovery", "product")
-    of_factors = ("effective_alpha", "factors")
+    of_factors = ("effective_alpha", "factors", "sharpness")
     solution_axes = ("coordinate",)
 
     @property
@@ -256,10 +279,22 @@ class Hadamard(Architecture):
     @property
     def record_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
-            ("loss", "gradient_norm", "l1_norm", "l2_norm", "support_size", "error", "support_recovery"), ()
+            (
+                "loss",
+                "gradient_norm",
+                "l1_norm",
+                "l2_norm",
+                "support_size",
+                "error",
+                "support_recovery",
+                "sharpness",
+            ),
+            (),
         )
         if self.signed:
             shapes["effective_alpha"] = (3,)
+        if not self.identical:
+            shapes["balancedness"] = ()
         return shapes | {"product": self.solution_shape, "factors": (self.parameter_count,)}
 
     @property
@@ -275,6 +310,25 @@ class Hadamard(Architecture):
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
         return {"l1 norm": metrics.l1_norm(solutions), "support size": metrics.support(solutions).sum(axis=-1)}
+
+    def sides_of(self, factors: list[FloatArray]) -> list[list[FloatArray]]:
+        """The L factors of u, and those of v if signed."""
+        count = len(factors) // len(self.sides)
+        sides = [factors[at : at + count] for at in range(0, len(factors), count)]
+        return [side * self.depth for side in sides] if self.identical else sides
+
+    def gradient_norm(self, factors: list[FloatArray], gradient: FloatArray) -> FloatArray:
+        """The norm (...) of the gradient by all L factors of each side, given that by x; all (..., n)."""
+        total = np.zeros(gradient.shape[:-1])
+        for side in self.sides_of(factors):
+            for j in range(self.depth):
+                others = np.prod([gradient, *side[:j], *side[j + 1 :]], axis=0)
+                total += np.sum(others**2, axis=-1)
+        return np.sqrt(total)
+
+    def balancedness(self, factors: list[FloatArray]) -> FloatArray:
+        """The larger of `metrics.balancedness_of_vectors` of both sides, (...)."""
+        return np.max([metrics.balancedness_of_vectors(side) for side in self.sides_of(factors)], axis=0)
 
     def records(
         self, products: FloatArray, factors: list[FloatArray], truths: FloatArray, wanted: Collection[str]

@@ -23,11 +23,14 @@ from fastflow.checks import FloatArray
 from fastflow.inits import Explicit, Init
 from fastflow.memory import require_memory
 from fastflow.methods import Decreasing, GradientDescent
+from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import History, Record, empty_histories
 from fastflow.runs import Runs
 from fastflow.status import Status
 from fastflow.streams import stream
+from fastflow.theory import safe_step
+from fastflow.theory_records import TheoryRecords
 from fastflow.threads import run_workers
 
 SLICE_SECONDS = 0.05
@@ -96,6 +99,7 @@ class Batch:
         self.record_steps = np.zeros(0, np.int64) if record is None else record.grid(method.max_steps)
         shapes = {} if record is None else record.shapes(architecture, has_truth=has_truth)
         self.histories = empty_histories(shapes, runs, len(self.record_steps), dtype)
+        self.problems = problems
         self.runs_per_worker = len(self.state.loss)
         self.seconds = 0.0
         self.flops_per_step = architecture.gradient_flops + first.loss_flops
@@ -115,20 +119,32 @@ class Batch:
         draw_factors(init, self.architecture, seed, state.problem, self.run_index, state.factors)
         if isinstance(init, Explicit) and init.steps is not None:
             state.steps[:] = init.steps
+        self.theory = TheoryRecords(self.problems, self.architecture, state.problem, state.factors, self.histories)
+
+    def take_safe_steps(self, problems: Sequence[Any], network: Network) -> None:
+        """Set the first step of every run to the one that is safe from its start."""
+        for i, problem in enumerate(problems):
+            runs = np.flatnonzero(self.state.problem == i)
+            factors = self.architecture.unpack(self.state.factors[runs])
+            self.rule.first[runs] = safe_step(problem, network, factors).step
+
+    def worker(self) -> Any:
+        """A thread's memory, whose ``run(queue, should_stop)`` takes runs to their ends."""
+        return _Worker(self)
 
     def compile(self) -> None:
         """Compile the kernel, or load it, in this thread: others would wait for it where Ctrl-C does not reach."""
-        _Worker(self).descend(np.zeros(0, np.int64), 0)
+        self.worker().descend(np.zeros(0, np.int64), 0)
 
     def run(self, threads: int, progress: bool | None) -> None:
         """Take every run to its end, or as far as an exception lets it come."""
         self.threads = threads = min(threads, len(self.state.loss))
         self.runs_per_worker = -(-len(self.state.loss) // threads)
         before = self.state.steps.sum()
-        queue = _Queue(len(self.state.loss), threads)
+        queue = Queue(len(self.state.loss), threads)
 
         def work(should_stop: Callable[[], bool]) -> None:
-            _Worker(self).run(queue, should_stop)
+            self.worker().run(queue, should_stop)
 
         started = time.perf_counter()
         try:
@@ -153,26 +169,34 @@ class Batch:
         """The results; runs that have not ended are evaluated where they are."""
         state = self.state
         if self.ended < len(state.loss):
-            _Worker(self).descend(np.arange(len(state.loss)), 0)
+            self.worker().descend(np.arange(len(state.loss)), 0)
         for run in np.flatnonzero((state.status != Status.RUNNING) & (state.status != Status.DIVERGED)):
             recorded = state.recorded[run]
             if 0 < recorded < len(self.record_steps):
                 for values in self.histories.values():
                     values[run, recorded:] = values[run, recorded - 1]
-        error = relative_errors(state.solution, self.truths, state.problem) if self.truths.size else None
+        if "determinant_sign" in self.histories:
+            self.theory.warn_of_flips(self.histories["determinant_sign"], self.record_steps, stacklevel=3)
         history = None
         if self.record_steps.size:
             kept: dict[str, Any] = dict(self.histories)
             if "factors" in kept:
                 kept["factors"] = self.architecture.unpack(kept["factors"])
             history = History(self.record_steps, **kept)
+        return self.results(self.rule.first, history)
+
+    def results(self, step: FloatArray, history: History | None) -> Runs:
+        """What is known of the runs as they are, with the steps that were used."""
+        state = self.state
+        if history is not None and history.determinant_sign is not None:
+            self.theory.warn_of_flips(history.determinant_sign, history.axis[1], stacklevel=4)
         return Runs(
             solution=state.solution.reshape(-1, *self.architecture.solution_shape),
             loss=state.loss,
             status=state.status,
             steps=state.steps,
-            error=error,
-            step=self.rule.first,
+            error=relative_errors(state.solution, self.truths, state.problem) if self.truths.size else None,
+            step=step,
             problem_index=state.problem,
             run_index=self.run_index,
             architecture=self.architecture,
@@ -220,7 +244,7 @@ def relative_errors(solutions: FloatArray, truths: FloatArray, problem: NDArray[
     return errors
 
 
-class _Queue:
+class Queue:
     """The runs that no worker has taken yet."""
 
     def __init__(self, total: int, threads: int) -> None:
@@ -248,6 +272,8 @@ class _Worker:
         wants_factors = not set(architecture.of_factors).isdisjoint(histories)
         row = size * wants_product + state.factors.shape[1] * wants_factors
         capacity = max(8 * members, PENDING_BYTES // (8 * row)) if row else 0
+        if "sharpness" in histories:
+            capacity = 8 * members  # each takes milliseconds
         numbers = np.zeros((0, 0))
         self.trace = kernels.Trace(
             steps=batch.record_steps,
@@ -270,7 +296,7 @@ class _Worker:
         )
         return taken
 
-    def run(self, queue: _Queue, should_stop: Callable[[], bool]) -> None:
+    def run(self, queue: Queue, should_stop: Callable[[], bool]) -> None:
         """Take runs from the shared queue to their ends, until there are none or it is told to stop."""
         status, members = self.batch.state.status, len(self.group.run)
         mine = np.zeros(0, np.int64)
@@ -284,31 +310,30 @@ class _Worker:
                     return
                 started = time.perf_counter()
                 taken = self.descend(mine, budget)
-                self.keep_pending()
+                keep_pending(self.batch, self.trace)
                 elapsed = time.perf_counter() - started
                 if taken >= budget:
                     budget = max(1, int(budget * min(8.0, SLICE_SECONDS / max(elapsed, 1e-6))))
         finally:
-            self.keep_pending()
+            keep_pending(self.batch, self.trace)
 
-    def keep_pending(self) -> None:
-        """Move the pending products and factors into the histories; safe to interrupt and to repeat."""
-        trace, batch = self.trace, self.batch
-        count = int(trace.pending_count[0])
-        if count == 0:
-            return
-        at = (trace.pending_at[:count, 0], trace.pending_at[:count, 1])
-        flat = trace.pending_factors[:count]
-        made = batch.architecture.records(
-            trace.pending_products[:count].reshape(-1, *batch.architecture.solution_shape),
-            batch.architecture.unpack(flat) if flat.size else [],
-            batch.truths[batch.state.problem[at[0]]] if batch.truths.size else batch.truths,
-            batch.histories,
-        )
-        for name, values in (made | {"factors": flat}).items():
-            if name in batch.histories:
-                batch.histories[name][at] = values
-        trace.pending_count[0] = 0
+
+def keep_pending(batch: Batch, trace: Any) -> None:
+    """Move the pending products and factors of a trace into the histories; safe to interrupt and to repeat."""
+    count = int(trace.pending_count[0])
+    if count == 0:
+        return
+    at = (trace.pending_at[:count, 0], trace.pending_at[:count, 1])
+    flat = trace.pending_factors[:count]
+    products = trace.pending_products[:count].reshape(-1, *batch.architecture.solution_shape)
+    factors = batch.architecture.unpack(flat) if flat.size else []
+    truths = batch.truths[batch.state.problem[at[0]]] if batch.truths.size else batch.truths
+    made = batch.architecture.records(products, factors, truths, batch.histories)
+    made |= batch.theory.make(at[0], products, factors)
+    for name, values in (made | {"factors": flat}).items():
+        if name in batch.histories:
+            batch.histories[name][at] = values
+    trace.pending_count[0] = 0
 
 
 def progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[Any]:

@@ -23,6 +23,8 @@ INITS = {
     "identity": inits.Identity,
 }
 METHODS = ("descent", "flow", "limit")
+MAX_STEPS = 100_000
+"""The default of ``--max-steps``, which is not for Newton steps."""
 
 
 class Choices(NamedTuple):
@@ -45,18 +47,28 @@ def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
     """
     if isinstance(problem, CompressedSensing):
         return _for_vector(a, problem)
-    _refuse("for compressed sensing", {"--nonnegative": a.nonnegative, "--method": a.method != "descent"})
+    _refuse("for compressed sensing", {"--nonnegative": a.nonnegative, "--method limit": a.method == "limit"})
     if len(a.scale) > 1:
         raise ValueError("several values of --scale are for compressed sensing; a matrix takes one")
     init = INITS[a.init or "gaussian"](scale=a.scale[0], of=a.of or "product")
-    return Choices(DeepLinear(a.depth, a.widths), init, _descent(a), a.record, a.runs)
+    network = DeepLinear(a.depth, a.widths)
+    if a.method == "flow":
+        _refuse("for --method descent", {"--dtype": a.dtype != "float64"})
+        flow = _flow(a, problem, network)
+        return Choices(network, init, flow, Record() if np.size(flow.times) else None, a.runs)
+    return Choices(network, init, _descent(a), a.record, a.runs)
 
 
 def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
     """One run for each scale, all factors starting there."""
     _refuse(
         "for matrices: a diagonal network has one run for each --alpha",
-        {"--widths": a.widths is not None, "--init": a.init is not None, "--runs": a.runs is not None},
+        {
+            "--widths": a.widths is not None,
+            "--init": a.init is not None,
+            "--runs": a.runs is not None,
+            "--seed": a.seed != 0,
+        },
     )
     network = DiagonalLinear(2 if a.depth is None else a.depth, signed=not a.nonnegative)
     power = 1 / network.depth if a.of == "product" else 1.0
@@ -64,15 +76,28 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
     init: Init = inits.Constant(a.scale[0], a.of or "factor")
     if len(a.scale) > 1:
         init = inits.Explicit([start] * (2 if network.signed else 1))
-    if a.method == "limit":
-        return Choices(network, init, FlowLimit(), None, None)
     if a.method == "descent":
         record = None if a.record is None else dataclasses.replace(a.record, product=True)
         return Choices(network, init, _descent(a), record, None)
-    # As long as gradient descent would take, and at the times of its steps.
+    _refuse(
+        "for --method descent, or flow of a matrix" if a.gradient_tol > 0 else "for --method descent",
+        {"--gradient-tol": a.gradient_tol > 0, "--dtype": a.dtype != "float64"},
+    )
+    if a.method == "limit":
+        recorded = a.record is not None and a.record.steps != Record.steps
+        _refuse("for --method descent and flow", {"--step": a.step is not None, "--record": recorded})
+        if a.tol == 0:
+            raise ValueError("--tol of --method limit, relative to the norm of y, must be greater than 0")
+        most = FlowLimit.max_steps if a.max_steps == MAX_STEPS else a.max_steps
+        return Choices(network, init, FlowLimit(a.tol, most), None, None)
+    return Choices(network, init, _flow(a, problem, network), None, None)
+
+
+def _flow(a: argparse.Namespace, problem: Problem, network: Network) -> GradientFlow:
+    """As long as gradient descent would take, and at the times of the steps that it would record."""
     step = 0.5 * theory.stability_edge(problem, network) if a.step is None else a.step
     times = [] if a.record is None else step * a.record.grid(a.max_steps)
-    return Choices(network, init, GradientFlow(times), None, None)
+    return GradientFlow(times, tol=a.tol, gradient_tol=a.gradient_tol or None)
 
 
 def _descent(a: argparse.Namespace) -> GradientDescent:

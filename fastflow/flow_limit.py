@@ -15,9 +15,13 @@ from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number
 from fastflow.kernels.limit import CONVERGED, NOT_FINITE, TOO_SLOW
 from fastflow.stacks import as_problems
+from fastflow.status import Status
 from fastflow.threads import one_blas_thread, run_workers, thread_count
 
 SLICE_SECONDS = 0.05
+FLOW_STEPS = 500
+"""Steps of the flow in time for every Newton step allowed, where these do not lead to the limit."""
+
 CAREFUL = kernels.LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
 BOLD = kernels.LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
 
@@ -53,7 +57,7 @@ class LimitResult(NamedTuple):
     dual : array (..., m), lam, the integral of ``y - A x`` over all time: ``x = x(A^T lam)``. Where only part of y can
         be reached, and the integral diverges, the lam of that part, for the coordinates that do not tend to 0
     status : int array (...), see `LimitStatus`
-    steps : int array (...), Newton steps
+    steps : int array (...), Newton steps, and those of the flow where it had to be followed
     residual : array (...), the norm of ``A x - y``, where only part of y can be reached of what is left to that part
     """
 
@@ -91,14 +95,17 @@ def flow_limit(
     ----------
     matrix : array (..., m, n), A
     values : array (..., m), y
-    alpha : float, array (n,) or array (..., n), from 1e-12 to 1e3: the start of u
+    alpha : float, array (n,) or array (..., n): the start of u
+        From 1e-12 to 1e3, or 0, where u stays 0; any number up to 1e3 in size if L = 1.
     depth : int, L, 1 to 8
     signed : bool
         False leaves v out: ``x = w^L``, which is nonnegative for L >= 2.
-    negative : like alpha, the start of v, by default that of u; where it is 0 and L >= 2 v stays 0
+    negative : like alpha, the start of v, by default that of u
     tol : float > 0
         A problem has converged when ``||A x - y|| <= tol ||y||``; most end far below.
-    max_steps : int >= 1, Newton steps for one problem, after which another, slower path is tried once
+    max_steps : int >= 1
+        Newton steps for one problem, after which another, slower path is tried once, and then the flow itself is
+        followed, for at most 500 times as many steps. (Starts u(0) != v(0) at random over many orders need that.)
     threads : int or None, the CPUs that this process may use
 
     Returns
@@ -159,7 +166,7 @@ def solve_limits(problems: kernels.LimitProblems, tol: float, max_steps: int, th
                     if not queue:
                         return
                     i = queue.pop()
-                _solve_with_care(problems, i, tol, max_steps, limits)
+                _solve_with_care(problems, i, tol, max_steps, limits, should_stop)
 
         if queue:
             run_workers(worker, min(threads, len(queue)), lambda: None)
@@ -204,7 +211,12 @@ def _run(
 
 
 def _solve_with_care(
-    problems: kernels.LimitProblems, i: int, tol: float, max_steps: int, limits: kernels.Limits
+    problems: kernels.LimitProblems,
+    i: int,
+    tol: float,
+    max_steps: int,
+    limits: kernels.Limits,
+    should_stop: Callable[[], bool],
 ) -> None:
     """One problem, reduced to what of y can be reached and to coordinates that do not tend to 0, on the slower path."""
     m, n = problems.values.shape[1], problems.mirrors.scale.shape[1]
@@ -212,7 +224,8 @@ def _solve_with_care(
     values = problems.values[problems.values_of[i]]
     depth, *maps = problems.mirrors
     maps = [array[problems.mirror_of[i]] for array in maps]
-    sides, reached, keep = maps[0], values, np.ones(n, bool)
+    sides, reached = maps[0], values
+    keep = sides != 0
     if depth > 1 and np.any(abs(sides) == 1):
         reached, keep = _nonnegative_face(matrix, values, sides)
     left, sizes, right = np.linalg.svd(matrix[:, keep], full_matrices=False)
@@ -239,10 +252,35 @@ def _solve_with_care(
             steps += int(found.steps[0])
             if found.status[0] == CONVERGED:
                 break
+        else:
+            steps += _follow(reduced, tol, max_steps, found, should_stop)
         x[keep], dual, status = found.x[0], left @ (found.dual[0] / sizes), int(found.status[0])
     limits.x[i], limits.dual[i], limits.status[i] = x, dual, status
     limits.residual[i] = np.linalg.norm(matrix @ x - reached)
     limits.steps[i] += steps
+
+
+def _follow(
+    problem: kernels.LimitProblems,
+    tol: float,
+    max_steps: int,
+    found: kernels.Limits,
+    should_stop: Callable[[], bool],
+) -> int:
+    """One problem with orthonormal rows by its flow in time; how many steps that took."""
+    m, n = problem.values.shape[1], problem.mirrors.scale.shape[1]
+    control = kernels.FlowControl(np.array([np.inf]), 1e-6, -1.0, 0.0, FLOW_STEPS * max_steps)
+    flows = kernels.Flows(np.zeros((1, 1, n)), np.zeros((1, 1)), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    work, queue = kernels.flow_workspace(m, n), np.zeros(1, np.int64)
+    while work.at[0] == 0 and not should_stop():
+        kernels.flow_slice(problem, control, flows, queue, 50, work)
+    x, y = flows.x[0, 0], problem.values[0]
+    residual, round_off = np.linalg.norm(problem.matrices.reshape(m, n) @ x - y), 1e-14 * m * np.linalg.norm(x)
+    if flows.status[0] == Status.CRITICAL and residual <= max(tol * np.linalg.norm(y), round_off):
+        z = np.zeros(n)
+        kernels.mirror_dual(kernels.mirror_row.py_func(problem.mirrors, 0), work.theta, z)
+        found.x[0], found.dual[0], found.status[0] = x, problem.matrices.reshape(m, n) @ z, CONVERGED
+    return int(flows.steps[0])
 
 
 def _nonnegative_face(

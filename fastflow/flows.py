@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from fastflow.architectures import Hadamard
+from fastflow.architectures import Architecture, Hadamard
 from fastflow.batch import draw_factors, progress_bar, relative_errors, start_title
 from fastflow.checks import FloatArray
 from fastflow.flow_limit import LimitStatus, flow_limit
 from fastflow.gradient_flow import gradient_flow
 from fastflow.inits import Init
+from fastflow.layer_flows import LayerFlows
 from fastflow.memory import require_memory
 from fastflow.methods import FlowLimit, GradientFlow
 from fastflow.problems import CompressedSensing
 from fastflow.records import History, Record, empty_histories
 from fastflow.runs import Runs
-from fastflow.stacks import LARGEST, SMALLEST
+from fastflow.stacks import allowed_starts, wrong_starts
 from fastflow.status import Status
 
 BLOCK_SECONDS = 0.5
@@ -44,9 +45,6 @@ class FlowBatch(ABC):
     method : FlowLimit or GradientFlow
     starts : which starts each problem has
     """
-
-    range: tuple[float, float] = (0.0, np.inf)
-    """Between which starts of u and v must be, unless v is 0."""
 
     def __init__(
         self,
@@ -112,19 +110,15 @@ class FlowBatch(ABC):
         draw_factors(init, self.architecture, seed, self.problem_index, self.run_index, self.factors)
         self.ends = self.factors.copy()
         self.positive, self.negative = as_two_vectors(self.architecture, self.architecture.unpack(self.factors))
-        low, high = self.range
-        name, other = type(self.method).__name__, self.positive if self.negative is None else self.negative
-        wrong = np.concatenate([self.positive[~(self.positive > 0)], other[~(other >= 0)]])
+        depth, identical = self.architecture.depth, self.architecture.identical or self.architecture.depth == 1
+        starts = [self.positive] if self.negative is None else [self.positive, self.negative]
+        wrong = wrong_starts(np.concatenate(starts, axis=None), depth)
         if wrong.size:
-            needed = "u > 0 and v >= 0" if self.architecture.identical else "with u_1 + u_2 != 0"
+            whose = "u and v" if identical else "of (u_1 + u_2)/2 and (u_1 - u_2)/2"
             raise ValueError(
-                f"{name} needs starts {needed} in every coordinate, got {wrong[0]:g}: take inits.Constant, or "
-                "GradientDescent, which takes any start"
+                f"{type(self.method).__name__} needs starts {whose} that are {allowed_starts(depth)}; got "
+                f"{wrong[0]:g}: GradientDescent takes any start"
             )
-        both = np.concatenate([self.positive.ravel(), other[other > 0]])
-        wrong = both[(both < low) | (both > high)]
-        if wrong.size:
-            raise ValueError(f"{name} needs starts of factors from {low:g} to {high:g}, got {wrong[0]:g}")
         self.x[:] = self.positive**self.architecture.depth
         if self.negative is not None:
             self.x -= self.negative**self.architecture.depth
@@ -193,7 +187,6 @@ class LimitBatch(FlowBatch):
     """Runs by `FlowLimit`."""
 
     method: FlowLimit
-    range = (SMALLEST, LARGEST)
 
     def compile(self) -> None:
         flow_limit([[1.0]], [1.0], 1.0, threads=1)
@@ -228,7 +221,7 @@ class TimedBatch(FlowBatch):
         if self.times.size:
             record = Record(product=True) if record is None else record
             self.shapes = record.shapes(architecture, has_truth=problems[0].truth is not None)
-            self.shapes.pop("gradient_norm", None)
+            self.shapes.pop("sharpness", None)
         super().__init__(problems, title, architecture, method, starts)
         self.histories = empty_histories(self.shapes, len(self.x), self.times.size, np.float64)
 
@@ -277,6 +270,12 @@ class TimedBatch(FlowBatch):
         truths = np.broadcast_to(self.truths[self.problem_index[run]], products.shape) if len(self.truths) else products
         made = self.architecture.records(products, factors, truths, self.histories)
         made |= {"loss": loss[: reached.size][reached], "factors": np.concatenate(factors, axis=1)}
+        if "gradient_norm" in self.histories:
+            gradient = self.problems[self.problem_index[run]].gradient
+            g = np.array([gradient(x) for x in products])
+            made["gradient_norm"] = self.architecture.gradient_norm(factors, g)
+        if "balancedness" in self.histories:
+            made["balancedness"] = self.architecture.balancedness(factors)
         if "error" in self.histories:
             made["error"] = relative_errors(products, truths, np.arange(len(products)))
         for name, values in made.items():
@@ -285,17 +284,22 @@ class TimedBatch(FlowBatch):
 
 
 def flow_batch(
-    problems: Sequence[CompressedSensing],
+    problems: Sequence[Any],
     title: str,
-    architecture: Hadamard,
+    architecture: Architecture,
     method: FlowLimit | GradientFlow,
     starts: Sequence[int],
     record: Record | None,
-) -> FlowBatch:
-    """The batch that a method needs."""
+) -> FlowBatch | LayerFlows:
+    """The batch that a method and an architecture need."""
     if isinstance(method, FlowLimit):
+        assert isinstance(architecture, Hadamard)
         return LimitBatch(problems, title, architecture, method, starts)
-    return TimedBatch(problems, title, architecture, method, starts, record)
+    if isinstance(architecture, Hadamard) and (architecture.identical or architecture.depth <= 2):
+        if method.gradient_tol is not None:
+            raise ValueError("gradient_tol does not apply to a flow that is integrated by its dual: leave it out")
+        return TimedBatch(problems, title, architecture, method, starts, record)
+    return LayerFlows(problems, title, architecture, method, starts, record)
 
 
 def as_two_vectors(form: Hadamard, factors: list[FloatArray]) -> tuple[FloatArray, FloatArray | None]:
@@ -316,7 +320,7 @@ def factors_at(form: Hadamard, start: list[FloatArray], x: FloatArray) -> list[F
     if form.identical or form.depth == 1:
         return [u, v] if form.signed else [u]
     assert negative is not None
-    up, down = u / positive, v / np.where(negative > 0, negative, 1)
+    up, down = u / np.where(positive > 0, positive, 1), v / np.where(negative > 0, negative, 1)
     p, q = _halves(start[:2])
     factors: list[FloatArray] = [up * p + down * q, up * p - down * q]
     if form.signed:
@@ -328,16 +332,18 @@ def factors_at(form: Hadamard, start: list[FloatArray], x: FloatArray) -> list[F
 def vectors_at(
     depth: int, positive: FloatArray, negative: FloatArray | None, x: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """u and v with ``u^L - v^L = x`` to which the flow from these starts comes; v is 0 if ``negative`` is None.
+    """u and v with ``u^L - v^L = x`` to which the flow from these starts comes; v is 0 if negative is None.
 
-    Of two vectors the flow conserves ``u + v`` (L = 1), ``u v`` (L = 2), ``u^{2-L} + v^{2-L}`` (L >= 3).
+    A start of 0 stays 0 for L >= 2. Else the flow conserves ``u + v`` (L = 1), ``u v`` (L = 2), ``u^{2-L} + v^{2-L}``
+    (L >= 3).
     """
     if negative is None:
         return (x if depth == 1 else np.maximum(x, 0) ** (1 / depth)), np.zeros_like(x)
     if depth == 1:
         return (positive + negative + x) / 2, (positive + negative - x) / 2
-    two = negative > 0
-    other = np.where(two, negative, positive)
+    two = (positive > 0) & (negative > 0)
+    positive_side, negative_side = positive > 0, negative > 0
+    positive, other = np.where(two, positive, 1.0), np.where(two, negative, 1.0)
     if depth == 2:
         conserved = positive * other
         larger = np.sqrt((abs(x) + np.hypot(x, 2 * conserved)) / 2)
@@ -358,10 +364,10 @@ def vectors_at(
             if np.all(np.abs(change) <= 1e-8 * t):  # the next change would be its square
                 break
         larger, smaller = (k * (1 + np.exp(sign * 2 * t)) ** (1 / (depth - 2)) for sign in (1, -1))
-    alone = np.maximum(x, 0) ** (1 / depth)
+    alone = abs(x) ** (1 / depth)
     return (
-        np.where(two, np.where(x >= 0, larger, smaller), alone),
-        np.where(two, np.where(x >= 0, smaller, larger), 0.0),
+        np.where(two, np.where(x >= 0, larger, smaller), np.where(positive_side & (x > 0), alone, 0.0)),
+        np.where(two, np.where(x >= 0, smaller, larger), np.where(negative_side & (x < 0), alone, 0.0)),
     )
 
 

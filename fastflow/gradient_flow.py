@@ -66,14 +66,15 @@ def gradient_flow(
     ----------
     matrix : array (..., m, n), A
     values : array (..., m), y
-    alpha : float, array (n,) or array (..., n), from 1e-12 to 1e3
-        Where u starts.
+    alpha : float, array (n,) or array (..., n)
+        Where u starts: from 1e-12 to 1e3, or 0, where u stays 0; any number up to 1e3 in size if L = 1.
     times : array (times,)
-        At least 0 and not decreasing; infinity stands for the limit (of which `flow_limit` is the faster way).
+        At least 0 and not decreasing; infinity stands for the limit, found from where the flow is at rest by Newton's
+        method (`flow_limit` is the faster way).
     depth : int in 1 .. 8, the number L of factors
     signed : bool
         False for the network ``x = u^L``.
-    negative : like alpha, or 0
+    negative : like alpha
         Where v starts; by default where u does.
     rtol, atol : float
         Tolerances for the error of an entry of x: ``atol + rtol |x_i|``. ``atol`` is by default rtol times

@@ -135,13 +135,13 @@ class Constant:
 
     Parameters
     ----------
-    scale : float > 0, or array (n,) of them, one for each coordinate
+    scale : float > 0, or array (n,), one for each coordinate, of numbers > 0, or 0, where u (and v) stays 0 for L >= 2
     of : "factor" or "product"
         Whose scale it is: ``alpha = scale``, as the literature states it, or ``alpha = scale^{1/L}``, so that the
         product of the L factors is ``scale``.
-    negative : None, float > 0 or array (n,) of them
+    negative : None, float >= 0 or array (n,) of them
         The start of v where it differs from that of u, likewise of a factor or of the product; x then starts at
-        ``alpha^L - negative^L`` instead of 0.
+        ``alpha^L - negative^L`` instead of 0. Where it is 0 v stays 0 for L >= 2.
     """
 
     scale: float | ArrayLike = 1e-3
@@ -157,10 +157,12 @@ class Constant:
             value = getattr(self, name)
             if np.ndim(value) != 0:
                 value = frozen(as_floats(name, value, 1))
-                if value.min() <= 0:
-                    raise ValueError(f"every entry of {name} must be greater than 0, got {value.min():g}")
-            elif name == "scale" or value is not None:
+                if value.min() < 0:
+                    raise ValueError(f"every entry of {name} must be at least 0, got {value.min():g}")
+            elif name == "scale":
                 value = as_number(name, value, above=0)
+            elif value is not None:
+                value = as_number(name, value, least=0)
             object.__setattr__(self, name, value)
 
     def factors(self, widths: Sequence[int], rng: np.random.Generator) -> Factors:
@@ -285,9 +287,16 @@ class Balanced(ScaledInit):
             values[:rank] *= math.sqrt(rank / np.sum(values[:rank] ** 2))
         elif np.any(values[rank:] > 1e-12 * values[0]):
             raise ValueError(f"product has rank above the smallest width {rank}, so these factors cannot have it")
+        # What is 0 but for round-off must be 0: its root, 5e-6 of 1e-16 at depth 3, would be seen.
+        values[values <= max(shape) * np.finfo(float).eps * values[0]] = 0
         roots = values[:rank] ** (1 / depth) * (self.scale if self.of == "factor" else self.scale ** (1 / depth))
-        frames = [right[:rank].T, *(np.eye(width, rank) for width in widths[1:-1]), left[:, :rank]]
-        return [(after * roots) @ before.T for before, after in pairwise(frames)]
+        return balanced_factors(left[:, :rank], roots, right[:rank], widths)
+
+
+def balanced_factors(left: FloatArray, roots: FloatArray, right: FloatArray, widths: Sequence[int]) -> Factors:
+    """Balanced factors of ``left diag(roots^N) right``, left and right with orthonormal columns and rows."""
+    hidden = (np.eye(width, len(roots)) for width in widths[1:-1])
+    return [(after * roots) @ before.T for before, after in pairwise([right.T, *hidden, left])]
 
 
 @dataclass(frozen=True, eq=False)

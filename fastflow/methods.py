@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, as_times, frozen
+from fastflow.theory import Edge
+
+SAFE = "safe"
 
 
 @dataclass(frozen=True)
@@ -18,18 +21,33 @@ class Decreasing:
 
     Parameters
     ----------
-    first : float > 0
+    first : float > 0, "safe", or a multiple of ``theory.edge``; see `GradientDescent`
     power : float > 0; up to 1 the steps sum to infinity, which convergence theorems ask for
     scale : float > 0, the number of steps after which the step has fallen by ``2**power``
     """
 
-    first: float
+    first: float | str | Edge
     power: float = 0.5
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("first", "power", "scale"):
+        object.__setattr__(self, "first", _as_step("first", self.first))
+        for name in ("power", "scale"):
             object.__setattr__(self, name, as_number(name, getattr(self, name), above=0))
+        if self.first == SAFE and self.power > 1:
+            raise ValueError(
+                f"steps that fall with power {self.power:g} have a finite sum, so gradients need not tend to 0: "
+                "with first='safe', power must be at most 1"
+            )
+
+
+def _as_step(name: str, step: Any) -> float | str | Edge:
+    """One step: a number, or what stands for one."""
+    if isinstance(step, Edge):
+        return step
+    if isinstance(step, str) and step != SAFE:
+        raise TypeError(f"{name} must be a number, got {step!r}; the one word that it takes is {SAFE!r}")
+    return SAFE if isinstance(step, str) else as_number(name, step, above=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +56,11 @@ class GradientDescent:
 
     Parameters
     ----------
-    step : None, float > 0, `Decreasing`, or array (K,) of positive steps
+    step : None, float > 0, "safe", ``c * theory.edge``, `Decreasing`, or array (K,) of positive steps
         None takes half the linear stability edge at the expected solution (`theory.stability_edge`), from the data of
-        each problem; ``runs.summary()`` shows it. An array is the explicit sequence of the first K steps.
+        each problem, ``c * theory.edge`` any multiple of it; ``runs.summary()`` shows it. "safe" is the step from which
+        on the loss is known to fall at every step, from each run's start (`theory.safe_step`); it is much smaller. An
+        array is the explicit sequence of the first K steps.
     max_steps : int >= 0
         A run ends at this step, counted from its very start; None means 100,000, or K for an explicit sequence.
     tol : float >= 0
@@ -50,7 +70,7 @@ class GradientDescent:
         its cost.
     """
 
-    step: float | Decreasing | ArrayLike | None = None
+    step: float | str | Edge | Decreasing | ArrayLike | None = None
     max_steps: int | None = None
     tol: float = 1e-10
     gradient_tol: float = 0.0
@@ -59,8 +79,8 @@ class GradientDescent:
         step: Any = self.step
         limit = 100_000
         if step is not None and not isinstance(step, Decreasing):
-            if np.ndim(step) == 0:
-                step = as_number("step", step, above=0)
+            if isinstance(step, str | Edge) or np.ndim(step) == 0:
+                step = _as_step("step", step)
             else:
                 step = frozen(as_floats("step", step, 1).astype(np.float64))
                 if step.min() <= 0:
@@ -79,6 +99,13 @@ class GradientDescent:
         """The explicit steps, empty if there are none."""
         return self.step if isinstance(self.step, np.ndarray) else np.zeros(0)
 
+    @property
+    def first_step(self) -> Any:
+        """The first step: None, a number, or what stands for one; of an explicit sequence NaN."""
+        if isinstance(self.step, Decreasing):
+            return self.step.first
+        return math.nan if isinstance(self.step, np.ndarray) else self.step
+
     def __repr__(self) -> str:
         if isinstance(self.step, np.ndarray):
             step = f"<{self.step.size} steps>"
@@ -92,20 +119,35 @@ class GradientDescent:
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow:
-    """The flow ``u' = -(gradient by u)``, in time, by an integrator that controls its error.
+    """The flow ``W_j' = -(gradient by W_j)`` of all factors, in time, by an integrator that controls its error.
+
+    Of identical or two independent diagonal factors by the dual (`fastflow.gradient_flow`); of all else by stabilised
+    explicit steps of order 2 and 4, each run with steps of its own (`fastflow.kernels.layer_flow`).
 
     Parameters
     ----------
     times : array (times,), at least 0 and not decreasing
-        When x is recorded; none by default.
+        When the history is recorded; none by default. They are met exactly.
     t_max : float > 0
         A run ends at this time; infinity, the default, is where the flow comes to rest.
     rtol, atol : float
-        Tolerances for the error of an entry of the product: ``atol + rtol |x_i|``; None takes rtol times the size that
-        the data ask for.
+        Tolerances. By the dual: for the error of an entry of the product, ``atol + rtol |x_i|``; None for atol takes
+        rtol times the size that the data ask for. Else: for the error of all factors of a run in norm, ``atol + rtol
+        ||(W_1, ..., W_N)||_F`` in each step, and where the gradient grows 3 rtol of the step itself, so that a flow
+        leaves a saddle when it should; None for atol is 0. The product's error comes to about rtol times its size.
     tol : float >= 0
         A run ends when its loss is at most this (absolute).
+    gradient_tol : None or float >= 0
+        A run ends when the norm of its gradient by all factors is at most this. None is where the flow rests as far as
+        rounding tells: 1e-12 times the largest eigenvalue of the Hessian and the norm of the factors. Not of the dual.
     max_steps : int >= 1
+        Steps of the integrator, those that it rejects included.
+
+    Notes
+    -----
+    What a run came to rest at may be a minimum or a saddle: `theory.critical_point` says which. A flow that starts
+    within rounding of a saddle's stable set, such as `inits.Identity` for a matrix with negative eigenvalues, leaves
+    the saddle by rounding or not at all.
     """
 
     times: ArrayLike = ()
@@ -114,6 +156,7 @@ class GradientFlow:
     atol: float | None = None
     tol: float = 1e-20
     max_steps: int = 100_000
+    gradient_tol: float | None = None
 
     def __post_init__(self) -> None:
         times = as_times("times", self.times) if np.size(self.times) else np.zeros(0)
@@ -127,13 +170,34 @@ class GradientFlow:
             object.__setattr__(self, "atol", as_number("atol", self.atol, least=0))
         object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
+        if self.gradient_tol is not None:
+            object.__setattr__(self, "gradient_tol", as_number("gradient_tol", self.gradient_tol, least=0))
 
     def __repr__(self) -> str:
         atol = "" if self.atol is None else f", atol={self.atol:g}"
+        rest = "" if self.gradient_tol is None else f", gradient_tol={self.gradient_tol:g}"
         return (
-            f"GradientFlow(times=<{np.size(self.times)} times>, t_max={self.t_max:g}, rtol={self.rtol:g}{atol}, "
-            f"tol={self.tol:g}, max_steps={self.max_steps})"
+            f"{type(self).__name__}(times=<{np.size(self.times)} times>, t_max={self.t_max:g}, "
+            f"rtol={self.rtol:g}{atol}, tol={self.tol:g}, max_steps={self.max_steps}{rest})"
         )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ProductFlow(GradientFlow):
+    """The flow of the product W alone, ``dW/dt = -A_W(E)``, that balanced factors have (`theory.metric_inverse`).
+
+    A reference for the flow of the layers of a DeepLinear network, in NumPy: on the matrices of the rank of the start,
+    which it keeps exactly, with the sign of the determinant of a square W. Its fields are those of `GradientFlow`.
+
+    Notes
+    -----
+    A start that is not balanced is refused: its product has no flow of its own. ``runs.factors`` are balanced factors
+    of the product, not the ones that the flow of layers, which turns what is hidden, comes to.
+
+    A step costs 12 gradients by W and as many singular value decompositions of a matrix (rank, rank): a millisecond for
+    small ones. Where the flow is stiff for long, steps are implicit, and one costs as many gradients as there are
+    unknowns, now and then, and the factorisation of a matrix of that size.
+    """
 
 
 @dataclass(frozen=True)
@@ -154,5 +218,5 @@ class FlowLimit:
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
 
 
-Method = GradientDescent | GradientFlow | FlowLimit
+Method = GradientDescent | GradientFlow | FlowLimit  # a ProductFlow is a GradientFlow
 """Any of the methods of this module."""

@@ -51,9 +51,13 @@ def stable_rank(matrix: ArrayLike) -> Any:
 def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> Any:
     """How many singular values exceed ``tol`` times the largest; by default ``max(rows, columns)`` machine epsilons."""
     array = _matrices(matrix)
-    values = singular_values(array)
+    return numerical_rank_of_values(singular_values(array), array.shape[-2:], tol)
+
+
+def numerical_rank_of_values(values: FloatArray, shape: tuple[int, ...], tol: float | None = None) -> Any:
+    """`numerical_rank` of matrices of a shape from singular values (..., k), largest first."""
     if tol is None:
-        tol = max(array.shape[-2:]) * float(np.finfo(values.dtype).eps)
+        tol = max(shape) * float(np.finfo(values.dtype).eps)
     else:
         tol = as_number("tol", tol, least=0)
     return np.sum(values > tol * values[..., :1], axis=-1)[()]
@@ -80,13 +84,31 @@ def balancedness(factors: Sequence[ArrayLike]) -> Any:
 
     0 for one factor. Conserved by the gradient flow; 0 for a balanced start (Arora, Cohen, Hazan 2018).
     """
+    defects = balancedness_defects(factors)
+    worst = np.zeros(np.shape(factors[0])[:-2])
+    for defect in defects:
+        worst = np.maximum(worst, np.sqrt(np.sum(defect**2, axis=(-2, -1))))
+    return worst[()]
+
+
+def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
+    """``W_{j+1}^T W_{j+1} - W_j W_j^T``, j = 1 .. N-1, of factors first to last, each (..., d_j, d_{j-1})."""
     arrays = [_matrices(factor) for factor in factors]
     if not arrays:
         raise ValueError("factors is empty")
-    worst = np.zeros(arrays[0].shape[:-2])
+    return [
+        np.swapaxes(upper, -1, -2) @ upper - lower @ np.swapaxes(lower, -1, -2) for lower, upper in pairwise(arrays)
+    ]
+
+
+def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Any:
+    """``max_j ||u_{j+1}^2 - u_j^2||_2``, of vectors (..., n): `balancedness` of diagonal matrices."""
+    arrays = [_vectors(factor) for factor in factors]
+    if not arrays:
+        raise ValueError("factors is empty")
+    worst = np.zeros(arrays[0].shape[:-1])
     for lower, upper in pairwise(arrays):
-        defect = np.swapaxes(upper, -1, -2) @ upper - lower @ np.swapaxes(lower, -1, -2)
-        worst = np.maximum(worst, np.sqrt(np.sum(defect**2, axis=(-2, -1))))
+        worst = np.maximum(worst, l2_norm(upper**2 - lower**2))
     return worst[()]
 
 

@@ -41,10 +41,18 @@ class Record:
         a truth.
     product, factors : bool
         The product W or x itself; the factors themselves.
+    numerical_rank, determinant_sign : bool
+        Of a matrix: how many singular values are not round-off (`metrics.numerical_rank`); if it is square, the sign of
+        its determinant. Where that changes in a run that started balanced, a warning says so: the flow keeps it.
+    sharpness : bool
+        The largest eigenvalue of the Hessian by all factors (`theory.sharpness`), against which ``2 / step`` is the
+        edge of stability. It costs some dozens of gradients in NumPy a record.
+    limit_distance : bool
+        Of a matrix: ``||W - W_limit||_F`` to the limit that theorems predict (`theory.predicted_limit`).
 
     Notes
     -----
-    What does not apply to a network or problem is left out.
+    What does not apply to a network or problem is left out. The last four are off unless asked for.
     """
 
     steps: int | ArrayLike = 200
@@ -62,6 +70,10 @@ class Record:
     error: bool = True
     product: bool = False
     factors: bool = False
+    numerical_rank: bool = False
+    determinant_sign: bool = False
+    sharpness: bool = False
+    limit_distance: bool = False
 
     def __post_init__(self) -> None:
         one_of("spacing", self.spacing, ("log", "linear"))
@@ -127,6 +139,10 @@ class History:
     error: FloatArray | None = None
     product: FloatArray | None = None
     factors: list[FloatArray] | None = None
+    numerical_rank: FloatArray | None = None
+    determinant_sign: FloatArray | None = None
+    sharpness: FloatArray | None = None
+    limit_distance: FloatArray | None = None
 
     @property
     def axis(self) -> tuple[str, FloatArray | NDArray[np.int64]]:

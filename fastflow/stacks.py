@@ -26,10 +26,10 @@ def as_problems(
     ----------
     matrix : array (..., m, n), A
     values : array (..., m), y
-    alpha : float, array (n,) or array (..., n), from 1e-12 to 1e3: the start of u
+    alpha : float, array (n,) or array (..., n), 0 or from 1e-12 to 1e3, any number if L = 1: the start of u
     depth : int, L, 1 to 8
     signed : bool; False leaves v out
-    negative : like alpha, or 0, the start of v, by default that of u
+    negative : like alpha, the start of v, by default that of u
     """
     depth = as_count("depth", depth, DEPTHS.start)
     if depth not in DEPTHS:
@@ -39,14 +39,14 @@ def as_problems(
     (m, n), batches = a.shape[-2:], {"matrix": a.shape[:-2], "values": y.shape[:-1]}
     if y.shape[-1] != m:
         raise ValueError(f"values must have one entry for each of the {m} rows of matrix, got shape {y.shape}")
-    positive = _starts("alpha", alpha, n, zero_allowed=False)
+    positive = _starts("alpha", alpha, n, depth)
     batches["alpha"] = positive.shape[:-1]
     if not signed:
         if negative is not None:
             raise ValueError("negative is the start of v, which signed=False leaves out: give one of the two")
         other = None
     else:
-        other = positive if negative is None else _starts("negative", negative, n, zero_allowed=True)
+        other = positive if negative is None else _starts("negative", negative, n, depth)
         batches["negative"] = other.shape[:-1]
     try:
         batch = np.broadcast_shapes(*batches.values())
@@ -65,21 +65,31 @@ def as_problems(
     return problems, batch
 
 
-def _starts(name: str, value: ArrayLike, n: int, *, zero_allowed: bool) -> FloatArray:
+def _starts(name: str, value: ArrayLike, n: int, depth: int) -> FloatArray:
     """Starts as an array (..., n)."""
     array = as_floats(name, value, (0, 1, 2, 3, 4, 5)).astype(np.float64)
     if array.ndim == 0:
         array = np.full(n, array)
     if array.shape[-1] != n:
         raise ValueError(f"{name} must be a number or have one entry for each of the {n} columns, got {array.shape}")
-    bad = ((array < SMALLEST) & ~(zero_allowed & (array == 0))) | (array > LARGEST)
-    if bad.any():
-        allowed = f"{'0 or ' * zero_allowed}from {SMALLEST:g} to {LARGEST:g}"
-        raise ValueError(
-            f"{name} must be {allowed}, where float64 holds the answer at every depth up to {DEPTHS[-1]}; "
-            f"got {array[bad][0]:g}"
-        )
+    bad = wrong_starts(array, depth)
+    if bad.size:
+        raise ValueError(f"{name} must be {allowed_starts(depth)}; got {bad[0]:g}")
     return array
+
+
+def wrong_starts(starts: FloatArray, depth: int) -> FloatArray:
+    """Those starts of u or v that float64 has no flow for."""
+    if depth == 1:
+        return starts[abs(starts) > LARGEST]
+    return starts[~((starts == 0) | ((starts >= SMALLEST) & (starts <= LARGEST)))]
+
+
+def allowed_starts(depth: int) -> str:
+    """Which starts float64 has a flow for, in words."""
+    if depth == 1:
+        return f"from {-LARGEST:g} to {LARGEST:g}"
+    return f"0 or from {SMALLEST:g} to {LARGEST:g}, where float64 holds the answer at every depth up to {DEPTHS[-1]}"
 
 
 def _index(shape: tuple[int, ...], batch: tuple[int, ...]) -> NDArray[np.int64]:

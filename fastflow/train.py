@@ -13,16 +13,18 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastflow import theory
-from fastflow.architectures import Architecture, Hadamard
+from fastflow.architectures import Architecture, Chain
 from fastflow.batch import Batch
 from fastflow.checks import FloatArray, as_count, shown
 from fastflow.flows import FlowBatch, flow_batch
 from fastflow.inits import Constant, Explicit, Gaussian, Init
-from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow, Method
+from fastflow.methods import SAFE, Decreasing, FlowLimit, GradientDescent, GradientFlow, Method, ProductFlow
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
-from fastflow.problems import Problem
+from fastflow.problems import CustomProblem, Problem
+from fastflow.product_batch import ProductBatch
 from fastflow.records import Record
 from fastflow.runs import Interrupted, Runs
+from fastflow.theory.safety import check_knows_safe_steps
 from fastflow.threads import one_blas_thread, thread_count
 
 DEFAULT_RUNS = 256
@@ -50,11 +52,12 @@ def train(
     network : default ``DeepLinear(depth=3)`` for a matrix, ``DiagonalLinear(depth=2)`` for a vector
     init : an init of `fastflow.inits`, or ``runs.last`` to go on
         By default ``Gaussian(scale=1e-3)`` for a DeepLinear network, ``Constant(scale=1e-3)`` for a DiagonalLinear one.
-    method : GradientDescent, GradientFlow or FlowLimit; default ``GradientDescent()``
-        The flow and its limit are those of DiagonalLinear networks with identical factors, or two independent ones;
-        of starts ``u > 0`` and ``v >= 0``, or with ``u_1 + u_2 != 0``. `FlowLimit` gives a row a run, its steps are
-        Newton's. `GradientFlow` has ``history.times`` instead of ``history.steps``; what can be made of the product
-        and the factors is recorded, by default the product as well.
+    method : GradientDescent, GradientFlow, FlowLimit or ProductFlow; default ``GradientDescent()``
+        `FlowLimit` takes DiagonalLinear networks with identical factors, or two independent ones; for L >= 2 of starts
+        that are positive or 0, where a factor stays. It gives a row a run, its steps are Newton's. `GradientFlow` has
+        ``history.times`` instead of ``history.steps``; what can be made of the product and the factors is recorded, by
+        default the product as well. `ProductFlow` is the flow of the product of a DeepLinear network from a balanced
+        start.
     runs : int or sequence of ints
         How many starts, or which ones: start 17 of 64 is start 17 of 1000 is ``runs=[17]``. Default: 256 for a random
         init, as many as were given for an explicit one, else 1.
@@ -85,6 +88,8 @@ def train(
     method = GradientDescent() if method is None else method
     check_words(network, init, method, record)
     dtype = _as_dtype(dtype)
+    if isinstance(method, ProductFlow):
+        _check_product_flow(network, given[0])
     if not isinstance(method, GradientDescent):
         check_flow(network, method, record, dtype)
     seed = as_count("seed", seed, 0)
@@ -93,14 +98,18 @@ def train(
     architecture = network.architecture(problems[0])
     starts = _start_numbers(init, runs, architecture, len(problems))
     with one_blas_thread():
-        batch: Batch | FlowBatch
+        batch: Batch | FlowBatch | ProductBatch
         if isinstance(method, GradientDescent):
             step_sizes = _step_sizes(method, problems, network, shared)
             batch = Batch(problems, given[0].title, shared, architecture, method, step_sizes, starts, record, dtype)
+        elif isinstance(method, ProductFlow):
+            assert isinstance(architecture, Chain)
+            batch = ProductBatch(problems, given[0].title, architecture, method, starts, record)
         else:
-            assert isinstance(architecture, Hadamard)
             batch = flow_batch(problems, given[0].title, architecture, method, starts, record)
         batch.draw(init, seed)
+        if isinstance(batch, Batch) and isinstance(method, GradientDescent) and method.first_step == SAFE:
+            batch.take_safe_steps(problems, network)
         batch.compile()
         try:
             batch.run(threads, progress)
@@ -161,16 +170,25 @@ def check_words(network: Any, init: Any, method: Any, record: Any) -> None:
         raise TypeError(f"record must be a Record, got {_kind(record)}")
 
 
+def _check_product_flow(network: Network, problem: Problem) -> None:
+    """What `ProductFlow` does not combine with."""
+    if not isinstance(network, DeepLinear):
+        raise TypeError(f"ProductFlow needs a DeepLinear network, got {_kind(network)}: use GradientFlow or FlowLimit")
+    if isinstance(problem, CustomProblem):
+        raise TypeError("ProductFlow needs a gradient in NumPy, which a CustomProblem has not: use GradientDescent")
+
+
 def check_flow(network: Network, method: GradientFlow | FlowLimit, record: Record | None, dtype: Any) -> None:
     """What `GradientFlow` and `FlowLimit` do not combine with."""
     name, limit = _kind(method), isinstance(method, FlowLimit)
-    if not isinstance(network, DiagonalLinear):
-        why = "has no closed-form limit" if limit else "is not integrated"
-        raise TypeError(f"{name} needs a DiagonalLinear network; {_kind(network)} {why}: use GradientDescent")
-    if not network.identical and network.depth > 2:
+    if limit and not isinstance(network, DiagonalLinear):
+        raise TypeError(
+            f"{name} needs a DiagonalLinear network; {_kind(network)} has no closed-form limit: use GradientFlow"
+        )
+    if limit and isinstance(network, DiagonalLinear) and not network.identical and network.depth > 2:
         raise ValueError(
             f"{name} needs identical factors, or two independent ones, got {network.depth} independent ones: use "
-            "DiagonalLinear(identical=True), or GradientDescent"
+            "DiagonalLinear(identical=True), or GradientFlow"
         )
     if dtype != np.float64:
         raise ValueError(f"{name} computes in float64, got dtype {dtype}")
@@ -179,9 +197,9 @@ def check_flow(network: Network, method: GradientFlow | FlowLimit, record: Recor
     if limit:
         raise ValueError("FlowLimit has no history to record: use GradientFlow(times=...) or GradientDescent")
     if not np.size(method.times):  # type: ignore[union-attr]
-        raise ValueError("GradientFlow records at its times and has none: use GradientFlow(times=...)")
+        raise ValueError(f"{name} records at its times and has none: use {name}(times=...)")
     if np.ndim(record.steps) or record.steps != Record.steps or record.spacing != Record.spacing:
-        raise ValueError("GradientFlow records at its times, so Record's steps and spacing must be left out")
+        raise ValueError(f"{name} records at its times, so Record's steps and spacing must be left out")
 
 
 def _start_numbers(
@@ -216,16 +234,17 @@ def _start_numbers(
 
 
 def _step_sizes(method: GradientDescent, problems: list[Any], network: Network, shared: bool) -> FloatArray:
-    """The (first) step for each problem; NaN for an explicit sequence."""
-    count = len(problems)
-    if method.sequence.size:
+    """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""
+    count, step = len(problems), method.first_step
+    if step == SAFE:
+        check_knows_safe_steps(network)
+    if step == SAFE or method.sequence.size:
         return np.full(count, np.nan)
-    if method.step is None:
-        return np.array([0.5 * theory.stability_edge(problem, network) for problem in problems])
-    if isinstance(method.step, Decreasing):
-        return np.full(count, method.step.first)
-    step = float(method.step)  # type: ignore[arg-type]
-    if shared:
+    if step is None:
+        step = 0.5 * theory.edge
+    if isinstance(step, theory.Edge):
+        return np.array([step.step(problem, network) for problem in problems])
+    if shared and not isinstance(method.step, Decreasing):
         # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
         try:
             edge = theory.stability_edge(problems[0], network, rtol=1e-3)

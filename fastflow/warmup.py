@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastflow import kernels
-from fastflow.methods import GradientDescent
+from fastflow.methods import FlowLimit, GradientDescent, GradientFlow, Method
 from fastflow.networks import Network
 from fastflow.problems import (
     CompressedSensing,
@@ -24,6 +24,7 @@ from fastflow.train import train
 def warmup(
     problem: Problem | Sequence[Problem] | None = None,
     network: Network | None = None,
+    method: Method | None = None,
     *,
     dtype: DTypeLike = np.float64,
 ) -> None:
@@ -31,20 +32,28 @@ def warmup(
 
     Parameters
     ----------
-    problem, network : as they will be trained; by default everything that fastflow has, which takes a few minutes
+    problem, network, method : as they will be trained
+        By default everything that fastflow has, which takes a few minutes; for a problem `GradientDescent`.
     dtype : float64 or float32
     """
-    kinds: list[Problem | Sequence[Problem]] = []
+    descent = GradientDescent(step=1e-9, max_steps=0)  # no step is taken: any number will do to compile with
+    flows: list[Method] = [FlowLimit(max_steps=1), GradientFlow([1.0], max_steps=1)]
+    pairs: list[tuple[Problem | Sequence[Problem], Method]] = []
     if problem is not None:
-        kinds.append(problem)
+        flows = [flow for flow in flows if type(flow) is type(method)]
+        pairs += [(problem, flow) for flow in flows] or [(problem, descent)]
     else:
         for width in (2, kernels.LANE_WIDTH + 1):
             square, column = np.ones((width, width)), np.ones((width, 1))
             sensing = MatrixSensing(square[None], np.ones(1))
-            kinds += [MatrixEstimation(square), MatrixCompletion.from_dense(square), sensing, [sensing]]
+            kinds: list[Problem | Sequence[Problem]] = [MatrixEstimation(square), MatrixCompletion.from_dense(square)]
+            kinds += [sensing, [sensing]]
             kinds += [LinearRegression(square, square), LinearRegression(column, column)]
+            pairs += [(kind, descent) for kind in kinds]
         wide = CompressedSensing(np.ones((1, 2)), np.ones(1))
-        kinds += [wide, [wide], CompressedSensing(np.ones((1, 1)), np.ones(1))]
-    method = GradientDescent(step=1e-9, max_steps=0)  # no step is taken: any number will do to compile with
-    for kind in kinds:
-        train(kind, network, method=method, runs=1, dtype=dtype, progress=False)
+        pairs += [(kind, descent) for kind in (wide, [wide], CompressedSensing(np.ones((1, 1)), np.ones(1)))]
+        if np.dtype(dtype) == np.float64:
+            pairs += [(wide, flow) for flow in flows]
+        pairs = [pair for pair in pairs if method is None or type(pair[1]) is type(method)]
+    for kind, taken in pairs:
+        train(kind, network, method=taken, runs=1, dtype=dtype, progress=False)

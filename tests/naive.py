@@ -154,6 +154,23 @@ def gradient(problem, factors: Factors) -> Factors:
     return chain_gradient(factors, end_gradient)
 
 
+def hessian_times(problem, factors: Factors, direction: Factors) -> Factors:
+    """The Hessian of `loss` by all factors times a direction: the exact polynomial in t of the gradient at
+    ``factors + t direction``, differentiated at 0 through its values at Chebyshev points.
+
+    The gradient is a polynomial in t of degree 2N - 1, so interpolation at 2N points loses nothing.
+    """
+    nodes = np.polynomial.chebyshev.chebpts1(2 * len(factors))
+    flat = []
+    for t in nodes:
+        moved = [factor + t * change for factor, change in zip(factors, direction, strict=True)]
+        flat.append(np.concatenate([part.ravel() for part in gradient(problem, moved)]))
+    coefficients = np.polynomial.chebyshev.chebfit(nodes, np.array(flat), len(nodes) - 1)
+    slope = np.polynomial.chebyshev.chebval(0.0, np.polynomial.chebyshev.chebder(coefficients, axis=0))
+    bounds = np.cumsum([0, *(factor.size for factor in factors)])
+    return [slope[a:b].reshape(f.shape) for (a, b), f in zip(pairwise(bounds), factors, strict=True)]
+
+
 def numerical_gradient(function: Callable[[Factors], float], factors: Factors, width: float = 1e-3) -> Factors:
     """Five-point differences of a function of factors, entry by entry: error of the order ``width^4``."""
     gradients = [np.zeros_like(factor) for factor in factors]

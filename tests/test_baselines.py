@@ -399,6 +399,11 @@ def test_each_solves_the_problems_that_it_fits(rng):
         (baselines.OracleLeastSquares(), truth),
     ]:
         np.testing.assert_allclose(method.solve(problem), expected, rtol=0, atol=1e-13)
+    regression = ff.LinearRegression(matrix.T, values[None], truth=truth[None])
+    np.testing.assert_allclose(
+        baselines.LeastNorm().solve(regression), baselines.least_norm(matrix, values), atol=1e-13
+    )
+    np.testing.assert_allclose(baselines.OracleLeastSquares().solve(regression), truth, atol=1e-13)
     dense = rng.standard_normal((5, 4))
     observed = np.where(rng.random((5, 4)) < 0.6, dense, NAN)
     order = rng.permutation(np.argwhere(~np.isnan(observed)))
@@ -415,7 +420,9 @@ def test_each_solves_the_problems_that_it_fits(rng):
 
 
 ESTIMATION = ff.MatrixEstimation(np.eye(3))
-VECTORS = "CompressedSensing, and what else has a matrix and values, got MatrixEstimation"
+VECTORS = (
+    "CompressedSensing, LinearRegression with one output, and what else has a matrix and values, got MatrixEstimation"
+)
 
 
 @pytest.mark.parametrize(

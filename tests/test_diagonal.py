@@ -12,6 +12,7 @@ from fastflow import batch, kernels
 from fastflow.architectures import Hadamard
 from fastflow.kernels import diagonal, inner
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
+from fastflow.kernels.layouts import address
 from fastflow.status import Status
 
 inits = ff.inits
@@ -60,8 +61,8 @@ def _gradient(factors, g, gradient, form):
 
 
 @kernels.jit
-def _step(factors, at, x, x_at, g, g_at, step, n, form):
-    return hadamard_step(factors, at, x, x_at, g, g_at, step, n, form)
+def _step(factors, at, x, g, step, n, form):
+    return hadamard_step(x.dtype.type(0), address(factors, at), address(x, 0), address(g, 0), address(step, 0), n, form)
 
 
 def drawn(form, n, rng, dtype):
@@ -86,7 +87,7 @@ def test_hadamard_kernels(dtype, rng):
             np.testing.assert_allclose(gradient, kept, rtol=50 * EPS[dtype.name])
 
             moved, at = np.concatenate([np.full(3, 9, dtype), flat, np.full(3, 9, dtype)]), 3
-            assert _step(moved, at, x, 0, g, 0, dtype.type(0.125), n, form) == 1
+            assert _step(moved, at, x, g, np.array([0.125], dtype), n, form) == 1
             assert np.all(moved[:3] == 9)
             assert np.all(moved[-3:] == 9)
             after = moved[3:-3]
@@ -97,7 +98,7 @@ def test_hadamard_kernels(dtype, rng):
             _product(after.copy(), again, form)
             np.testing.assert_array_equal(x, again, err_msg=f"{form}, n = {n}: x is not that of the factors")
             before = moved.copy()
-            assert _step(moved, at, x, 0, g, 0, dtype.type(0), n, form) == 0
+            assert _step(moved, at, x, g, np.zeros(1, dtype), n, form) == 0
             np.testing.assert_array_equal(moved, before)
 
 
@@ -122,34 +123,48 @@ def test_gradient_against_differences_of_the_loss(form, rng, make_sensing):
 
 
 @kernels.jit
-def _measure_shared(problem, x, members, residual, gradient, partial):
-    inner.measure_shared(problem, x, members, residual, gradient, partial)
-
-
-@kernels.jit
-def _measure_rows(matrix, values, x, residual, gradient):
-    inner.measure_rows(matrix, values, x, residual, gradient)
+def _measure(matrix, values, n, x, residual, gradient, loss, partial, members):
+    inner.measure_members(
+        x.dtype.type(0),
+        address(matrix, 0),
+        address(values, 0),
+        values.size,
+        n,
+        address(x, 0),
+        address(residual, 0),
+        address(gradient, 0),
+        address(loss, 0),
+        address(partial, 0),
+        members,
+    )
 
 
 @pytest.mark.parametrize("members", [2, 3, 7, 32])
 def test_a_shared_matrix_gives_each_member_its_bits_alone(members, dtype, rng):
     """And the oracle's residual and gradient, at sizes around the tiles' and the vectors'."""
-    for m, n in ((1, 1), (2, 3), (3, 8), (5, 13), (7, 24), (10, 25), (13, 61), (4, 100), (7, 1111), (3, 2048)):
+    for m, n in ((1, 1), (2, 3), (3, 8), (5, 13), (7, 24), (10, 25), (13, 61), (150, 4), (7, 1111), (60, 2048)):
         matrix, values = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal(m).astype(dtype)
-        problem = kernels.SharedMatrix(matrix.ravel(), values)
         x = rng.standard_normal((members, n)).astype(dtype)
         residual, gradient = np.full((members, m), np.nan, dtype), np.full((members, n), np.nan, dtype)
-        partial = np.full(inner.partial_size(members, dtype), np.nan, dtype)
-        _measure_shared(problem, x.ravel(), members, residual.ravel(), gradient.ravel(), partial)
+        partial, loss = np.full(inner.partial_size(members, dtype), np.nan, dtype), np.full(members, np.nan, dtype)
+        results = residual.ravel(), gradient.ravel(), loss
+        _measure(matrix.ravel(), values, n, x.ravel(), *results, partial, members)
         wide = matrix.astype(np.float64)
         wanted = x @ wide.T - values
         np.testing.assert_allclose(residual, wanted, rtol=0, atol=20 * n * EPS[dtype.name])
         np.testing.assert_allclose(gradient, wanted @ wide, rtol=0, atol=100 * (m + n) * EPS[dtype.name])
+        np.testing.assert_allclose(loss, 0.5 * np.sum(wanted**2, axis=1), rtol=200 * n * EPS[dtype.name])
+        padded = kernels.padded_columns([matrix], dtype)[0]
+        columns = padded.size // m
         for member in range(members):
-            alone = np.full(m, np.nan, dtype), np.full(n, np.nan, dtype)
-            _measure_rows(matrix.ravel(), values, x[member], *alone)
-            np.testing.assert_array_equal(residual[member], alone[0], f"m = {m}, n = {n}")
-            np.testing.assert_array_equal(gradient[member], alone[1], f"m = {m}, n = {n}")
+            for a, size in ((matrix.ravel(), n), (padded, columns)):
+                vector = np.zeros(size, dtype)
+                vector[:n] = x[member]
+                alone = np.full(m, np.nan, dtype), np.full(size, np.nan, dtype), np.full(1, np.nan, dtype)
+                _measure(a, values, size, vector, *alone, partial, 1)
+                np.testing.assert_array_equal(residual[member], alone[0], f"m = {m}, n = {n}")
+                np.testing.assert_array_equal(gradient[member], alone[1][:n], f"m = {m}, n = {n}")
+                np.testing.assert_array_equal(loss[member], alone[2][0], f"m = {m}, n = {n}")
 
 
 # Descent
@@ -457,8 +472,13 @@ def test_records_against_their_definitions(identical, make_sensing):
     )
     h, x = runs.history, runs.history.product
     assert h.singular_values is None
-    assert h.balancedness is None
     assert [f.shape for f in h.factors] == [(3, len(h.steps), 20)] * (2 if identical else 6)
+    if identical:
+        assert h.balancedness is None
+    else:
+        sides = np.array(h.factors).reshape(2, 3, 3, len(h.steps), 20) ** 2
+        defects = np.linalg.norm(sides[:, 1:] - sides[:, :-1], axis=-1)
+        np.testing.assert_allclose(h.balancedness, defects.max(axis=(0, 1)), rtol=1e-10)
     np.testing.assert_allclose(h.l1_norm, np.abs(x).sum(-1), rtol=1e-14)
     np.testing.assert_allclose(h.l2_norm, np.sqrt((x**2).sum(-1)), rtol=1e-14)
     np.testing.assert_allclose(
@@ -559,8 +579,8 @@ BAD = [
     (lambda: ff.DiagonalLinear(signed=1), TypeError, "signed must be True or False, got 1"),
     (lambda: inits.Constant(0), ValueError, "scale must be greater than 0, got 0"),
     (lambda: inits.Constant(-1e-3), ValueError, "scale must be greater than 0"),
-    (lambda: inits.Constant([0.1, 0.0]), ValueError, "every entry of scale must be greater than 0, got 0"),
-    (lambda: inits.Constant(0.1, negative=-1), ValueError, "negative must be greater than 0"),
+    (lambda: inits.Constant([0.1, -0.1]), ValueError, "every entry of scale must be at least 0, got -0.1"),
+    (lambda: inits.Constant(0.1, negative=-1), ValueError, "negative must be at least 0"),
     (lambda: inits.Constant(0.1, of="both"), ValueError, "of must be one of 'factor', 'product'"),
     (lambda: inits.Constant("small"), TypeError, "scale must be a number"),
     (

@@ -357,8 +357,8 @@ BAD = [
     ({"matrix": [1.0, 2.0]}, ValueError, "matrix must have 2 or 3"),
     ({"matrix": np.ones((3, 1, 2)), "values": np.ones((2, 1))}, ValueError, "do not broadcast"),
     ({"matrix": [["a", "b"]]}, TypeError, "matrix must be an array of real numbers"),
-    ({"alpha": 0.0}, ValueError, "alpha must be from 1e-12 to 1000"),
-    ({"alpha": -0.1}, ValueError, "alpha must be from 1e-12 to 1000"),
+    ({"alpha": 1e-13}, ValueError, "alpha must be 0 or from 1e-12 to 1000"),
+    ({"alpha": -0.1}, ValueError, "alpha must be 0 or from 1e-12 to 1000"),
     ({"alpha": 1e-13}, ValueError, "where float64 holds the answer"),
     ({"alpha": 1e4}, ValueError, "got 10000"),
     ({"alpha": [0.1, 0.1, 0.1]}, ValueError, "one entry for each of the 2 columns"),
@@ -383,7 +383,7 @@ def test_bad_input(change, error, message):
 
 def test_what_was_not_reached_is_said(rng):
     matrix, values, _ = draw(rng, 5, 12)
-    result = ff.flow_limit(matrix, values, 1e-6, max_steps=3)
+    result = ff.flow_limit(matrix, values, 1e-6, 8, max_steps=1)
     assert result.status == ff.LimitStatus.INACCURATE
     assert not result.converged
     assert "max_steps" in ff.LimitStatus(int(result.status)).message
@@ -420,3 +420,16 @@ def test_ctrl_c_stops_a_long_stack(threads):
         assert process.wait(60) == 0
     assert word == "caught"
     assert float(caught) - sent < 5
+
+
+def test_starts_that_differ_at_random_over_orders():
+    """Where Newton's method does not find the limit, the flow leads there: its own end, and ``A x = y``."""
+    rng = np.random.default_rng(3)
+    matrix, values = rng.standard_normal((12, 30)) / np.sqrt(12), rng.standard_normal(12)
+    alpha, negative = (1e-2 * np.exp(9 * (rng.random((6, 30)) - 0.5)) for _ in range(2))
+    for depth in (6, 8):
+        found = ff.flow_limit(matrix, values, alpha, depth, negative=negative)
+        assert np.all(found.converged)
+        np.testing.assert_allclose(found.x @ matrix.T, np.tile(values, (6, 1)), rtol=0, atol=1e-9)
+        flow = ff.gradient_flow(matrix, values, alpha[:2], [np.inf], depth, negative=negative[:2])
+        np.testing.assert_allclose(found.x[:2], flow.x[:, 0], rtol=0, atol=1e-6)

@@ -175,7 +175,11 @@ def test_what_is_recorded_of_a_flow(make_sensing, tmp_path):
     np.testing.assert_allclose(history.effective_alpha, 0.01, rtol=1e-12)  # which the flow conserves
     u, v = history.factors
     np.testing.assert_allclose(u**2 - v**2, products, atol=1e-14)
-    assert history.gradient_norm is None
+    assert history.balancedness is None
+    slopes = [
+        2 * np.sum(problem.gradient(x) ** 2 * (a**2 + b**2)) for x, a, b in zip(products[0], u[0], v[0], strict=True)
+    ]
+    np.testing.assert_allclose(history.gradient_norm[0], np.sqrt(slopes), rtol=1e-9, atol=1e-15)
     back = ff.load(runs.save(tmp_path / "flow")).history
     assert back.steps is None
     for name in ("times", "loss", "product"):
@@ -188,6 +192,56 @@ def test_what_is_recorded_of_a_flow(make_sensing, tmp_path):
     few = ff.train(problem, network, init, ff.GradientFlow(times), record=ff.Record(loss=False, error=False)).history
     assert few.product is few.loss is few.error is None
     assert [axes.get_xlabel() for axes in runs.plot().axes] == ["time"] * 4
+
+
+def test_the_flow_keeps_what_independent_factors_are_unbalanced_by(make_sensing, rng):
+    """``u_2^2 - u_1^2`` in every coordinate, so ``balancedness`` as well; the gradient's norm is that of descent."""
+    problem, network = make_sensing(), ff.DiagonalLinear(identical=False)
+    init = ff.inits.Explicit([0.3 * rng.standard_normal(30) for _ in range(4)])
+    flow = ff.train(problem, network, init, ff.GradientFlow([0.0, 1.0, np.inf])).history
+    descent = ff.train(problem, network, init, ff.GradientDescent(0.01, 1), record=ff.Record([0])).history
+    start = flow.balancedness[0, 0]
+    assert start > 0.1
+    np.testing.assert_allclose(flow.balancedness, start, rtol=1e-9)
+    assert descent.balancedness[0, 0] == pytest.approx(start, rel=1e-12)
+    assert flow.gradient_norm[0, 0] == pytest.approx(descent.gradient_norm[0, 0], rel=1e-12)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_starts_of_zero(make_sensing, rng, depth):
+    """They stay: limit, flow and descent agree, with u, v or both of a coordinate at 0."""
+    problem, network, n = make_sensing(4, 12, 3), ff.DiagonalLinear(depth), 12
+    u, v = 0.2 + rng.random(n), 0.2 + rng.random(n)
+    u[:2] = v[1:3] = 0
+    init = ff.inits.Explicit([u, v])
+    limit, rest = (ff.train(problem, network, init, method) for method in (ff.FlowLimit(), ff.GradientFlow()))
+    assert limit.status[0] == ff.Status.CONVERGED
+    np.testing.assert_allclose(rest.solution, limit.solution, rtol=0, atol=1e-6)
+    down = ff.train(problem, network, init, ff.GradientDescent(1e-3, 100_000, tol=1e-20))
+    np.testing.assert_allclose(down.solution, limit.solution, rtol=0, atol=2e-3)
+    for runs in (limit, rest, down):
+        x, (end_u, end_v) = runs.solution[0], (f[0] for f in runs.factors)
+        assert x[0] < 0 == x[1] < x[2]
+        assert not end_u[:2].any()
+        assert not end_v[1:3].any()
+        np.testing.assert_allclose(end_u**depth - end_v**depth, x, rtol=0, atol=1e-12)
+    nothing = ff.train(problem, network, ff.inits.Explicit([np.zeros(n)] * 2), ff.FlowLimit())
+    assert not nothing.solution.any()
+    constant = ff.train(problem, network, ff.inits.Constant(u, negative=v), ff.FlowLimit())
+    assert np.array_equal(constant.solution, limit.solution)
+
+
+def test_depth_one_starts_anywhere(make_sensing, rng):
+    """The limit is the start plus the least change that fits: ``x_0 + A^+ (y - A x_0)``."""
+    problem = make_sensing(6, 12, 3)
+    for signed in (True, False):
+        starts = [rng.standard_normal((2, 12)) for _ in range(1 + signed)]
+        starts[0][:, 0] = 0
+        x = starts[0] - starts[1] if signed else starts[0]
+        wanted = x + (problem.values - x @ problem.matrix.T) @ np.linalg.pinv(problem.matrix).T
+        for method, near in ((ff.FlowLimit(), 1e-12), (ff.GradientFlow(), 1e-7)):
+            runs = ff.train(problem, ff.DiagonalLinear(1, signed), ff.inits.Explicit(starts), method)
+            np.testing.assert_allclose(runs.solution, wanted, rtol=0, atol=near)
 
 
 def test_a_flow_that_does_not_come_to_its_end(make_sensing):
@@ -225,26 +279,18 @@ DIAGONAL, CONSTANT = ff.DiagonalLinear(), ff.inits.Constant()
 @pytest.mark.parametrize(
     ("network", "init", "options", "error", "message"),
     [
-        (
-            ff.DiagonalLinear(3, identical=False),
-            CONSTANT,
-            {},
-            ValueError,
-            "needs identical factors, or two independent",
-        ),
         (DIAGONAL, CONSTANT, {"runs": 2}, ValueError, "all runs would be equal: runs=1"),
         (DIAGONAL, CONSTANT, {"dtype": np.float32}, ValueError, "computes in float64"),
         (DIAGONAL, CONSTANT, {"threads": 0}, ValueError, "threads must be at least 1"),
-        (DIAGONAL, ff.inits.Explicit([-np.ones(3), np.ones(3)]), {}, ValueError, "needs starts u > 0 and v >= 0"),
-        (DIAGONAL, ff.inits.Explicit([np.zeros(3), np.ones(3)]), {}, ValueError, "every coordinate, got 0: take"),
-        (DIAGONAL, ff.inits.Explicit([np.ones(3), -np.ones(3)]), {}, ValueError, "got -1: take inits.Constant"),
-        (ff.DiagonalLinear(1), ff.inits.Gaussian(), {}, ValueError, "GradientDescent, which takes any start"),
+        (DIAGONAL, ff.inits.Explicit([-np.ones(3), np.ones(3)]), {}, ValueError, "needs starts u and v that are 0 or"),
+        (DIAGONAL, ff.inits.Explicit([np.ones(3), -np.ones(3)]), {}, ValueError, "got -1: GradientDescent takes any"),
+        (ff.DiagonalLinear(1), ff.inits.Explicit([np.full(3, 1e4)] * 2), {}, ValueError, "from -1000 to 1000; got 1"),
         (
             ff.DiagonalLinear(2, signed=False, identical=False),
-            ff.inits.Explicit([np.ones(3), -np.ones(3)]),
+            ff.inits.Explicit([np.full(3, 1e-13)] * 2),
             {},
             ValueError,
-            "needs starts with u_1 \\+ u_2 != 0 in every coordinate, got 0",
+            "needs starts of \\(u_1 \\+ u_2\\)/2 and .* 0 or from 1e-12",
         ),
     ],
 )
@@ -263,14 +309,17 @@ def test_what_does_not_combine(method, network, init, options, error, message, m
     [
         (
             {"problem": ff.MatrixEstimation(np.eye(2)), "method": ff.FlowLimit()},
-            "FlowLimit needs a DiagonalLinear network; DeepLinear has no closed-form limit: use GradientDescent",
+            "FlowLimit needs a DiagonalLinear network; DeepLinear has no closed-form limit: use GradientFlow",
         ),
-        ({"problem": ff.MatrixEstimation(np.eye(2)), "method": ff.GradientFlow()}, "DeepLinear is not integrated: use"),
+        (
+            {"network": ff.DiagonalLinear(3, identical=False), "method": ff.FlowLimit()},
+            "needs identical factors, or two independent ones, got 3 independent ones: use .* GradientFlow",
+        ),
         ({"method": ff.FlowLimit(), "record": ff.Record()}, "FlowLimit has no history to record: use"),
         ({"method": ff.GradientFlow(), "record": ff.Record()}, "records at its times and has none"),
         ({"method": ff.GradientFlow([1.0]), "record": ff.Record(7)}, "steps and spacing must be left"),
-        ({"init": ff.inits.Constant(1e-13), "method": ff.FlowLimit()}, "from 1e-12 to 1000, got 1e-13"),
-        ({"init": ff.inits.Constant(1.0, negative=1e4), "method": ff.FlowLimit()}, "from 1e-12 to 1000, got 10000"),
+        ({"init": ff.inits.Constant(1e-13), "method": ff.FlowLimit()}, "from 1e-12 to 1000, .* got 1e-13"),
+        ({"init": ff.inits.Constant(1.0, negative=1e4), "method": ff.FlowLimit()}, "from 1e-12 to 1000, .* got 10000"),
         (
             {"problem": [SENSING, ff.CompressedSensing(np.eye(3), np.ones(3))], "method": ff.FlowLimit()},
             "the same number of measurements",

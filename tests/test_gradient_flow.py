@@ -265,6 +265,14 @@ def test_signed_limit(rng, depth):
         assert np.all(flow.x[1] == ff.gradient_flow(a, y, 0.1, [np.inf, np.inf], depth).x)
 
 
+def test_a_deep_network_from_a_small_start_comes_to_its_limit(rng):
+    """Entries come up within a time of 1 after times of 1e24; what is found is 1e40 times as fast as what is not."""
+    matrix, values, _ = sparse_problem(rng, 8, 20, 3)
+    flow = ff.gradient_flow(matrix, values, 1e-4, [np.inf], 8)
+    assert flow.status == Status.CRITICAL
+    np.testing.assert_allclose(flow.x[0], ff.flow_limit(matrix, values, 1e-4, 8).x, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_nonnegative_without_a_dual_minimiser(rng, depth):
     """Solutions on the boundary only, or none: lam grows for ever, entries fall to 0 like powers of t."""
@@ -395,10 +403,10 @@ A, Y = np.ones((2, 3)), np.ones(2)
             r"values must have one entry for each of the 2 rows of matrix, got shape \(3,\)",
         ),
         ((A, [1, np.nan], 0.1, [1]), {}, r"values must be finite, got nan at index \(1,\)"),
-        ((A, Y, 0.0, [1]), {}, "alpha must be from 1e-12 to 1000, .* got 0"),
-        ((A, Y, -1.0, [1]), {}, "alpha must be from 1e-12 to 1000, .* got -1"),
+        ((A, Y, 1e4, [1]), {}, "alpha must be 0 or from 1e-12 to 1000, .* got 10000"),
+        ((A, Y, -1.0, [1]), {}, "alpha must be 0 or from 1e-12 to 1000, .* got -1"),
         ((A, Y, [1, 2], [1]), {}, "alpha must be a number or have one entry for each of the 3 columns"),
-        ((A, Y, 1e-60, [1]), {"depth": 8}, "alpha must be from 1e-12 to 1000, .* got 1e-60"),
+        ((A, Y, 1e-60, [1]), {"depth": 8}, "alpha must be 0 or from 1e-12 to 1000, .* got 1e-60"),
         ((A, Y, 0.1, [1]), {"negative": -1}, "negative must be 0 or from 1e-12 to 1000, .* got -1"),
         ((A, Y, 0.1, [1]), {"negative": 1, "signed": False}, "negative is the start of v"),
         ((A, Y, 0.1, [2, 1]), {}, "times must not decrease, got 2 before 1"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow.kernels import choose_layout, groups
+from fastflow.kernels import SHAPE, choose_layout, groups
 from fastflow.kernels.target import target_features
 
 RECORD = ff.Record(12, product=True, factors=True)
@@ -115,6 +115,10 @@ def test_the_layout_depends_on_shapes_alone():
     assert [choose_layout(shared, w) for w in (small, middle, large)] == ["lanes", "rows", "rows"]
     assert [choose_layout(samples, w) for w in (small, middle, large)] == ["lanes", "lanes", "rows"]
     assert [choose_layout(own, w) for w in (small, large)] == ["one", "one"]
+    # Rows that fill 512-bit vectors are no waste of them; in float32 these do not.
+    filling = "one" if SHAPE.vector_bytes == 64 else "lanes"
+    assert [choose_layout(estimation, (24,) * 3, itemsize) for itemsize in (8, 4)] == [filling, "lanes"]
+    assert choose_layout(estimation, (24, 3, 24)) == "lanes"
 
 
 SCRIPT = """

@@ -398,7 +398,12 @@ def sensing(here):
         ([], ff.DiagonalLinear(), ff.GradientDescent()),
         (["--method", "limit", "--depth", "3"], ff.DiagonalLinear(3), ff.FlowLimit()),
         (["--method", "limit", "--nonnegative"], ff.DiagonalLinear(signed=False), ff.FlowLimit()),
-        (["--method", "flow", "--record", "0"], ff.DiagonalLinear(), ff.GradientFlow()),
+        (
+            ["--method", "limit", "--tol", "1e-3", "--max-steps", "7"],
+            ff.DiagonalLinear(),
+            ff.FlowLimit(tol=1e-3, max_steps=7),
+        ),
+        (["--method", "flow", "--record", "0", "--tol", "1e-6"], ff.DiagonalLinear(), ff.GradientFlow(tol=1e-6)),
     ],
 )
 def test_compressed_sensing(sensing, capsys, arguments, network, method):
@@ -416,13 +421,28 @@ def test_compressed_sensing(sensing, capsys, arguments, network, method):
         assert file.read(4) == b"\x89PNG"
 
 
+def test_the_flow_of_a_matrix(here, capsys):
+    """Recorded at the times of gradient descent's steps; the picture and the tables take times for steps."""
+    arguments = ["--method", "flow", "--depth", "2", "--record", "9", "--step", "0.01", "--runs", "3"]
+    assert shell.main(["train", "m.npy", *arguments, "--max-steps", "1000"]) == 0
+    runs = ff.load("runs/runs.npz")
+    times = 0.01 * ff.Record(9).grid(1000)
+    method, problem = ff.GradientFlow(times, tol=1e-10), ff.MatrixEstimation(TARGET)
+    expected = ff.train(problem, ff.DeepLinear(2), method=method, runs=3, record=ff.Record())
+    for name in ("solution", "loss", "status", "steps"):
+        np.testing.assert_array_equal(getattr(runs, name), getattr(expected, name), name)
+    np.testing.assert_array_equal(runs.history.singular_values, expected.history.singular_values)
+    assert "\n".join(expected.summary().splitlines()[:-1]) in capsys.readouterr().out
+
+
 def test_several_alphas_are_one_run_each(sensing):
     """Of the product, too; and the flow is recorded at the times of gradient descent's steps."""
     arguments = ["--of", "product", "--scale", "1,1e-2,1e-4", "--method", "flow", "--record", "9", "--step", "0.5"]
     assert shell.main(["train", "s.npz", *arguments, "--max-steps", "1000"]) == 0
     runs = ff.load("runs/runs.npz")
     for run, alpha in enumerate([1.0, 0.1, 0.01]):
-        expected = ff.train(sensing, ff.DiagonalLinear(), ff.inits.Constant(alpha), ff.GradientFlow(runs.history.times))
+        method = ff.GradientFlow(runs.history.times, tol=1e-10)
+        expected = ff.train(sensing, ff.DiagonalLinear(), ff.inits.Constant(alpha), method)
         np.testing.assert_allclose(runs.solution[run], expected.solution[0], rtol=0, atol=1e-9)
     assert np.array_equal(runs.history.times, 0.5 * ff.Record(9).grid(1000))
 
@@ -440,14 +460,22 @@ def test_several_alphas_are_one_run_each(sensing):
             ["--runs", "3", "--widths", "3,3"],
             "--widths and --runs are for matrices: a diagonal network has one run",
         ),
-        ({}, ["--init", "gaussian"], "--init is for matrices"),
+        ({}, ["--init", "gaussian", "--seed", "3"], "--init and --seed are for matrices"),
+        ({}, ["--method", "limit", "--gradient-tol", "1"], "--gradient-tol is for --method descent"),
+        ({}, ["--method", "flow", "--dtype", "float32"], "--dtype is for --method descent"),
+        ({}, ["--method", "limit", "--step", "1", "--record", "5"], "--step and --record are for --method descent and"),
+        ({}, ["--method", "limit", "--tol", "0"], "--tol of --method limit, relative to the norm of y, must be"),
         ({}, ["--alpha", "1,0"], "the value must be greater than 0, got 0"),
-        ({}, ["--alpha", "1,1e-13", "--method", "limit"], "FlowLimit needs starts of factors from 1e-12 to 1000"),
+        (
+            {},
+            ["--alpha", "1,1e-13", "--method", "limit"],
+            "FlowLimit needs starts u and v that are 0 or from 1e-12 to 1000",
+        ),
         ({}, ["--hide", "0.5"], "only entries of a matrix can be hidden, and this is compressed-sensing"),
         (
             {"A": None, "y": None, "truth": None, "m": TARGET},
             ["--method", "limit"],
-            "--method is for compressed sensing",
+            "--method limit is for compressed sensing",
         ),
         ({"A": None, "y": None, "truth": None, "m": TARGET}, ["--scale", "1,2"], "several values of --scale are for"),
     ],

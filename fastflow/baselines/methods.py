@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastflow.baselines import low_rank, sparse
 from fastflow.baselines.systems import as_weights
 from fastflow.checks import FloatArray, as_count, as_number, frozen
-from fastflow.problems import MatrixCompletion, MatrixEstimation, MatrixSensing
+from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class OracleLeastSquares:
         matrix, values = _vector_data(self, problem)
         if problem.truth is None:
             raise ValueError("OracleLeastSquares needs a problem with a truth, whose support it is told")
-        return sparse.oracle_least_squares(matrix, values, np.asarray(problem.truth) != 0)
+        return sparse.oracle_least_squares(matrix, values, np.ravel(problem.truth) != 0)
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,15 @@ def _freeze_weights(baseline: BasisPursuit | LeastNorm) -> None:
 
 
 def _vector_data(baseline: Any, problem: Any) -> tuple[FloatArray, FloatArray]:
-    """A and y of a problem that observes ``A x = y``."""
+    """A and y of a problem that observes ``A x = y``, which LinearRegression with one output does, too."""
+    if isinstance(problem, LinearRegression):
+        problem = problem.of_vector()
     if not (hasattr(problem, "matrix") and hasattr(problem, "values")):
-        raise _misfit(baseline, problem, "CompressedSensing, and what else has a matrix and values")
+        raise _misfit(
+            baseline,
+            problem,
+            "CompressedSensing, LinearRegression with one output, and what else has a matrix and values",
+        )
     return problem.matrix, problem.values
 
 

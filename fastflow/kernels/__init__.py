@@ -4,6 +4,7 @@
 factors of one run are one array, ``W_1`` first, each row-major, beside ``widths = (d_0, ..., d_N)`` as int64.
 """
 
+from fastflow.kernels.any_loss import AnyLoss, as_any_loss, loss_workspace
 from fastflow.kernels.chain import (
     ChainWorkspace,
     chain_balancedness,
@@ -13,14 +14,23 @@ from fastflow.kernels.chain import (
     parameter_count,
     sweeps_from_left,
 )
+from fastflow.kernels.curvature import (
+    ChainCurvature,
+    HadamardCurvature,
+    chain_curvature,
+    curve,
+    hadamard_curvature,
+    visit,
+)
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
-from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group
+from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group, padded_columns
 from fastflow.kernels.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
 from fastflow.kernels.inner import SharedMatrix
 from fastflow.kernels.jit import jit
 from fastflow.kernels.limit import LimitProblems, Limits, LimitWorkspace, limit_slice, limit_workspace
 from fastflow.kernels.limit_step import LimitPath
+from fastflow.kernels.loss_hessian import loss_hessian
 from fastflow.kernels.losses import (
     Completion,
     Estimation,
@@ -52,6 +62,8 @@ from fastflow.kernels.target import SHAPE, SimdShape, simd_shape
 __all__ = [
     "LANE_WIDTH",
     "SHAPE",
+    "AnyLoss",
+    "ChainCurvature",
     "ChainWorkspace",
     "Completion",
     "DiagonalGroup",
@@ -60,6 +72,7 @@ __all__ = [
     "FlowControl",
     "Flows",
     "Group",
+    "HadamardCurvature",
     "LimitPath",
     "LimitProblems",
     "LimitWorkspace",
@@ -77,20 +90,26 @@ __all__ = [
     "StepRule",
     "Trace",
     "add_problem",
+    "as_any_loss",
     "chain_balancedness",
+    "chain_curvature",
     "chain_gradient",
     "chain_product",
     "chain_workspace",
     "choose_layout",
+    "curve",
     "descend",
     "flow_slice",
     "flow_workspace",
     "fma_peak",
+    "hadamard_curvature",
     "has_formula",
     "jit",
     "limit_slice",
     "limit_workspace",
     "loss_gradient",
+    "loss_hessian",
+    "loss_workspace",
     "make_diagonal_group",
     "make_group",
     "make_mirror",
@@ -100,6 +119,7 @@ __all__ = [
     "mirror_point",
     "mirror_row",
     "mirror_theta",
+    "padded_columns",
     "parameter_count",
     "product_nn",
     "product_nt",
@@ -108,4 +128,5 @@ __all__ = [
     "scratch_size",
     "simd_shape",
     "sweeps_from_left",
+    "visit",
 ]

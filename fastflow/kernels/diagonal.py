@@ -8,12 +8,14 @@ same pass over memory.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastflow.kernels.elementwise import copy, dot, subtract
 from fastflow.kernels.groups import (
+    CACHE_LINE,
     ROWS,
     aligned_zeros,
     backward,
@@ -27,13 +29,13 @@ from fastflow.kernels.groups import (
     square_norms,
 )
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
-from fastflow.kernels.inner import SharedMatrix, measure_shared, partial_size
-from fastflow.kernels.jit import jit_inline, kernel_overload
+from fastflow.kernels.inner import SharedMatrix, measure_members, partial_size
+from fastflow.kernels.jit import jit_inline, jit_internal, kernel_overload, kernel_overload_inline
+from fastflow.kernels.layouts import address, integer_at, item_bytes, set_integer
 from fastflow.kernels.losses import (
     LossWorkspace,
     RegressionByGram,
-    half_square,
-    inline_loss_gradient,
+    Sensing,
     scratch_size,
 )
 from fastflow.kernels.products import multiply
@@ -49,7 +51,8 @@ class Row(NamedTuple):
 class DiagonalGroup(NamedTuple):
     """The members of a group of runs of a diagonal network; `fastflow.kernels.groups.Group` says what is what.
 
-    ``factors`` (members * parameters,), ``product`` x (members * n,), ``partial`` scratch of `partial_size`.
+    ``factors`` (members * parameters,), ``product`` x (members * columns,), of which n entries each and then zeros, if
+    the matrix has columns of zeros (`padded_columns`); ``partial`` scratch of `partial_size`.
     """
 
     problem: Any
@@ -88,8 +91,12 @@ def make_diagonal_group(
     """
     dtype = like.dtype
     shared = isinstance(problem, SharedMatrix) or (isinstance(problem, RegressionByGram) and len(problem.centre) == 1)
-    members = min(ROWS, runs) if shared else 1
-    scratch = problem.values.size if isinstance(problem, SharedMatrix) else scratch_size(problem, size)
+    members = -(-runs // -(-runs // ROWS)) if shared else 1
+    columns, scratch = size, scratch_size(problem, size)
+    if isinstance(problem, SharedMatrix):
+        columns, scratch = problem.matrix.size // problem.values.size, problem.values.size
+    elif isinstance(problem, Sensing):
+        columns = problem.operators.shape[1] // problem.values.shape[1]
 
     def room(length: int) -> np.ndarray:
         return aligned_zeros((length * members,), dtype)
@@ -100,9 +107,9 @@ def make_diagonal_group(
         data=np.zeros(1, np.int64),
         form=Form(*form),
         factors=room(parameters),
-        product=room(size),
+        product=room(columns),
         partial=aligned_zeros((partial_size(members, dtype),), dtype),
-        work=LossWorkspace(room(size), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
+        work=LossWorkspace(room(columns), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
         row_factors=aligned_zeros((parameters,), dtype),
         row=Row(aligned_zeros((size,), dtype), aligned_zeros((parameters,), dtype)),
         run=integers[0],
@@ -115,6 +122,19 @@ def make_diagonal_group(
         moved=integers[4],
         norm=np.zeros(members, dtype),
     )
+
+
+def padded_columns(matrices: Sequence[np.ndarray], dtype: Any) -> np.ndarray:
+    """Matrices (m, n) of one shape flat, one row each, with zeros behind every row up to a whole cache line.
+
+    A product with a vector that ends in zeros as well has the same bits and no vector that straddles two lines.
+    """
+    m, n = matrices[0].shape
+    per_line = CACHE_LINE // np.dtype(dtype).itemsize
+    padded = aligned_zeros((len(matrices), m, -(-n // per_line) * per_line), dtype)
+    for i, matrix in enumerate(matrices):
+        padded[i, :, :n] = matrix
+    return padded.reshape(len(matrices), -1)
 
 
 def _for_diagonal(function):
@@ -130,31 +150,109 @@ def _for_diagonal(function):
     return register
 
 
+class DiagonalPlaces(NamedTuple):
+    """Where the members' memory begins: addresses, which reading arrays at every step would cost more than small steps.
+
+    ``matrix`` and ``values`` are those of the first problem, ``which`` holds the number of theirs; 0 in Gram form.
+    """
+
+    factors: int
+    product: int
+    gradient: int
+    residual: int
+    loss: int
+    partial: int
+    step: int
+    moved: int
+    which: int
+    matrix: int
+    values: int
+
+
+@jit_internal
+def step_members(zero, at, n, columns, parameters, members, form):
+    """One step of every member, and what changed, to ``moved``."""
+    size = item_bytes(zero)
+    for i in range(members):
+        x, factors = i * columns * size, at.factors + i * parameters * size
+        moved = hadamard_step(zero, factors, at.product + x, at.gradient + x, at.step + i * size, n, form)
+        set_integer(at.moved + 8 * i, moved)
+
+
 @jit_inline
-def _step_all(group):
-    parameters, n, members = group.row_factors.size, group.row.product.size, group.run.size
-    for member in range(members):
-        group.moved[member] = hadamard_step(
-            group.factors,
-            member * parameters,
-            group.product,
-            member * n,
-            group.work.gradient,
-            member * n,
-            group.step[member],
-            n,
-            group.form,
-        )
+def _step_all(group, at):
+    members, i = group.run.size, np.intp
+    columns = group.product.size // members
+    step_members(
+        group.product.dtype.type(0),
+        at,
+        i(group.row.product.size),
+        i(columns),
+        i(group.row_factors.size),
+        i(members),
+        group.form,
+    )
 
 
 @_for_diagonal(group_places)
 def _group_places(group, widths):
-    return 0  # arrays will do: a step is one pass over them
+    matrix, values = flat_data(group.problem)
+    return DiagonalPlaces(
+        address(group.factors, 0),
+        address(group.product, 0),
+        address(group.work.gradient, 0),
+        address(group.work.scratch, 0),
+        address(group.work.loss, 0),
+        address(group.partial, 0),
+        address(group.step, 0),
+        address(group.moved, 0),
+        address(group.data, 0),
+        address(matrix, 0),
+        address(values, 0),
+    )
 
 
-@_for_diagonal(forward)
+def flat_data(problem):
+    """The matrices and the values of a problem as flat arrays, empty ones where it is not measured by its rows."""
+    raise TypeError("flat_data is for compiled code")
+
+
+@kernel_overload_inline(flat_data)
+def _flat_data(problem):
+    if problem.instance_class is SharedMatrix:
+        return lambda problem: (problem.matrix, problem.values)
+    if problem.instance_class is Sensing:
+        return lambda problem: (problem.operators.ravel(), problem.values.ravel())
+    return lambda problem: (np.zeros(0), np.zeros(0))
+
+
+@kernel_overload_inline(forward)
 def _forward(group, at, widths):
-    pass  # the product is there: whatever changes factors writes it
+    """Measure, where that is by the rows of A: the product is there, whatever changes factors writes it."""
+    if group.instance_class is not DiagonalGroup:
+        return None
+    if group[group.fields.index("problem")].instance_class not in (SharedMatrix, Sensing):
+        return lambda group, at, widths: None
+
+    def by_rows(group, at, widths):
+        members, i = group.run.size, np.intp
+        zero, columns, m = group.product.dtype.type(0), group.product.size // members, group.problem.values.shape[-1]
+        number = integer_at(at.which) * m * item_bytes(zero)
+        measure_members(
+            zero,
+            at.matrix + number * columns,
+            at.values + number,
+            i(m),
+            i(columns),
+            at.product,
+            at.residual,
+            at.gradient,
+            at.loss,
+            at.partial,
+            i(members),
+        )
+
+    return by_rows
 
 
 @kernel_overload(measure)
@@ -162,13 +260,8 @@ def _measure(group, columns):
     if group.instance_class is not DiagonalGroup:
         return None
 
-    def by_shared_matrix(group, columns):
-        problem, work, members = group.problem, group.work, group.run.size
-        measurements = problem.values.size
-        measure_shared(problem, group.product, members, work.scratch, work.gradient, group.partial)
-        for member in range(members):
-            residual = work.scratch[member * measurements : (member + 1) * measurements]
-            half_square(residual, measurements, work.loss[member : member + 1])
+    def measured(group, columns):
+        pass  # by `forward`
 
     def by_gram(group, columns):
         # As `RegressionByGram` for one member, whose bits a product of several rows keeps.
@@ -191,22 +284,18 @@ def _measure(group, columns):
             subtract(gradient[at:], gradient[at:], offset, n)
             losses[member] = half * losses[member] - numbers[member] + floor
 
-    def by_own_matrix(group, columns):
-        inline_loss_gradient(group.problem, group.data[0], group.product, columns, group.work)
-
-    formulas = {SharedMatrix: by_shared_matrix, RegressionByGram: by_gram}
-    return formulas.get(group[group.fields.index("problem")].instance_class, by_own_matrix)
+    return by_gram if group[group.fields.index("problem")].instance_class is RegressionByGram else measured
 
 
 @_for_diagonal(backward)
 def _backward(group, at, widths, now):
     if now:
-        _step_all(group)
+        _step_all(group, at)
 
 
 @_for_diagonal(move)
 def _move(group, at):
-    _step_all(group)
+    _step_all(group, at)
 
 
 @_for_diagonal(square_norms)
@@ -214,7 +303,8 @@ def _square_norms(group):
     parameters, n = group.row_factors.size, group.row.product.size
     for member in range(group.run.size):
         factors = group.factors[member * parameters : (member + 1) * parameters]
-        g = group.work.gradient[member * n : (member + 1) * n]
+        at = member * (group.product.size // group.run.size)
+        g = group.work.gradient[at : at + n]
         hadamard_gradient(factors, g, group.row.gradient, group.form)
         dot(group.row.gradient, group.row.gradient, parameters, group.norm[member : member + 1])
         if group.form.identical:  # each of the L equal factors has this gradient
@@ -226,16 +316,27 @@ def _load_member(group, member, factors, problem, index):
     group.data[0] = index
     parameters, n = group.row_factors.size, group.row.product.size
     copy(group.factors[member * parameters : (member + 1) * parameters], factors, parameters)
-    hadamard_product(factors, group.product[member * n : (member + 1) * n], group.form)
+    at = member * (group.product.size // group.run.size)
+    hadamard_product(factors, group.product[at : at + n], group.form)
 
 
 @_for_diagonal(extract_member)
 def _extract_member(group, member):
     parameters, n = group.row_factors.size, group.row.product.size
     copy(group.row_factors, group.factors[member * parameters : (member + 1) * parameters], parameters)
-    copy(group.row.product, group.product[member * n : (member + 1) * n], n)
+    at = member * (group.product.size // group.run.size)
+    copy(group.row.product, group.product[at : at + n], n)
 
 
 @_for_diagonal(balancedness)
 def _balancedness(group, widths):
-    return 0.0  # it is not recorded
+    """``max_j ||u_{j+1}^2 - u_j^2||`` of both sides; 0 where factors are identical."""
+    n, worst = group.row.product.size, 0.0
+    count = 1 if group.form.identical else group.form.depth
+    for side in range(2 if group.form.signed else 1):
+        for j in range(1, count):
+            at, total = (side * count + j) * n, 0.0
+            for i in range(at, at + n):
+                total += (np.float64(group.row_factors[i]) ** 2 - np.float64(group.row_factors[i - n]) ** 2) ** 2
+            worst = max(worst, np.sqrt(total))
+    return worst

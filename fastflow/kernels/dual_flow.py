@@ -24,13 +24,14 @@ from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.mirror import mirror_move, mirror_point, mirror_row
 from fastflow.kernels.products import transpose
 from fastflow.kernels.rosenbrock import DENSE, GAMMA, NODE, ORDER, RATE, STAGE, STAGES, STEP, WEIGHT
+from fastflow.kernels.rotation import rotate_rows
 from fastflow.status import Status
 
 ROUNDING = 1e-14
 """What the rounding of x does to a step, relative to x."""
 
 STIFFEST = 1e14
-"""The length of a step times the stiffest rate: beyond, the Cholesky factor would lose the slow directions."""
+"""The length of a step times the stiffest rate, where even a rotation has not kept the slow directions apart."""
 
 LARGEST_STEP = 1e300
 """Times end here; a flow at rest would take longer and longer steps."""
@@ -66,8 +67,9 @@ class FlowWorkspace(NamedTuple):
 
     ``at`` is its place in the queue, whether it has begun, and how many times it has passed; ``numbers`` see below.
     ``theta``, ``x``, ``slope`` (n,), ``residual`` (m,), ``push = A^T residual`` (n,) belong to where the flow is; the
-    ``new_`` ones to the point under trial. ``stages`` (8, m) are the v_j of `rosenbrock`; ``step`` (m,) and
-    ``change`` (n,) are scratch.
+    ``new_`` ones to the point under trial, ``slow_push`` (n,) is ``A^T f_s`` of `rosenbrock`. ``stages`` (8, m) are the
+    v_j of `rosenbrock`; ``step`` (m,) and ``change`` (n,) are scratch. ``matrix`` (m n) and ``values`` (m,) are A and
+    y, multiplied by an orthogonal matrix where `_rotate` has been.
     """
 
     at: np.ndarray
@@ -79,23 +81,27 @@ class FlowWorkspace(NamedTuple):
     new_x: np.ndarray
     new_slope: np.ndarray
     push: np.ndarray
+    slow_push: np.ndarray
     change: np.ndarray
     residual: np.ndarray
     step: np.ndarray
     stages: np.ndarray
+    matrix: np.ndarray
+    values: np.ndarray
     normal: NormalWorkspace
 
 
 # The places of `FlowWorkspace.numbers`: the time in two floats, the next step, whether the last one was rejected, the
-# largest norm of a column, the size of x that y asks for, its tolerance over what an error in z does to it, ||y||.
-TIME, TIME_REST, LENGTH, REJECTED, COLUMN, SIZE, LATER, VALUES = range(8)
+# largest norm of a column, the size of x that y asks for, its tolerance over what an error in z does to it, ||y||, the
+# largest rate.
+TIME, TIME_REST, LENGTH, REJECTED, COLUMN, SIZE, LATER, VALUES, STIFF = range(9)
 
 
 def flow_workspace(m: int, n: int) -> FlowWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
     return FlowWorkspace(
         at=np.zeros(3, np.int64),
-        numbers=np.zeros(8),
+        numbers=np.zeros(9),
         theta=np.zeros(n),
         x=np.zeros(n),
         slope=np.zeros(n),
@@ -103,10 +109,13 @@ def flow_workspace(m: int, n: int) -> FlowWorkspace:
         new_x=np.zeros(n),
         new_slope=np.zeros(n),
         push=np.zeros(n),
+        slow_push=np.zeros(n),
         change=np.zeros(n),
         residual=np.zeros(m),
         step=np.zeros(m),
         stages=np.zeros((STAGES, m)),
+        matrix=np.zeros(m * n),
+        values=np.zeros(m),
         normal=normal_workspace(m, n),
     )
 
@@ -123,7 +132,9 @@ def flow_slice(problems, control, flows, queue, budget, work):
         a, y = problems.matrices[problems.matrix_of[i]], problems.values[problems.values_of[i]]
         mirror = mirror_row(problems.mirrors, problems.mirror_of[i])
         if work.at[1] == 0:
-            _begin(a, y, mirror, control, work)
+            copy(work.matrix, a, a.size)
+            copy(work.values, y, y.size)
+            _begin(mirror, control, work)
             work.at[1], work.at[2], flows.steps[i] = 1, 0, 0
             while work.at[2] < control.times.size and control.times[work.at[2]] == 0:
                 _keep(flows, i, work.at[2], work.x, work.residual)
@@ -131,8 +142,8 @@ def flow_slice(problems, control, flows, queue, budget, work):
         else:
             error = _try_step(a, y, mirror, control, work)
             if error <= 1:
-                _keep_inside(a, y, mirror, control, flows, i, work)
-                _accept(a, y, work)
+                _keep_inside(mirror, control, flows, i, work)
+                _accept(work)
             _choose_length(error, work)
             flows.steps[i] += 1
         tried += 1
@@ -141,6 +152,8 @@ def flow_slice(problems, control, flows, queue, budget, work):
             flows.status[i] = status
             if status in (CONVERGED, CRITICAL):
                 for k in range(work.at[2], control.times.size):
+                    if status == CRITICAL and control.times[k] == np.inf:
+                        _polish(a, y, mirror, work)
                     _keep(flows, i, k, work.x, work.residual)
             work.at[0] += 1
             work.at[1] = 0
@@ -148,9 +161,10 @@ def flow_slice(problems, control, flows, queue, budget, work):
 
 
 @jit
-def _begin(a, y, mirror, control, work):
+def _begin(mirror, control, work):
     """The start, and a first step in which x changes by little."""
-    m, n, numbers = y.size, mirror.scale.size, work.numbers
+    a, y, numbers = work.matrix, work.values, work.numbers
+    m, n = y.size, mirror.scale.size
     transpose(work.normal.transposed, a, m, n)
     copy(work.theta, mirror.rest, n)
     mirror_point(mirror, work.theta, work.x, work.slope)
@@ -177,57 +191,89 @@ def _begin(a, y, mirror, control, work):
 
 
 @jit
-def _try_step(a, y, mirror, control, work):
+def _try_step(original, values, mirror, control, work):
     """A step of the length chosen, to the ``new_`` fields; returns its error over the tolerance."""
-    m, n, numbers, stages, normal = y.size, work.x.size, work.numbers, work.stages, work.normal
-    normal_matrix(a, work.slope, m, n, normal)
-    stiffest = 0.0
-    for j in range(m):
-        stiffest = max(stiffest, normal.upper[j * m + j])
-    if numbers[LENGTH] * stiffest > STIFFEST:
-        numbers[LENGTH] = STIFFEST / stiffest
+    a, m, n, numbers, stages, normal = work.matrix, values.size, work.x.size, work.numbers, work.stages, work.normal
+    if _factor(a, m, n, work) > 0:
+        _rotate(original, values, work)
+        if _factor(a, m, n, work) > 0 and numbers[LENGTH] * numbers[STIFF] > STIFFEST:
+            numbers[LENGTH] = STIFFEST / numbers[STIFF]
+            _factor(a, m, n, work)
     length = numbers[LENGTH]
     for j in range(m):
-        normal.upper[j * m + j] += 1 / (length * GAMMA)
-    factor_normal(m, normal)
+        work.step[j] = work.residual[j] / (length * GAMMA)
+    solve_normal(work.step, m, normal)
+    transposed_times(a, m, n, work.step, work.slow_push)
     for i in range(STAGES):
         _move(NODE[i] * length, STAGE[i], i, a, mirror, work)
         for j in range(n):
-            work.change[j] = work.x[j] - work.new_x[j] - WEIGHT[i] * length * work.slope[j] * work.push[j]
+            straight = (WEIGHT[i] - GAMMA) * length * work.slope[j] * work.slow_push[j]
+            work.change[j] = work.x[j] - work.new_x[j] - straight
         times(a, m, n, work.change, stages[i])
         _combine(RATE[i], i, stages, work.step)
         for j in range(m):
             stages[i, j] += work.step[j] / length
         solve_normal(stages[i], m, normal)
     _move(length, STEP, STAGES, a, mirror, work)
-    tolerance = numbers[LATER]
+    # What the step does wrong in z, coordinate by coordinate.
+    transposed_times(a, m, n, stages[STAGES - 1], work.change)
+    rounding = ROUNDING * numbers[COLUMN] ** 2 * norm(work.x)
+    worst = 0.0
     for i in range(n):
+        tolerance = numbers[LATER]
         if work.new_slope[i] > 0:
-            here = _tolerance(control, abs(work.new_x[i]), numbers[SIZE]) / work.new_slope[i]
-            tolerance = min(tolerance, here)
-    # The rounding of A x, as if y were rounded so: a step cannot be more accurate.
-    rounding = ROUNDING * length * numbers[COLUMN] * norm(work.x)
-    return numbers[COLUMN] * norm(stages[STAGES - 1]) / (tolerance + numbers[COLUMN] * rounding)
+            tolerance = min(tolerance, _tolerance(control, abs(work.new_x[i]), numbers[SIZE]) / work.new_slope[i])
+        # The rounding of A x, as if y were rounded so, as far as z follows within the step.
+        followed = length / (1 + length * numbers[COLUMN] ** 2 * work.new_slope[i])
+        error = abs(work.change[i]) / (tolerance + rounding * followed)
+        if not error <= worst:  # a NaN stays
+            worst = error
+    return worst
+
+
+@jit
+def _factor(a, m, n, work):
+    """The factor of ``1/(h GAMMA) - J``; returns how many pivots are round-off."""
+    normal, numbers, stiffest = work.normal, work.numbers, 0.0
+    normal_matrix(a, work.slope, m, n, normal)
+    for j in range(m):
+        stiffest = max(stiffest, normal.upper[j * m + j])
+        normal.upper[j * m + j] += 1 / (numbers[LENGTH] * GAMMA)
+    numbers[STIFF] = stiffest
+    return factor_normal(m, normal)
+
+
+@jit
+def _rotate(a, y, work):
+    """Rotate the rows anew by the slopes, so that the slow directions do not drown in the fast ones."""
+    m, n = y.size, work.x.size
+    copy(work.matrix, a, m * n)
+    copy(work.values, y, m)
+    rotate_rows(
+        work.matrix, work.values, work.step, work.step, m, n, 0, work.slope, work.new_x, work.residual, work.change
+    )
+    transpose(work.normal.transposed, work.matrix, m, n)
+    _residual(work.matrix, work.values, work.x, work.residual)
+    transposed_times(work.matrix, m, n, work.residual, work.push)
 
 
 @jit
 def _move(time, weights, count, a, mirror, work):
-    """theta, x and slope where lam is larger by ``time`` times the residual and by the weighted sum of the stages."""
+    """theta, x and slope where lam is larger by ``time`` times the slow residual and by the weighted sum of stages."""
     m, n = work.residual.size, work.x.size
     _combine(weights, count, work.stages, work.step)
     transposed_times(a, m, n, work.step, work.change)
     for i in range(n):
-        work.change[i] += time * work.push[i]
+        work.change[i] += time * work.slow_push[i]
     copy(work.new_theta, work.theta, n)
     mirror_move(mirror, work.change, work.new_theta)
     mirror_point(mirror, work.new_theta, work.new_x, work.new_slope)
 
 
 @jit
-def _accept(a, y, work):
+def _accept(work):
     """The step is taken."""
-    numbers = work.numbers
-    n = work.x.size
+    a, y, numbers, n = work.matrix, work.values, work.numbers, work.x.size
     copy(work.theta, work.new_theta, n)
     copy(work.x, work.new_x, n)
     copy(work.slope, work.new_slope, n)
@@ -241,9 +287,7 @@ def _accept(a, y, work):
 
 @jit
 def _choose_length(error, work):
-    numbers = work.numbers
-    accepted = error <= 1
-    factor = 0.2
+    numbers, accepted, factor = work.numbers, error <= 1, 0.2
     if error == error:
         factor = min(max(0.9 * max(error, 1e-10) ** (-1 / ORDER), 0.2), 6.0)
     if accepted and numbers[REJECTED]:
@@ -253,9 +297,9 @@ def _choose_length(error, work):
 
 
 @jit
-def _keep_inside(a, y, mirror, control, flows, problem, work):
+def _keep_inside(mirror, control, flows, problem, work):
     """Keep x at the times that the step passes; leaves the ``new_`` fields as it found them, at the step's end."""
-    numbers, times = work.numbers, control.times
+    a, y, numbers, times = work.matrix, work.values, work.numbers, control.times
     weights = np.empty(STAGES)
     first = work.at[2]
     while work.at[2] < times.size:
@@ -271,6 +315,30 @@ def _keep_inside(a, y, mirror, control, flows, problem, work):
         work.at[2] += 1
     if work.at[2] > first:
         _move(numbers[LENGTH], STEP, STAGES, a, mirror, work)
+
+
+@jit
+def _polish(a, y, mirror, work):
+    """From a flow at rest on to its limit by Newton's method, as long as that halves the residual."""
+    m, n = y.size, work.x.size
+    work.numbers[LENGTH] = LARGEST_STEP
+    while True:
+        _rotate(a, y, work)
+        _factor(work.matrix, m, n, work)
+        before = norm(work.residual)
+        copy(work.step, work.residual, m)
+        solve_normal(work.step, m, work.normal)
+        transposed_times(work.matrix, m, n, work.step, work.change)
+        copy(work.new_theta, work.theta, n)
+        mirror_move(mirror, work.change, work.new_theta)
+        mirror_point(mirror, work.new_theta, work.new_x, work.new_slope)
+        _residual(work.matrix, work.values, work.new_x, work.step)
+        if not norm(work.step) < 0.5 * before:
+            break
+        copy(work.theta, work.new_theta, n)
+        copy(work.x, work.new_x, n)
+        copy(work.slope, work.new_slope, n)
+        copy(work.residual, work.step, m)
 
 
 @jit

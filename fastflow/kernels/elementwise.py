@@ -13,6 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastflow.kernels.jit import jit_inline
 from fastflow.kernels.layouts import lanes_of
 from fastflow.kernels.simd import (
     I64,
@@ -120,13 +121,65 @@ def copy(typingctx, c, a, size):
     return signature, codegen
 
 
-ROWS_AT_ONCE = 4
-"""Rows of a matrix that `dot_rows` and `add_rows` take together, so that the other operand is read once for all."""
+ROWS_AT_ONCE = 8 if SHAPE.vector_bytes == PARTIAL_BYTES else 4
+"""Rows of a matrix that are taken together: what meets them is read once, and sums hide each other's latency."""
+
+
+@jit_inline
+def rows_together(left, most):
+    """How many of the rows that are left go together, of which `dot_rows` and its like know 1, 2, 4, `ROWS_AT_ONCE`."""
+    rows = most
+    while rows > left:
+        rows >>= 1
+    return rows
+
+
+def for_row_counts(builder, rows, emit):
+    """``emit(count)`` for the number of rows, as `rows_together` gives it."""
+    counts = [count for count in (1, 2, 4, 8) if count <= ROWS_AT_ONCE]
+    switch(builder, rows, {count: (lambda count=count: emit(count)) for count in counts})
+
+
+def row_pointers(builder, matrix, first, stride, count):
+    """Pointers to so many rows of a row-major matrix."""
+    return [builder.gep(matrix, [builder.mul(builder.add(first, constant(i)), stride)]) for i in range(count)]
+
+
+def emit_dots(builder, vector, pointers, x, columns):
+    """The inner products of rows with x, as one vector; ``vector`` is one of `PARTIAL_BYTES`."""
+    totals = [cgutils.alloca_once_value(builder, vector.zero) for _ in pointers]
+    for total in totals:
+        builder.store(vector.zero, total)
+
+    def body(offset, mask):
+        right = vector.load(x, offset, mask)
+        for pointer, total in zip(pointers, totals, strict=True):
+            builder.store(vector.fma(vector.load(pointer, offset, mask), right, builder.load(total)), total)
+
+    for_vectors(builder, vector, columns, body, unroll=False)
+    return vector.sums([builder.load(total) for total in totals])
+
+
+def emit_added_rows(builder, vector, c, factors, pointers, columns):
+    """``c += sum_i factors[i] * row i``, the factors being vectors of equal lanes."""
+
+    def body(offset, mask):
+        total = vector.load(c, offset, mask)
+        for pointer, factor in zip(pointers, factors, strict=True):
+            total = vector.fma(factor, vector.load(pointer, offset, mask), total)
+        vector.store(total, c, offset, mask)
+
+    for_vectors(builder, vector, columns, body, unroll=False)
+
+
+def lanes_splat(vector, few):
+    """Each lane of a vector of few lanes as a vector of equal lanes."""
+    return [vector.splat(vector.builder.extract_element(few, constant(i))) for i in range(few.type.count)]
 
 
 @intrinsic
 def dot_rows(typingctx, result, matrix, first, columns, rows, x):
-    """``result[i] = <row first + i of matrix, x>`` for ``i < rows``, at most `ROWS_AT_ONCE`; in the order of `dot`.
+    """``result[i] = <row first + i of matrix, x>`` for ``i < rows``, see `rows_together`; in the order of `dot`.
 
     Flat arrays, the matrix row-major with the given number of columns.
     """
@@ -136,30 +189,18 @@ def dot_rows(typingctx, result, matrix, first, columns, rows, x):
     signature = types.void(result, matrix, n, n, n, x)
 
     def codegen(context, builder, signature, arguments):
-        result_value, matrix_value, first, columns, rows, x_value = arguments
+        _, _, first, columns, rows, _ = arguments
         vector = Vector(context, builder, dtype, PARTIAL_BYTES // (dtype.bitwidth // 8))
-        result_base = data_pointer(context, builder, signature.args[0], result_value)
-        x_base = data_pointer(context, builder, signature.args[5], x_value)
-        matrix_base = data_pointer(context, builder, signature.args[1], matrix_value)
+        result_base, matrix_base, x_base = (
+            data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 5)
+        )
 
         def emit(count):
-            bases = [
-                builder.gep(matrix_base, [builder.mul(builder.add(first, constant(i)), columns)]) for i in range(count)
-            ]
-            totals = [cgutils.alloca_once_value(builder, vector.zero) for _ in range(count)]
-            for total in totals:
-                builder.store(vector.zero, total)
+            pointers = row_pointers(builder, matrix_base, first, columns, count)
+            few = Vector(context, builder, dtype, count)
+            few.store(emit_dots(builder, vector, pointers, x_base, columns), result_base, constant(0))
 
-            def body(offset, mask):
-                right = vector.load(x_base, offset, mask)
-                for base, total in zip(bases, totals, strict=True):
-                    builder.store(vector.fma(vector.load(base, offset, mask), right, builder.load(total)), total)
-
-            for_vectors(builder, vector, columns, body)
-            for i, total in enumerate(totals):
-                builder.store(vector.sum(builder.load(total)), builder.gep(result_base, [constant(i)]))
-
-        switch(builder, rows, {count: (lambda count=count: emit(count)) for count in range(1, ROWS_AT_ONCE + 1)})
+        for_row_counts(builder, rows, emit)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -167,7 +208,7 @@ def dot_rows(typingctx, result, matrix, first, columns, rows, x):
 
 @intrinsic
 def add_rows(typingctx, c, factors, matrix, first, columns, rows):
-    """``c += sum_i factors[i] * row first + i of matrix`` for ``i < rows``, at most `ROWS_AT_ONCE`; FMAs in that order.
+    """``c += sum_i factors[i] * row first + i of matrix`` for ``i < rows``, see `rows_together`; FMAs in that order.
 
     Flat arrays, the matrix row-major with the given number of columns, which is the length of ``c``.
     """
@@ -177,27 +218,18 @@ def add_rows(typingctx, c, factors, matrix, first, columns, rows):
     signature = types.void(c, factors, matrix, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        c_value, factors_value, matrix_value, first, columns, rows = arguments
+        _, _, _, first, columns, rows = arguments
         vector = Vector(context, builder, dtype, _lanes(c))
-        c_base = data_pointer(context, builder, signature.args[0], c_value)
-        factor_base = data_pointer(context, builder, signature.args[1], factors_value)
-        matrix_base = data_pointer(context, builder, signature.args[2], matrix_value)
+        c_base, factor_base, matrix_base = (
+            data_pointer(context, builder, signature.args[i], arguments[i]) for i in range(3)
+        )
 
         def emit(count):
-            bases = [
-                builder.gep(matrix_base, [builder.mul(builder.add(first, constant(i)), columns)]) for i in range(count)
-            ]
+            pointers = row_pointers(builder, matrix_base, first, columns, count)
             factors = [vector.splat(builder.load(builder.gep(factor_base, [constant(i)]))) for i in range(count)]
+            emit_added_rows(builder, vector, c_base, factors, pointers, columns)
 
-            def body(offset, mask):
-                total = vector.load(c_base, offset, mask)
-                for base, factor in zip(bases, factors, strict=True):
-                    total = vector.fma(factor, vector.load(base, offset, mask), total)
-                vector.store(total, c_base, offset, mask)
-
-            for_vectors(builder, vector, columns, body)
-
-        switch(builder, rows, {count: (lambda count=count: emit(count)) for count in range(1, ROWS_AT_ONCE + 1)})
+        for_row_counts(builder, rows, emit)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -283,6 +315,39 @@ def _dot_of_one(context, builder, dtype, partials, x_base, y_base, size, result_
 
     for_vectors(builder, vector, size, body)
     builder.store(vector.sum(builder.load(total)), result_base)
+
+
+@intrinsic
+def half_square_at(typingctx, zero, x, size, result):
+    """``result = 1/2 sum x_i^2`` in the order of `dot`, at addresses of numbers of the type of ``zero``."""
+    n = types.intp
+    signature = types.void(zero, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
+        x_base, result_base = vector.at(arguments[1]), vector.at(arguments[3])
+        _dot_of_one(context, builder, zero, vector.lanes, x_base, x_base, arguments[2], result_base)
+        half = builder.fmul(builder.load(result_base), ir.Constant(vector.scalar, 0.5))
+        builder.store(half, result_base)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def clear_at(typingctx, zero, x, size):
+    """``x_i = 0`` for ``i < size`` numbers of the type of ``zero`` from an address."""
+    signature = types.void(zero, types.intp, types.intp)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
+        base = vector.at(arguments[1])
+        for_vectors(
+            builder, vector, arguments[2], lambda offset, mask: vector.store(vector.zero, base, offset, mask), False
+        )
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
 def _dot_of_lanes(context, builder, dtype, partials, x_base, y_base, size, result_base):

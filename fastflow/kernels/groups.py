@@ -44,7 +44,11 @@ from fastflow.kernels.losses import (
 from fastflow.kernels.target import SHAPE
 
 LANE_WIDTH = 50
-"""Chains whose widths are all at most this travel in lanes (measured; see `benchmarks/README.md`)."""
+"""Chains whose widths are all at most this travel in lanes, but for those of `FILLED` (measured)."""
+
+FILLED = 0.84
+"""From which share of its vectors in use on, of two vectors at least, a row is no waste of 512-bit registers: the tile
+of one run is then faster than lanes, whose runs have eight times the memory (measured). Not so on narrower ones."""
 
 SENSING_LANE_WIDTH = 6
 """The same where runs share sensing operators, whose products want more columns than there are lanes (measured)."""
@@ -90,10 +94,15 @@ class Rows(Group):
     __slots__ = ()
 
 
-def choose_layout(problem: Any, widths: Sequence[int]) -> str:
-    """``"lanes"``, ``"rows"`` or ``"one"``, by the kind of problem and the widths."""
+def _fill_vectors(widths: Sequence[int], itemsize: int) -> bool:
+    lanes = SHAPE.vector_bytes // itemsize
+    return SHAPE.vector_bytes == 64 and all(w >= 2 * lanes and w >= FILLED * lanes * -(-w // lanes) for w in widths)
+
+
+def choose_layout(problem: Any, widths: Sequence[int], itemsize: int = 8) -> str:
+    """``"lanes"``, ``"rows"`` or ``"one"``, by the kind of problem, the widths, and the bytes of a number."""
     widest = min(LANE_WIDTH, SENSING_LANE_WIDTH) if isinstance(problem, SharedSensing) else LANE_WIDTH
-    if max(widths) <= widest and to_lanes(problem, 1, 1) is not None:
+    if max(widths) <= widest and not _fill_vectors(widths, itemsize) and to_lanes(problem, 1, 1) is not None:
         return "lanes"
     return "rows" if isinstance(problem, SharedSensing | SharedSamples) else "one"
 
@@ -109,7 +118,7 @@ def make_group(problem: Any, widths: Sequence[int], like: np.ndarray, runs: int,
     runs : int, how many runs there are for this group
     layout : "one", "lanes" or "rows"; default `choose_layout`
     """
-    layout = layout or choose_layout(problem, widths)
+    layout = layout or choose_layout(problem, widths, like.dtype.itemsize)
     dtype = like.dtype
     row = ChainWorkspace(
         *(aligned_zeros(array.shape, dtype) for array in chain_workspace.py_func(np.asarray(widths, np.int64), like))

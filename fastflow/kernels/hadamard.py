@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastflow.kernels.jit import jit_inline
-from fastflow.kernels.simd import I64, Vector, are_contiguous, constant, data_pointer, for_vectors, switch
+from fastflow.kernels.simd import I64, Vector, constant, for_vectors, switch
 from fastflow.kernels.target import SHAPE
 
 DEEPEST = 8
@@ -64,24 +64,20 @@ def hadamard_gradient(factors, g, gradient, form):
 
 
 @intrinsic
-def hadamard_step(typingctx, factors, at, x, x_at, g, g_at, step, size, form):
+def hadamard_step(typingctx, zero, factors, x, g, step, size, form):
     """One step of every factor of one run, and x after it: ``w <- fma(-step, g o (product of the others), w)``.
 
-    ``size`` coordinates of flat arrays from the given places: factors (parameters,), x (n,), g (n,). One pass over
+    At addresses of numbers of the type of ``zero``: factors (parameters,), x and g (size,), the step. One pass over
     memory. Returns 1 if an entry of a factor changed its value, else 0.
     """
-    if not are_contiguous(1, factors, x, g):
-        return None
     n = types.intp
-    signature = types.intp(factors, n, x, n, g, n, factors.dtype, n, form)
+    signature = types.intp(zero, n, n, n, n, n, form)
 
     def codegen(context, builder, signature, arguments):
-        factors_value, at, x_value, x_at, g_value, g_at, step, size, form_value = arguments
-        vector = Vector(context, builder, factors.dtype, SHAPE.vector_bytes // (factors.dtype.bitwidth // 8))
-        base, x_base, g_base = (
-            builder.gep(data_pointer(context, builder, signature.args[i], value), [offset])
-            for i, value, offset in ((0, factors_value, at), (2, x_value, x_at), (4, g_value, g_at))
-        )
+        size, form_value = arguments[5:]
+        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
+        base, x_base, g_base, step_base = (vector.at(value) for value in arguments[1:5])
+        step = builder.load(step_base)
         down = vector.splat(builder.fneg(step))
         up = vector.splat(step)
         depth, signed, identical = (

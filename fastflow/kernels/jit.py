@@ -87,7 +87,10 @@ def jit(function: Callable[..., Any]) -> Any:
 
 
 def jit_internal(function: Callable[..., Any]) -> Any:
-    """Compile a kernel that only other kernels call; Python cannot, as its arguments would not be unpacked."""
+    """Compile a kernel that only other kernels call: it has no code that unpacks Python's objects.
+
+    Called from Python it crashes, as it would from a wrong address, which is what these kernels take.
+    """
     return _compile(function, no_cpython_wrapper=True)
 
 

@@ -80,6 +80,27 @@ def item_bytes(typingctx, zero):
 
 
 @intrinsic
+def integer_at(typingctx, at):
+    """The int64 at an address."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.load(builder.inttoptr(arguments[0], I64.as_pointer()))
+
+    return types.int64(types.intp), codegen
+
+
+@intrinsic
+def set_integer(typingctx, at, value):
+    """Store an int64 at an address."""
+
+    def codegen(context, builder, signature, arguments):
+        builder.store(arguments[1], builder.inttoptr(arguments[0], I64.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.int64), codegen
+
+
+@intrinsic
 def keep(typingctx, value):
     """Nothing, but a use of an array or tuple of arrays: Numba must not free what lies at an `address` before this."""
     return types.void(value), lambda context, builder, signature, arguments: context.get_dummy_value()

@@ -43,6 +43,7 @@ from fastflow.kernels.limit_step import (
 )
 from fastflow.kernels.mirror import Mirror, mirror_inverse, mirror_move, mirror_point, mirror_row
 from fastflow.kernels.products import transpose
+from fastflow.kernels.rotation import rotate_rows
 
 ROUND_OFF = 2e-15
 """Entries of the residual below this share of the norm of y are round-off."""
@@ -265,11 +266,7 @@ def _judge(tol, max_steps, steps, work):
 
 @jit
 def _rotate(work):
-    """Multiply A, y and lam by the orthogonal matrix that makes the columns of the largest slopes triangular.
-
-    What small slopes add to ``A diag(d) A^T`` drowns in the round-off of the large ones, although they alone decide
-    where the large ones have no say. Rows that have exact zeros in the large columns keep the two apart.
-    """
+    """`rotate_rows` of A, y and lam by the slopes."""
     a, y, dual, basis = work.matrix, work.values, work.dual, work.basis
     m, n = y.size, work.theta.size
     if work.at[1] != ROTATED:
@@ -277,49 +274,9 @@ def _rotate(work):
         for i in range(m):
             basis[i * m + i] = 1
     work.at[1] = ROTATED
-    size, reflector = work.other, work.step
-    for k in range(m):
-        size[:] = 0
-        for i in range(k, m):
-            row = a[i * n : (i + 1) * n]
-            for j in range(n):
-                size[j] += row[j] * row[j]
-        for j in range(n):
-            size[j] *= work.slope[j]
-        pivot = 0
-        for j in range(n):
-            if size[j] > size[pivot]:
-                pivot = j
-        if not size[pivot] > 0:
-            break
-        for i in range(k, m):
-            reflector[i] = a[i * n + pivot]
-        length = math.copysign(norm(reflector[k:]), reflector[k])
-        reflector[k] += length
-        factor = 1 / (length * reflector[k])
-        _reflect(a, k, m, n, reflector, factor, work.change)
-        _reflect(basis, k, m, m, reflector, factor, work.change)
-        _reflect(y, k, m, 1, reflector, factor, work.change)
-        _reflect(dual, k, m, 1, reflector, factor, work.change)
-        a[k * n + pivot] = -length
-        for i in range(k + 1, m):
-            a[i * n + pivot] = 0
+    rotate_rows(a, y, dual, basis, m, n, m, work.slope, work.other, work.step, work.change)
     transpose(work.normal.transposed, a, m, n)
     times(a, m, n, work.point, work.image)
-
-
-@jit
-def _reflect(matrix, k, m, columns, reflector, factor, sums):
-    """``M -= factor v (v^T M)`` for the rows k to m of a flat matrix."""
-    sums[:columns] = 0
-    for i in range(k, m):
-        row = matrix[i * columns : (i + 1) * columns]
-        for j in range(columns):
-            sums[j] += reflector[i] * row[j]
-    for i in range(k, m):
-        row, share = matrix[i * columns : (i + 1) * columns], factor * reflector[i]
-        for j in range(columns):
-            row[j] -= share * sums[j]
 
 
 @jit

@@ -21,6 +21,7 @@ from numba.core.dispatcher import Dispatcher
 from fastflow.kernels.elementwise import dot, subtract, subtract_known
 from fastflow.kernels.inner import measure_rows
 from fastflow.kernels.jit import PACKAGE, jit_inline, kernel_overload, kernel_overload_inline
+from fastflow.kernels.layouts import address, keep
 from fastflow.kernels.products import multiply, multiply_nt, multiply_tn
 
 
@@ -134,7 +135,9 @@ def scratch_size(problem: Any, size: int) -> int:
 _FORMULAS: dict[type, Callable[..., Any]] = {}
 
 
-def _formula(problem_class):
+def formula(problem_class):
+    """Make a function what `loss_gradient` does of a problem of fastflow's own."""
+
     def register(function):
         _FORMULAS[problem_class] = function
         return function
@@ -206,13 +209,13 @@ def half_square(x, size, result):
         result[run] *= half
 
 
-@_formula(Estimation)
+@formula(Estimation)
 def _estimation(problem, index, product, columns, work):
     subtract(work.gradient, product, problem.target[index], len(product))
     half_square(work.gradient, len(product), work.loss)
 
 
-@_formula(Completion)
+@formula(Completion)
 def _completion(problem, index, product, columns, work):
     gradient = work.gradient
     gradient[:] = 0
@@ -223,20 +226,32 @@ def _completion(problem, index, product, columns, work):
     half_square(gradient, product.size, work.loss)
 
 
-@_formula(CompletionOfLanes)
+@formula(CompletionOfLanes)
 def _completion_of_lanes(problem, index, product, columns, work):
     subtract_known(work.gradient, product, problem.target[index], len(product))
     half_square(work.gradient, len(product), work.loss)
 
 
-@_formula(Sensing)
+@formula(Sensing)
 def _sensing(problem, index, product, columns, work):
-    values = problem.values[index]
-    measure_rows(problem.operators[index], values, product, work.scratch, work.gradient)
-    half_square(work.scratch, values.size, work.loss)
+    operators, values, i = problem.operators[index], problem.values[index], np.intp
+    residual, gradient = work.scratch, work.gradient
+    measure_rows(
+        product.dtype.type(0),
+        address(operators, i(0)),
+        address(values, i(0)),
+        i(values.size),
+        i(len(product)),
+        address(product, i(0)),
+        address(residual, i(0)),
+        address(gradient, i(0)),
+    )
+    keep(operators)
+    keep(values)
+    half_square(residual, values.size, work.loss)
 
 
-@_formula(SharedSensing)
+@formula(SharedSensing)
 def _shared_sensing(problem, index, product, columns, work):
     # One run per lane: the lanes are the columns of a matrix, which the operators multiply from the left.
     measurements, size, lanes = problem.values.size, len(product), work.loss.size
@@ -249,7 +264,7 @@ def _shared_sensing(problem, index, product, columns, work):
     half_square(work.scratch, measurements, work.loss)
 
 
-@_formula(RegressionBySamples)
+@formula(RegressionBySamples)
 def _regression_by_samples(problem, index, product, columns, work):
     outputs, residual = problem.outputs[index], work.scratch
     rows = len(product) // columns
@@ -260,10 +275,10 @@ def _regression_by_samples(problem, index, product, columns, work):
     half_square(residual, len(outputs), work.loss)
 
 
-_formula(SharedSamples)(_regression_by_samples)
+formula(SharedSamples)(_regression_by_samples)
 
 
-@_formula(RegressionByGram)
+@formula(RegressionByGram)
 def _regression_by_gram(problem, index, product, columns, work):
     offset, floor = problem.offset[index], problem.floor[index].ravel()
     gradient, deviation, loss, linear = (work.gradient, work.scratch, work.loss, work.number)

@@ -8,13 +8,14 @@ The step is ``sum_j STEP[j] u_j``, of order 5; without u_8, which is the estimat
 step up to a fraction s of it is, of order 4, ``s (step + (1 - s) (d_1 + s (d_2 + s d_3)))``, ``d_i = DENSE[i] u``.
 L-stable, stiffly accurate, and without order reduction on linear parabolic problems.
 
-Where f hardly changes within a step, all of this is a straight line and differences that rounding drowns. So stages
-are better held as ``u_i = h WEIGHT[i] f(y) + v_i``, where WEIGHT are the u_i of h = f = 1, J = 0::
+Where f hardly changes within a step, all of this is a straight line and differences that rounding drowns; where f is
+stiff, h f is large and almost all of it comes to nothing. So stages are better held as ``u_i = h WEIGHT[i] f_s + v_i``,
+where WEIGHT are the u_i of h = f = 1, J = 0, and ``f_s = (1 - h GAMMA J)^{-1} f(y)`` is f without its stiff part::
 
-    (1/(h GAMMA) - J) v_i = f(y + h NODE[i] f(y) + sum_{j<i} STAGE[i, j] v_j) - f(y) + h WEIGHT[i] J f(y)
-                            + 1/h sum_{j<i} RATE[i, j] v_j
+    (1/(h GAMMA) - J) v_i = f(y + h NODE[i] f_s + sum_{j<i} STAGE[i, j] v_j) - f(y)
+                            + h (WEIGHT[i] - GAMMA) J f_s + 1/h sum_{j<i} RATE[i, j] v_j
 
-The step is then ``h f(y) + sum_j STEP[j] v_j``, the estimate of its error v_8, and so on.
+The step is then ``h f_s + sum_j STEP[j] v_j``, the estimate of its error v_8, and so on.
 
 G. Steinebach, Construction of Rosenbrock-Wanner method Rodas5P and numerical benchmarks within the Julia Differential
 Equations package, BIT Numerical Mathematics 63 (2023) 27.

@@ -81,6 +81,23 @@ class Vector:
             vector = self.builder.fadd(low, high)
         return self.builder.extract_element(vector, ir.Constant(I32, 0))
 
+    def sums(self, vectors):
+        """The `sum` of each of 1, 2, 4, ... vectors, at most as many as there are lanes, as one vector of as many.
+
+        The halves of two vectors are added at once, so that all sums cost little more than one.
+        """
+        parts, segments, width = list(vectors), 1, self.lanes
+        while width > 1:
+            # A part holds the partial sums of so many vectors, ``width`` of each.
+            sources, half, added = min(2, len(parts)), width // 2, []
+            starts = [k * width for k in range(sources * segments)]
+            kind = ir.VectorType(I32, half * len(starts))
+            low, high = (ir.Constant(kind, [i + j for i in starts for j in range(k, k + half)]) for k in (0, half))
+            for pair in zip(parts[::sources], parts[sources - 1 :: sources], strict=True):
+                added.append(self.builder.fadd(*(self.builder.shuffle_vector(*pair, lanes) for lanes in (low, high))))
+            parts, segments, width = added, segments * sources, half
+        return parts[0]
+
 
 def data_pointer(context, builder, array_type, value):
     """The data pointer of a contiguous array."""

@@ -102,7 +102,9 @@ class CompressedSensing(Problem):
             raise ValueError("problems in one list must have the same number of measurements")
         if shared:
             (problem,) = problems
-            return kernels.SharedMatrix(problem.matrix.astype(dtype).ravel(), problem.values.astype(dtype))
+            return kernels.SharedMatrix(
+                kernels.padded_columns([problem.matrix], dtype)[0], problem.values.astype(dtype)
+            )
         return kernels.Sensing(
-            stacked([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
+            kernels.padded_columns([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
         )

@@ -95,7 +95,7 @@ def add_train(commands: Any) -> None:
         "--method",
         choices=METHODS,
         default="descent",
-        help="of a vector: gradient descent (default), the gradient flow, or the flow's limit alone",
+        help="gradient descent (default), the gradient flow, or (of a vector) the flow's limit alone",
     )
     g.add_argument("--step", type=_step, help="a number, or none: half the linear stability edge of the data (default)")
     g.add_argument("--max-steps", type=a_count(0), default=100_000, metavar="K", help="most steps (default: 100000)")

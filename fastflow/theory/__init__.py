@@ -1,6 +1,13 @@
 """What is known beforehand: steps, how sparse or of how low a rank a recovery can be, how small a start it takes."""
 
+from fastflow.theory.checking import Setting, check
+from fastflow.theory.curvature import CriticalPoint, critical_point, sharpness, smallest_curvature
 from fastflow.theory.finite_dimension import l1_finite_dimension, nuclear_finite_dimension
+from fastflow.theory.limits import Limit, Minimum, global_minimum, positive_part, predicted_limit
+from fastflow.theory.metric import metric, metric_inverse
+from fastflow.theory.modes import escape_time, half_time, mode_time, mode_value
+from fastflow.theory.regions import LinearRate, Region, descent_region, linear_rate
+from fastflow.theory.safety import SafeStep, safe_step
 from fastflow.theory.sparsity import l1_excess_bound, l1_excess_scale
 from fastflow.theory.statistical_dimension import (
     l1_critical_sparsity,
@@ -8,18 +15,42 @@ from fastflow.theory.statistical_dimension import (
     nuclear_critical_rank,
     nuclear_statistical_dimension,
 )
-from fastflow.theory.steps import metric_inverse, monotone_step, stability_edge
+from fastflow.theory.steps import Edge, edge, monotone_step, stability_edge
 
 __all__ = [
+    "CriticalPoint",
+    "Edge",
+    "Limit",
+    "LinearRate",
+    "Minimum",
+    "Region",
+    "SafeStep",
+    "Setting",
+    "check",
+    "critical_point",
+    "descent_region",
+    "edge",
+    "escape_time",
+    "global_minimum",
+    "half_time",
     "l1_critical_sparsity",
     "l1_excess_bound",
     "l1_excess_scale",
     "l1_finite_dimension",
     "l1_statistical_dimension",
+    "linear_rate",
+    "metric",
     "metric_inverse",
+    "mode_time",
+    "mode_value",
     "monotone_step",
     "nuclear_critical_rank",
     "nuclear_finite_dimension",
     "nuclear_statistical_dimension",
+    "positive_part",
+    "predicted_limit",
+    "safe_step",
+    "sharpness",
+    "smallest_curvature",
     "stability_edge",
 ]

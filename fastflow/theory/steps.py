@@ -1,46 +1,50 @@
-"""Step sizes that the theory gives, and the metric of the balanced flow."""
+"""Step sizes that the theory gives: the edge of stability at the solution, the monotone step of identical starts."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from fastflow.checks import FloatArray, as_count, as_number
+from fastflow.checks import as_count, as_number
 from fastflow.networks import DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, MatrixEstimation, Problem
 from fastflow.streams import stream
+from fastflow.theory.metric import singular_bases
 
 
-def metric_inverse(product: FloatArray, direction: FloatArray, depth: int) -> FloatArray:
-    """``A_W(Z) = sum_j (W W^T)^{(N-j)/N} Z (W^T W)^{(j-1)/N}``, j = 1 .. N; the power 0 is the identity.
+@dataclass(frozen=True)
+class Edge:
+    """A multiple of the stability edge: ``0.9 * ff.theory.edge`` stands where a step does, for each problem its own.
 
-    The balanced gradient flow of ``f(W_N ... W_1)`` moves the product by ``dW/dt = -A_W(grad f(W))`` (Arora, Cohen,
-    Hazan 2018; Bah, Rauhut, Terstiege, Westdickenberg, arXiv:1910.05505).
-
-    Parameters
+    Attributes
     ----------
-    product : array (d_N, d_0), W
-    direction : array (d_N, d_0), Z
-    depth : int, N
-
-    Returns
-    -------
-    array (d_N, d_0)
+    multiple : float > 0
     """
-    # Powers through the SVD of W: through eigh of W^T W a round-off eigenvalue 1e-16 would become 5e-6 at power 1/3.
-    return _metric_inverse(np.linalg.svd(product, full_matrices=False), direction, depth)
+
+    multiple: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "multiple", as_number("multiple", self.multiple, above=0))
+
+    def __mul__(self, factor: float) -> Edge:
+        return Edge(self.multiple * factor)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Edge:
+        return Edge(self.multiple / divisor)
+
+    def __repr__(self) -> str:
+        return f"{self.multiple:g} * fastflow.theory.edge"
+
+    def step(self, problem: Problem, network: Network) -> float:
+        """The step for a problem."""
+        return self.multiple * stability_edge(problem, network)
 
 
-def _metric_inverse(svd: tuple[FloatArray, FloatArray, FloatArray], direction: FloatArray, depth: int) -> FloatArray:
-    left, values, right = svd
-    result = np.zeros_like(direction)
-    for j in range(1, depth + 1):
-        term = direction
-        if j < depth:
-            term = (left * values ** (2 * (depth - j) / depth)) @ (left.T @ term)
-        if j > 1:
-            term = (term @ right.T) * values ** (2 * (j - 1) / depth) @ right
-        result = result + term
-    return result
+edge = Edge()
+"""The edge of linear stability at the expected solution, a symbol to multiply; `stability_edge` is its value."""
 
 
 def stability_edge(problem: Problem, network: Network, rtol: float = 1e-11) -> float:
@@ -69,20 +73,21 @@ def stability_edge(problem: Problem, network: Network, rtol: float = 1e-11) -> f
     problem = problem.of_matrix()
     widths = network.widths_for(problem.shape)
     depth, rank = len(widths) - 1, min(widths)
-    svd = np.linalg.svd(problem.expected_solution(rank), full_matrices=False)
-    if svd[1][0] == 0 and depth > 1:
+    solution = problem.expected_solution(rank).astype(np.float64)
+    if not solution.any() and depth > 1:
         raise ValueError(
             "the data point to the solution W = 0, where a product of factors has no stability edge: give a step"
         )
     if isinstance(problem, MatrixEstimation):
-        return 2 / (problem.weight * depth * float(svd[1][0]) ** (2 - 2 / depth))
+        return 2 / (problem.weight * depth * float(np.linalg.norm(solution, 2)) ** (2 - 2 / depth))
+    bases = singular_bases(solution, depth)
     # Power iteration from the leading singular pair, and enough of everything else that no eigenvector is missed.
     noise = stream("stability edge", problem.shape).standard_normal(problem.shape)
-    direction = np.outer(svd[0][:, 0], svd[2][0]) + 0.1 * noise / np.linalg.norm(noise)
+    direction = np.outer(bases.left[:, 0], bases.right[0]) + 0.1 * noise / np.linalg.norm(noise)
     largest = 0.0
     for _ in range(1000):
         image = problem.normal_operator(direction)
-        moved = _metric_inverse(svd, image, depth)
+        moved = bases.scale(image, bases.eigenvalues)
         estimate = float(np.sum(image * moved) / np.sum(direction * image))
         converged = abs(estimate - largest) <= rtol * estimate
         largest = estimate

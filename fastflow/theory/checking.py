@@ -1,0 +1,196 @@
+"""What is known of a setting before it runs, in words and numbers."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastflow import metrics
+from fastflow.architectures import Chain
+from fastflow.checks import FloatArray, as_count
+from fastflow.networks import DeepLinear, Network
+from fastflow.problems import Problem
+from fastflow.theory.limits import Limit, predicted_limit
+from fastflow.theory.regions import LinearRate, linear_rate
+from fastflow.theory.safety import SafeStep, safe_step
+from fastflow.theory.steps import stability_edge
+
+if TYPE_CHECKING:
+    from fastflow.inits import Init
+    from fastflow.methods import GradientDescent
+
+BALANCED = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What theorems say of a problem, a network and a start; ``print`` shows it in words.
+
+    Attributes
+    ----------
+    balancedness : float or None
+        ``max_j ||C_j||_F`` of the start of a chain, which the flow conserves.
+    balanced : bool
+        Whether that is 0 but for round-off.
+    edge : float or None
+        The stability edge at the expected solution (`stability_edge`).
+    safe : SafeStep or None
+        The largest step from which on the loss is known to fall at every step (`safe_step`).
+    rate : LinearRate or None
+        What is promised near enough to the solution of whitened data (`linear_rate`).
+    limit : Limit or None
+        Where the flow ends (`predicted_limit`).
+    step : float or None
+        The first step of the method, if one was given.
+    notes : tuple of str, the same in words, and why what is None is not known
+    """
+
+    balancedness: float | None
+    balanced: bool
+    edge: float | None
+    safe: SafeStep | None
+    rate: LinearRate | None
+    limit: Limit | None
+    step: float | None
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(
+            textwrap.fill(note, 100, subsequent_indent="  ", break_long_words=False) for note in self.notes
+        )
+
+
+def check(
+    problem: Problem,
+    network: Network,
+    init: Init,
+    method: GradientDescent | None = None,
+    *,
+    seed: int = 0,
+    run: int = 0,
+) -> Setting:
+    """What is guaranteed for a setting: balanced or not, which steps are stable or safe, where it ends.
+
+    Parameters
+    ----------
+    problem, network, init, seed : as `fastflow.train` takes them
+    method : GradientDescent, whose step is judged, too
+    run : int, which start is looked at
+
+    Returns
+    -------
+    Setting
+
+    Examples
+    --------
+    >>> import numpy as np, fastflow as ff
+    >>> setting = ff.theory.check(ff.MatrixEstimation(np.eye(3)), ff.DeepLinear(2), ff.inits.Identity(0.1))
+    >>> setting.balanced, round(setting.edge, 6)
+    (True, 1.0)
+    """
+    from fastflow.batch import draw_factors
+
+    posed: Any = network.pose(problem)
+    architecture = network.architecture(posed)
+    flat = np.zeros((1, architecture.parameter_count))
+    index = np.array([0]), np.array([as_count("run", run, 0)])
+    draw_factors(init, architecture, as_count("seed", seed, 0), *index, flat)
+    factors = architecture.unpack(flat[0])
+    notes: list[str] = []
+    balancedness, balanced = None, False
+    if isinstance(architecture, Chain):
+        balancedness = float(metrics.balancedness(factors))
+        balanced = balancedness <= BALANCED * max(float(np.sum(factor**2)) for factor in factors)
+        notes.append(_of_balance(balancedness, balanced, architecture.widths, factors))
+    edge, unknown = _known(lambda: stability_edge(posed, network))
+    notes.append(
+        f"Edge of stability: {unknown}."
+        if edge is None
+        else f"Edge of stability: at the expected solution gradient descent is stable for steps below {edge:.4g}; the "
+        f"default is half of that. It says nothing of the way there."
+    )
+    safe, unknown = _known(lambda: safe_step(posed, network, factors))
+    notes.append(
+        f"Safe step: {unknown}."
+        if safe is None
+        else f"Safe step: up to {safe.step:.4g} the loss falls at every step: {safe.reason}."
+    )
+    rate, limit = None, None
+    if isinstance(network, DeepLinear):
+        rate, unknown = _known(lambda: linear_rate(posed, factors))
+        notes.append(_of_rate(rate, unknown))
+        limit = predicted_limit(posed, factors)
+        notes.append(
+            "Limit: none is known beforehand for such data."
+            if limit is None
+            else f"Limit: loss {limit.value:.6g}; {limit.reason}."
+        )
+    step = None
+    if method is not None:
+        step = _step(method, edge, safe)
+        notes.append(_of_step(step, edge, safe, rate))
+    return Setting(balancedness, balanced, edge, safe, rate, limit, step, tuple(notes))
+
+
+def _known(function: Any) -> tuple[Any, str]:
+    """What a function says, or why it says nothing."""
+    try:
+        return function(), ""
+    except ValueError as error:
+        return None, str(error)
+
+
+def _of_balance(defect: float, balanced: bool, widths: tuple[int, ...], factors: list[FloatArray]) -> str:
+    if not balanced:
+        return (
+            f"Balance: the start is not balanced, max ||C_j||_F = {defect:.3g}; the flow conserves every C_j, but the "
+            "product has no flow of its own."
+        )
+    rank = int(np.linalg.matrix_rank(factors[0]))
+    kept = f"its rank {rank}" + (" and the sign of its determinant" if widths[0] == widths[-1] == rank else "")
+    return f"Balance: the start is balanced, so the product follows dW/dt = -A_W(E) and keeps {kept}."
+
+
+def _of_rate(rate: LinearRate | None, unknown: str) -> str:
+    if rate is None:
+        return f"Linear rate: {unknown}."
+    if rate.step > 0:
+        return (
+            f"Linear rate: margin c = {rate.margin:.4g} > 0; steps up to {rate.step:.3g} bring the excess down at "
+            f"least as exp(-{rate.decay:.3g} step k)."
+        )
+    if rate.margin <= 0:
+        return f"Linear rate: not from here, the margin sigma_min(W*) - ||W(0) - W*||_F = {rate.margin:.4g} is not > 0."
+    return (
+        f"Linear rate: not from here: margin {rate.margin:.4g}, but max ||C_j||_F = {rate.balancedness:.3g} where "
+        f"{rate.allowed:.3g} is allowed, or a hidden width is below min(d_0, d_N)."
+    )
+
+
+def _step(method: GradientDescent, edge: float | None, safe: SafeStep | None) -> float | None:
+    """The first step as a number."""
+    first = method.first_step
+    if first is None:
+        return None if edge is None else 0.5 * edge
+    if first == "safe":
+        return None if safe is None else float(safe.step)
+    if hasattr(first, "multiple"):
+        return None if edge is None else float(first.multiple * edge)
+    return float(method.sequence.max()) if method.sequence.size else float(first)
+
+
+def _of_step(step: float | None, edge: float | None, safe: SafeStep | None, rate: LinearRate | None) -> str:
+    if step is None:
+        return "Step: the method has none for this setting."
+    if safe is not None and step <= safe.step:
+        end = "the loss falls at every step" + (", at the linear rate" if rate and 0 < step <= rate.step else "")
+    elif edge is not None and step < edge:
+        end = "stable at the expected solution; no theorem here says that it comes there"
+    elif edge is not None:
+        end = f"{step / edge:.3g} times the edge of stability: it oscillates or diverges at the expected solution"
+    else:
+        end = "nothing is known of it"
+    return f"Step: {step:.4g}: {end}."

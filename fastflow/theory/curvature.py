@@ -1,0 +1,177 @@
+"""The ends of the spectrum of the loss's Hessian by all factors: sharpness, and whether a critical point is a saddle.
+
+Matrix-free, by Lanczos on exact Hessian-vector products, from a start vector that depends on the size alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow import metrics
+from fastflow.architectures import chain_product
+from fastflow.checks import FloatArray, as_number, shown
+from fastflow.hessian import Hessian
+from fastflow.networks import DeepLinear, DiagonalLinear, Network
+from fastflow.problems import Problem
+from fastflow.streams import stream
+
+DENSE = 48
+"""Up to how many parameters the Hessian is formed."""
+RTOL = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class CriticalPoint:
+    """What the second derivatives, and for a chain the rank, say of a critical point.
+
+    Attributes
+    ----------
+    kind : "minimum", "saddle", "degenerate" or "not critical"
+        A saddle has a direction of negative curvature, or is a chain of less than full rank whose gradient by the
+        product does not vanish (for N >= 3 its Hessian may have no negative eigenvalue, as at W = 0). A minimum has
+        neither; its zero eigenvalues, which every product of factors has, are taken to be flat. Degenerate: the
+        Hessian vanishes, and rank and gradient do not tell. Not critical: the gradient does not vanish.
+    smallest, largest : float, eigenvalues of the Hessian
+    gradient_norm : float, by all factors
+    direction : array (parameters,), a unit eigenvector of the smallest, down which a saddle may be left
+    """
+
+    kind: str
+    smallest: float
+    largest: float
+    gradient_norm: float
+    direction: FloatArray
+
+
+def sharpness(
+    problem: Problem, factors: ArrayLike | Sequence[ArrayLike], network: Network | None = None, *, rtol: float = RTOL
+) -> Any:
+    """The largest eigenvalue of the Hessian of the loss by all factors: steps below 2 over it are stable there.
+
+    Parameters
+    ----------
+    problem : as it is trained
+    factors : sequence of arrays, first to last, as ``runs.factors``: one start or a stack (runs, ...)
+    network : Network, needed for a DiagonalLinear one
+        Equal factors of an identical network count as L factors, with a direction for each.
+    rtol : float, relative accuracy at which Lanczos ends
+
+    Returns
+    -------
+    float, or array (runs,)
+
+    Examples
+    --------
+    >>> import numpy as np, fastflow as ff
+    >>> root = np.diag([2.0, 1.0]) ** (1 / 3)
+    >>> round(ff.theory.sharpness(ff.MatrixEstimation(root**3), [root] * 3), 6) == round(3 * 2 ** (4 / 3), 6)
+    True
+    """
+    return _extreme(problem, factors, network, "LA", rtol)
+
+
+def smallest_curvature(
+    problem: Problem, factors: ArrayLike | Sequence[ArrayLike], network: Network | None = None, *, rtol: float = RTOL
+) -> Any:
+    """The smallest eigenvalue of the Hessian of the loss by all factors; negative only off minima. See `sharpness`."""
+    return _extreme(problem, factors, network, "SA", rtol)
+
+
+def critical_point(
+    problem: Problem, network: Network, factors: ArrayLike | Sequence[ArrayLike], tol: float = 1e-6
+) -> CriticalPoint:
+    """Whether a critical point is a minimum or a saddle.
+
+    Parameters
+    ----------
+    problem, network : as they are trained
+    factors : of one run, ``[factor[i] for factor in runs.factors]``, or flat (parameters,)
+    tol : float > 0
+        Up to which the gradient (over the largest curvature and the norm of the factors), a negative curvature (over
+        the largest), a singular value of W (over the largest) and the gradient by W (over that at W = 0) are 0.
+
+    References
+    ----------
+    M. Trager, K. Kohn, J. Bruna, Pure and spurious critical points, arXiv:1910.01671: where the loss is convex in W, no
+    local minimum has a rank below the least width and a gradient by W that does not vanish.
+    """
+    tol, posed = as_number("tol", tol, above=0), network.pose(problem)
+    if isinstance(factors, np.ndarray) and factors.ndim == 1:
+        factors = network.architecture(posed).unpack(factors)
+    network, (one,) = _as_runs(problem, factors, network)
+    hessian = Hessian(problem, network, one)
+    (smallest, direction), (largest, _) = _end(hessian, "SA", RTOL), _end(hessian, "LA", RTOL)
+    gradient_norm = float(np.linalg.norm(hessian.gradient))
+    scale = max(abs(smallest), abs(largest))
+    kind = "degenerate" if scale == 0 else "saddle" if smallest < -tol * scale else "minimum"
+    if gradient_norm > tol * scale * np.sqrt(sum(np.sum(factor**2) for factor in one)):
+        kind = "not critical"
+    elif isinstance(network, DeepLinear):
+        product = chain_product(one)
+        at_zero = np.linalg.norm(posed.gradient(np.zeros_like(product)))
+        deficient = metrics.numerical_rank(product, tol) < min(min(factor.shape) for factor in one)
+        if deficient and np.linalg.norm(posed.gradient(product)) > tol * at_zero:
+            kind = "saddle"
+    return CriticalPoint(kind, smallest, largest, gradient_norm, direction)
+
+
+def _extreme(problem: Problem, factors: Any, network: Network | None, which: str, rtol: float) -> Any:
+    network, runs = _as_runs(problem, factors, network)
+    values = np.array([_end(Hessian(problem, network, one), which, rtol)[0] for one in runs])
+    return values if _is_stack(factors, network) else float(values[0])
+
+
+def _end(hessian: Hessian, which: str, rtol: float) -> tuple[float, FloatArray]:
+    """The largest ("LA") or smallest ("SA") eigenvalue, and a unit eigenvector."""
+    at = -1 if which == "LA" else 0
+    if hessian.size <= DENSE:
+        matrix = np.array([hessian.times(row) for row in np.eye(hessian.size)])
+        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+        return float(values[at]), vectors[:, at]
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+    start = stream("curvature", hessian.size).standard_normal(hessian.size)
+    if not hessian.times(start).any():
+        return 0.0, start / np.linalg.norm(start)  # Lanczos would find no direction to go on in
+    try:
+        values, vectors = eigsh(hessian.operator(), 1, which=which, v0=start, tol=rtol)
+    except ArpackNoConvergence as error:
+        raise RuntimeError(
+            f"Lanczos did not find the eigenvalue to {rtol:g}, which many of nearly its size can cause: take a larger "
+            "rtol"
+        ) from error
+    return float(values[0]), vectors[:, 0]
+
+
+def _is_stack(factors: Any, network: Network) -> bool:
+    return np.ndim(factors[0]) == (3 if isinstance(network, DeepLinear) else 2)
+
+
+def _as_runs(problem: Problem, factors: Any, network: Network | None) -> tuple[Network, list[list[FloatArray]]]:
+    """The network with independent factors, and the factors of every run."""
+    arrays: list[FloatArray] = [np.asarray(factor, np.float64) for factor in factors]
+    if not arrays:
+        raise ValueError("factors is empty")
+    if network is None:
+        if problem.unknown != "W":
+            raise ValueError("the factors of a vector do not say what network they are of: give the network")
+        if any(array.ndim not in (2, 3) for array in arrays):
+            raise ValueError(
+                f"factors must be matrices or stacks of them, got shapes {shown([a.shape for a in arrays])}"
+            )
+        network = DeepLinear(widths=(arrays[0].shape[-1], *(array.shape[-2] for array in arrays)))
+    if isinstance(network, DiagonalLinear) and network.identical and network.depth > 1:
+        if len(arrays) != (2 if network.signed else 1):
+            raise ValueError(
+                f"factors of {network} are u{' and v' if network.signed else ''}, got {len(arrays)} vectors"
+            )
+        arrays = [array for array in arrays for _ in range(network.depth)]
+        network = DiagonalLinear(network.depth, network.signed, identical=False)
+    if not _is_stack(arrays, network):
+        return network, [arrays]
+    return network, [[array[run] for array in arrays] for run in range(len(arrays[0]))]

@@ -1,0 +1,147 @@
+"""The metric of the balanced flow on matrices of one rank, and its inverse ``A_W``.
+
+In the singular bases of W both are diagonal. The eigenvalue of ``A_W`` on ``u_r v_s^T`` is
+
+    lambda_rs = sum_{j=1}^N s_r^{2(N-j)/N} s_s^{2(j-1)/N},
+
+where a singular value that is missing (W has no more columns, or rows) counts as 0, and the power 0 is 1 also at 0. The
+sum has no cancellation, unlike ``(s_r^2 - s_s^2) / (s_r^{2/N} - s_s^{2/N})``, which it equals. Powers are taken of the
+singular values of W: through ``eigh`` of ``W^T W`` a round-off eigenvalue 1e-16 would become 5e-6 at power 1/3. What is
+below the round-off of the largest one is 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow.checks import FloatArray, as_count, as_floats
+
+TANGENT_TOL = 1e-8
+
+
+class SingularBases(NamedTuple):
+    """Full singular bases of matrices W (..., d_N, d_0), and the eigenvalues of ``A_W`` there.
+
+    Attributes
+    ----------
+    left : array (..., d_N, d_N), u_r its columns
+    right : array (..., d_0, d_0), v_s^T its rows
+    eigenvalues : array (..., d_N, d_0)
+    normal : bool array (..., d_N, d_0)
+        Whether ``u_r v_s^T`` is normal to the matrices of the rank of W: both singular values are 0.
+    """
+
+    left: FloatArray
+    right: FloatArray
+    eigenvalues: FloatArray
+    normal: FloatArray
+
+    def scale(self, direction: FloatArray, by: FloatArray) -> FloatArray:
+        """Every component of a direction (..., d_N, d_0) in these bases times its entry of ``by``."""
+        components = np.swapaxes(self.left, -1, -2) @ direction @ np.swapaxes(self.right, -1, -2)
+        scaled: FloatArray = self.left @ (components * by) @ self.right
+        return scaled
+
+
+def singular_bases(product: FloatArray, depth: int) -> SingularBases:
+    """What the metric at W and its inverse are made of."""
+    left, values, right = np.linalg.svd(product)
+    rows, columns = product.shape[-2:]
+    floor = max(rows, columns) * np.finfo(values.dtype).eps * values[..., :1]
+    roots = np.where(values > floor, values, 0) ** (2 / depth)
+    first, second = _padded(roots, rows), _padded(roots, columns)
+    return SingularBases(left, right, *eigenvalues(first, second, depth))
+
+
+def eigenvalues(first: FloatArray, second: FloatArray, depth: int) -> tuple[FloatArray, FloatArray]:
+    """``sum_j first_r^{N-j} second_s^{j-1}`` of arrays (..., rows) and (..., columns), and where both are 0."""
+    first, second = first[..., :, None], second[..., None, :]
+    total, power = np.ones(np.broadcast_shapes(first.shape, second.shape)), np.ones_like(second)
+    for _ in range(depth - 1):
+        power = power * second
+        total = total * first + power
+    return total, (first == 0) & (second == 0)
+
+
+def metric_inverse(product: ArrayLike, direction: ArrayLike, depth: int) -> FloatArray:
+    """``A_W(Z) = sum_j (W W^T)^{(N-j)/N} Z (W^T W)^{(j-1)/N}``, j = 1 .. N; the power 0 is the identity.
+
+    The balanced gradient flow of ``f(W_N ... W_1)`` moves the product by ``dW/dt = -A_W(grad f(W))`` (Arora, Cohen,
+    Hazan 2018; Bah, Rauhut, Terstiege, Westdickenberg, arXiv:1910.05505). For N >= 2 what it moves by is tangent to the
+    matrices of the rank of W, so the rank stays.
+
+    Parameters
+    ----------
+    product : array (..., d_N, d_0), W
+    direction : array (..., d_N, d_0), Z
+    depth : int, N
+
+    Returns
+    -------
+    array (..., d_N, d_0)
+    """
+    at, direction, depth = _checked(product, direction, depth)
+    bases = singular_bases(at, depth)
+    return bases.scale(direction, bases.eigenvalues)
+
+
+def metric(product: ArrayLike, direction: ArrayLike, depth: int) -> FloatArray:
+    """``A_W^{-1}(Z)`` of Z tangent at W to the matrices of the rank of W: the inverse of `metric_inverse` there.
+
+    The metric of which the balanced flow is the gradient flow is ``<Z_1, Z_2>_W = <A_W^{-1}(Z_1), Z_2>``, which is
+    ``numpy.sum(metric(W, Z_1, N) * Z_2)``; for N >= 2 it equals (arXiv:1910.05505)
+
+        (sin(pi/N)/pi) int_0^inf t^{1/N} tr[(t I + W W^T)^{-1} Z_1 (t I + W^T W)^{-1} Z_2^T] dt.
+
+    Parameters
+    ----------
+    product : array (..., d_N, d_0), W
+    direction : array (..., d_N, d_0), Z
+    depth : int, N
+
+    Returns
+    -------
+    array (..., d_N, d_0)
+
+    Raises
+    ------
+    ValueError
+        for N >= 2 if Z is not tangent: if ``u^T Z v != 0`` for some u, v with ``u^T W = 0``, ``W v = 0``
+    """
+    at, direction, depth = _checked(product, direction, depth)
+    bases = singular_bases(at, depth)
+    if depth == 1:
+        return bases.scale(direction, bases.eigenvalues)
+    outside = np.linalg.norm(bases.scale(direction, bases.normal), axis=(-2, -1))
+    size = np.linalg.norm(direction, axis=(-2, -1))
+    if np.any(outside > TANGENT_TOL * size):
+        share = float(np.max(outside / np.where(size > 0, size, 1)))
+        raise ValueError(
+            f"direction must be tangent to the matrices of the rank of the product: {share:.2g} of its norm is not; "
+            "A_W(Z) and any Z = W B + C W are"
+        )
+    return bases.scale(direction, np.where(bases.normal, 0, 1 / np.where(bases.normal, 1, bases.eigenvalues)))
+
+
+def _padded(values: FloatArray, size: int) -> FloatArray:
+    padded = np.zeros((*values.shape[:-1], size))
+    padded[..., : values.shape[-1]] = values
+    return padded
+
+
+def _checked(product: ArrayLike, direction: ArrayLike, depth: int) -> tuple[FloatArray, FloatArray, int]:
+    at, moved = (
+        as_floats(name, a, None).astype(np.float64) for name, a in zip(_NAMES, (product, direction), strict=True)
+    )
+    for name, array in zip(_NAMES, (at, moved), strict=True):
+        if array.ndim < 2:
+            raise ValueError(f"{name} must be a matrix or a stack (..., d_N, d_0), got shape {array.shape}")
+    if at.shape[-2:] != moved.shape[-2:]:
+        raise ValueError(f"direction must have the shape {at.shape[-2:]} of the product, got {moved.shape[-2:]}")
+    return at, moved, as_count("depth", depth, 1)
+
+
+_NAMES = ("product", "direction")

@@ -1,0 +1,251 @@
+"""One eigenvalue of symmetric estimation under the flow from an identical start: its value in time, its time of rise.
+
+With Y symmetric and every factor started at ``alpha I`` the factors stay equal, diagonal in the eigenbasis of Y, and
+each eigenvalue y of the product follows an equation of its own (Chou, Gieshoff, Maly, Rauhut, arXiv:2011.13772)
+
+    y' = N y^{2-2/N} (lambda - y),   y(0) = alpha^N.
+
+With ``p = 1 - 2/N`` and a variable s the time is ``t = |lambda|^{2/N-2} / N  int k(s) ds``,
+
+    k = (1 + e^{-s})^p,  s = log(y / (lambda - y))       rising, 0 < y < lambda
+    k = (1 - e^{-s})^p,  s = log(y / (y - lambda))       falling, 0 < lambda < y
+    k = (e^s - 1)^p,     s = log((y - lambda) / y)       dying, lambda < 0
+
+and ``(y^{2/N-2} - alpha^{2-2N}) / (2N-2)`` for lambda = 0. For N = 2 k is 1. Otherwise what is large of k is
+integrated in closed form, and the rest, smooth in ``e^{-s}`` or in an N-th root of it or of s, by Gauss's rule.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, broadcast
+
+NODES = 64
+ITERATIONS = 200
+RISING, FALLING, DYING = 0, 1, 2
+SPLIT = np.array([0.0, 1.0, 1.0])
+"""Between which two forms of k the integral is split, in s."""
+
+
+def mode_time(value: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Any:
+    """When an eigenvalue of the product comes to a value, of the flow of ``1/2 ||W - Y||_F^2`` from ``alpha I``.
+
+    Parameters
+    ----------
+    value : float or array, y
+    eigenvalue : float or array, lambda, of Y; of either sign
+    alpha : float > 0 or array, what every factor starts at, so that ``y(0) = alpha^N``
+    depth : int, N
+
+    Returns
+    -------
+    float or array
+        Infinity for the limit itself and for what is never reached. With ``normalization="mean"`` times are longer by
+        m/2, m the number of entries of Y.
+    """
+    depth = as_count("depth", depth, 1)
+    values, lam, start = _arrays(depth, alpha, value=value, eigenvalue=eigenvalue)
+    limit = lam if depth == 1 else np.maximum(lam, 0)
+    ahead = np.where(start < limit, (values > start) & (values < limit), (values < start) & (values > limit))
+    times = np.where(values == start, 0.0, np.inf)
+    times[ahead] = _times(values[ahead], lam[ahead], start[ahead], depth)
+    return times[()]
+
+
+def mode_value(t: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Any:
+    """An eigenvalue of the product at a time, of the flow of ``1/2 ||W - Y||_F^2`` from ``alpha I``.
+
+    It tends to ``max(lambda, 0)`` (for N = 1 to lambda). For N = 2 it is
+    ``lambda a^2 / (lambda e^{-2 lambda t} + a^2 (1 - e^{-2 lambda t}))``, ``a = alpha``; else the inverse of
+    `mode_time`.
+
+    Parameters
+    ----------
+    t : float >= 0 or array; infinity is allowed
+    eigenvalue, alpha, depth : see `mode_time`
+
+    Returns
+    -------
+    float or array
+    """
+    depth = as_count("depth", depth, 1)
+    times, lam, start = _arrays(depth, alpha, t=t, eigenvalue=eigenvalue)
+    if not np.all(times >= 0):
+        raise ValueError(f"t must be at least 0, got {np.min(times):g}")
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        if depth == 1:
+            return (lam + (start - lam) * np.exp(-times))[()]
+        if depth == 2:
+            decay = np.where(lam == 0, 1.0, np.exp(-2 * lam * times))
+            passed = np.where(lam == 0, 2 * times, -np.expm1(-2 * lam * times) / np.where(lam == 0, 1, lam))
+            return np.where(np.isinf(decay), 0.0, start / (decay + start * passed))[()]
+        power = 2 / depth - 2
+        result = np.asarray((start**power + (2 * depth - 2) * times) ** (1 / power))
+    moving = (lam != start) & (np.abs(lam) > np.finfo(float).eps * result) & (times > 0)
+    result[times == 0] = start[times == 0]
+    result[lam == start] = lam[lam == start]
+    ended = moving & np.isinf(times)
+    result[ended] = np.maximum(lam[ended], 0)
+    moving &= ~ended
+    result[moving] = _values(times[moving], lam[moving], start[moving], depth)
+    return result[()]
+
+
+def half_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Any:
+    """When an eigenvalue of the product has grown to half of lambda; see `mode_time`.
+
+    0 where it starts above, infinity where lambda <= 0.
+    """
+    return escape_time(eigenvalue, alpha, depth, share=0.5)
+
+
+def escape_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int, share: float = 0.1) -> Any:
+    """When an eigenvalue of the product leaves the saddle near 0: when it has grown to a share of lambda.
+
+    As alpha tends to 0 it grows like ``log(lambda / alpha^2) / (2 lambda)`` (N = 2) and
+    ``alpha^{2-N} / ((N-2) lambda)`` (N >= 3).
+
+    Parameters
+    ----------
+    eigenvalue, alpha, depth : see `mode_time`
+    share : float between 0 and 1
+
+    Returns
+    -------
+    float or array
+        0 where it starts above, infinity where lambda <= 0.
+    """
+    if not 0 < as_number("share", share) < 1:
+        raise ValueError(f"share must be between 0 and 1, got {share:g}")
+    depth = as_count("depth", depth, 1)
+    lam, start = _arrays(depth, alpha, eigenvalue=eigenvalue)
+    times = mode_time(share * lam, lam, start ** (1 / depth), depth)
+    return np.where(lam <= 0, np.inf, np.where(start >= share * lam, 0.0, times))[()]
+
+
+def _arrays(depth: int, alpha: ArrayLike, **others: ArrayLike) -> tuple[FloatArray, ...]:
+    """The arguments in their common shape, alpha as the start ``alpha^N`` of y, last."""
+    arrays = {name: as_floats(name, array, None, finite=name != "t") for name, array in others.items()}
+    starts = as_floats("alpha", alpha, None).astype(np.float64)
+    if starts.min() <= 0:
+        raise ValueError(f"alpha must be greater than 0, got {starts.min():g}")
+    return tuple(array.astype(np.float64) for array in broadcast(**arrays, alpha=starts**depth))
+
+
+def _times(y: FloatArray, lam: FloatArray, start: FloatArray, depth: int) -> FloatArray:
+    """`mode_time` of values strictly between start and limit, flat arrays."""
+    if depth == 1:
+        times: FloatArray = np.log1p((y - start) / (lam - y))
+        return times
+    power = 2 / depth - 2
+    null = np.abs(lam) <= np.finfo(float).eps * np.minimum(y, start)
+    times = -(y**power) * np.expm1(power * np.log(start / y)) / (2 * depth - 2)
+    y, lam, start = y[~null], lam[~null], start[~null]
+    case = _cases(lam, start)
+    first, last = _places(case, start, lam), _places(case, y, lam)
+    times[~null] = np.abs(lam) ** power / depth * _integral(case, first, last, depth)
+    return times
+
+
+def _values(times: FloatArray, lam: FloatArray, start: FloatArray, depth: int) -> FloatArray:
+    """`mode_value` for N >= 3, lambda neither 0 nor the start, and finite times, flat arrays.
+
+    By Newton's method for s, halving a bracket where it leaves it.
+    """
+    case, p = _cases(lam, start), 1 - 2 / depth
+    first = _places(case, start, lam)
+    wanted = times * depth * np.abs(lam) ** (2 - 2 / depth)
+    low, later = first, np.maximum(first, 1)
+    with np.errstate(over="ignore"):
+        room = wanted / (1 - np.exp(-1)) ** p  # from where s is above 1, k is at least that share of its large form
+        high = np.where(
+            case == RISING,
+            first + wanted,
+            np.where(case == FALLING, later + room, later + np.log1p(p * room * np.exp(-p * later)) / p),
+        )
+    place = 0.5 * (low + high)
+    for _ in range(ITERATIONS):
+        excess = _integral(case, first, place, depth) - wanted
+        low, high = np.where(excess < 0, place, low), np.where(excess < 0, high, place)
+        moved = place - excess / _kernel(case, place, p)
+        moved = np.where((moved > low) & (moved < high), moved, 0.5 * (low + high))
+        done = np.abs(moved - place) <= np.spacing(np.abs(place))
+        place = moved
+        if done.all():
+            break
+    growth = np.exp(-place)
+    risen = lam / np.where(case == RISING, 1 + growth, -np.expm1(-place))
+    values: FloatArray = np.where(case == DYING, -lam * growth / -np.expm1(-place), risen)
+    return values
+
+
+def _cases(lam: FloatArray, start: FloatArray) -> NDArray[np.int64]:
+    return np.where(lam < 0, DYING, np.where(start < lam, RISING, FALLING))
+
+
+def _places(case: NDArray[np.int64], y: FloatArray, lam: FloatArray) -> FloatArray:
+    """s where the eigenvalue is y."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rising, falling, dying = np.log(y / (lam - y)), -np.log1p(-lam / y), np.log1p(-lam / y)
+    return np.where(case == RISING, rising, np.where(case == FALLING, falling, dying))
+
+
+def _kernel(case: NDArray[np.int64], s: FloatArray, p: float) -> FloatArray:
+    """k(s)."""
+    size = np.where(case == RISING, 1 + np.exp(-np.where(case == RISING, s, 0)), -np.expm1(-np.abs(s)))
+    kernel: FloatArray = size**p * np.exp(np.where(case == DYING, p * s, 0))
+    return kernel
+
+
+def _integral(case: NDArray[np.int64], first: FloatArray, last: FloatArray, depth: int) -> FloatArray:
+    """``int k(s) ds`` from first to last, flat arrays."""
+    if depth == 2:
+        return last - first
+    split = SPLIT[case]
+    total = np.zeros(len(case))
+    for high in (False, True):
+        a = np.maximum(first, split) if high else np.minimum(first, split)
+        b = np.maximum(last, split) if high else np.minimum(last, split)
+        for kind in (RISING, FALLING, DYING):
+            part = (case == kind) & (b > a)
+            if part.any():
+                total[part] += _piece(kind, high, a[part], b[part], depth)
+    return total
+
+
+def _piece(kind: int, high: bool, a: FloatArray, b: FloatArray, depth: int) -> FloatArray:
+    """``int k(s) ds`` from a to b on one side of the split."""
+    p, sign = 1 - 2 / depth, 1 if kind == RISING else -1
+
+    def rest(z: FloatArray) -> FloatArray:
+        """``((1 + sign z)^p - 1) / z``."""
+        positive = np.where(z > 0, z, 1)
+        return np.where(z > 0, np.expm1(p * np.log1p(sign * positive)) / positive, sign * p)
+
+    if kind != RISING and not high:  # k is s^p times something smooth
+
+        def smooth(q: FloatArray) -> FloatArray:
+            s = q**depth
+            size = np.expm1(s) if kind == DYING else -np.expm1(-s)
+            return depth * q ** (2 * depth - 3) * (size / s) ** p
+
+        return _gauss(smooth, a ** (1 / depth), b ** (1 / depth))
+    if kind == FALLING or (kind == RISING and high):  # k is nearly 1
+        return b - a + _gauss(rest, np.exp(-b), np.exp(-a))
+    if kind == RISING:
+        a, b = -b, -a
+    # k is nearly e^{ps}, with the rest e^{ps} z rest(z), z = e^{-s} = q^N.
+    steep = np.exp(p * a) * np.expm1(p * (b - a)) / p
+    return steep + _gauss(lambda q: depth * q * rest(q**depth), np.exp(-b / depth), np.exp(-a / depth))
+
+
+def _gauss(function: Any, low: FloatArray, high: FloatArray) -> FloatArray:
+    """The integrals of a function of arrays from low to high (k,), by Gauss's rule."""
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    half = 0.5 * (high - low)
+    integral: FloatArray = half * (function(low[:, None] + half[:, None] * (1 + nodes)) @ weights)
+    return integral

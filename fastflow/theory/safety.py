@@ -1,0 +1,67 @@
+"""The largest step that some theorem lets a run start with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow.networks import DeepLinear, Network
+from fastflow.problems import MatrixEstimation, Problem
+from fastflow.theory.limits import identical_scale, is_symmetric
+from fastflow.theory.regions import descent_region
+from fastflow.theory.steps import monotone_step
+
+BELOW = 0.999
+"""Theorems want steps strictly below their bounds."""
+
+
+class SafeStep(NamedTuple):
+    """A step, and the bound that it comes from, in words; of a stack of starts an array, and a list."""
+
+    step: Any
+    reason: Any
+
+
+def safe_step(problem: Problem, network: Network, factors: Sequence[ArrayLike]) -> SafeStep:
+    """The largest constant step from which on the loss is known to fall at every step; smaller ones, too, do.
+
+    Of two bounds the larger: `monotone_step`, for estimation of a symmetric matrix from equal factors ``alpha I``, and
+    `descent_region`. Decreasing steps may begin with it, too.
+
+    Parameters
+    ----------
+    problem, network : as they are trained
+    factors : sequence of arrays (d_j, d_{j-1}), the start, or stacks (runs, d_j, d_{j-1})
+
+    Raises
+    ------
+    ValueError
+        where no such step is known: for diagonal networks, and where the data do not determine W
+    """
+    check_knows_safe_steps(network)
+    posed = problem.of_matrix()
+    arrays = [np.asarray(factor, np.float64) for factor in factors]
+    one = arrays[0].ndim == 2
+    stacks = [array[None] for array in arrays] if one else arrays
+    steps = BELOW * descent_region(posed, stacks).step
+    reasons = ["the loss falls in the region that it keeps the run in (theory.descent_region)"] * len(steps)
+    if len(arrays) > 1 and isinstance(posed, MatrixEstimation) and is_symmetric(np.asarray(posed.target, np.float64)):
+        norm = float(np.linalg.norm(posed.target, 2))
+        for run in range(len(steps)):
+            alpha = identical_scale([stack[run] for stack in stacks])
+            bound = 0.0 if alpha is None else BELOW * monotone_step(len(arrays), alpha, norm) / posed.weight
+            if bound > steps[run]:
+                steps[run], reasons[run] = bound, "equal factors on a symmetric target (theory.monotone_step)"
+    return SafeStep(float(steps[0]), reasons[0]) if one else SafeStep(steps, reasons)
+
+
+def check_knows_safe_steps(network: Network) -> None:
+    """Refuse a network for which no safe step is known."""
+    if not isinstance(network, DeepLinear):
+        raise ValueError(
+            f"no step is known to be safe for a {type(network).__name__} network: use step=None, or a multiple of "
+            "fastflow.theory.edge"
+        )

@@ -1,0 +1,322 @@
+"""The gradient flow of layers: against SciPy, closed forms, conservation laws, limits, and extended precision."""
+
+from __future__ import annotations
+
+import itertools
+
+import naive
+import numpy as np
+import pytest
+
+import fastflow as ff
+from fastflow import layer_flows
+from fastflow.kernels.rock4 import rock4
+
+WIDTHS = {2: (5, 3, 4), 3: (4, 4, 3, 5)}
+
+
+def flat(factors):
+    return np.concatenate([np.ravel(factor) for factor in factors])
+
+
+def reference(problem, factors, times):
+    """The products of the flow from a list of factors at times > 0, by SciPy."""
+    from scipy.integrate import solve_ivp
+
+    shapes = [factor.shape for factor in factors]
+    cuts = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+
+    def unpack(w):
+        return [part.reshape(shape) for part, shape in zip(np.split(w, cuts), shapes, strict=True)]
+
+    solution = solve_ivp(
+        lambda _, w: -flat(naive.gradient(problem, unpack(w))),
+        (0, times[-1]),
+        flat(factors),
+        "Radau" if times[-1] > 1e3 else "DOP853",
+        t_eval=times,
+        rtol=1e-11,
+        atol=1e-13,
+    )
+    assert solution.success
+    return np.array([naive.chain_product(unpack(w)) for w in solution.y.T])
+
+
+# Coefficients
+
+
+def test_the_method_of_order_4_has_its_order_and_is_stable():
+    """``R(z) = e^z + O(z^5)``, and ``|R| <= 1`` on the interval, of more than 0.33 s^2 from 14 stages on."""
+    table = rock4()
+    for i, stages in enumerate(table.stages):
+        z = np.concatenate([-np.geomspace(1e-2, 0.5, 20), -np.linspace(0, table.length[i], 30 * stages)])
+        before, now = np.zeros_like(z), np.ones_like(z)
+        for mu, nu, kappa in table.recurrence[table.first[i] : table.first[i + 1]]:
+            before, now = now, (mu * z + nu) * now + kappa * before
+        slopes = []
+        for j in range(4):
+            slopes.append(z * (now + sum(table.inner[i, j, k] * slopes[k] for k in range(j))))
+        new = now + table.outer[i] @ slopes
+        error = table.error[i] @ [*slopes, z * new]
+        assert np.all(np.abs(new) <= 1 + 1e-9)
+        assert np.all(np.abs(new - np.exp(z))[:20] <= 0.05 * np.abs(z[:20]) ** 5 + 1e-14)
+        np.testing.assert_allclose(np.abs(error[:10]), np.abs(z[:10]) ** 4 / 24, rtol=0.3, atol=1e-13)
+    assert np.all(table.length[table.stages >= 14] > 0.33 * table.stages[table.stages >= 14] ** 2)
+
+
+# Errors
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_errors_follow_the_tolerance(kind, depth, make_problem):
+    """At 20 times the error is below 10 rtol, and falls by 4.5 a decade of rtol or more."""
+    widths, network = WIDTHS[depth], ff.DeepLinear(widths=WIDTHS[depth])
+    problem, init = make_problem(kind, (widths[-1], widths[0])), ff.inits.Gaussian(0.3)
+    times = np.geomspace(0.02, 200, 20)
+    start = [
+        factor[0] for factor in ff.train(problem, network, init, ff.GradientFlow([0.0], t_max=1e-9), runs=1).factors
+    ]
+    wanted = reference(problem, start, times)
+    errors = []
+    for rtol in (1e-3, 1e-5, 1e-7):
+        method = ff.GradientFlow(times, t_max=200, rtol=rtol, tol=0, gradient_tol=0)
+        history = ff.train(problem, network, init, method, runs=1).history
+        assert history is not None
+        assert history.product is not None
+        errors.append(np.max(np.abs(history.product[0] - wanted)) / np.max(np.abs(wanted)))
+        assert errors[-1] < 10 * rtol
+    assert errors[0] / errors[-1] > 4.5**4
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_errors_of_independent_diagonal_factors(signed, rng):
+    """Of more than two factors, which no dual form fits."""
+    from scipy.integrate import solve_ivp
+
+    n, network, init = 7, ff.DiagonalLinear(3, signed=signed, identical=False), ff.inits.Gaussian(0.6)
+    problem = ff.CompressedSensing(rng.standard_normal((4, n)) / 2, rng.standard_normal(4), normalization="mean")
+    times, sides = np.geomspace(0.05, 50, 20), 2 if signed else 1
+    runs = ff.train(problem, network, init, ff.GradientFlow(times, t_max=50, rtol=1e-6, tol=0), runs=2)
+    first = ff.train(problem, network, init, ff.GradientFlow([0.0], t_max=1e-9), runs=2)
+    for run in range(2):
+
+        def velocity(_, w):
+            vectors = w.reshape(sides, 3, n)
+            _, g = naive.vector_loss_gradient(problem, naive.hadamard_product([list(side) for side in vectors]))
+            return -flat(itertools.chain(*naive.hadamard_gradient([list(side) for side in vectors], g)))
+
+        solution = solve_ivp(
+            velocity, (0, 50), flat([f[run] for f in first.factors]), "DOP853", t_eval=times, rtol=1e-11, atol=1e-13
+        )
+        wanted = [naive.hadamard_product([list(side) for side in w.reshape(sides, 3, n)]) for w in solution.y.T]
+        np.testing.assert_allclose(runs.history.product[run], wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+# Laws
+
+
+def test_balancedness_is_conserved_to_the_tolerance(make_problem):
+    problem, network = make_problem("completion", (5, 4)), ff.DeepLinear(widths=(4, 4, 3, 5))
+    for rtol in (1e-4, 1e-7):
+        method = ff.GradientFlow(rtol=rtol, times=[0.0, 0.1, 1, 10, 100], t_max=100)
+        runs = ff.train(problem, network, ff.inits.Gaussian(0.5), method, runs=3, record=ff.Record(factors=True))
+        for j in range(2):
+            lower, upper = runs.history.factors[j], runs.history.factors[j + 1]
+            defect = np.swapaxes(upper, -1, -2) @ upper - lower @ np.swapaxes(lower, -1, -2)
+            size = np.sum(upper**2, axis=(-1, -2)).max()
+            assert np.abs(defect - defect[:, :1]).max() < 10 * rtol * size
+
+
+def test_the_modes_of_symmetric_estimation_follow_their_closed_form(rng):
+    """``y' = N y^{2-2/N} (lambda - y)`` in the eigenbasis: y at N = 2, the time of half of each lambda at N = 3."""
+    basis = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    values, a = np.array([2.0, 1.0, 0.3, 0.0]), 1e-3
+    problem = ff.MatrixEstimation(basis @ np.diag(values) @ basis.T)
+    times = np.geomspace(0.1, 60, 20)
+    for depth in (2, 3):
+        if depth == 3:
+            # the time in which y comes from a^N to lambda / 2
+            from scipy.integrate import quad
+
+            times = np.array(
+                [quad(lambda s, v=v: np.exp(s * (2 / 3 - 1)) / (3 * (v - np.exp(s))), np.log(a), np.log(v / 2))[0]
+                 for v in values[:3]]
+            )  # fmt: skip
+        method = ff.GradientFlow(times, t_max=times[-1], rtol=1e-8, tol=0)
+        runs = ff.train(problem, ff.DeepLinear(depth), ff.inits.Identity(a, of="product"), method)
+        got = np.diagonal(basis.T @ runs.history.product[0] @ basis, axis1=-2, axis2=-1)
+        if depth == 2:
+            decay = np.exp(-2 * np.outer(times, values[:3]))
+            wanted = values[:3] * a / (values[:3] * decay + a * (1 - decay))
+            np.testing.assert_allclose(got[:, :3], wanted, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(got[:, 3], a / (1 + 2 * a * times), rtol=1e-6)
+        else:
+            np.testing.assert_allclose([got[i, i] for i in range(3)], values[:3] / 2, rtol=1e-6)
+
+
+def test_plateaus_of_the_effective_rank():
+    """diag(10, 5, 1, 0, ...), product started at 1e-4 I: where the effective rank rests, as MATH.md's table has it."""
+    problem, bounds = ff.MatrixEstimation(np.diag([10.0, 5, 1] + [0] * 5)), {2: (0.76, 1.4, 3.906, 5.294)}
+    for depth, times in bounds.items():
+        init = ff.inits.Identity(1e-4, of="product")
+        history = ff.train(problem, ff.DeepLinear(depth), init, ff.GradientFlow(times, t_max=times[-1])).history
+        values = [
+            10.0, 5.0, 1.0, 0.0
+        ]  # fmt: skip
+        for t, got in zip(times, history.effective_rank[0], strict=True):
+            modes = [v * 1e-4 / (v * np.exp(-2 * v * t) + 1e-4 * (1 - np.exp(-2 * v * t))) for v in values[:3]]
+            modes += [1e-4 / (1 + 2e-4 * t)] * 5
+            assert got == pytest.approx(sum(modes) / max(modes), rel=1e-6)
+
+
+def test_descent_approaches_the_flow_in_proportion_to_the_step(make_problem):
+    problem, network, init = make_problem("sensing", (4, 4)), ff.DeepLinear(2), ff.inits.Gaussian(0.5)
+    flow = ff.train(problem, network, init, ff.GradientFlow([2.0], t_max=2, rtol=1e-10), runs=1).history.product[0, 0]
+    distances = []
+    for step in (0.02, 0.01, 0.005):
+        method = ff.GradientDescent(step, max_steps=round(2 / step), tol=0)
+        distances.append(np.linalg.norm(ff.train(problem, network, init, method, runs=1).solution[0] - flow))
+        apart = ff.flow_distance(problem, network, init, method, runs=1, steps=[0, round(1 / step), round(2 / step)])
+        np.testing.assert_allclose(apart.times, [0, 1, 2], rtol=1e-12)
+        assert apart.distance[0, 0] == 0
+        assert apart.distance[0, 2] == pytest.approx(distances[-1] / np.linalg.norm(flow), rel=0.01)
+    np.testing.assert_allclose(np.divide(distances[:-1], distances[1:]), 2, rtol=0.05)
+    decreasing = ff.GradientDescent(ff.Decreasing(0.05, scale=10), max_steps=3, tol=0)
+    apart = ff.flow_distance(problem, network, init, decreasing, runs=1, steps=[0, 1, 3])
+    np.testing.assert_allclose(apart.times, np.array([0, 0.05, 0.05 * (1 + 1.1**-0.5 + 1.2**-0.5)]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_almost_every_start_of_two_layers_finds_the_best_autoencoder(balanced, rng):
+    """Half the sum of the discarded eigenvalues, at the projector on the leading ones; 1000 starts."""
+    inputs = rng.standard_normal((8, 24)) * np.linspace(1, 2, 8)[:, None] / 4
+    problem, network = ff.LinearRegression.autoencoder(inputs), ff.DeepLinear(widths=(8, 3, 8))
+    init = ff.inits.Balanced(0.3) if balanced else ff.inits.Gaussian(0.3)
+    runs = ff.train(problem, network, init, ff.GradientFlow(rtol=1e-4), runs=1000)
+    values, vectors = np.linalg.eigh(inputs @ inputs.T)
+    assert np.all(runs.status == ff.Status.CRITICAL)
+    np.testing.assert_allclose(runs.loss, values[:5].sum() / 2, rtol=0, atol=1e-8)
+    projector = vectors[:, 5:] @ vectors[:, 5:].T
+    np.testing.assert_allclose(runs.solution, np.broadcast_to(projector, (1000, 8, 8)), rtol=0, atol=1e-8)
+    point = ff.theory.critical_point(problem, network, [factor[0] for factor in runs.factors])
+    assert point.kind == "minimum"
+    deeper = ff.train(problem, ff.DeepLinear(widths=(8, 3, 5, 8)), init, ff.GradientFlow(rtol=1e-4), runs=50)
+    for loss, product in zip(deeper.loss, deeper.solution, strict=True):
+        rank = round(np.trace(product))  # of a projector on leading eigenvectors, whatever their number
+        assert loss == pytest.approx(values[: 8 - rank].sum() / 2, abs=1e-8)
+        leading = vectors[:, 8 - rank :]
+        np.testing.assert_allclose(product, leading @ leading.T, rtol=0, atol=1e-8)
+
+
+def test_a_saddle_is_left_when_the_true_flow_leaves_it(rng):
+    """A second direction 1e-9 in size beside one that is fitted: against the same flow in 50 digits."""
+    import mpmath
+
+    target = np.diag([1.0, 0.5])
+    factors = [np.array([[0.4, 1e-9], [2e-9, 1e-9]]), np.array([[0.6, -1e-9], [1e-9, 2e-9]])]
+    problem, network, times = (
+        ff.MatrixEstimation(target),
+        ff.DeepLinear(2),
+        np.array([10.0, 20, 35, 38, 40, 42, 45, 60]),
+    )
+    method = ff.GradientFlow(times, t_max=60, rtol=1e-6, tol=0, gradient_tol=0)
+    got = ff.train(problem, network, ff.inits.Explicit(factors), method).history.product[0]
+    wanted = []
+    with mpmath.workdps(40):
+        y, (w, v) = mpmath.matrix(target.tolist()), (mpmath.matrix(f.tolist()) for f in factors)
+        now, h = mpmath.mpf(0), mpmath.mpf(1) / 20
+
+        def rates(w, v):
+            residual = v * w - y
+            return -v.T * residual, -residual * w.T
+
+        for time in times:
+            while now < time - h / 2:  # the classical method of order 4: an error of h^4
+                a = rates(w, v)
+                b = rates(w + h / 2 * a[0], v + h / 2 * a[1])
+                c = rates(w + h / 2 * b[0], v + h / 2 * b[1])
+                d = rates(w + h * c[0], v + h * c[1])
+                w, v = (x + h / 6 * (p + 2 * q + 2 * r + s) for x, p, q, r, s in zip((w, v), a, b, c, d, strict=True))
+                now += h
+            wanted.append(np.array((v * w).tolist(), float))
+    assert wanted[2][1, 1] < 0.1 < 0.4 < wanted[-1][1, 1]  # the saddle is left between
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-5)
+    saddle = ff.theory.critical_point(problem, network, [np.diag([1.0, 0.0])] * 2)
+    assert saddle.kind == "saddle"
+    assert saddle.smallest == pytest.approx(-0.5)
+    assert ff.theory.critical_point(problem, network, factors).kind == "not critical"
+    assert ff.theory.critical_point(problem, ff.DeepLinear(3), np.zeros(12)).kind == "saddle"
+
+
+# Runs
+
+
+def test_ends(make_problem, make_factors):
+    truth = naive.chain_product(make_factors((4, 2, 4)))
+    problem, network, init = make_problem("estimation", (4, 4), truth), ff.DeepLinear(2), ff.inits.Gaussian(0.5)
+    runs = ff.train(problem, network, init, ff.GradientFlow(rtol=1e-4), runs=2)
+    assert np.all(runs.status == ff.Status.CONVERGED)
+    assert np.all(runs.loss <= 1e-20)
+    assert np.all(runs.error < 1e-9)
+    early = ff.train(problem, network, init, ff.GradientFlow(rtol=1e-4, gradient_tol=1e-3), runs=2)
+    assert np.all(early.status == ff.Status.CRITICAL)
+    assert np.all(early.steps < runs.steps)
+    few = ff.train(problem, network, init, ff.GradientFlow([0.0, 1e9], rtol=1e-4, max_steps=7), runs=2)
+    assert np.all(few.status == ff.Status.MAX_STEPS)
+    assert np.all(few.steps == 7)
+    assert np.all(np.isfinite(few.history.loss[:, 0]))
+    assert np.all(np.isnan(few.history.loss[:, 1]))
+    timed = ff.train(problem, network, init, ff.GradientFlow([0.5, 0.5, 2], t_max=2, rtol=1e-4), runs=2)
+    assert np.all(timed.status == ff.Status.MAX_TIME)
+    np.testing.assert_array_equal(timed.history.product[:, 2], timed.solution)
+    np.testing.assert_array_equal(timed.history.product[:, 0], timed.history.product[:, 1])
+    assert np.all(np.isnan(timed.step))
+    late = ff.train(problem, network, init, ff.GradientFlow([1e6], rtol=1e-4), runs=2)
+    assert np.all(late.history.loss[:, 0] <= 1e-20)
+    onwards = ff.train(problem, network, timed.last, ff.GradientFlow(rtol=1e-4))
+    assert np.all(onwards.status == ff.Status.CONVERGED)
+    lost = ff.train(problem, network, ff.inits.Gaussian(1e150), ff.GradientFlow(), runs=1)
+    assert lost.status[0] == ff.Status.DIVERGED
+
+
+def test_bits_do_not_depend_on_threads_company_or_slices(make_problem, monkeypatch):
+    problem, network, init = make_problem("completion", (4, 5)), ff.DeepLinear(3), ff.inits.Gaussian(0.3)
+    method = ff.GradientFlow([0.1, 3.0], t_max=20, rtol=1e-5)
+    one = ff.train(problem, network, init, method, runs=6, threads=1)
+    two = ff.train([problem, problem], network, init, method, runs=[4, 2], threads=2)
+    np.testing.assert_array_equal(two.solution[:2], one.solution[[4, 2]])
+    monkeypatch.setattr(layer_flows, "FIRST_BUDGET", 1)
+    monkeypatch.setattr(layer_flows, "SLICE_SECONDS", 0.0)
+    cut = ff.train(problem, network, init, method, runs=6, threads=2)
+    for name in ("solution", "loss", "steps", "status", "flat_factors"):
+        np.testing.assert_array_equal(getattr(cut, name), getattr(one, name), name)
+    for name in ("loss", "gradient_norm", "balancedness", "product", "singular_values"):
+        np.testing.assert_array_equal(getattr(cut.history, name), getattr(one.history, name), name)
+
+
+def test_an_interrupted_flow_is_where_it_was(make_problem, monkeypatch):
+    problem, network, init = make_problem("sensing", (4, 4)), ff.DeepLinear(2), ff.inits.Gaussian(0.3)
+
+    def interrupt(self, queue, should_stop):
+        self.advance(queue.take(1), 50)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(layer_flows._Worker, "run", interrupt)
+    with pytest.raises(ff.Interrupted) as caught:
+        ff.train(problem, network, init, ff.GradientFlow([1e3]), runs=2, threads=1)
+    runs = caught.value.runs
+    assert list(runs.status) == [ff.Status.RUNNING] * 2
+    for run in range(2):
+        factors = [factor[run] for factor in runs.factors]
+        assert runs.loss[run] == pytest.approx(naive.loss(problem, factors), rel=1e-12)
+        np.testing.assert_allclose(runs.solution[run], naive.chain_product(factors), rtol=1e-12, atol=1e-14)
+
+
+def test_what_does_not_combine():
+    problem = ff.MatrixEstimation(np.eye(2))
+    with pytest.raises(ValueError, match="gradient_tol must be at least 0"):
+        ff.GradientFlow(gradient_tol=-1)
+    with pytest.raises(ValueError, match="float64"):
+        ff.train(problem, method=ff.GradientFlow(), dtype=np.float32)
+    with pytest.raises(ValueError, match="gradient_tol does not apply"):
+        ff.train(ff.CompressedSensing(np.eye(2), np.ones(2)), method=ff.GradientFlow(gradient_tol=1e-3))

@@ -1,0 +1,100 @@
+"""Records that theory helps to make: ranks, signs of determinants, sharpness, the distance to the predicted limit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastflow as ff
+from fastflow import theory
+
+THEORY = {"numerical_rank": True, "determinant_sign": True, "sharpness": True, "limit_distance": True}
+
+
+def test_they_are_what_they_say(make_problem, tmp_path):
+    problem = make_problem("regression by gram", (3, 3))
+    record = ff.Record(np.arange(0, 61, 20), product=True, factors=True, **THEORY)
+    method = ff.GradientDescent(max_steps=60)
+    runs = ff.train(problem, ff.DeepLinear(2), ff.inits.Gaussian(0.5), method, 3, record=record)
+    h, limit = runs.history, theory.global_minimum(problem).solution
+    np.testing.assert_array_equal(h.numerical_rank, ff.metrics.numerical_rank(h.product))
+    np.testing.assert_array_equal(h.determinant_sign, np.sign(np.linalg.det(h.product)))
+    np.testing.assert_allclose(h.limit_distance, np.linalg.norm(h.product - limit, axis=(2, 3)), rtol=1e-12)
+    for run in range(3):
+        for at in range(4):
+            factors = [f[run, at] for f in h.factors]
+            assert h.sharpness[run, at] == pytest.approx(theory.sharpness(problem, factors), rel=1e-12)
+    loaded = ff.load(runs.save(tmp_path / "runs"))
+    np.testing.assert_array_equal(loaded.history.sharpness, h.sharpness)
+    assert "history_limit_distance" in runs.to_xarray()
+
+
+def test_of_the_flow_of_layers(make_problem):
+    problem = make_problem("completion", (3, 3))
+    record = ff.Record(product=True, factors=True, numerical_rank=True, determinant_sign=True, sharpness=True)
+    method = ff.GradientFlow(times=[0.0, 1.0, 4.0], t_max=4.0)
+    runs = ff.train(problem, ff.DeepLinear(2), ff.inits.Balanced(0.5), method, 2, record=record)
+    h = runs.history
+    np.testing.assert_array_equal(h.numerical_rank, ff.metrics.numerical_rank(h.product))
+    np.testing.assert_array_equal(h.determinant_sign, np.sign(np.linalg.det(h.product)))
+    assert h.sharpness[1, 2] == pytest.approx(theory.sharpness(problem, [f[1, 2] for f in h.factors]), rel=1e-12)
+
+
+def test_they_cost_nothing_unasked(make_problem):
+    runs = ff.train(make_problem("estimation", (3, 3)), runs=2, record=ff.Record(3))
+    assert set(THEORY).isdisjoint(runs.history.recorded)
+
+
+def test_sharpness_goes_to_the_edge_of_stability(rng):
+    """Where the step is too large for the minimum that it started to, sharpness comes to 2 / step or below."""
+    problem = ff.MatrixEstimation(np.diag([1.0, 0.3]))
+    factors = [3.0 * np.eye(2), np.diag([1.0, 0.3]) / 3.0 + 1e-3]
+    record = ff.Record(np.arange(0, 2001, 100), sharpness=True)
+    method = ff.GradientDescent(step=0.3, max_steps=2000, tol=0)
+    runs = ff.train(problem, ff.DeepLinear(2), ff.inits.Explicit(factors), method, record=record)
+    ratio = runs.history.sharpness[0] * runs.step[0] / 2
+    assert ratio[0] > 1.2
+    assert ratio[-1] <= 1 + 1e-6
+    assert runs.loss[0] < 1e-20
+
+
+def test_sharpness_of_a_diagonal_network(rng):
+    problem = ff.CompressedSensing(rng.standard_normal((3, 6)), rng.standard_normal(3))
+    network = ff.DiagonalLinear(2)
+    record = ff.Record([0, 1], sharpness=True, factors=True)
+    method = ff.GradientDescent(step=1e-2, max_steps=1)
+    runs = ff.train(problem, network, ff.inits.Constant(0.5), method, record=record)
+    last = [factor[0, 1] for factor in runs.history.factors]
+    assert runs.history.sharpness[0, 1] == pytest.approx(theory.sharpness(problem, last, network), rel=1e-12)
+    assert "determinant_sign" not in runs.history.recorded
+
+
+def test_a_flip_of_the_determinant_is_said():
+    """A large step takes the smallest singular value through 0, which the flow from a balanced start cannot."""
+    problem, network, start = ff.MatrixEstimation(np.diag([1.0, -1.0])), ff.DeepLinear(3), [np.diag([1.0, 0.9])] * 3
+    record = ff.Record(np.arange(11), determinant_sign=True)
+    method = ff.GradientDescent(step=np.full(10, 0.8))
+    with pytest.warns(UserWarning, match=r"sign in 1 of 1 runs, first in run 0 between 0 and \d+: ") as caught:
+        runs = ff.train(problem, network, ff.inits.Explicit(start), method, record=record)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert set(runs.history.determinant_sign[0]) == {1, -1}
+    # From a start that is not balanced the flow itself may do that, so nothing is said.
+    unbalanced = ff.inits.Explicit([*start[:2], 1.1 * start[0]])
+    runs = ff.train(problem, network, unbalanced, method, record=record)
+    assert set(runs.history.determinant_sign[0]) == {1, -1}
+
+
+def test_signs_along_the_flow_of_the_product(rng):
+    problem = ff.MatrixEstimation(np.diag([1.0, -1.0]))
+    method = ff.ProductFlow(times=[0.0, 1.0, 5.0], t_max=5.0)
+    start = ff.inits.Balanced(product=0.5 * np.eye(2))
+    runs = ff.train(problem, ff.DeepLinear(2), start, method, record=ff.Record(**THEORY))
+    np.testing.assert_array_equal(runs.history.determinant_sign, 1)
+    expected = np.linalg.norm(runs.solution[0] - np.diag([1.0, 0.0]))  # the positive part: every factor starts equal
+    assert runs.history.limit_distance[0, -1] == pytest.approx(expected, rel=1e-9)
+    assert "sharpness" not in runs.history.recorded
+
+
+def test_a_limit_that_is_not_known_is_refused(make_problem):
+    with pytest.raises(ValueError, match=r"none is known for MatrixCompletion.*leave it out"):
+        ff.train(make_problem("completion", (3, 3)), runs=1, record=ff.Record(3, limit_distance=True))
