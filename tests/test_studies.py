@@ -13,6 +13,7 @@ from fastflow.ensembles import Custom, LowRank, Sparse
 from fastflow.streams import stream
 from fastflow.studies.outcomes import FIELDS
 from fastflow.studies.study import build_study
+from fastflow.studies.tasks import draw_problem
 
 SPARSE = Sparse(n=24, sparsity=3)
 BITS = tuple(name for name in FIELDS if name != "seconds")
@@ -68,6 +69,28 @@ def test_cells_are_what_train_gives(reference):
             assert reference.rates[i, j] == successes / 20
     assert reference.complete
     assert np.all(reference.outcomes["seconds"] > 0)
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "network"),
+    [
+        (Sparse(n=8, sparsity=2, noise=0.1), ff.DiagonalLinear(2)),
+        (Sparse(n=8, sparsity=2), ff.DiagonalLinear(3, signed=False)),
+        (Sparse(n=8, sparsity=2, matrix=np.ones((3, 8)), noise=0.1), ff.DiagonalLinear(2)),
+    ],
+    ids=["more measurements than unknowns", "a truth that is not nonnegative", "dependent rows"],
+)
+def test_what_no_vector_reaches(ensemble, network):
+    """Where only part of y can be reached the outcomes are those of `train`, too."""
+    axes = {"m": (12,)} if ensemble.m is None else {"sparsity": (2,)}
+    study = ff.Study(ensemble, network, ff.inits.Constant(1e-3), ff.FlowLimit(), axes=axes, trials=3)
+    result = study.run(threads=1, progress=False)
+    problems = [draw_problem(study.setup(0), trial) for trial in range(3)]
+    runs = ff.train(problems, network, ff.inits.Constant(1e-3), ff.FlowLimit(), threads=1)
+    for name in ("error", "steps", "status"):
+        assert np.array_equal(result.outcomes[name][0], getattr(runs, name)), name
+    assert result.outcomes["loss"][0] == pytest.approx(runs.loss, rel=1e-9)
+    assert np.all(runs.loss > 1e-6)
 
 
 def test_random_starts_are_those_of_train():

@@ -27,7 +27,14 @@ KINDS: dict[str, Any] = {
         *(getattr(ensembles, name) for name in ("Sparse", "LowRank", "Regression", "Autoencoder")),
         *(networks.DeepLinear, networks.DiagonalLinear),
         *(inits.Identity, inits.Gaussian, inits.Uniform, inits.Orthogonal, inits.Balanced, inits.Constant),
-        *(inits.Explicit, methods.GradientDescent, methods.GradientFlow, methods.FlowLimit, methods.Decreasing),
+        *(
+            inits.Explicit,
+            methods.GradientDescent,
+            methods.GradientFlow,
+            methods.ProductFlow,
+            methods.FlowLimit,
+            methods.Decreasing,
+        ),
         *(cls for cls in vars(baselines).values() if isinstance(cls, type) and hasattr(cls, "solve")),
         Success,
     )

@@ -24,7 +24,7 @@ from fastflow.inits import Explicit, Init
 from fastflow.methods import FlowLimit
 from fastflow.networks import DiagonalLinear, Network
 from fastflow.problems import Problem
-from fastflow.stacks import LARGEST, SMALLEST
+from fastflow.stacks import allowed_starts, wrong_starts
 from fastflow.status import Status
 from fastflow.streams import Streams, stream
 from fastflow.studies.outcomes import Outcomes, joined, make_outcomes
@@ -161,7 +161,7 @@ def _run_limits(setup: Setup, first: int, last: int) -> Outcomes:
     lost = limits.status == LimitStatus.NOT_FINITE
     x = np.where(lost[:, None], np.nan, limits.x)
     # The residual that a limit comes with is that of what of y can be reached, so of all of y where all can.
-    reached = network.signed and m <= n and ensemble.matrix_name != "given"
+    reached = m <= n and ensemble.matrix_name != "given" and bool(np.all(mirrors.sides == 2))
     residual = limits.residual if reached else np.linalg.norm(np.einsum("kmn,kn->km", matrices, x) - values, axis=1)
     return make_outcomes(
         error=relative_errors(x, truths, own),
@@ -181,7 +181,9 @@ def _mirrors(setup: Setup, network: DiagonalLinear, n: int, first: int, last: in
     form = Hadamard(n, network.depth, network.signed, network.identical)
     factors = _draw_starts(setup, form, first, last)[0]
     positive, negative = as_two_vectors(form, form.unpack(factors))
-    _check_starts(positive, negative)
+    wrong = wrong_starts(positive if negative is None else np.concatenate([positive, negative]), network.depth)
+    if wrong.size:
+        raise ValueError(f"FlowLimit needs starts that are {allowed_starts(network.depth)}; got {wrong[0]:g}")
     return kernels.make_mirror(positive, negative, network.depth)
 
 
@@ -195,13 +197,6 @@ def _mirror(init: Init, network: DiagonalLinear, n: int) -> kernels.Mirror:
 def _compile_limits() -> None:
     """Compile the kernels, or load them, so that it counts as no trial's time."""
     flow_limit([[1.0]], [1.0], 1.0, threads=1)
-
-
-def _check_starts(positive: FloatArray, negative: FloatArray | None) -> None:
-    starts = positive if negative is None else np.concatenate([positive, negative[negative != 0]], axis=None)
-    wrong = starts[~((starts >= SMALLEST) & (starts <= LARGEST))]
-    if wrong.size:
-        raise ValueError(f"FlowLimit needs starts of factors from {SMALLEST:g} to {LARGEST:g}, got {wrong[0]:g}")
 
 
 def _run_network(setup: Setup, first: int, last: int) -> Outcomes:
