@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, one_of
-from fastflow.plot import BLUE, ORANGE, PANEL_SIZE, TITLE_LETTERS
+from fastflow.plot import BLUE, ORANGE, PANEL_SIZE
 from fastflow.studies.layouts import (
     ACROSS,
     Layout,
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 LEVELS = (0.1, 0.5, 0.9)
 BESIDE = ("#009E73", "#CC79A7", "#F0E442")  # more of the palette of Okabe and Ito
+LETTERS = 66
+"""Letters of a small title over one panel."""
+
 MOST_LINES = 6
 QUANTITIES = {
     "seconds": "median seconds per trial",
@@ -198,8 +201,8 @@ def _figure(layout: Layout, result: Result, text: str) -> tuple[Figure, list[Axe
     rows = -(-count // columns)
     figure = Figure(figsize=(PANEL_SIZE[0] * columns + 0.8, PANEL_SIZE[1] * rows + 0.9), layout="constrained")
     lines = [", ".join(named(name, value) for name, value in result.setting.items())]
-    title = "\n".join(textwrap.fill(line, TITLE_LETTERS * columns) for line in (*lines, text) if line)
-    figure.suptitle(title, fontsize="medium")
+    title = "\n".join(textwrap.fill(line, LETTERS * columns) for line in (*lines, text) if line)
+    figure.suptitle(title, fontsize="small")
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for empty in panels[count:]:
         empty.remove()
