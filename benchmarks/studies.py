@@ -17,7 +17,7 @@ import numpy as np
 
 import fastflow as ff
 from benchmarks import tasks, timing
-from benchmarks.limits import DISTANCE, pursue
+from benchmarks.limits import pursue
 from benchmarks.report import Table, number
 from benchmarks.tasks import Array
 from fastflow.streams import stream
@@ -26,7 +26,7 @@ from fastflow.studies.study import Study
 from fastflow.studies.tasks import draw_problem
 
 N, ALPHA, DEPTH = 128, 1e-6, 2
-PURSUITS, DESCENTS, DESCENT_STEPS = 120, 6, 100_000
+PURSUITS, DESCENTS, DESCENT_STEPS, DISTANCE = 120, 6, 100_000, 1e-3
 EMPTY_TASKS = 500
 
 
