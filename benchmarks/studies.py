@@ -17,7 +17,7 @@ import numpy as np
 
 import fastflow as ff
 from benchmarks import tasks, timing
-from benchmarks.limits import DISTANCE, pursue
+from benchmarks.limits import pursue
 from benchmarks.report import Table, number
 from benchmarks.tasks import Array
 from fastflow.streams import stream
@@ -26,7 +26,7 @@ from fastflow.studies.study import Study
 from fastflow.studies.tasks import draw_problem
 
 N, ALPHA, DEPTH = 128, 1e-6, 2
-PURSUITS, DESCENTS, DESCENT_STEPS = 120, 6, 100_000
+PURSUITS, DESCENTS, DESCENT_STEPS, DISTANCE = 120, 6, 2_000_000, 1e-3
 EMPTY_TASKS = 500
 
 
@@ -99,10 +99,10 @@ def _descent_seconds(study: Study, threads: int) -> list[float]:
     seconds = []
     for cell in _sampled(study, DESCENTS):
         setup = study.setup(cell)
-        problems: list[Any] = [draw_problem(setup, trial) for trial in range(2 * threads)]
+        problems: list[Any] = [draw_problem(setup, trial) for trial in range(threads)]
         limits = ff.train(problems, setup.network, setup.init, setup.method, threads=threads, progress=False).solution
         aimed = [ff.CompressedSensing(p.matrix, p.values, truth=x) for p, x in zip(problems, limits, strict=True)]
-        record = ff.Record(np.arange(0, DESCENT_STEPS + 1, 500), loss=False, gradient_norm=False)
+        record = ff.Record(np.arange(0, DESCENT_STEPS + 1, 1000), loss=False, gradient_norm=False)
         method = ff.GradientDescent(max_steps=DESCENT_STEPS, tol=0)
         runs = ff.train(aimed, setup.network, setup.init, method, threads=threads, record=record, progress=False)
         assert runs.history is not None
