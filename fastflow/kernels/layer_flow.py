@@ -60,8 +60,11 @@ how many a trial without prospects ends, and steps between trials: doubled by ea
 STIFF = 8
 """Stages of the order 4 from which on RKC2 is tried at all."""
 
-REFRESH = 20
-"""Steps for which the largest rate is trusted, at most."""
+REFRESH, LAZY = 20, 5
+"""Steps for which the largest rate is trusted, at most; so many times as many while it does not bind."""
+
+BINDS = 1.5
+"""The step times the largest rate from which on stability may bind: a quarter of what the order 4 bears at least."""
 
 
 class FlowEnds(NamedTuple):
@@ -149,7 +152,8 @@ def layer_flow_slice(field, table, runs, queue, ends, trace, budget, memory):
             copy(state, runs.factors[run], state.size)
             _begin(runs, run, memory)
         else:
-            if at[SINCE] >= REFRESH or numbers[RATE] < 0:
+            trusted = LAZY * REFRESH if numbers[LENGTH] * numbers[RATE] < BINDS else REFRESH
+            if at[SINCE] >= trusted or numbers[RATE] < 0:
                 numbers[RATE], turns = largest_rate(field, index, step, numbers[RATE] < 0)
                 runs.evaluations[run] += turns
                 at[SINCE] = 0
@@ -257,7 +261,7 @@ def _go(field, index, table, ends, trace, runs, run, memory):
         numbers[LENGTH] = max(length * factor, wanted) if length < wanted else length * factor
         _choose_method(memory, length / stages, stages, length < wanted)
     else:
-        at[SINCE] = REFRESH
+        at[SINCE] = LAZY * REFRESH
         numbers[LENGTH] = length * min(factor, 0.8)
 
 
