@@ -147,7 +147,7 @@ class GradientFlow:
     -----
     What a run came to rest at may be a minimum or a saddle: `theory.critical_point` says which. A flow that starts
     within rounding of a saddle's stable set, such as `inits.Identity` for a matrix with negative eigenvalues, leaves
-    the saddle by rounding or not at all.
+    the saddle by rounding or not at all. A run that goes on from ``runs.last`` starts at time 0 again.
     """
 
     times: ArrayLike = ()
