@@ -4,9 +4,9 @@ Each run chooses its own steps: their length by an estimate of the error, the nu
 of the Hessian, and the order by which of the two methods of `stabilised` came further for a gradient evaluation when
 last tried. A run has the same bits whatever its company and wherever slices end.
 
-The error of a step is held to ``rtol`` times the norm of the factors, and where the gradient grows, on the way out of a
-saddle, to that share of the step itself: what leaves the saddle may be far smaller than the factors, and its relative
-error is an error in the time of escape.
+The error of a step is held to ``rtol`` times the norm of the factors and, where the gradient grows, on the way out of a
+saddle, to `GROWING` rtol of the step itself: what leaves the saddle may be far smaller than the factors, and its
+relative error is an error in the time of escape.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SECOND_GROWING, SECOND_DECAYING = 12.0, 1.0
 """RKC2's estimate may be ``12 rtol^{3/2}`` where the gradient grows, so that its error, too, falls in proportion to
 rtol, and ``rtol^{1.1}`` where it does not, and errors die out (measured)."""
 
-GROWING, DECAYING = 3.0, 0.1
+GROWING, DECAYING = 20.0, 0.1
 """The error over that of the step: at most so many rtol where the gradient grows, at most so much where it does not."""
 
 ROUNDING = 1e-15
