@@ -133,7 +133,7 @@ class GradientFlow:
     rtol, atol : float
         Tolerances. By the dual: for the error of an entry of the product, ``atol + rtol |x_i|``; None for atol takes
         rtol times the size that the data ask for. Else: for the error of all factors of a run in norm, ``atol + rtol
-        ||(W_1, ..., W_N)||_F`` in each step, and where the gradient grows 3 rtol of the step itself, so that a flow
+        ||(W_1, ..., W_N)||_F`` in each step, and where the gradient grows 20 rtol of the step itself, so that a flow
         leaves a saddle when it should; None for atol is 0. The product's error comes to about rtol times its size.
     tol : float >= 0
         A run ends when its loss is at most this (absolute).
@@ -147,7 +147,7 @@ class GradientFlow:
     -----
     What a run came to rest at may be a minimum or a saddle: `theory.critical_point` says which. A flow that starts
     within rounding of a saddle's stable set, such as `inits.Identity` for a matrix with negative eigenvalues, leaves
-    the saddle by rounding or not at all.
+    the saddle by rounding or not at all. A run that goes on from ``runs.last`` starts at time 0 again.
     """
 
     times: ArrayLike = ()

@@ -4,9 +4,9 @@ Each run chooses its own steps: their length by an estimate of the error, the nu
 of the Hessian, and the order by which of the two methods of `stabilised` came further for a gradient evaluation when
 last tried. A run has the same bits whatever its company and wherever slices end.
 
-The error of a step is held to ``rtol`` times the norm of the factors, and where the gradient grows, on the way out of a
-saddle, to that share of the step itself: what leaves the saddle may be far smaller than the factors, and its relative
-error is an error in the time of escape.
+The error of a step is held to ``rtol`` times the norm of the factors and, where the gradient grows, on the way out of a
+saddle, to `GROWING` rtol of the step itself: what leaves the saddle may be far smaller than the factors, and its
+relative error is an error in the time of escape.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SECOND_GROWING, SECOND_DECAYING = 12.0, 1.0
 """RKC2's estimate may be ``12 rtol^{3/2}`` where the gradient grows, so that its error, too, falls in proportion to
 rtol, and ``rtol^{1.1}`` where it does not, and errors die out (measured)."""
 
-GROWING, DECAYING = 3.0, 0.1
+GROWING, DECAYING = 20.0, 0.1
 """The error over that of the step: at most so many rtol where the gradient grows, at most so much where it does not."""
 
 ROUNDING = 1e-15
@@ -60,8 +60,11 @@ how many a trial without prospects ends, and steps between trials: doubled by ea
 STIFF = 8
 """Stages of the order 4 from which on RKC2 is tried at all."""
 
-REFRESH = 20
-"""Steps for which the largest rate is trusted, at most."""
+REFRESH, LAZY = 20, 5
+"""Steps for which the largest rate is trusted, at most; so many times as many while it does not bind."""
+
+BINDS = 1.5
+"""The step times the largest rate from which on stability may bind: a quarter of what the order 4 bears at least."""
 
 
 class FlowEnds(NamedTuple):
@@ -149,7 +152,8 @@ def layer_flow_slice(field, table, runs, queue, ends, trace, budget, memory):
             copy(state, runs.factors[run], state.size)
             _begin(runs, run, memory)
         else:
-            if at[SINCE] >= REFRESH or numbers[RATE] < 0:
+            trusted = LAZY * REFRESH if numbers[LENGTH] * numbers[RATE] < BINDS else REFRESH
+            if at[SINCE] >= trusted or numbers[RATE] < 0:
                 numbers[RATE], turns = largest_rate(field, index, step, numbers[RATE] < 0)
                 runs.evaluations[run] += turns
                 at[SINCE] = 0
@@ -257,7 +261,7 @@ def _go(field, index, table, ends, trace, runs, run, memory):
         numbers[LENGTH] = max(length * factor, wanted) if length < wanted else length * factor
         _choose_method(memory, length / stages, stages, length < wanted)
     else:
-        at[SINCE] = REFRESH
+        at[SINCE] = LAZY * REFRESH
         numbers[LENGTH] = length * min(factor, 0.8)
 
 
