@@ -80,7 +80,7 @@ def test_how_many_runs_a_thread_takes_at_once(size, make_problem, monkeypatch):
             queue._next = min(queue.total, first + size)
             return np.arange(first, queue._next)
 
-    monkeypatch.setattr(batch._Queue, "take", take)
+    monkeypatch.setattr(batch.Queue, "take", take)
     assert_same(whole, ff.train(*arguments, threads=2, **options))
     assert_same(whole, ff.train(*arguments, threads=1, **options))
 
