@@ -175,8 +175,6 @@ class Batch:
             if 0 < recorded < len(self.record_steps):
                 for values in self.histories.values():
                     values[run, recorded:] = values[run, recorded - 1]
-        if "determinant_sign" in self.histories:
-            self.theory.warn_of_flips(self.histories["determinant_sign"], self.record_steps, stacklevel=3)
         history = None
         if self.record_steps.size:
             kept: dict[str, Any] = dict(self.histories)
