@@ -41,8 +41,10 @@ def as_real(text: str) -> float:
 
 
 def a_count(least: int) -> Callable[[str], Any]:
+    """The type of an option that is a whole number, at least this."""
     return argument(lambda text: as_count("the value", as_real(text), least))
 
 
 def a_number(**limits: float) -> Callable[[str], Any]:
+    """The type of an option that is a number, within the limits that `checks.as_number` knows."""
     return argument(lambda text: as_number("the value", as_real(text), **limits))

@@ -34,11 +34,13 @@ def say(text: str) -> None:
 
 
 def complain(message: str, code: int) -> int:
+    """Say on standard error what is wrong, and give the exit code back."""
     print(f"fastflow: {message}", file=sys.stderr)
     return code
 
 
 def interrupt(*_: Any) -> NoReturn:
+    """Handle a signal as Ctrl-C is handled."""
     raise KeyboardInterrupt
 
 
