@@ -31,9 +31,8 @@ from fastflow.status import Status
 from fastflow.streams import stream
 from fastflow.theory import safe_step
 from fastflow.theory_records import TheoryRecords
-from fastflow.threads import run_workers
+from fastflow.threads import next_budget, run_workers
 
-SLICE_SECONDS = 0.05
 FIRST_BUDGET = 64
 PENDING_BYTES = 2**22
 
@@ -311,7 +310,7 @@ class _Worker:
                 keep_pending(self.batch, self.trace)
                 elapsed = time.perf_counter() - started
                 if taken >= budget:
-                    budget = max(1, int(budget * min(8.0, SLICE_SECONDS / max(elapsed, 1e-6))))
+                    budget = next_budget(budget, elapsed)
         finally:
             keep_pending(self.batch, self.trace)
 

@@ -16,9 +16,8 @@ from fastflow.checks import FloatArray, as_count, as_number
 from fastflow.kernels.limit import CONVERGED, NOT_FINITE, TOO_SLOW
 from fastflow.stacks import as_problems
 from fastflow.status import Status
-from fastflow.threads import one_blas_thread, run_workers, thread_count
+from fastflow.threads import next_budget, one_blas_thread, run_workers, thread_count
 
-SLICE_SECONDS = 0.05
 FLOW_STEPS = 500
 """Steps of the flow in time for every Newton step allowed, where these do not lead to the limit."""
 
@@ -202,7 +201,7 @@ def _run(
             steps = kernels.limit_slice(problems, path, tol, max_steps, limits, mine, budget, work)
             elapsed = time.perf_counter() - started
             if steps >= budget:
-                budget = max(1, int(budget * min(8.0, SLICE_SECONDS / max(elapsed, 1e-6))))
+                budget = next_budget(budget, elapsed)
             if work.at[0] == len(mine):
                 mine = take()
                 work.at[0] = 0

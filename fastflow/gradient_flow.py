@@ -13,9 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number, as_times
 from fastflow.stacks import as_problems
-from fastflow.threads import run_workers, thread_count
-
-SLICE_SECONDS = 0.05
+from fastflow.threads import next_budget, run_workers, thread_count
 
 
 class Flow(NamedTuple):
@@ -155,7 +153,6 @@ def _run(problems: kernels.LimitProblems, control: kernels.FlowControl, flows: k
                 started = time.perf_counter()
                 tried = kernels.flow_slice(problems, control, flows, queue, budget, workspace)
                 if tried == budget:
-                    elapsed = max(time.perf_counter() - started, 1e-6)
-                    budget = max(1, int(budget * min(8.0, SLICE_SECONDS / elapsed)))
+                    budget = next_budget(budget, time.perf_counter() - started)
 
     run_workers(work, threads, lambda: None)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastflow import kernels
 from fastflow.architectures import Architecture, Chain, Hadamard
-from fastflow.batch import PENDING_BYTES, SLICE_SECONDS, Batch, Queue, keep_pending
+from fastflow.batch import PENDING_BYTES, Batch, Queue, keep_pending
 from fastflow.checks import FloatArray
 from fastflow.kernels.layer_flow import FlowEnds, FlowRuns, FlowTrace, flow_memory, layer_flow_slice
 from fastflow.kernels.rock4 import rock4
@@ -22,6 +22,7 @@ from fastflow.problems import Problem
 from fastflow.records import History, Record, empty_histories
 from fastflow.runs import Runs
 from fastflow.status import Status
+from fastflow.threads import next_budget
 
 FIRST_BUDGET = 1000
 """Gradient evaluations of the first slice."""
@@ -181,6 +182,6 @@ class _Worker:
                 keep_pending(self.batch, self.trace)
                 elapsed = time.perf_counter() - started
                 if spent >= budget:
-                    budget = max(1, int(budget * min(8.0, SLICE_SECONDS / max(elapsed, 1e-6))))
+                    budget = next_budget(budget, elapsed)
         finally:
             keep_pending(self.batch, self.trace)

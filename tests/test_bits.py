@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow import batch
+from fastflow import batch, threads
 from fastflow.kernels import groups
 from fastflow.status import Status
 
@@ -35,7 +35,7 @@ def assert_same(first, second, rows=None):
 @pytest.fixture
 def tiny_slices(monkeypatch):
     """Kernel calls of a few steps, and pending records that fill at once."""
-    monkeypatch.setattr(batch, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(threads, "SLICE_SECONDS", 0.0)
     monkeypatch.setattr(batch, "FIRST_BUDGET", 7)
     monkeypatch.setattr(batch, "PENDING_BYTES", 1)
 

@@ -8,7 +8,7 @@ import pytest
 from test_bits import assert_same
 
 import fastflow as ff
-from fastflow import batch, kernels
+from fastflow import batch, kernels, threads
 from fastflow.architectures import Hadamard
 from fastflow.kernels import diagonal, inner
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
@@ -393,7 +393,7 @@ def test_bits_of_threads_company_and_sharing(m, n, identical, dtype, make_sensin
     assert_same(whole, ff.train(problem, network, init, method, runs=[17, 3], **options), [17, 3])
     assert_same(whole, ff.train(problem, network, init, method, runs=[40], **options), [40])
     monkeypatch.setattr(diagonal, "ROWS", 5)
-    monkeypatch.setattr(batch, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(threads, "SLICE_SECONDS", 0.0)
     monkeypatch.setattr(batch, "FIRST_BUDGET", 7)
     monkeypatch.setattr(batch, "PENDING_BYTES", 1)
     assert_same(whole, ff.train(problem, network, init, method, runs=41, threads=2, **options))
@@ -424,7 +424,7 @@ def test_interrupted_and_continued(make_sensing, monkeypatch):
     """Ctrl-C between slices keeps what was done; going on gives the bits of never having stopped."""
     problem, network, method = make_sensing(6, 15), ff.DiagonalLinear(3), ff.GradientDescent(0.01, 500, tol=0)
     whole = ff.train(problem, network, inits.Gaussian(0.5), method, runs=9)
-    monkeypatch.setattr(batch, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(threads, "SLICE_SECONDS", 0.0)
     polls = []
 
     def worker_here(worker, count, on_poll):

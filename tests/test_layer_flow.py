@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow import layer_flows
+from fastflow import layer_flows, threads
 from fastflow.kernels.rock4 import rock4
 
 WIDTHS = {2: (5, 3, 4), 3: (4, 4, 3, 5)}
@@ -286,7 +286,7 @@ def test_bits_do_not_depend_on_threads_company_or_slices(make_problem, monkeypat
     two = ff.train([problem, problem], network, init, method, runs=[4, 2], threads=2)
     np.testing.assert_array_equal(two.solution[:2], one.solution[[4, 2]])
     monkeypatch.setattr(layer_flows, "FIRST_BUDGET", 1)
-    monkeypatch.setattr(layer_flows, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(threads, "SLICE_SECONDS", 0.0)
     cut = ff.train(problem, network, init, method, runs=6, threads=2)
     for name in ("solution", "loss", "steps", "status", "flat_factors"):
         np.testing.assert_array_equal(getattr(cut, name), getattr(one, name), name)
