@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 
@@ -205,6 +206,28 @@ def test_mistakes_are_one_line(here, capsys, arguments, message):
     assert message in errors
     assert errors.count("\n") == 1
     assert os.listdir() == []
+
+
+def test_a_scheduler_that_does_not_answer_leaves_dask_as_it_was(here, capsys):
+    """Neither one whose address is none, nor one that is not there, nor what is no scheduler but answers."""
+    dask = pytest.importorskip("dask")
+    distributed = pytest.importorskip("distributed")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer():
+            with server.accept()[0] as connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        for address in ("nowhere", f"127.0.0.1:{port}"):
+            assert shell.main(["phase", "--scheduler", address, "--out", "x"]) == 2
+            assert f"no dask scheduler answers at {address}" in capsys.readouterr().err
+            assert dask.config.get("scheduler", None) is None
+            with pytest.raises(ValueError, match="No clients"):
+                distributed.default_client()
+        answering.join()
 
 
 def test_a_wrong_file_is_named(here, capsys):

@@ -176,9 +176,9 @@ def _executor(address: str | None) -> Iterator[Any]:
         from distributed import Client
     except ImportError as error:
         raise ValueError("--scheduler needs dask: pip install 'fastflow[dask]'") from error
-    try:
-        client = Client(address, timeout="10s")
-    except (OSError, ValueError) as error:
+    try:  # not as dask's default: a client that fails would stay it, and all that uses dask here would wait for it
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError, MemoryError) as error:  # MemoryError: the answer of a server that is no scheduler
         raise ValueError(f"no dask scheduler answers at {address}: {error}") from error
     with client:
         yield client
