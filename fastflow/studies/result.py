@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, shown
 from fastflow.status import Status
-from fastflow.studies import growth
 from fastflow.studies.outcomes import FIELDS, NOT_DONE
-from fastflow.studies.spec import build
+from fastflow.studies.spec import KINDS, build, restricted
 from fastflow.studies.study import Study, build_study
 from fastflow.studies.success import Success
 
@@ -48,13 +47,19 @@ class StudyResult:
         Where a trial is not done ``status`` and ``steps`` are -1, and the others -inf, which no result is.
     success : Success, what counts as one; see `with_success`
     fixed : dict, the axes of a larger result that this is one part of, and where
-    seconds : float, wall time of the run that gave this; NaN of a store
+    seconds, computed : float and int
+        Wall time of the run that gave this, and how many trials it computed; NaN and 0 of a store.
     """
 
     def __init__(
-        self, table: Mapping[str, Any], outcomes: Mapping[str, Any], study: Study | None = None, seconds: float = np.nan
+        self,
+        table: Mapping[str, Any],
+        outcomes: Mapping[str, Any],
+        study: Study | None = None,
+        seconds: float = np.nan,
+        computed: int = 0,
     ) -> None:
-        self.table, self.outcomes, self.seconds = dict(table), dict(outcomes), seconds
+        self.table, self.outcomes, self.seconds, self.computed = dict(table), dict(outcomes), seconds, computed
         self.axes: dict[str, tuple[Any, ...]] = {
             name: tuple(values) if isinstance(values, Mapping) else tuple(build(list(values)))
             for name, values in table["axes"].items()
@@ -86,10 +91,14 @@ class StudyResult:
         """What a picture should state of the parameters that are no axes: sizes, noise, depth, start, method."""
         axes = {name.rpartition(".")[2] for name in self.axes}
         stated: dict[str, Any] = {}
+        baseline = hasattr(KINDS.get(self.table.get("method", {}).get("kind")), "solve")
         for word, fields in STATED.items():
+            if baseline and word in ("network", "init"):
+                continue
             given = self.table.get(word)
             if word not in self.axes and given is not None:
-                stated |= {name: given[name] for name in fields if given.get(name)}
+                values = {"kind": given["kind"], **_fields(given)}
+                stated |= {name: values[name] for name in fields if values.get(name)}
         return {name: value for name, value in stated.items() if name not in axes}
 
     @property
@@ -130,35 +139,52 @@ class StudyResult:
         return wilson(self.successes, self.trials, level)
 
     def with_success(self, success: Success) -> StudyResult:
-        """The same outcomes, with another idea of success."""
+        """The same outcomes, with another idea of success.
+
+        Raises
+        ------
+        TypeError
+            for what is no `Success`
+        """
+        if not isinstance(success, Success):
+            raise TypeError(f"success must be a Success, such as Success(below=0.01), got {shown(success)}")
         table = {**self.table, "success": dataclasses.asdict(success)}
         study = copy.copy(self._study)
         if study is not None:
             study.success = success
-        return StudyResult(table, self.outcomes, study, self.seconds)
+        result = StudyResult(table, self.outcomes, study, self.seconds, self.computed)
+        result.fixed = dict(self.fixed)
+        return result
 
     def __getitem__(self, chosen: Mapping[str, Any]) -> StudyResult:
-        """The part with one value of each named axis: ``result[{"method": "limit"}]`` has the other axes."""
-        outcomes, axes = self.outcomes, dict(self.table["axes"])
+        """The part with one value of each named axis: ``result[{"method": "limit"}]`` has the other axes.
+
+        Raises
+        ------
+        KeyError
+            for an axis or a value that there is not, and where no axis would be left
+        """
+        if not isinstance(chosen, Mapping):
+            raise TypeError(f'expected a dict, axis: value, such as {{"m": 20}}, got {shown(chosen)}')
+        outcomes, table = self.outcomes, self.table
         for name, value in chosen.items():
-            if name not in axes:
-                raise KeyError(f"there is no axis {name!r}; there are {', '.join(axes)}")
-            at = list(self.axes[name]).index(value) if value in self.axes[name] else None
-            if at is None:
+            if name not in table["axes"]:
+                raise KeyError(f"there is no axis {name!r}; there are {', '.join(table['axes'])}")
+            if value not in self.axes[name]:
                 raise KeyError(f"axis {name!r} has no {shown(value)}; it has {shown(list(self.axes[name]))}")
-            outcomes = {key: np.take(array, at, axis=list(axes).index(name)) for key, array in outcomes.items()}
-            del axes[name]
-        if not axes:
+            at, axis = self.axes[name].index(value), list(table["axes"]).index(name)
+            outcomes = {key: np.take(array, at, axis=axis) for key, array in outcomes.items()}
+            table = restricted(table, name, self.axes[name][at])
+        if not table["axes"]:
             raise KeyError("one axis must be left")
-        part = StudyResult({**self.table, "axes": axes}, outcomes, None, np.nan)
+        part = StudyResult(table, outcomes)
         part.fixed = {**self.fixed, **dict(chosen)}
         return part
 
     def parameters(self) -> dict[str, Any]:
         """The numbers of the ensemble that are no axes."""
         ensemble = self.table.get("ensemble", {})
-        numbers = {name: value for name, value in ensemble.items() if isinstance(value, int | float)}
-        return {**numbers, **{name.rpartition(".")[2]: value for name, value in self.fixed.items()}}
+        return {name: value for name, value in _fields(ensemble).items() if isinstance(value, int | float)}
 
     @property
     def program(self) -> str | None:
@@ -238,11 +264,31 @@ class StudyResult:
                 raise ValueError("no statistical dimension is known for this study: give a theory")
         return compare(self.boundary(level, along, **options), theory)
 
-    def plot(self, **options: Any) -> Figure:
-        """The picture of the study: a map of rates with fitted curves and the statistical dimension, or slices."""
+    def plot(self, kind: str | None = None, **options: Any) -> Figure:
+        """A picture of the study.
+
+        Parameters
+        ----------
+        kind : "map", "slices", "seconds", "steps", "error" or "loss"
+            A map of rates with fitted curves and the statistical dimension; rates along one axis with intervals; or a
+            map of medians. Default a map of rates where two axes are numbers, else slices.
+        **options : which axes are where: ``x``, ``y`` and ``along`` of maps, ``along`` of slices
+            More in `fastflow.studies.pictures`, such as other results to draw ``beside``.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ValueError
+            where no cell has trials, or the study has not the axes for it
+        ImportError
+            without matplotlib
+        """
         from fastflow.studies import pictures
 
-        return pictures.plot(self, **{"program": self.program, "parameters": self.parameters(), **options})
+        return pictures.plot(self, kind, **{"program": self.program, "parameters": self.parameters(), **options})
 
     def status_counts(self) -> dict[Status, int]:
         """How many trials ended in which way."""
@@ -258,8 +304,13 @@ class StudyResult:
         lines = [f"{axes} = {cells} cells, {done} of {total} trials done; {ended or 'none has ended'}"]
         if done:
             seconds = float(np.sum(self.outcomes["seconds"][self.done], dtype=np.float64))
-            rate = f", {done / self.seconds:.0f} trials/s" if np.isfinite(self.seconds) and self.seconds > 0 else ""
-            lines.append(f"{int(self.successes.sum())} succeeded ({self.success}); {seconds:.3g} s of computing{rate}")
+            lines.append(
+                f"{int(self.successes.sum())} succeeded ({self.success}); all threads together computed for "
+                f"{seconds:.3g} s"
+            )
+        if self.computed:
+            rate = self.computed / max(self.seconds, 1e-9)
+            lines.append(f"this run: {self.computed} trials in {self.seconds:.3g} s, {rate:.3g} trials/s")
         return "\n".join(lines)
 
     def to_xarray(self) -> xarray.Dataset:
@@ -313,76 +364,6 @@ class StudyResult:
         return f"<StudyResult: {self.summary()}>"
 
 
-def open_study(store: str | Path) -> StudyResult:
-    """What a store has, also while a study runs.
-
-    Parameters
-    ----------
-    store : folder of a store that `Study.run` wrote
-
-    Returns
-    -------
-    StudyResult
-
-    Raises
-    ------
-    StoreError
-        when there is none, or it is damaged
-    """
-    from fastflow.studies.store import read_arrays, read_table
-
-    path = Path(store)
-    return StudyResult(read_table(path), read_arrays(path))
-
-
-def merge(stores: Any, into: str | Path | None = None) -> StudyResult:
-    """Put the outcomes of several stores of one study together: shards, or other trials and values of its axes.
-
-    Parameters
-    ----------
-    stores : sequence of folders
-    into : folder of a new store for the result; default none
-
-    Returns
-    -------
-    StudyResult
-        Over all values of the axes, and the largest number of trials. Its success is that of the first store.
-
-    Raises
-    ------
-    StoreError
-        when they are of different studies, or have different outcomes of one trial
-    """
-    from fastflow.studies.store import StoreError, read_arrays, read_table
-
-    paths = [Path(store) for store in ([stores] if isinstance(stores, str | Path) else stores)]
-    if not paths:
-        raise ValueError("there are no stores to merge")
-    table, tables = None, []
-    for path in paths:
-        tables.append(read_table(path))
-        if table is not None:
-            why = growth.conflict(tables[-1], table)
-            if why is not None:
-                raise StoreError(f"{path} and {paths[0]} are of different studies: {why}")
-        table = tables[-1] if table is None else growth.union(table, tables[-1])
-    assert table is not None
-    whole: dict[str, Any] | None = None
-    for path, of_path in zip(paths, tables, strict=True):
-        arrays = growth.moved(read_arrays(path), of_path, table)
-        if whole is None:
-            whole = arrays
-            continue
-        done = arrays["status"] != NOT_DONE
-        both = done & (whole["status"] != NOT_DONE)
-        for name in FIELDS:
-            if name != "seconds" and not np.array_equal(
-                arrays[name][both], whole[name][both], equal_nan=arrays[name].dtype.kind == "f"
-            ):
-                raise StoreError(f"{path} has another {name} than the others for some of the same trials")
-            whole[name] = np.where(done & ~both, arrays[name], whole[name])
-    assert whole is not None
-    result = StudyResult(table, whole)
-    if into is not None:
-        result.save(into)
-    return result
+def _fields(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters in the table of an object, those of a `Custom` ensemble's function too."""
+    return table["parameters"] if table.get("kind") == "Custom" else table
