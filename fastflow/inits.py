@@ -21,6 +21,8 @@ from fastflow.architectures import Architecture, Hadamard
 from fastflow.checks import FloatArray, as_floats, as_number, frozen, one_of, shown
 from fastflow.networks import DeepLinear, DiagonalLinear
 
+__all__ = ["Balanced", "Constant", "Explicit", "Gaussian", "Identity", "Orthogonal", "Uniform"]
+
 Factors = list[FloatArray]
 WHOSE = ("factor", "product")
 

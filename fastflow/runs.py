@@ -213,6 +213,14 @@ class Runs:
     def load(cls, path: str | Path) -> Runs:
         """Read what `save` wrote.
 
+        Parameters
+        ----------
+        path : str or Path, of the .npz file
+
+        Returns
+        -------
+        Runs
+
         Raises
         ------
         ValueError

@@ -212,6 +212,23 @@ def test_the_boundary_is_that_of_the_counts(reference):
     assert np.all((found.value > 8) & (found.value < 18))
 
 
+@pytest.mark.parametrize(
+    ("axis", "program"),
+    [
+        ({"depth": (2, 3)}, "l1"),
+        ({"coefficients": ("flat", "sign")}, "l1"),
+        ({"matrix": ("gaussian", "correlated")}, None),
+        ({"noise": (0.0, 0.1)}, None),
+        ({"signed": (True, False)}, None),
+    ],
+)
+def test_theory_is_said_only_where_it_holds_for_all(axis, program):
+    words = (SPARSE, ff.DiagonalLinear(2), ff.inits.Constant(1e-3), ff.FlowLimit())
+    result = ff.Study(*words, axes={"m": (8, 14), **axis}, trials=1).run(threads=1, progress=False)
+    assert result.program == program
+    assert (result.theory() is None) == (program is None)
+
+
 def test_time_is_kept(reference):
     """Without time nothing is done; what was done before the time was up is what it would have been."""
     result = small(trials=4000).run(threads=2, max_seconds=0.3, progress=False)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, shown
 from fastflow.status import Status
+from fastflow.studies import stated
 from fastflow.studies.outcomes import FIELDS, NOT_DONE
-from fastflow.studies.spec import KINDS, build, restricted
+from fastflow.studies.spec import build, restricted
 from fastflow.studies.study import Study, build_study
 from fastflow.studies.success import Success
 
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
 
     from fastflow.studies.transitions import Boundary, Comparison
 
-STATED = {
-    "method": ("kind",),
-    "ensemble": ("n", "columns", "m", "sparsity", "delta", "rho", "rank", "samples", "noise"),
-    "network": ("depth",),
-    "init": ("scale",),
-}
-"""The parameters of each word without which a picture cannot be read."""
-
 HORIZONTAL = ("m", "delta", "samples")
 """Axes along which success sets in, if a study has one of them."""
 
@@ -42,6 +35,7 @@ class StudyResult:
 
     Attributes
     ----------
+    table : dict, the study as `Study.describe` gives it
     axes : dict, name -> values or labels, in order
     outcomes : dict of arrays (*cells, trials): ``error``, ``loss``, ``steps``, ``status`` (see `Status`), ``seconds``
         Where a trial is not done ``status`` and ``steps`` are -1, and the others -inf, which no result is.
@@ -89,17 +83,7 @@ class StudyResult:
     @property
     def setting(self) -> dict[str, Any]:
         """What a picture should state of the parameters that are no axes: sizes, noise, depth, start, method."""
-        axes = {name.rpartition(".")[2] for name in self.axes}
-        stated: dict[str, Any] = {}
-        baseline = hasattr(KINDS.get(self.table.get("method", {}).get("kind")), "solve")
-        for word, fields in STATED.items():
-            if baseline and word in ("network", "init"):
-                continue
-            given = self.table.get(word)
-            if word not in self.axes and given is not None:
-                values = {"kind": given["kind"], **_fields(given)}
-                stated |= {name: values[name] for name in fields if values.get(name)}
-        return {name: value for name, value in stated.items() if name not in axes}
+        return stated.setting_of(self.table)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -132,11 +116,20 @@ class StudyResult:
         trials = self.trials
         return np.where(trials > 0, self.successes / np.maximum(trials, 1), np.nan)
 
-    def intervals(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-        """Wilson's intervals of the rates: low and high, of the shape of the cells."""
+    def intervals(self, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+        """Wilson's intervals of the rates.
+
+        Parameters
+        ----------
+        confidence : float in (0, 1), how often an interval should hold the probability of success
+
+        Returns
+        -------
+        low, high : arrays over the cells; 0 and 1 without trials
+        """
         from fastflow.studies.statistics import wilson
 
-        return wilson(self.successes, self.trials, level)
+        return wilson(self.successes, self.trials, confidence)
 
     def with_success(self, success: Success) -> StudyResult:
         """The same outcomes, with another idea of success.
@@ -183,21 +176,12 @@ class StudyResult:
 
     def parameters(self) -> dict[str, Any]:
         """The numbers of the ensemble that are no axes."""
-        ensemble = self.table.get("ensemble", {})
-        return {name: value for name, value in _fields(ensemble).items() if isinstance(value, int | float)}
+        return stated.parameters_of(self.table)
 
     @property
     def program(self) -> str | None:
         """The convex program whose statistical dimension belongs into the picture: "l1", "nuclear", ... or None."""
-        ensemble = self.table.get("ensemble", {})
-        if ensemble.get("noise", 0) or "network" in self.axes:
-            return None
-        if ensemble.get("kind") == "LowRank":
-            return "nuclear" if ensemble.get("observed") == "sensing" else None
-        if ensemble.get("kind") == "Sparse" and ensemble.get("matrix") in ("gaussian", "rademacher", "dct"):
-            signed = self.table.get("network", {}).get("signed", True)
-            return "l1" if signed and not self.table.get("method", {}).get("nonnegative") else "nonnegative l1"
-        return None
+        return stated.program_of(self.table)
 
     def boundary(self, level: float = 0.5, along: str | None = None, **options: Any) -> Boundary:
         """Where the rate of success comes to a level, by a logistic fit to each slice along an axis.
@@ -207,11 +191,17 @@ class StudyResult:
         level : float in (0, 1)
         along : an axis of numbers; default m, delta or samples if there is one, else the last one
         **options : those of `fastflow.studies.transitions.boundary`
+            ``confidence`` and ``resamples`` of the intervals, ``rising``, ``logarithmic`` and ``seed``.
 
         Returns
         -------
         Boundary
             Its arrays have the other axes.
+
+        Raises
+        ------
+        ValueError
+            where the axis is none of numbers, or an option has a wrong value
         """
         from fastflow.studies.transitions import boundary
 
@@ -221,7 +211,13 @@ class StudyResult:
         return boundary(self.axes[along], successes, trials, level, **options)
 
     def along(self, name: str | None = None) -> str:
-        """The axis along which success is said to set in."""
+        """The axis along which success is said to set in: the one that is named, or the default of `boundary`.
+
+        Raises
+        ------
+        ValueError
+            when it is none of numbers
+        """
         numeric = [axis for axis, values in self.axes.items() if not any(isinstance(v, str | bool) for v in values)]
         if name is None:
             if not numeric:
@@ -232,7 +228,16 @@ class StudyResult:
         return name
 
     def theory(self, along: str | None = None) -> FloatArray | None:
-        """Where the statistical dimension expects the boundary, over the other axes; None if it says nothing."""
+        """Where the statistical dimension expects the boundary along an axis; None if it says nothing.
+
+        Parameters
+        ----------
+        along : as in `boundary`
+
+        Returns
+        -------
+        array over the other axes (Amelunxen, Lotz, McCoy, Tropp, arXiv:1303.6672), see `program`
+        """
         from fastflow.studies.predictions import predicted
 
         if self.program is None:
@@ -255,6 +260,16 @@ class StudyResult:
         ----------
         theory : number or array over the other axes; default the statistical dimension
         level, along, **options : as in `boundary`
+
+        Returns
+        -------
+        Comparison
+            Its arrays have the other axes.
+
+        Raises
+        ------
+        ValueError
+            without a theory, where no statistical dimension is known
         """
         from fastflow.studies.transitions import compare
 
@@ -314,7 +329,13 @@ class StudyResult:
         return "\n".join(lines)
 
     def to_xarray(self) -> xarray.Dataset:
-        """An `xarray.Dataset` over the axes and the trial; NaN, and status -1, where a trial is not done."""
+        """An `xarray.Dataset` over the axes and the trial; NaN, and status -1, where a trial is not done.
+
+        Raises
+        ------
+        ImportError
+            without xarray
+        """
         try:
             import xarray
         except ImportError as error:
@@ -329,7 +350,13 @@ class StudyResult:
         return xarray.Dataset(data, coordinates, {"success": str(self.success)})
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A `pandas.DataFrame` with a row for each trial that is done."""
+        """A `pandas.DataFrame` with a row for each trial that is done.
+
+        Raises
+        ------
+        ImportError
+            without pandas
+        """
         try:
             import pandas
         except ImportError as error:
@@ -362,8 +389,3 @@ class StudyResult:
 
     def __repr__(self) -> str:
         return f"<StudyResult: {self.summary()}>"
-
-
-def _fields(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The parameters in the table of an object, those of a `Custom` ensemble's function too."""
-    return table["parameters"] if table.get("kind") == "Custom" else table
