@@ -171,6 +171,19 @@ def balancedness(factors: Sequence[ArrayLike]) -> Any:
     """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of factors first to last, each (..., d_j, d_{j-1}).
 
     0 for one factor. Conserved by the gradient flow; 0 for a balanced start (Arora, Cohen, Hazan 2018).
+
+    Parameters
+    ----------
+    factors : sequence of arrays, first to last
+
+    Returns
+    -------
+    float, or array (...) of a stack
+
+    Raises
+    ------
+    ValueError
+        without any factor
     """
     defects = balancedness_defects(factors)
     worst = np.zeros(np.shape(factors[0])[:-2])
@@ -180,7 +193,21 @@ def balancedness(factors: Sequence[ArrayLike]) -> Any:
 
 
 def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
-    """``W_{j+1}^T W_{j+1} - W_j W_j^T``, j = 1 .. N-1, of factors first to last, each (..., d_j, d_{j-1})."""
+    """``W_{j+1}^T W_{j+1} - W_j W_j^T``, j = 1 .. N-1, of factors first to last, each (..., d_j, d_{j-1}).
+
+    Parameters
+    ----------
+    factors : sequence of arrays, first to last
+
+    Returns
+    -------
+    list of arrays (..., d_j, d_j)
+
+    Raises
+    ------
+    ValueError
+        without any factor
+    """
     arrays = [_matrices(factor) for factor in factors]
     if not arrays:
         raise ValueError("factors is empty")
@@ -190,7 +217,21 @@ def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
 
 
 def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Any:
-    """``max_j ||u_{j+1}^2 - u_j^2||_2``, of vectors (..., n): `balancedness` of diagonal matrices."""
+    """``max_j ||u_{j+1}^2 - u_j^2||_2``, of vectors (..., n): `balancedness` of diagonal matrices.
+
+    Parameters
+    ----------
+    factors : sequence of arrays, each (..., n)
+
+    Returns
+    -------
+    float, or array (...) of a stack
+
+    Raises
+    ------
+    ValueError
+        without any factor
+    """
     arrays = [_vectors(factor) for factor in factors]
     if not arrays:
         raise ValueError("factors is empty")
@@ -303,6 +344,15 @@ def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> Any:
     ----------
     factors : u and v, or u_1, ..., u_L, v_1, ..., v_L, each (..., n)
     depth : int, L
+
+    Returns
+    -------
+    array (..., n)
+
+    Raises
+    ------
+    ValueError
+        for another number of factors
     """
     arrays = [np.abs(_vectors(factor)) for factor in factors]
     if len(arrays) not in (2, 2 * depth):

@@ -33,13 +33,23 @@ FLUSH_SHARE = 0.05
 
 
 class StudyError(RuntimeError):
-    """A study that could not go on; ``.result`` is what was done, which a store has, too."""
+    """A study that could not go on, since a trial raised or the executor failed.
+
+    Attributes
+    ----------
+    result : `StudyResult`, what was done, which a store has, too
+    """
 
     result: StudyResult
 
 
 class StudyInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a study; ``.result`` is what was done, which a store has, too."""
+    """Ctrl-C during a study, a `KeyboardInterrupt`.
+
+    Attributes
+    ----------
+    result : `StudyResult`, what was done, which a store has, too
+    """
 
     result: StudyResult
 
