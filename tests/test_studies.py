@@ -364,6 +364,15 @@ def test_wrong_axes_are_named(axes, message):
     [
         (lambda: ff.Study(axes={"m": (1,)}), "needs an ensemble"),
         (lambda: ff.Study(SPARSE, ff.DeepLinear(2), axes={"m": (4,)}), "Constant|DeepLinear"),
+        (
+            lambda: ff.Study(LowRank(n=4, rank=1), method=ff.baselines.BasisPursuit(), axes={"m": (4,)}),
+            "BasisPursuit solves",
+        ),
+        (
+            lambda: ff.Study(SPARSE, method=ff.baselines.NuclearNorm(), axes={"m": (4,)}),
+            "NuclearNorm solves MatrixComp",
+        ),
+        (lambda: ff.Study(SPARSE, method=ff.ProductFlow(), axes={"m": (4,)}), "ProductFlow needs a DeepLinear network"),
         (lambda: ff.Study(LowRank(n=4, rank=1), method=ff.FlowLimit(), axes={"m": (4,)}), "needs a DiagonalLinear"),
         (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, problem="shared"), "no axis can be one of"),
         (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, problem="per cell"), "starts alike"),
