@@ -350,6 +350,7 @@ def test_an_interrupt_gives_what_is_done(reference, monkeypatch):
         ({"m": (8,), "scale": (1e-3, float("nan"))}, "must have numbers or strings"),
         ({}, "one to four axes"),
         ({"m": 8}, "must be a sequence of values"),
+        ({"trial": (1, 2)}, "would have the name of what a result keeps: write 'ensemble.trial'"),
         ({"method": (ff.FlowLimit(),)}, "must be a dict, label: method"),
         ({"method": {"limit": ff.FlowLimit()}}, "method is given and an axis, too"),
     ],
