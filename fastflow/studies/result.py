@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fastflow.checks import FloatArray, shown
 from fastflow.status import Status
 from fastflow.studies import growth
+from fastflow.studies.axes import as_plain
 from fastflow.studies.outcomes import FIELDS, NOT_DONE
 from fastflow.studies.spec import build
 from fastflow.studies.study import Study, build_study
@@ -140,6 +141,7 @@ class StudyResult:
     def __getitem__(self, chosen: Mapping[str, Any]) -> StudyResult:
         """The part with one value of each named axis: ``result[{"method": "limit"}]`` has the other axes."""
         outcomes, axes = self.outcomes, dict(self.table["axes"])
+        chosen = {name: as_plain(value) for name, value in chosen.items()}
         for name, value in chosen.items():
             if name not in axes:
                 raise KeyError(f"there is no axis {name!r}; there are {', '.join(axes)}")
@@ -151,7 +153,7 @@ class StudyResult:
         if not axes:
             raise KeyError("one axis must be left")
         part = StudyResult({**self.table, "axes": axes}, outcomes, None, np.nan)
-        part.fixed = {**self.fixed, **dict(chosen)}
+        part.fixed = {**self.fixed, **chosen}
         return part
 
     def parameters(self) -> dict[str, Any]:
