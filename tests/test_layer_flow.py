@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import naive
 import numpy as np
 import pytest
@@ -99,9 +101,24 @@ def test_descent_approaches_the_flow_in_proportion_to_the_step(make_problem):
         assert apart.distance[0, 0] == 0
         assert apart.distance[0, 2] == pytest.approx(distances[-1] / np.linalg.norm(flow), rel=0.01)
     np.testing.assert_allclose(np.divide(distances[:-1], distances[1:]), 2, rtol=0.05)
+    with pytest.raises(TypeError, match=r"method must be the GradientDescent.*got GradientFlow"):
+        ff.flow_distance(problem, network, init, ff.GradientFlow(), runs=1)
     decreasing = ff.GradientDescent(ff.Decreasing(0.05, scale=10), max_steps=3, tol=0)
     apart = ff.flow_distance(problem, network, init, decreasing, runs=1, steps=[0, 1, 3])
     np.testing.assert_allclose(apart.times, np.array([0, 0.05, 0.05 * (1 + 1.1**-0.5 + 1.2**-0.5)]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("identical", [True, False])
+def test_descent_of_vectors_approaches_their_flow_in_proportion_to_the_step(identical, rng):
+    """From x = 0, too, where neither has moved."""
+    problem = ff.CompressedSensing(rng.standard_normal((4, 8)) / 2, rng.standard_normal(4))
+    network, init = ff.DiagonalLinear(3, identical=identical), ff.inits.Constant(0.5)
+    apart = [
+        ff.flow_distance(problem, network, init, ff.GradientDescent(step, round(2 / step), tol=0), steps=3).distance[0]
+        for step in (0.01, 0.005)
+    ]
+    assert apart[0][0] == 0
+    assert apart[0][-1] / apart[1][-1] == pytest.approx(2, rel=0.05)
 
 
 @pytest.mark.parametrize("balanced", [True, False])
@@ -126,44 +143,57 @@ def test_almost_every_start_of_two_layers_finds_the_best_autoencoder(balanced, r
         np.testing.assert_allclose(product, leading @ leading.T, rtol=0, atol=1e-8)
 
 
-def test_a_saddle_is_left_when_the_true_flow_leaves_it(rng):
-    """A second direction 1e-9 in size beside one that is fitted: against the same flow in 50 digits."""
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_saddle_is_left_when_the_true_flow_leaves_it(depth):
+    """A second direction 1e-9 in size beside one that is fitted: against the same flow in 40 digits."""
     import mpmath
 
-    target = np.diag([1.0, 0.5])
+    target, last = np.diag([1.0, 0.5]), 60 if depth == 2 else 80
     factors = [np.array([[0.4, 1e-9], [2e-9, 1e-9]]), np.array([[0.6, -1e-9], [1e-9, 2e-9]])]
-    problem, network, times = (
-        ff.MatrixEstimation(target),
-        ff.DeepLinear(2),
-        np.array([10.0, 20, 35, 38, 40, 42, 45, 60]),
-    )
-    method = ff.GradientFlow(times, t_max=60, rtol=1e-6, tol=0, gradient_tol=0)
+    if depth == 3:  # one more, that is not small there: of three small ones none would grow exponentially
+        factors.insert(1, np.array([[0.9, 0.1], [-0.2, 0.7]]))
+    problem, network = ff.MatrixEstimation(target), ff.DeepLinear(depth)
+    times = np.array([10.0, 20, 35, 38, 40, 42, 45, 50, 55, 60, 70, 80])
+    times = times[times <= last]
+    method = ff.GradientFlow(times, t_max=last, rtol=1e-6, tol=0, gradient_tol=0)
     got = ff.train(problem, network, ff.inits.Explicit(factors), method).history.product[0]
     wanted = []
     with mpmath.workdps(40):
-        y, (w, v) = mpmath.matrix(target.tolist()), (mpmath.matrix(f.tolist()) for f in factors)
+        y, w = mpmath.matrix(target.tolist()), [mpmath.matrix(f.tolist()) for f in factors]
         now, h = mpmath.mpf(0), mpmath.mpf(1) / 20
 
-        def rates(w, v):
-            residual = v * w - y
-            return -v.T * residual, -residual * w.T
+        def product(w):
+            return functools.reduce(lambda p, f: f * p, w)
+
+        def rates(w):
+            rates = []
+            for j in range(depth):
+                rate = y - product(w)
+                for f in reversed(w[j + 1 :]):
+                    rate = f.T * rate
+                for f in w[:j]:
+                    rate = rate * f.T
+                rates.append(rate)
+            return rates
 
         for time in times:
             while now < time - h / 2:  # the classical method of order 4: an error of h^4
-                a = rates(w, v)
-                b = rates(w + h / 2 * a[0], v + h / 2 * a[1])
-                c = rates(w + h / 2 * b[0], v + h / 2 * b[1])
-                d = rates(w + h * c[0], v + h * c[1])
-                w, v = (x + h / 6 * (p + 2 * q + 2 * r + s) for x, p, q, r, s in zip((w, v), a, b, c, d, strict=True))
+                a = rates(w)
+                b = rates([x + h / 2 * p for x, p in zip(w, a, strict=True)])
+                c = rates([x + h / 2 * p for x, p in zip(w, b, strict=True)])
+                d = rates([x + h * p for x, p in zip(w, c, strict=True)])
+                w = [x + h / 6 * (p + 2 * q + 2 * r + s) for x, p, q, r, s in zip(w, a, b, c, d, strict=True)]
                 now += h
-            wanted.append(np.array((v * w).tolist(), float))
+            wanted.append(np.array(product(w).tolist(), float))
+    print(np.array(wanted)[:, 1, 1])
     assert wanted[2][1, 1] < 0.1 < 0.4 < wanted[-1][1, 1]  # the saddle is left between
     np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-5)
-    saddle = ff.theory.critical_point(problem, network, [np.diag([1.0, 0.0])] * 2)
-    assert saddle.kind == "saddle"
-    assert saddle.smallest == pytest.approx(-0.5)
+    if depth == 2:
+        saddle = ff.theory.critical_point(problem, network, [np.diag([1.0, 0.0])] * 2)
+        assert saddle.kind == "saddle"
+        assert saddle.smallest == pytest.approx(-0.5)
     assert ff.theory.critical_point(problem, network, factors).kind == "not critical"
-    assert ff.theory.critical_point(problem, ff.DeepLinear(3), np.zeros(12)).kind == "saddle"
+    assert ff.theory.critical_point(problem, network, np.zeros(4 * depth)).kind == "saddle"
 
 
 # Runs
