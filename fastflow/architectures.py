@@ -238,7 +238,7 @@ class Hadamard(Architecture):
     signed: bool
     identical: bool
 
-    of_products = ("l1_norm", "l2_norm", "support_size", "support_recovery", "product")
+    of_products = ("l1_norm", "l2_norm", "support_size", "support_recovery", "product", "limit_distance")
     of_factors = ("effective_alpha", "factors", "sharpness")
     solution_axes = ("coordinate",)
 
@@ -288,6 +288,7 @@ class Hadamard(Architecture):
                 "error",
                 "support_recovery",
                 "sharpness",
+                "limit_distance",
             ),
             (),
         )

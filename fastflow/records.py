@@ -48,7 +48,8 @@ class Record:
         The largest eigenvalue of the Hessian by all factors (`theory.sharpness`), against which ``2 / step`` is the
         edge of stability. It costs some dozens of gradients in NumPy a record.
     limit_distance : bool
-        Of a matrix: ``||W - W_limit||_F`` to the limit that theorems predict (`theory.predicted_limit`).
+        ``||W - W_limit||_F`` to the limit that theorems predict (`theory.predicted_limit`), or ``||x - x_limit||_2`` to
+        the limit of a diagonal network's flow (`FlowLimit`).
 
     Notes
     -----

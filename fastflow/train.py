@@ -166,6 +166,8 @@ def check_words(network: Any, init: Any, method: Any, record: Any) -> None:
         )
     if not isinstance(method, Method):
         raise TypeError(f"method must be a GradientDescent, a GradientFlow or a FlowLimit, got {_kind(method)}")
+    if isinstance(method, GradientDescent) and method.first_step == SAFE:
+        check_knows_safe_steps(network)
     if record is not None and not isinstance(record, Record):
         raise TypeError(f"record must be a Record, got {_kind(record)}")
 
@@ -230,8 +232,6 @@ def _start_numbers(
 def _step_sizes(method: GradientDescent, problems: list[Any], network: Network, shared: bool) -> FloatArray:
     """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""
     count, step = len(problems), method.first_step
-    if step == SAFE:
-        check_knows_safe_steps(network)
     if step == SAFE or method.sequence.size:
         return np.full(count, np.nan)
     if step is None:

@@ -24,10 +24,24 @@ def dense_hessian(problem, factors):
     return np.array(columns)
 
 
+@pytest.mark.parametrize("depth", [2, 3, 4, 5])
+def test_sharpness_at_balanced_minima(depth, rng):
+    """``N s_1^{2-2/N}`` where the residual vanishes: 125 draws of shape, widths, size and rank."""
+    for _ in range(125):
+        widths = rng.integers(1, 5, depth + 1)
+        rank = rng.integers(1, widths.min() + 1)
+        target = (
+            rng.standard_normal((widths[-1], rank)) @ rng.standard_normal((rank, widths[0])) * 10 ** rng.uniform(-3, 3)
+        )
+        expected = depth * np.linalg.norm(target, 2) ** (2 - 2 / depth)
+        got = theory.sharpness(ff.MatrixEstimation(target), balanced(target, tuple(map(int, widths))))
+        assert got == pytest.approx(expected, rel=1e-10), (widths, rank)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("shape", [(6, 6), (5, 9)], ids=str)
-def test_sharpness_at_balanced_minima(shape, depth, rng):
-    """``N s_1^{2-2/N}`` where the residual vanishes, also with more modes than parameters that are formed."""
+def test_sharpness_by_lanczos_at_balanced_minima(shape, depth, rng):
+    """The same, with more parameters than a matrix is formed for."""
     target = rng.standard_normal(shape)
     problem, widths = ff.MatrixEstimation(target), ff.DeepLinear(depth).widths_for(shape)
     expected = depth * np.linalg.norm(target, 2) ** (2 - 2 / depth)

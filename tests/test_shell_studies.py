@@ -139,7 +139,7 @@ m = { from = 6, to = 14, step = 8 }
 rank = [1, 2]
 depth = [2, 3]
 [axes.method]
-descent = { kind = "GradientDescent", max_steps = 300 }
+descent = { kind = "GradientDescent", step = "0.5 edge", max_steps = 300 }
 nuclear = { kind = "NuclearNorm", tol = 1e-3 }
 """
 
@@ -164,7 +164,10 @@ def test_a_study_from_a_file(here, capsys):
         "m": (6, 14),
         "rank": (1, 2),
         "depth": (2, 3),
-        "method": {"descent": ff.GradientDescent(max_steps=300), "nuclear": ff.baselines.NuclearNorm(tol=1e-3)},
+        "method": {
+            "descent": ff.GradientDescent(0.5 * ff.theory.edge, max_steps=300),
+            "nuclear": ff.baselines.NuclearNorm(tol=1e-3),
+        },
     }
     study = ff.Study(
         ff.ensembles.LowRank(n=4),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -174,6 +174,29 @@ def test_methods_and_depths_share_draws():
 def test_other_seeds_are_other_draws(reference):
     other = small(seed=1).run(threads=1, progress=False)
     assert not np.any(other.outcomes["error"] == reference.outcomes["error"])
+
+
+def test_steps_may_be_multiples_of_the_edge_and_safe_ones():
+    """On an axis and as a field; kept as words, from which the study is made again, and found by the object, too."""
+    edge = ff.theory.edge
+    ensemble = ff.ensembles.LowRank(4, rank=1, observed="estimation")
+    method = ff.GradientDescent(step=ff.Decreasing(0.3 * edge), max_steps=60)
+    fixed = ff.Study(ensemble, ff.DeepLinear(2), ff.inits.Gaussian(0.1), method, axes={"scale": (0.1, 1.0)}, trials=2)
+    assert fixed.describe()["method"]["step"] == {"kind": "Decreasing", "first": "0.3 edge", "power": 0.5, "scale": 1.0}
+    words, method = (ensemble, ff.DeepLinear(2), ff.inits.Gaussian()), ff.GradientDescent(max_steps=60)
+    steps = [0.1 * 3 * edge, "safe", 0.02, "0.9edge"]
+    study = ff.Study(*words, method, axes={"method.step": steps, "scale": (0.1,)}, trials=2)
+    assert study.axes[0].values == ("0.30000000000000004 edge", "safe", 0.02, "0.9edge")
+    for one in (fixed, study):
+        assert build_study(one.describe()).describe() == one.describe()
+    result = build_study(study.describe()).run(threads=1, progress=False)
+    for step in steps:
+        alone = ff.Study(*words, replace(method, step=step), axes={"scale": (0.1,)}, trials=2)
+        assert same_bits(result[{"method.step": step}], alone.run(threads=1, progress=False))
+    with pytest.raises(ValueError, match=r"'method.step' has the value '0.3 edge' twice"):
+        ff.Study(ensemble, axes={"method.step": [0.3 * edge, "0.3 edge"]})
+    with pytest.raises(ValueError, match="no step is known to be safe for a DiagonalLinear"):
+        ff.Study(ff.ensembles.Sparse(9, 5), method=ff.GradientDescent("safe"), axes={"sparsity": (1, 2)})
 
 
 def test_a_study_is_made_again_from_its_table(reference):

@@ -12,6 +12,7 @@ from fastflow.checks import shown
 from fastflow.ensembles import Custom
 from fastflow.studies.outcomes import FIELDS
 from fastflow.studies.spec import WORDS
+from fastflow.theory import Edge
 
 TAKEN = ("trial", "cell", "trials", "successes", *FIELDS)
 """Names that stores and tables have for something else."""
@@ -118,7 +119,7 @@ def _values(name: str, values: Any) -> tuple[Value, ...]:
     """Values as numbers and strings of Python, different ones."""
     if isinstance(values, str | Mapping) or not isinstance(values, Sequence | np.ndarray | range):
         raise TypeError(f"axis {name!r} must be a sequence of values, got {shown(values)}")
-    plain = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+    plain = tuple(as_plain(value) for value in values)
     if not plain:
         raise ValueError(f"axis {name!r} has no values")
     for value in plain:
@@ -131,6 +132,13 @@ def _values(name: str, values: Any) -> tuple[Value, ...]:
         twice = next(value for value in plain if plain.count(value) > 1)
         raise ValueError(f"axis {name!r} has the value {twice!r} twice")
     return plain
+
+
+def as_plain(value: Any) -> Any:
+    """A value as a number or a string, if it is one."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Edge) else value
 
 
 def _exact(value: Value) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from fastflow.checks import FloatArray, shown
 from fastflow.memory import require_memory
 from fastflow.status import Status
 from fastflow.studies import exports, stated
+from fastflow.studies.axes import as_plain
 from fastflow.studies.held import Held
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE
 from fastflow.studies.spec import build, restricted
@@ -176,6 +177,7 @@ class StudyResult:
         if not isinstance(chosen, Mapping):
             raise TypeError(f'expected a dict, axis: value, such as {{"m": 20}}, got {shown(chosen)}')
         outcomes, table = self.outcomes, self.table
+        chosen = {name: as_plain(value) for name, value in chosen.items()}
         for name, value in chosen.items():
             if name not in table["axes"]:
                 raise KeyError(f"there is no axis {name!r}; there are {', '.join(table['axes'])}")
@@ -187,7 +189,7 @@ class StudyResult:
         if not table["axes"]:
             raise KeyError("one axis must be left")
         part = StudyResult(table, outcomes)
-        part.fixed = {**self.fixed, **dict(chosen)}
+        part.fixed = {**self.fixed, **chosen}
         return part
 
     def parameters(self) -> dict[str, Any]:

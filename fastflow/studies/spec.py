@@ -1,6 +1,7 @@
 """Specifications: a study and its words as plain tables of numbers and strings, for stores and for TOML files.
 
-An object is a table of its fields under a ``kind``, its class: ``{"kind": "Constant", "scale": 1e-6}``.
+An object is a table of its fields under a ``kind``, its class: ``{"kind": "Constant", "scale": 1e-6}``. A multiple of
+`theory.edge` is the string "0.5 edge", which stands for it wherever a step does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fastflow import baselines, ensembles, inits, methods, networks
 from fastflow.checks import shown
 from fastflow.ensembles.base import digest
 from fastflow.studies.success import Success
+from fastflow.theory import Edge
 
 WORDS = ("ensemble", "network", "init", "method")
 """What a study is made of."""
@@ -70,6 +72,8 @@ def describe(thing: Any) -> Any:
     if isinstance(thing, ensembles.Custom):
         fields = {"function": thing.title, "version": thing.version, "parameters": describe(thing.parameters)}
         return {"kind": "Custom", **fields}
+    if isinstance(thing, Edge):
+        return str(thing)
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         cls = type(thing)
         kind = cls.__name__ if KINDS.get(cls.__name__) is cls else f"{cls.__module__}:{cls.__qualname__}"

@@ -47,7 +47,7 @@ def safe_step(problem: Problem, network: Network, factors: Sequence[ArrayLike]) 
     one = arrays[0].ndim == 2
     stacks = [array[None] for array in arrays] if one else arrays
     steps = BELOW * descent_region(posed, stacks).step
-    reasons = ["the loss falls in the region that it keeps the run in (theory.descent_region)"] * len(steps)
+    reasons = ["the region that a run with such steps does not leave (theory.descent_region)"] * len(steps)
     if len(arrays) > 1 and isinstance(posed, MatrixEstimation) and is_symmetric(np.asarray(posed.target, np.float64)):
         norm = float(np.linalg.norm(posed.target, 2))
         for run in range(len(steps)):

@@ -17,6 +17,8 @@ from fastflow.theory.metric import singular_bases
 class Edge:
     """A multiple of the stability edge: ``0.9 * ff.theory.edge`` stands where a step does, for each problem its own.
 
+    In files and on the command line, and as `str` has it, it is written "0.9 edge".
+
     Attributes
     ----------
     multiple : float > 0
@@ -37,6 +39,27 @@ class Edge:
 
     def __repr__(self) -> str:
         return f"{self.multiple:g} * fastflow.theory.edge"
+
+    def __str__(self) -> str:
+        return f"{self.multiple!r} edge"
+
+    @classmethod
+    def read(cls, text: str) -> Edge | None:
+        """What "0.9 edge", "0.9edge", "0.9 * edge" or "edge" says; None for other words.
+
+        Raises
+        ------
+        ValueError
+            for a multiple that is not above 0
+        """
+        number, found, rest = text.strip().partition("edge")
+        if not found or rest:
+            return None
+        try:
+            multiple = float(number.strip().removesuffix("*") or 1)
+        except ValueError:
+            return None
+        return cls(multiple)
 
     def step(self, problem: Problem, network: Network) -> float:
         """The step for a problem."""
