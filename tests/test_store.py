@@ -281,14 +281,14 @@ def test_killed_at_random_moments(path, rng):
     """20 times, and resumed each time: no trial that the store had is lost, and all have the bits of one clean run."""
     study = small(trials=2000)
     before = np.zeros((3, 2, 2000), bool)
-    kept, partial = {}, 0
+    kept, partial, longest = {}, 0, 0.2
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
     command, pipe = [sys.executable, "-c", DRIVERS, str(path)], subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True, bufsize=1) as parent:
         for _ in range(20):
             parent.stdin.write("go\n")
             child = int(parent.stdout.readline())
-            time.sleep(rng.uniform(0, 0.2))
+            time.sleep(rng.uniform(0, longest))
             os.kill(child, signal.SIGKILL)
             assert parent.stdout.readline() == "gone\n"
             if not path.exists():
@@ -297,6 +297,7 @@ def test_killed_at_random_moments(path, rng):
             assert np.all(found.done[before])
             for name, values in kept.items():
                 assert np.array_equal(found.outcomes[name][before], values[before])
+            longest *= 1 if found.done.sum() > before.sum() else 1.3  # a busy machine needs longer to do anything
             before, kept = found.done, found.outcomes
             partial += bool(before.any() and not before.all())
     assert partial > 0

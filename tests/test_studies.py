@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import pytest
 import fastflow as ff
 from fastflow.ensembles import Custom, LowRank, Sparse
 from fastflow.streams import stream
+from fastflow.studies import driver
 from fastflow.studies.outcomes import FIELDS
 from fastflow.studies.study import build_study
 from fastflow.studies.tasks import draw_problem
@@ -232,6 +235,23 @@ def test_the_boundary_is_that_of_the_counts(reference):
     assert np.all((found.value > 8) & (found.value < 18))
 
 
+@pytest.mark.parametrize(
+    ("axis", "program"),
+    [
+        ({"depth": (2, 3)}, "l1"),
+        ({"coefficients": ("flat", "sign")}, "l1"),
+        ({"matrix": ("gaussian", "correlated")}, None),
+        ({"noise": (0.0, 0.1)}, None),
+        ({"signed": (True, False)}, None),
+    ],
+)
+def test_theory_is_said_only_where_it_holds_for_all(axis, program):
+    words = (SPARSE, ff.DiagonalLinear(2), ff.inits.Constant(1e-3), ff.FlowLimit())
+    result = ff.Study(*words, axes={"m": (8, 14), **axis}, trials=1).run(threads=1, progress=False)
+    assert result.program == program
+    assert (result.theory() is None) == (program is None)
+
+
 def test_time_is_kept(reference):
     """Without time nothing is done; what was done before the time was up is what it would have been."""
     result = small(trials=4000).run(threads=2, max_seconds=0.3, progress=False)
@@ -271,6 +291,46 @@ def test_costs_are_predicted():
     assert "300 trials: about" in str(cost)
 
 
+class Compiled:
+    """A baseline whose first solution takes long."""
+
+    known: ClassVar[list[int]] = []
+
+    def solve(self, problem):
+        if not self.known:
+            time.sleep(0.5)
+            self.known.append(1)
+        return np.zeros(problem.shape)
+
+
+def test_costs_have_no_compiling_in_them():
+    methods = {"zero": ff.baselines.LeastNorm(), "slow once": dataclass(Compiled)()}
+    cost = ff.Study(SPARSE, axes={"method": methods, "m": (4, 8)}, trials=100).cost(cells=4, threads=1)
+    assert Compiled.known
+    assert cost.seconds < 12  # with it 25
+
+
+def test_what_a_run_did_is_told_from_what_there_is(tmp_path):
+    path = tmp_path / "small.zarr"
+    first, again, more = (small(trials=trials).run(threads=1, store=path, progress=False) for trials in (5, 5, 7))
+    assert [first.computed, again.computed, more.computed, ff.open_study(path).computed] == [30, 0, 12, 0]
+    assert f"this run: 12 trials in {more.seconds:.3g} s" in more.summary()
+    assert "this run" not in again.summary()
+
+
+@pytest.mark.parametrize("chosen", [{"m": 14}, {"method": "limit"}, {"method": "l1", "init.scale": 1e-2}])
+def test_a_part_of_a_result_is_that_of_a_study_of_its_own(chosen):
+    axes = {"m": (8, 14), "init.scale": (1e-2, 1e-4)}
+    methods = {"limit": ff.FlowLimit(), "l1": ff.baselines.BasisPursuit()}
+    whole = ff.Study(SPARSE, ff.DiagonalLinear(2), axes={"method": methods, **axes}, trials=3)
+    part = whole.run(threads=1, progress=False)[chosen].with_success(ff.Success(below=0.1))
+    assert same_bits(part, part.study.run(threads=1, progress=False))
+    assert part.fixed == chosen
+    assert part.setting["n"] == 24
+    assert part.setting.get("m") == chosen.get("m")
+    assert ("depth" in part.setting) == (chosen.get("method") != "l1")  # of which a convex program knows nothing
+
+
 def test_a_trial_that_raises_is_named_and_takes_nothing_along():
     study = ff.Study(Custom(failing, 1), method=ff.baselines.LeastNorm(), axes={"m": (3, 4, 5)}, trials=8, seed=4)
     with pytest.raises(ff.StudyError, match=r"m = 5, trial 0.*ZeroDivisionError: no such problem") as caught:
@@ -280,16 +340,22 @@ def test_a_trial_that_raises_is_named_and_takes_nothing_along():
     assert not result.done[2].all()
 
 
-def test_an_interrupt_gives_what_is_done(reference):
+def test_an_interrupt_gives_what_is_done(reference, monkeypatch):
     study, before = small(trials=20_000), threading.active_count()
-    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
-    timer.start()
+    keep, numbers = driver._Driver._keep, iter([signal.SIGINT])
+
+    def keep_and_interrupt(self, finished):
+        keep(self, finished)
+        for number in numbers:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(driver._Driver, "_keep", keep_and_interrupt)
     with pytest.raises(ff.StudyInterrupted, match="of 120000 trials are done") as caught:
         study.run(threads=2, progress=False)
-    timer.join()
     assert threading.active_count() == before
-    done = caught.value.result.done[..., :20]
-    assert done.any()
+    result = caught.value.result
+    assert result.trials.sum() == result.computed > 0
+    done = result.done[..., :20]
     assert np.array_equal(caught.value.result.outcomes["error"][..., :20][done], reference.outcomes["error"][done])
 
 

@@ -31,7 +31,13 @@ class BasisPursuit:
         _freeze_weights(self)
 
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (n,)."""
+        """The solution x (n,) of a problem.
+
+        Raises
+        ------
+        TypeError
+            for a problem of another kind
+        """
         return sparse.basis_pursuit(*_vector_data(self, problem), self.weights, self.nonnegative)
 
 
@@ -50,7 +56,13 @@ class LeastNorm:
         _freeze_weights(self)
 
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (n,)."""
+        """The solution x (n,) of a problem.
+
+        Raises
+        ------
+        TypeError
+            for a problem of another kind
+        """
         return sparse.least_norm(*_vector_data(self, problem), self.weights)
 
 
@@ -59,7 +71,13 @@ class NonnegativeLeastSquares:
     """Least squares subject to ``x >= 0``: `nonnegative_least_squares`, for ``CompressedSensing``."""
 
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (n,)."""
+        """The solution x (n,) of a problem.
+
+        Raises
+        ------
+        TypeError
+            for a problem of another kind
+        """
         return sparse.nonnegative_least_squares(*_vector_data(self, problem))
 
 
@@ -68,7 +86,13 @@ class OracleLeastSquares:
     """Least squares on the support of the truth: `oracle_least_squares`, for ``CompressedSensing`` with a truth."""
 
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (n,)."""
+        """The solution x (n,) of a problem.
+
+        Raises
+        ------
+        TypeError, ValueError
+            for a problem of another kind, or without a truth
+        """
         matrix, values = _vector_data(self, problem)
         if problem.truth is None:
             raise ValueError("OracleLeastSquares needs a problem with a truth, whose support it is told")
@@ -93,7 +117,13 @@ class NuclearNorm:
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
 
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (d_N, d_0)."""
+        """The solution W (d_N, d_0) of a problem.
+
+        Raises
+        ------
+        TypeError
+            for a problem of another kind
+        """
         if isinstance(problem, MatrixCompletion):
             dense = np.full(problem.shape, np.nan)
             dense[problem.rows, problem.cols] = problem.values
@@ -120,7 +150,13 @@ class BestRank:
         object.__setattr__(self, "rank", as_count("rank", self.rank, 0))
 
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (d_N, d_0)."""
+        """The solution W (d_N, d_0) of a problem.
+
+        Raises
+        ------
+        TypeError
+            for a problem of another kind
+        """
         if not isinstance(problem, MatrixEstimation):
             raise _misfit(self, problem, "MatrixEstimation")
         return low_rank.best_rank(problem.target, self.rank)

@@ -24,6 +24,13 @@ class CompressedSensing(Problem):
     ----------
     matrix : array (m, n), A
     values : array (m,), y
+    truth, normalization
+        What errors are measured against, an array of the shape of x, and "sum" or "mean": see `Problem`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for shapes that do not match, and entries that are not finite real numbers
     """
 
     matrix: FloatArray

@@ -10,9 +10,9 @@ import numpy as np
 
 from fastflow.checks import shown
 from fastflow.ensembles import Custom
+from fastflow.studies.spec import WORDS
 from fastflow.theory import Edge
 
-WORDS = ("ensemble", "network", "init", "method")
 Value = int | float | str | bool
 
 
@@ -117,7 +117,10 @@ def _values(name: str, values: Any) -> tuple[Value, ...]:
         raise ValueError(f"axis {name!r} has no values")
     for value in plain:
         if not isinstance(value, int | float | str) or value != value:
-            raise TypeError(f"axis {name!r} must have numbers or strings as values, got {shown(value)}")
+            raise TypeError(
+                f"axis {name!r} must have numbers or strings as values, got {shown(value)}; of whole objects an axis "
+                "is 'ensemble', 'network', 'init' or 'method', a dict of them by label"
+            )
     if len(set(map(_exact, plain))) < len(plain):
         twice = next(value for value in plain if plain.count(value) > 1)
         raise ValueError(f"axis {name!r} has the value {twice!r} twice")

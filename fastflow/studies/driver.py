@@ -33,13 +33,23 @@ FLUSH_SHARE = 0.05
 
 
 class StudyError(RuntimeError):
-    """A study that could not go on; ``.result`` is what was done, which a store has, too."""
+    """A study that could not go on, since a trial raised or the executor failed.
+
+    Attributes
+    ----------
+    result : `StudyResult`, what was done, which a store has, too
+    """
 
     result: StudyResult
 
 
 class StudyInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a study; ``.result`` is what was done, which a store has, too."""
+    """Ctrl-C during a study, a `KeyboardInterrupt`.
+
+    Attributes
+    ----------
+    result : `StudyResult`, what was done, which a store has, too
+    """
 
     result: StudyResult
 
@@ -47,8 +57,7 @@ class StudyInterrupted(KeyboardInterrupt):
 def run_study(
     study: Study,
     executor: Any = None,
-    store: Any = None,
-    *,
+    store: str | Path | None = None,
     threads: int | None = None,
     shard: tuple[int, int] | None = None,
     max_seconds: float | None = None,
@@ -57,43 +66,7 @@ def run_study(
     repair: bool = False,
     task_seconds: float | None = None,
 ) -> StudyResult:
-    """Compute the trials of a study that are not yet done.
-
-    Parameters
-    ----------
-    study : Study
-    executor : anything with ``submit(f, *args)`` that gives a future, or a dask ``Client``; default threads
-        It is not shut down. Each task uses one thread.
-    store : folder of a Zarr store; default none, and all is lost with the process
-        One that exists goes on: outcomes that are there are not computed again. It may have fewer trials, fewer values
-        of axes and another success than the study, nothing else.
-    threads : int, without an executor; default the CPUs that this process may use
-    shard : (i, k), of the k shares of the cells that number i alone, from 0 on; `merge` puts stores together
-    max_seconds : float, after which no more tasks are handed out; the result is then not complete
-    progress : show a bar on standard error; default: if that is a terminal, after a second
-        With a store it counts what is stored. Cells come in random order, so the time that it expects is an honest one.
-    adaptive : spend trials where the transition is
-        A cell has 20 trials, and twice as many as long as the 95% interval of its rate of success meets (0.2, 0.8),
-        up to the trials of the study. Only the cell's own trials decide.
-    repair : take trials whose part of the store is damaged for not done
-    task_seconds : float, what a task should take, default a quarter of a second
-        More where the executor has hundreds of workers; no bit depends on it.
-
-    Returns
-    -------
-    StudyResult
-
-    Raises
-    ------
-    StoreError
-        when the store is damaged, in use, of another study, or cannot be written
-    StudyError
-        when a trial raises, or the executor lost its workers
-    StudyInterrupted
-        on Ctrl-C, a `KeyboardInterrupt`
-    MemoryError
-        when the outcomes take more memory than there is
-    """
+    """What `Study.run` does, where the arguments are explained."""
     shard = _as_shard(shard, study)
     if max_seconds is not None:
         max_seconds = as_number("max_seconds", max_seconds, above=0)
@@ -101,6 +74,8 @@ def run_study(
     require_memory(
         study.cells * study.trials * BYTES, f"the outcomes of {study.cells} x {study.trials} trials", "take fewer"
     )
+    if store is not None and not isinstance(store, str | Path):
+        raise TypeError(f"store must be the path of a folder, got {shown(store)}")
     with contextlib.ExitStack() as stack:
         kept, arrays = None, empty_outcomes((*study.shape, study.trials))
         if store is not None:
@@ -162,7 +137,7 @@ class _Driver:
         self.next_flush = time.monotonic() + FLUSH_SECONDS
         self.task_seconds, self.seconds_per_trial = task_seconds, task_seconds / 4
         self.failure: BaseException | None = None
-        self.seconds = 0.0
+        self.computed = 0
 
     def run(self, max_seconds: float | None, progress: bool | None) -> StudyResult:
         """Until all is done, time is up, or something is wrong."""
@@ -191,8 +166,8 @@ class _Driver:
                     self._flush()
                 except StoreError as error:
                     self.failure = error
-        self.seconds = time.monotonic() - started
-        result = StudyResult(self.study.describe(), self.arrays, self.study, self.seconds)
+        seconds = time.monotonic() - started
+        result = StudyResult(self.study.describe(), self.arrays, self.study, seconds, self.computed)
         if self.failure is None:
             return result
         raise self._told(result)
@@ -273,6 +248,7 @@ class _Driver:
                 self.flat[name][cell, first:last] = values
         self.plan.finished(finished.cell, last - first)
         self.unshown += last - first
+        self.computed += last - first
         if self.store is None:
             self._show()
 

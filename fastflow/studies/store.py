@@ -157,7 +157,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises
     ------
     StoreError
-        when another driver holds it
+        when another driver holds it, or there can be none at this place
 
     Warns
     -----
@@ -170,9 +170,12 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     lock = path.with_name(path.name + ".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreError(f"the store {path} cannot be made: {error.strerror or error}") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
