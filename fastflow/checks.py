@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import reprlib
 from collections.abc import Iterable
@@ -24,6 +25,18 @@ def shown(value: Any) -> str:
 
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 60
+
+
+def brief_repr(thing: Any) -> str:
+    """The repr of a dataclass without what is left at its default, arrays by their shapes."""
+    parts = []
+    for field in dataclasses.fields(thing):
+        value = getattr(thing, field.name)
+        if isinstance(value, np.ndarray):
+            parts.append(f"{field.name}=<array {value.shape}>")
+        elif value is not field.default and value != field.default:
+            parts.append(f"{field.name}={value!r}")
+    return f"{type(thing).__name__}({', '.join(parts)})"
 
 
 def as_floats(

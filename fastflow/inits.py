@@ -320,7 +320,7 @@ def balanced_factors(left: FloatArray, roots: FloatArray, right: FloatArray, wid
     return [(after * roots) @ before.T for before, after in pairwise([right.T, *hidden, left])]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explicit:
     """Factors that the user gives.
 
@@ -339,6 +339,9 @@ class Explicit:
 
     random: ClassVar[bool] = False
     networks: ClassVar[tuple[type, ...]] = (DeepLinear, DiagonalLinear)
+
+    def __repr__(self) -> str:
+        return f"Explicit(<arrays {', '.join(str(np.shape(array)) for array in self.arrays)}>)"
 
     def __post_init__(self) -> None:
         if not isinstance(self.arrays, Sequence) or len(self.arrays) == 0:

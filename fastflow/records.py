@@ -117,7 +117,7 @@ class Record:
         return per_step * runs * len(self.grid(max_steps))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class History:
     """What was recorded: every array has the runs as its first axis, ``steps`` (of a flow ``times``) as its second.
 
@@ -159,6 +159,10 @@ class History:
     determinant_sign: FloatArray | None = None
     sharpness: FloatArray | None = None
     limit_distance: FloatArray | None = None
+
+    def __repr__(self) -> str:
+        name, moments = self.axis
+        return f"<History: {', '.join(self.recorded) or 'nothing'} at {len(moments)} {name}s>"
 
     @property
     def axis(self) -> tuple[str, FloatArray | NDArray[np.int64]]:

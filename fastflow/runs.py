@@ -27,7 +27,7 @@ FORMAT = 1
 QUANTILES = (0.1, 0.5, 0.9)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Runs:
     """The runs of one call of `train`; the first axis of every array is the run.
 
@@ -66,6 +66,11 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def __repr__(self) -> str:
+        ended = ", ".join(f"{count} {status.label}" for status, count in self.status_counts().items())
+        what = f"{len(self)} runs of {self.description['network']} on {self.description['problem']}"
+        return f"<Runs: {what}; {ended}; median loss {np.median(self.loss):.4g}>"
 
     @property
     def factors(self) -> list[FloatArray]:

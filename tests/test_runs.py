@@ -247,3 +247,20 @@ def test_to_xarray_without_a_history(plain):
     data = plain.to_xarray()
     assert not [name for name in data.variables if str(name).startswith("history")]
     assert "error" not in data
+
+
+def test_what_is_printed_is_one_line_without_arrays():
+    problem = ff.MatrixEstimation(np.eye(3), truth=np.eye(3))
+    runs = ff.train(problem, runs=4, method=ff.GradientDescent(max_steps=5), record=ff.Record(3, product=True))
+    assert repr(problem) == "MatrixEstimation(truth=<array (3, 3)>, target=<array (3, 3)>)"
+    assert repr(ff.ensembles.Sparse(20, sparsity=2, matrix=np.ones((4, 20)))) == (
+        "Sparse(n=20, m=4, sparsity=2, matrix=<array (4, 20)>)"
+    )
+    assert repr(runs.last) == "Explicit(<arrays (4, 3, 3), (4, 3, 3), (4, 3, 3)>)"
+    assert repr(runs.history).startswith("<History: loss, gradient_norm, singular_values, ")
+    assert repr(runs.history).endswith("error, product at 3 steps>")
+    assert repr(runs) == (
+        "<Runs: 4 runs of DeepLinear(widths=(3, 3, 3, 3)) on MatrixEstimation 3 x 3; 4 max steps; "
+        f"median loss {np.median(runs.loss):.4g}>"
+    )
+    assert repr(ff.baselines.BasisPursuit(np.ones(9))) == "BasisPursuit(weights=<array (9,)>)"

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 
 from fastflow.baselines import low_rank, sparse
 from fastflow.baselines.systems import as_weights
-from fastflow.checks import FloatArray, as_count, as_number, frozen
+from fastflow.checks import FloatArray, as_count, as_number, brief_repr, frozen
 from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BasisPursuit:
     """Least l1 norm among what fits: `basis_pursuit`, for ``CompressedSensing``.
 
@@ -29,6 +29,9 @@ class BasisPursuit:
 
     def __post_init__(self) -> None:
         _freeze_weights(self)
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
     def check(self, problem: Any) -> None:
         """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
@@ -45,7 +48,7 @@ class BasisPursuit:
         return sparse.basis_pursuit(*_vector_data(self, problem), self.weights, self.nonnegative)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LeastNorm:
     """Least (weighted) l2 norm among the least-squares solutions: `least_norm`, for ``CompressedSensing``.
 
@@ -58,6 +61,9 @@ class LeastNorm:
 
     def __post_init__(self) -> None:
         _freeze_weights(self)
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
     def check(self, problem: Any) -> None:
         """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""

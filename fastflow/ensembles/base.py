@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, one_of, shown
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, brief_repr, frozen, one_of, shown
 from fastflow.problems import Problem
 from fastflow.streams import Key
 
@@ -46,6 +46,9 @@ class Ensemble:
             where a parameter is still missing
         """
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
     def _set(self, **fields: Any) -> None:
         for name, value in fields.items():

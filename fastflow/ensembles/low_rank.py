@@ -16,7 +16,7 @@ from fastflow.streams import Key
 OBSERVED = ("sensing", "completion", "estimation")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LowRank(Ensemble):
     """A matrix W (n, columns) of a rank, of which m measurements are observed.
 

@@ -14,7 +14,7 @@ from fastflow.problems import LinearRegression
 from fastflow.streams import Key
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Regression(Ensemble):
     """``Y = W X + noise`` with Gaussian inputs X and a W of a rank; the truth is W, of Frobenius norm ``sqrt(n)``.
 
@@ -69,7 +69,7 @@ class Regression(Ensemble):
         return LinearRegression(inputs, outputs, truth=truth)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Autoencoder(Ensemble):
     """Samples near a subspace: ``X = U diag(sizes) G + noise``, G Gaussian; the problem is the autoencoder of X.
 

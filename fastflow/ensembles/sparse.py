@@ -19,7 +19,7 @@ SCALINGS = ("entries", "columns")
 COEFFICIENTS = ("gaussian", "sign", "flat", "decaying", "positive")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sparse(Ensemble):
     """``y = A x + noise`` with an x that has ``sparsity`` nonzero entries, on a support drawn uniformly.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastflow.checks import FloatArray, as_floats, frozen, one_of
+from fastflow.checks import FloatArray, as_floats, brief_repr, frozen, one_of
 
 if TYPE_CHECKING:
     from fastflow.problems.compressed import CompressedSensing
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NORMALIZATIONS = ("sum", "mean")
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Problem:
     """What is observed of an unknown, a matrix W or a vector x.
 
@@ -41,6 +41,9 @@ class Problem:
         @property
         def shape(self) -> tuple[int, ...]:
             """The shape of the unknown: (d_N, d_0) of W, or (n,) of x."""
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
     @property
     def title(self) -> str:
@@ -136,7 +139,7 @@ class Problem:
         return array
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class MatrixProblem(Problem):
     """What is observed of a matrix W (d_N, d_0)."""
 

@@ -14,7 +14,7 @@ from fastflow.checks import FloatArray, as_floats, shown
 from fastflow.problems.base import MatrixProblem
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MatrixCompletion(MatrixProblem):
     """Some entries are observed: ``1/2 sum (W[row, col] - value)^2``.
 

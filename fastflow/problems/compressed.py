@@ -16,7 +16,7 @@ from fastflow.problems.base import Problem, stacked
 from fastflow.problems.gram import regression_by_gram
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CompressedSensing(Problem):
     """Linear measurements of a vector x are observed: ``1/2 ||A x - y||^2``.
 

@@ -14,7 +14,7 @@ from fastflow.checks import FloatArray, as_count
 from fastflow.problems.base import MatrixProblem
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CustomProblem(MatrixProblem):
     """A problem of your own, whose loss and gradient `fastflow.kernels.add_problem` has been taught.
 

@@ -13,7 +13,7 @@ from fastflow.checks import FloatArray, as_floats
 from fastflow.problems.base import MatrixProblem, stacked
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MatrixEstimation(MatrixProblem):
     """All of a matrix is observed: ``1/2 ||W - target||_F^2``.
 

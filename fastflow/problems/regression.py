@@ -16,7 +16,7 @@ from fastflow.problems.compressed import CompressedSensing
 from fastflow.problems.gram import regression_by_gram
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LinearRegression(MatrixProblem):
     """Outputs are linear in inputs: ``1/2 ||W X - Y||_F^2``, one sample a column. `autoencoder` is the case Y = X.
 

@@ -14,7 +14,7 @@ from fastflow.checks import FloatArray, as_floats
 from fastflow.problems.base import MatrixProblem, stacked
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MatrixSensing(MatrixProblem):
     """Linear measurements are observed: ``1/2 sum (<A_i, W> - values_i)^2``.
 

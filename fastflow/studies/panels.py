@@ -63,7 +63,7 @@ def mark_whole(axes: Axes, layout: Layout) -> None:
     for axis, name in ((axes.xaxis, layout.x), (axes.yaxis, layout.y)):
         values = np.array([0.5]) if name is None else layout.values(name)
         if are_whole(values) and axis.get_scale() == "linear":
-            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def halo() -> list[Any]:

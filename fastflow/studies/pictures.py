@@ -275,7 +275,13 @@ def _draw_curve(axes: Axes, layout: Layout, program: str, parameters: dict[str, 
         found = predicted(program, along, {**parameters, other: places})
         if found is not None:
             curve = (found, places) if along == layout.x else (places, found)
-            axes.plot(*curve, color=ORANGE, linewidth=1.8, label=PROGRAMS[program], path_effects=halo())
+            style: dict[str, Any] = {
+                "color": ORANGE,
+                "linewidth": 1.8,
+                "path_effects": halo(),
+                "zorder": 1.9,
+            }  # below the fits
+            axes.plot(*curve, label=PROGRAMS[program], **style)
             return
 
 

@@ -344,7 +344,9 @@ class StudyResult:
             )
         if self.computed:
             rate = self.computed / max(self.seconds, 1e-9)
-            lines.append(f"this run: {self.computed} trials in {self.seconds:.3g} s, {rate:.3g} trials/s")
+            lines.append(
+                f"this run: {self.computed} trials in {self.seconds:.3g} s, {rate:.{0 if rate >= 100 else 2}f} trials/s"
+            )
         return "\n".join(lines)
 
     def to_xarray(self) -> xarray.Dataset:
