@@ -1,8 +1,9 @@
 """Which integrator the gradient flow should have: gradient evaluations at measured errors, in plain NumPy.
 
-RKC2, the method of order 4 of `fastflow.kernels.rock4`, and the exponential Rosenbrock method exprb32 (Hochbruck,
-Ostermann, Acta Numerica 19, 2010) whose functions of the Jacobian come from Lanczos' method; a product of the Hessian
-with a vector counts as two evaluations. Run it: ``python -m benchmarks.integrators``.
+RKC2, ROCK4, the weighted stages of `fastflow.kernels.chebyshev`, and the exponential Rosenbrock method exprb32
+(Hochbruck, Ostermann, Acta Numerica 19, 2010) whose functions of the Jacobian come from Lanczos' method; a product of
+the Hessian with a vector counts as two evaluations. The last column is fastflow's flow, which has order 8 where nothing
+is stiff. Run it: ``python -m benchmarks.integrators``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 import fastflow as ff
 from benchmarks.peers_flow import LOSSES, setting
 from benchmarks.report import Table
+from benchmarks.rock4 import rock4
 from benchmarks.tasks import Array
 from fastflow.hessian import Hessian
-from fastflow.kernels.rock4 import rock4
+from fastflow.kernels.chebyshev import chebyshev
 
 ERRORS = (1e-4, 1e-7)
 TOLERANCES = 10.0 ** -np.arange(2.0, 9.1, 0.5)
@@ -94,6 +96,24 @@ def fourth(field: Counted, w: Array, speed: Array, h: float, rate: float, _tol: 
     return new, slopes[-1], 0.05 * h * sum((table.error[i, k] * slopes[k] for k in range(5)), 0 * w)
 
 
+def third(field: Counted, w: Array, speed: Array, h: float, rate: float, _tol: float) -> tuple[Array, Array, Array]:
+    table = chebyshev()
+    i = int(np.searchsorted(table.length, h * rate))
+    if i == len(table.length):
+        return w, speed, np.full_like(w, np.inf)
+    rows = table.rows[table.first[i] : table.first[i + 1]]
+    before, now = w, w + rows[1, 3] * h * speed
+    new, error = w + rows[0, 5] * h * speed, rows[0, 6] * h * speed
+    for j, row in enumerate(rows[1:], 2):
+        slope = h * field.velocity(now)
+        new, error = new + row[5] * slope, error + row[6] * slope
+        if j < len(rows):
+            mu, nu, rest, move, lag = rows[j, :5]
+            before, now = now, mu * now + nu * before + rest * w + move * slope + lag * h * speed
+    after = field.velocity(new)
+    return new, after, 2 * (error + table.last[i] * h * after)
+
+
 def _phi(order: int, z: Array) -> Array:
     """``phi_1`` or ``phi_3`` of real numbers: the quotients where they do not cancel, else the series."""
     small = np.abs(z) < 1
@@ -133,7 +153,12 @@ def exprb32(field: Counted, w: Array, speed: Array, h: float, _rate: float, tol:
     return euler + error, field.velocity(euler + error), error
 
 
-METHODS: dict[str, tuple[Step, int]] = {"RKC2": (rkc2, 3), "order 4": (fourth, 4), "exprb32": (exprb32, 3)}
+METHODS: dict[str, tuple[Step, int]] = {
+    "RKC2": (rkc2, 3),
+    "ROCK4": (fourth, 4),
+    "order 3": (third, 4),
+    "exprb32": (exprb32, 3),
+}
 
 
 def integrate(field: Counted, name: str, until: float, rtol: float) -> Array:

@@ -13,8 +13,9 @@ from fastflow import kernels
 from fastflow.architectures import Architecture, Chain, Hadamard
 from fastflow.batch import PENDING_BYTES, Batch, Queue, keep_pending
 from fastflow.checks import FloatArray
-from fastflow.kernels.layer_flow import FlowEnds, FlowRuns, FlowTrace, flow_memory, layer_flow_slice
-from fastflow.kernels.rock4 import rock4
+from fastflow.kernels.chebyshev import chebyshev
+from fastflow.kernels.dormand_prince import dormand_prince
+from fastflow.kernels.layer_flow import FlowEnds, FlowRuns, FlowTrace, Methods, flow_memory, layer_flow_slice
 from fastflow.kernels.vector_field import chain_field, hadamard_field
 from fastflow.memory import require_memory
 from fastflow.methods import GradientFlow
@@ -135,7 +136,7 @@ class _Worker:
             assert isinstance(architecture, Hadamard)
             form = (architecture.depth, architecture.signed, architecture.identical)
             self.field = hadamard_field(batch.problem, batch.weights, architecture.size, form, like)
-        self.memory = flow_memory(like.size)
+        self.memory, self.methods = flow_memory(like.size), Methods(dormand_prince(), chebyshev())
         size, parameters = state.solution.shape[1], like.size
         wants_product = not set(architecture.of_products).isdisjoint(histories)
         wants_factors = not set(architecture.of_factors).isdisjoint(histories)
@@ -159,7 +160,9 @@ class _Worker:
     def advance(self, queue: NDArray[np.int64], budget: int) -> int:
         """Take the runs of a queue further by so many evaluations."""
         b = self.batch
-        spent: int = layer_flow_slice(self.field, rock4(), b.state, queue, b.flow_ends, self.trace, budget, self.memory)
+        spent: int = layer_flow_slice(
+            self.field, self.methods, b.state, queue, b.flow_ends, self.trace, budget, self.memory
+        )
         return spent
 
     def evaluate(self, run: int) -> None:

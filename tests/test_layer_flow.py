@@ -13,28 +13,57 @@ import pytest
 
 import fastflow as ff
 from fastflow import layer_flows, theory, threads
-from fastflow.kernels.rock4 import rock4
+from fastflow.kernels.chebyshev import chebyshev
+from fastflow.kernels.dense_output import high_order_weights
+from fastflow.kernels.dormand_prince import ROWS, SLOPES, STABLE, STAGES, dormand_prince
 
 # Coefficients
 
 
-def test_the_method_of_order_4_has_its_order_and_is_stable():
-    """``R(z) = e^z + O(z^5)``, and ``|R| <= 1`` on the interval, of more than 0.33 s^2 from 14 stages on."""
-    table = rock4()
+def test_the_stabilised_methods_have_their_order_and_are_stable():
+    """``R(z) = e^z + O(z^5)``, ``|R| <= 1`` on the interval, and order 3; the estimate is of order 4."""
+    table = chebyshev()
     for i, stages in enumerate(table.stages):
+        rows, last = table.rows[table.first[i] : table.first[i + 1]], table.last[i]
         z = np.concatenate([-np.geomspace(1e-2, 0.5, 20), -np.linspace(0, table.length[i], 30 * stages)])
-        before, now = np.zeros_like(z), np.ones_like(z)
-        for mu, nu, kappa in table.recurrence[table.first[i] : table.first[i + 1]]:
-            before, now = now, (mu * z + nu) * now + kappa * before
-        slopes = []
-        for j in range(4):
-            slopes.append(z * (now + sum(table.inner[i, j, k] * slopes[k] for k in range(j))))
-        new = now + table.outer[i] @ slopes
-        error = table.error[i] @ [*slopes, z * new]
+        powers = [np.ones_like(z), 1 + rows[1, 3] * z]
+        c = [0.0, rows[1, 3]]
+        for mu, nu, rest, m, lag, _, _ in rows[2:]:
+            powers.append(mu * powers[-1] + nu * powers[-2] + rest + z * (m * powers[-1] + lag))
+            c.append(mu * c[-1] + nu * c[-2] + m + lag)
+            assert np.all(np.abs(powers[-1]) <= 1 + 1e-9)
+        new = 1 + z * (rows[:, 5] @ powers)
+        error = z * (rows[:, 6] @ powers + last * new)
         assert np.all(np.abs(new) <= 1 + 1e-9)
-        assert np.all(np.abs(new - np.exp(z))[:20] <= 0.05 * np.abs(z[:20]) ** 5 + 1e-14)
-        np.testing.assert_allclose(np.abs(error[:10]), np.abs(z[:10]) ** 4 / 24, rtol=0.3, atol=1e-13)
+        assert np.all(np.abs(new - np.exp(z))[:20] <= 0.01 * np.abs(z[:20]) ** 5 + 1e-12)
+        for power in range(3):
+            assert rows[:, 5] @ np.power(c, power) == pytest.approx(1 / (power + 1), rel=5 / stages**4 + 1e-10)
+            assert rows[:, 6] @ np.power(c, power) + last == pytest.approx(0, abs=1 / stages**4 + 1e-10)
+        # what is not met of the tree of order 4 that has no linear part is what the estimate is scaled to
+        defect = rows[:, 5] @ np.power(c, 3) - 1 / 4
+        assert rows[:, 6] @ np.power(c, 3) + last == pytest.approx(defect, rel=1e-6)
+        np.testing.assert_allclose(np.abs(error[:5]), 0.4 * np.abs(z[:5]) ** 4 / 24, rtol=0.1, atol=1e-12)
+        assert np.abs(error).max() < 10
     assert np.all(table.length[table.stages >= 14] > 0.33 * table.stages[table.stages >= 14] ** 2)
+
+
+def test_the_method_of_order_8_has_its_order_where_f_is_linear():
+    """``R(z) = e^z + O(z^9)``, also within the step to order 7, and ``|R| <= 1`` as far as it is said to be stable."""
+    table = dormand_prince()
+    z = -np.concatenate([np.geomspace(0.2, 0.5, 10), np.linspace(0, STABLE, 200)])
+    slopes = np.zeros((SLOPES, z.size))
+    for stage in range(SLOPES):
+        assert np.all(table.points[stage, : table.first[stage]] == 0)
+        slopes[ROWS[stage]] = z * (1 + table.points[stage] @ slopes)
+    new = 1 + table.points[STAGES] @ slopes
+    assert np.all(np.abs(new - np.exp(z))[:10] < 1e-5 * np.abs(z[:10]) ** 9)
+    assert np.all(np.abs(new) <= 1)
+    for estimate, order in zip(table.errors, (5, 3), strict=True):
+        # of order 5 and 3: one more than what it vanishes with, in the step
+        assert np.abs(estimate @ slopes)[0] < 0.05 * np.abs(z[0]) ** (order + 1)
+    for share in (0.2, 0.7):
+        got = 1 + high_order_weights.py_func(np.zeros(SLOPES), table, share) @ slopes
+        assert np.all(np.abs(got - np.exp(share * z))[:10] < 1e-4 * np.abs(z[:10]) ** 8)
 
 
 # Laws

@@ -9,6 +9,7 @@ import numpy as np
 from fastflow.kernels.jit import jit_internal
 from fastflow.kernels.losses import (
     Completion,
+    CompletionOfLanes,
     Estimation,
     LossWorkspace,
     RegressionByGram,
@@ -22,15 +23,19 @@ from fastflow.kernels.losses import (
 )
 from fastflow.kernels.panels import SharedMatrix
 
-ESTIMATION, COMPLETION, SENSING, SAMPLES, GRAM = range(5)
+ESTIMATION, COMPLETION, SENSING, SAMPLES, GRAM, KNOWN = range(6)
 KINDS = (Estimation, Completion, Sensing, RegressionBySamples, RegressionByGram)
+
+SPARSE = 10
+"""A `Completion` that observes more than one entry in so many is faster as a matrix with gaps (measured)."""
 
 
 class AnyLoss(NamedTuple):
     """One of the losses, the one that ``kind`` says.
 
     ``first`` to ``fourth`` are its arrays in their order, (problems, ...), or empty; those of `Completion` are
-    ``entries``, ``bounds`` and the only row of ``first``.
+    ``entries``, ``bounds`` and the only row of ``first``. Of the kind `KNOWN`, a completion that is not sparse,
+    ``first`` is (problems, rows * columns), NaN where nothing is observed: to the same bits.
     """
 
     kind: int
@@ -60,13 +65,22 @@ def as_any_loss(problem: Any, size: int) -> Any:
         problem = RegressionBySamples(*problem)
     if type(problem) not in KINDS:
         return problem
-    integers = [np.zeros(0, np.int64)] * 2
-    if isinstance(problem, Completion):
+    integers, kind = [np.zeros(0, np.int64)] * 2, KINDS.index(type(problem))
+    if not isinstance(problem, Completion):
+        arrays = list(problem)
+    elif SPARSE * len(problem.entries) < size * (len(problem.bounds) - 1):
         arrays, integers = [problem.values[None]], [problem.entries, problem.bounds]
     else:
-        arrays = list(problem)
+        arrays, kind = [_with_gaps(problem, size)], KNOWN
     arrays += [np.zeros((0, 0), arrays[0].dtype)] * (4 - len(arrays))
-    return AnyLoss(KINDS.index(type(problem)), *arrays, *integers)
+    return AnyLoss(kind, *arrays, *integers)
+
+
+def _with_gaps(problem: Completion, size: int) -> np.ndarray:
+    """The observed entries in matrices (problems, size) of NaN."""
+    targets = np.full((len(problem.bounds) - 1, size), np.nan, problem.values.dtype)
+    targets[np.repeat(np.arange(len(targets)), np.diff(problem.bounds)), problem.entries] = problem.values
+    return targets
 
 
 def loss_workspace(problem: Any, size: int, dtype: Any) -> LossWorkspace:
@@ -85,7 +99,9 @@ def _any_loss(problem, index, product, columns, work):
 @jit_internal
 def any_loss_gradient(problem, index, product, columns, work):
     """`loss_gradient` of an `AnyLoss`."""
-    if problem.kind == ESTIMATION:
+    if problem.kind == KNOWN:
+        loss_gradient(CompletionOfLanes(problem.first), index, product, columns, work)
+    elif problem.kind == ESTIMATION:
         loss_gradient(Estimation(problem.first), index, product, columns, work)
     elif problem.kind == COMPLETION:
         entries = Completion(problem.entries, problem.first[0], problem.bounds)

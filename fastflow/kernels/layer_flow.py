@@ -1,8 +1,9 @@
 """The gradient flow of layered networks, a queue of runs one after the other and a slice of work at a time.
 
-Each run chooses its own steps: their length by an estimate of the error, the number of stages by the largest eigenvalue
-of the Hessian, and the order by which of the two methods of `stabilised` came further for a gradient evaluation when
-last tried. A run has the same bits whatever its company and wherever slices end.
+Each run chooses its own steps: their length by an estimate of the error, and the method by which of the two of
+`stabilised` came further for a gradient evaluation when last tried: that of order 8 at first, the stabilised one, with
+as many stages as the largest eigenvalue of the Hessian asks for, from where stability is what limits the steps. A run
+has the same bits whatever its company and wherever slices end.
 
 The error of a step is held to ``rtol`` times the norm of the factors and, where the gradient grows, on the way out of a
 saddle, to `GROWING` rtol of the step itself: what leaves the saddle may be far smaller than the factors, and its
@@ -16,35 +17,28 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastflow.kernels.chebyshev import Chebyshev
+from fastflow.kernels.dense_output import high_order_point, more_slopes, stabilised_point
 from fastflow.kernels.descent import relative_error
+from fastflow.kernels.dormand_prince import SLOPES, STABLE, STAGES, DormandPrince
 from fastflow.kernels.elementwise import copy, dot
-from fastflow.kernels.jit import jit, jit_inline
-from fastflow.kernels.stabilised import (
-    FOURTH,
-    MOST_STAGES,
-    SECOND,
-    Step,
-    largest_rate,
-    second_length,
-    second_stages,
-    step_memory,
-    try_step,
-)
-from fastflow.kernels.vector_field import field_balancedness, slope
+from fastflow.kernels.jit import jit, jit_inline, jit_internal
+from fastflow.kernels.stabilised import Step, high_order_step, largest_rate, stabilised_step, step_memory
+from fastflow.kernels.vector_field import field_balancedness, slope_of
 from fastflow.status import Status
 
 RUNNING, CONVERGED, CRITICAL = (int(Status.RUNNING), int(Status.CONVERGED), int(Status.CRITICAL))
 STALLED, MAX_STEPS, DIVERGED = (int(Status.STALLED), int(Status.MAX_STEPS), int(Status.DIVERGED))
 MAX_TIME = int(Status.MAX_TIME)
 
-FOURTH_SHARE = 0.05
-"""Of the estimate of `rock4`, one order below what it estimates, in what is held to the tolerance (measured)."""
+HIGH_ORDER, STABILISED = 0, 1
+"""The methods."""
 
-SECOND_GROWING, SECOND_DECAYING = 12.0, 1.0
-"""RKC2's estimate may be ``12 rtol^{3/2}`` where the gradient grows, so that its error, too, falls in proportion to
-rtol, and ``rtol^{1.1}`` where it does not, and errors die out (measured)."""
+HIGH_ORDER_SHARE, STABILISED_SHARE = 1.0, 2.0
+"""Of the estimates of the methods, which are of lower orders than what they estimate, in what is held to the tolerance
+(measured)."""
 
-GROWING, DECAYING = 20.0, 0.1
+GROWING, DECAYING = 8.0, 0.1
 """The error over that of the step: at most so many rtol where the gradient grows, at most so much where it does not."""
 
 ROUNDING = 1e-15
@@ -53,18 +47,25 @@ ROUNDING = 1e-15
 REST = 1e-12
 """A run rests where the gradient is this small beside the largest rate times the factors."""
 
-TRIAL, LOST, WAIT, LONGEST_WAIT = 10, 4, 20, 160
-"""Steps in which the other method is tried (RKC2 first has to damp what the order 4 leaves in stiff directions), after
-how many a trial without prospects ends, and steps between trials: doubled by each that changes nothing."""
+TRIAL, LOST, WAIT, LONGEST_WAIT = 4, 2, 4, 64
+"""Steps in which the other method is tried, after how many a trial without prospects ends, and steps between trials:
+doubled by each that changes nothing."""
 
-STIFF = 8
-"""Stages of the order 4 from which on RKC2 is tried at all."""
+STIFF = 3.0
+"""The step times the rate at which slopes change from which on the stabilised method is tried."""
 
-REFRESH, LAZY = 20, 5
-"""Steps for which the largest rate is trusted, at most; so many times as many while it does not bind."""
+MANY, DENSE = 3, (0.5, 0.75)
+"""So many times in so much of a step, by method, are interpolated, in no more of it than that."""
 
-BINDS = 1.5
-"""The step times the largest rate from which on stability may bind: a quarter of what the order 4 bears at least."""
+REFRESH = 20
+"""Steps of the stabilised method for which the largest rate is trusted; four times fewer where the gradient grows."""
+
+
+class Methods(NamedTuple):
+    """The coefficients of both methods."""
+
+    high_order: DormandPrince
+    stabilised: Chebyshev
 
 
 class FlowEnds(NamedTuple):
@@ -121,8 +122,8 @@ class FlowMemory(NamedTuple):
 
 
 # The places of `FlowMemory.at`: the place in the queue, whether its run has begun, the next record, the method, steps
-# since the rate was computed, steps of the trial so far (-1: none), steps since the last trial, and until the next one,
-# whether the last step changed nothing.
+# since the rate was computed (negative: never), steps of the trial so far (-1: none), steps since the last trial, and
+# until the next one, whether the last step changed nothing.
 PLACE, BEGUN, RECORD, METHOD, SINCE, TRIED, RESTED, PAUSE, STILL = range(9)
 
 # The places of `FlowMemory.numbers`: time, length of the next step, largest rate, loss, norms of the gradient and of
@@ -136,14 +137,14 @@ def flow_memory(parameters: int) -> FlowMemory:
 
 
 @jit
-def layer_flow_slice(field, table, runs, queue, ends, trace, budget, memory):
+def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
     """Take the runs of a queue some steps further, one after the other; returns the gradient evaluations spent.
 
     It goes on where it was in ``memory``, and ends with ``memory.at[PLACE] == queue.size``. Wherever it returns, what
     ``runs`` has of each run is true of it; a trace with little room left for products or factors makes it return, too.
     """
     at, numbers, step, spent = memory.at, memory.numbers, memory.step, 0
-    state, gradient, slopes, sizes = step.state, step.gradient, step.slopes, step.sizes
+    state, gradient, sizes = step.state, step.gradient, step.sizes
     while at[PLACE] < queue.size and spent < budget and not _is_full(trace):
         run = queue[at[PLACE]]
         index, before, begins = runs.problem[run], runs.evaluations[run], at[BEGUN] == 0
@@ -152,16 +153,16 @@ def layer_flow_slice(field, table, runs, queue, ends, trace, budget, memory):
             copy(state, runs.factors[run], state.size)
             _begin(runs, run, memory)
         else:
-            trusted = LAZY * REFRESH if numbers[LENGTH] * numbers[RATE] < BINDS else REFRESH
-            if at[SINCE] >= trusted or numbers[RATE] < 0:
-                numbers[RATE], turns = largest_rate(field, index, step, numbers[RATE] < 0)
+            if at[METHOD] == STABILISED and (at[SINCE] < 0 or at[SINCE] >= REFRESH):
+                numbers[RATE], turns = largest_rate(field, index, step, at[SINCE] < 0)
                 runs.evaluations[run] += turns
                 at[SINCE] = 0
-                if numbers[LENGTH] < 0:
-                    numbers[LENGTH] = _first_length(ends, memory)
             end = _end(ends, runs, run, memory)
             if end == RUNNING:
-                _go(field, index, table, ends, trace, runs, run, memory)
+                if numbers[LENGTH] < 0:
+                    numbers[LENGTH] = _first_length(field, index, ends, memory)
+                    runs.evaluations[run] += 1
+                _go(field, index, methods, ends, trace, runs, run, memory)
                 end = _end(ends, runs, run, memory)
         spent += runs.evaluations[run] - before
         ended = end in (CONVERGED, CRITICAL, STALLED)
@@ -169,16 +170,15 @@ def layer_flow_slice(field, table, runs, queue, ends, trace, budget, memory):
         pauses = end != RUNNING or spent >= budget or _is_full(trace)
         if begins or pauses or due:
             # The product was that of the point last tried.
-            numbers[LOSS] = slope(field, index, state, slopes[0])
+            numbers[LOSS] = slope_of(field, index, state, step.slope)
             if begins:
-                copy(gradient, slopes[0], state.size)
+                copy(gradient, step.slope, state.size)
                 dot(gradient, gradient, state.size, sizes)
                 dot(state, state, state.size, sizes[1:])
                 numbers[NORM], numbers[SIZE] = math.sqrt(sizes[0]), math.sqrt(sizes[1])
         while due:
             ended = ended and trace.times[at[RECORD]] <= numbers[TIME]  # the state at the end is written once
-            _write(field, index, trace, run, at[RECORD], memory)
-            at[RECORD] += 1
+            _write(field, index, trace, run, state, numbers[LOSS], numbers[NORM], memory)
             due = at[RECORD] < trace.times.size and (ended or trace.times[at[RECORD]] <= numbers[TIME])
         if pauses:
             copy(runs.factors[run], state, state.size)
@@ -195,94 +195,141 @@ def layer_flow_slice(field, table, runs, queue, ends, trace, budget, memory):
 @jit_inline
 def _begin(runs, run, memory):
     at, numbers = memory.at, memory.numbers
-    at[BEGUN], at[RECORD], at[METHOD], at[SINCE], at[TRIED], at[RESTED], at[PAUSE] = 1, 0, FOURTH, 0, -1, 0, WAIT
+    at[BEGUN], at[RECORD], at[METHOD], at[SINCE], at[TRIED], at[RESTED], at[PAUSE] = 1, 0, HIGH_ORDER, -1, -1, 0, 0
     at[STILL] = 0
-    numbers[TIME], numbers[OTHER_LENGTH], numbers[PROGRESS], numbers[RATE], numbers[LENGTH] = 0, 0, 0, -1, -1
+    numbers[TIME], numbers[OTHER_LENGTH], numbers[PROGRESS], numbers[RATE], numbers[LENGTH] = 0, 0, 0, 0, -1
     runs.steps[run] = 0
     runs.evaluations[run] += 1
 
 
-@jit_inline
-def _first_length(ends, memory):
-    """A short step beside the time in which the factors, or their slowest combination, change."""
-    numbers = memory.numbers
-    scale = numbers[SIZE] / numbers[NORM] if numbers[NORM] > 0 else np.inf
-    if numbers[RATE] > 0:
-        scale = min(scale, 1 / numbers[RATE])
-    return ends.rtol**0.25 * scale
+@jit_internal
+def _first_length(field, index, ends, memory):
+    """A first step by the size of the gradient and of its change along it (Hairer, Norsett, Wanner, II.4)."""
+    numbers, step = memory.numbers, memory.step
+    state, sizes = step.state, step.sizes
+    short = 0.01 * numbers[SIZE] / numbers[NORM] if numbers[SIZE] > 0 else 1e-6
+    for k in range(state.size):
+        step.point[k] = state[k] - short * step.gradient[k]
+    slope_of(field, index, step.point, step.slope)
+    for k in range(state.size):
+        step.slope[k] -= step.gradient[k]
+    dot(step.slope, step.slope, state.size, sizes)
+    change = max(math.sqrt(sizes[0]) / short, numbers[NORM]) / (ends.atol + ends.rtol * numbers[SIZE])
+    return min(100 * short, (0.01 / change) ** 0.125)
 
 
 @jit_inline
-def _go(field, index, table, ends, trace, runs, run, memory):
+def _go(field, index, methods, ends, trace, runs, run, memory):
     """Try one step; take it if its error allows."""
-    at, numbers, step = memory.at, memory.numbers, memory.step
-    sizes, rate, method = step.sizes, numbers[RATE], at[METHOD]
+    at, numbers, step, table = memory.at, memory.numbers, memory.step, methods.stabilised
+    sizes, method = step.sizes, at[METHOD]
     wanted = numbers[LENGTH]
-    if method == FOURTH:
-        longest = table.length[table.length.size - 1] / rate if rate > 0 else np.inf
-    else:
-        longest = second_length(MOST_STAGES, rate)
-    wanted = min(wanted, longest)
-    # The next time that is asked for is met exactly, without a sliver of a step before it.
-    goal = ends.t_max
-    if at[RECORD] < trace.times.size:
-        goal = min(goal, trace.times[at[RECORD]])
+    if method == STABILISED and numbers[RATE] > 0:
+        wanted = min(wanted, table.length[table.length.size - 1] / numbers[RATE])
+    # A time that is asked for is met exactly, without a sliver of a step before it. Many are interpolated, in a step so
+    # short that this is as exact.
+    goal, record = ends.t_max, at[RECORD]
+    last_of_many = record + MANY - 1
+    if last_of_many < trace.times.size and trace.times[last_of_many] < numbers[TIME] + DENSE[method] * wanted:
+        wanted *= DENSE[method]
+    elif record < trace.times.size:
+        goal = min(goal, trace.times[record])
     left, length, meets = goal - numbers[TIME], wanted, False
     if wanted >= left:
         length, meets = left, True
     elif 2 * wanted > left:
         length = left / 2
-    if method == FOURTH:
-        which = min(np.searchsorted(table.length, length * rate), table.length.size - 1)
-        stages = table.stages[which]
+    stages, rate = STAGES, numbers[RATE]
+    if method == HIGH_ORDER:
+        loss, rate = high_order_step(field, index, methods.high_order, step, length)
+        order, share, safety = 8, HIGH_ORDER_SHARE, 0.9
     else:
-        which = stages = min(second_stages(length, rate), MOST_STAGES)
-    loss = try_step(field, index, table, step, method, which, length)
+        which = min(np.searchsorted(table.length, length * rate), table.length.size - 1)
+        loss = stabilised_step(field, index, table, step, which, length)
+        stages, order, share, safety = table.stages[which], 4, STABILISED_SHARE, 0.8
     runs.steps[run] += 1
     runs.evaluations[run] += stages
     grows = sizes[3] > numbers[NORM]
-    share = FOURTH_SHARE
-    if method == SECOND:
-        share = 1 / min(1.0, SECOND_GROWING * ends.rtol**0.5 if grows else SECOND_DECAYING * ends.rtol**0.1)
     of_step = (GROWING * ends.rtol / share if grows else DECAYING) * sizes[1]
     rounding = ROUNDING * (1 + length * rate) * numbers[SIZE]
     allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[2])) / share
     error = sizes[0] / min(allowed, max(of_step, rounding))
-    factor = 0.1
+    factor, cut_short = 0.1, length < wanted
     if math.isfinite(error) and math.isfinite(loss):
-        factor = min(5.0, max(0.1, 0.8 * max(error, 1e-8) ** (-1 / (4 if method == FOURTH else 3))))
+        factor = max(0.1, safety * max(error, 1e-8) ** (-1 / order))
     if error <= 1 and math.isfinite(loss):
-        numbers[TIME] = goal if meets else numbers[TIME] + length
-        copy(step.state, step.points[2], step.state.size)
-        copy(step.gradient, step.slopes[4], step.state.size)
+        moment = goal if meets else numbers[TIME] + length
+        if at[RECORD] < trace.times.size and trace.times[at[RECORD]] < moment:
+            _write_between(field, index, methods, trace, runs, run, length, moment, memory)
+        numbers[TIME] = moment
+        copy(step.state, step.point, step.state.size)
+        copy(step.gradient, step.slope, step.state.size)
         numbers[LOSS], numbers[SIZE], numbers[NORM] = loss, sizes[2], sizes[3]
         at[STILL] = sizes[1] == 0 and length * rate > 1
-        at[SINCE] += REFRESH // 4 if grows else 1
-        numbers[LENGTH] = max(length * factor, wanted) if length < wanted else length * factor
-        _choose_method(memory, length / stages, stages, length < wanted)
+        if method == STABILISED:
+            at[SINCE] += REFRESH // 4 if grows else 1
+        elif rate > 0:
+            numbers[RATE] = rate
+        numbers[LENGTH] = length * min(factor, 5.0)
+        if cut_short:
+            numbers[LENGTH] = max(wanted, min(length * factor, 2 * wanted))
+        _choose_method(memory, length, stages, 2 * length < wanted)
     else:
-        at[SINCE] = LAZY * REFRESH
+        if method == STABILISED:
+            at[SINCE] = REFRESH
         numbers[LENGTH] = length * min(factor, 0.8)
 
 
 @jit_inline
-def _choose_method(memory, progress, stages, cut_short):
+def _write_between(field, index, methods, trace, runs, run, length, moment, memory):
+    """The records of the times within the step that was found good, from the interpolant of its method."""
+    at, numbers, step = memory.at, memory.numbers, memory.step
+    kept = (step.sizes[2], step.sizes[3], step.sizes[1])
+    high_order = at[METHOD] == HIGH_ORDER
+    if high_order:
+        more_slopes(field, index, methods.high_order, step, length)
+        runs.evaluations[run] += SLOPES - STAGES - 1
+    while at[RECORD] < trace.times.size and trace.times[at[RECORD]] < moment:
+        share = (trace.times[at[RECORD]] - numbers[TIME]) / length
+        if high_order:
+            high_order_point(methods.high_order, step, length, share)
+        else:
+            stabilised_point(step, length, share)
+        loss = slope_of(field, index, step.a, step.b)
+        runs.evaluations[run] += 1
+        dot(step.b, step.b, step.b.size, step.sizes)
+        _write(field, index, trace, run, step.a, loss, math.sqrt(step.sizes[0]), memory)
+    step.sizes[2], step.sizes[3], step.sizes[1] = kept
+
+
+@jit_inline
+def _choose_method(memory, length, stages, cut_short):
     """Now and then try the other method for some steps, and keep the one that comes further for an evaluation."""
     at, numbers = memory.at, memory.numbers
+    progress, rate = length / stages, numbers[RATE]
     if at[TRIED] < 0:
         at[RESTED] += 1
-        if at[RESTED] >= at[PAUSE] and not cut_short and (at[METHOD] == SECOND or stages >= STIFF):
+        # The method of order 8 goes no further than it is stable.
+        promising = length * rate > STIFF if at[METHOD] == HIGH_ORDER else progress * rate < STABLE / STAGES
+        if at[RESTED] >= at[PAUSE] and not cut_short and promising:
             numbers[OTHER_LENGTH], numbers[PROGRESS] = numbers[LENGTH], progress
-            at[METHOD], at[TRIED] = SECOND + FOURTH - at[METHOD], 0
+            at[METHOD], at[TRIED] = HIGH_ORDER + STABILISED - at[METHOD], 0
+            if at[METHOD] == STABILISED:
+                at[SINCE] = -1 if at[SINCE] < 0 else REFRESH
+            else:
+                numbers[LENGTH] = min(2 * numbers[LENGTH], STABLE / rate)
     else:
         at[TRIED] += 1
-        lost = at[TRIED] >= LOST and progress < 0.3 * numbers[PROGRESS] and not cut_short
+        lost = at[TRIED] >= LOST and progress < 0.5 * numbers[PROGRESS] and not cut_short
         if lost or (at[TRIED] >= TRIAL and not cut_short):
             at[TRIED], at[RESTED] = -1, 0
             if progress > numbers[PROGRESS]:
                 at[PAUSE] = WAIT
             else:
-                at[METHOD], at[PAUSE] = SECOND + FOURTH - at[METHOD], min(2 * at[PAUSE], LONGEST_WAIT)
+                at[METHOD], at[PAUSE] = (
+                    HIGH_ORDER + STABILISED - at[METHOD],
+                    max(WAIT, min(2 * at[PAUSE], LONGEST_WAIT)),
+                )
                 numbers[LENGTH] = numbers[OTHER_LENGTH]
 
 
@@ -310,17 +357,17 @@ def _end(ends, runs, run, memory):
 
 
 @jit_inline
-def _write(field, index, trace, run, record, memory):
-    state = memory.step.state
+def _write(field, index, trace, run, state, loss, norm, memory):
+    """The record of a state, whose product the field has."""
+    record, pending = memory.at[RECORD], trace.pending_count[0]
     if trace.loss.size > 0:
-        trace.loss[run, record] = memory.numbers[LOSS]
+        trace.loss[run, record] = loss
     if trace.gradient_norm.size > 0:
-        trace.gradient_norm[run, record] = memory.numbers[NORM]
+        trace.gradient_norm[run, record] = norm
     if trace.balancedness.size > 0:
         trace.balancedness[run, record] = field_balancedness(field, state)
     if trace.error.size > 0:
         trace.error[run, record] = relative_error(field.product, trace.truths[index])
-    pending = trace.pending_count[0]
     if trace.pending_products.size > 0:
         copy(trace.pending_products[pending], field.product, field.product.size)
     if trace.pending_factors.size > 0:
@@ -328,6 +375,7 @@ def _write(field, index, trace, run, record, memory):
     if trace.pending_products.size + trace.pending_factors.size > 0:
         trace.pending_at[pending, 0], trace.pending_at[pending, 1] = run, record
         trace.pending_count[0] = pending + 1
+    memory.at[RECORD] += 1
 
 
 @jit_inline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from fastflow.kernels.any_loss import COMPLETION, ESTIMATION, SAMPLES, SENSING, AnyLoss
+from fastflow.kernels.any_loss import COMPLETION, ESTIMATION, KNOWN, SAMPLES, SENSING, AnyLoss
 from fastflow.kernels.elementwise import copy
 from fastflow.kernels.inner import norm, times, transposed_times
 from fastflow.kernels.jit import jit_internal, kernel_overload_inline
@@ -43,6 +43,10 @@ def any_loss_hessian(problem, index, direction, columns, work):
         gradient[:] = 0
         for i in range(problem.bounds[index], problem.bounds[index + 1]):
             gradient[problem.entries[i]] = direction[problem.entries[i]]
+    elif problem.kind == KNOWN:
+        known = problem.first[index]
+        for i in range(size):
+            gradient[i] = 0 if np.isnan(known[i]) else direction[i]
     elif problem.kind == SENSING:
         matrix, m = problem.first[index], problem.second.shape[1]
         times(matrix, m, size, direction, scratch)

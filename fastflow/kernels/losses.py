@@ -43,7 +43,10 @@ class Completion(NamedTuple):
 
 
 class CompletionOfLanes(NamedTuple):
-    """`Completion` one run per lane: target (1, rows * columns, lanes), NaN where a lane's problem observes nothing."""
+    """`Completion` one run per lane: target (1, rows * columns, lanes), NaN where a lane's problem observes nothing.
+
+    Of one run: (problems, rows * columns).
+    """
 
     target: np.ndarray
 

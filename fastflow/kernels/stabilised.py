@@ -1,8 +1,7 @@
-"""Stabilised explicit steps of the gradient flow, of order 2 and 4, and the largest eigenvalue that they need.
+"""Steps of the gradient flow: of order 8 where it is not stiff, stabilised of order 3 where it is.
 
-The Jacobian of a gradient flow is minus the Hessian, so what is stiff lies on the negative real axis. RKC2 (Sommeijer,
-Shampine, Verwer, J. Comput. Appl. Math. 88, 1998) has s stages and is stable down to ``-0.65 s^2``; `rock4` is of
-order 4. Both need s gradients a step, the one at the new point included.
+The Jacobian of a gradient flow is minus the Hessian, so what is stiff lies on the negative real axis, down to minus the
+largest eigenvalue. `dormand_prince` and `chebyshev` have the methods.
 """
 
 from __future__ import annotations
@@ -12,55 +11,57 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastflow.kernels.combine import combine_at, squares_at
 from fastflow.kernels.curvature import curve, visit
+from fastflow.kernels.dormand_prince import SLOPES, STAGES, add_slopes
 from fastflow.kernels.elementwise import copy, dot
-from fastflow.kernels.jit import jit_inline, jit_internal
+from fastflow.kernels.groups import aligned_zeros
+from fastflow.kernels.jit import jit_internal
+from fastflow.kernels.layouts import address, keep
 from fastflow.kernels.vector_field import slope
-
-SECOND, FOURTH = 0, 1
-"""The two methods."""
-
-MOST_STAGES = 500
-"""Of RKC2."""
 
 SAFETY, CLOSE = 1.15, 0.04
 """The power iteration's eigenvalue comes from below; it ends when a turn changes it by less than this share."""
 
-DAMPING = 2 / 13
-
 FIRST_TURNS, TURNS = 12, 8
 """Of the power iteration, at the start of a run and later."""
+
+SURE = 1e-12
+"""Points that differ by less than this, over their norm, say nothing about the rate at which slopes change."""
 
 
 class Step(NamedTuple):
     """A run under way and scratch, n the number of parameters.
 
-    ``state``, ``gradient`` (n,) where it is; ``points`` (3, n), whose last row is the new point; ``slopes`` (5, n),
-    the last is the gradient there; ``power`` (n,) the eigenvector of the Hessian, ``image`` (n,) scratch. ``sizes``
-    (4,): the norms of the error, the step, the new point, and the gradient there.
+    ``state``, ``gradient`` (n,) where it is; ``point`` and ``slope`` (n,) where a step leads and the gradient there;
+    ``slopes`` (16 n,) of the stages of order 8; ``a`` to ``d`` (n,) scratch; ``power`` (n,) the eigenvector of the
+    Hessian, ``image`` (n,) scratch. ``sizes`` (7,): the norms of the error, the step, the new point, the gradient
+    there; the last three are scratch, as ``factors`` (8,) and ``weights`` (16,) are.
     """
 
     state: np.ndarray
     gradient: np.ndarray
-    points: np.ndarray
+    point: np.ndarray
+    slope: np.ndarray
     slopes: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+    d: np.ndarray
     power: np.ndarray
     image: np.ndarray
     sizes: np.ndarray
+    factors: np.ndarray
+    weights: np.ndarray
 
 
 def step_memory(parameters: int) -> Step:
     """A `Step` for so many parameters."""
-    vectors = [np.zeros(parameters) for _ in range(4)]
-    return Step(
-        vectors[0],
-        vectors[1],
-        np.zeros((3, parameters)),
-        np.zeros((5, parameters)),
-        vectors[2],
-        vectors[3],
-        np.zeros(4),
+    state, gradient, point, there, a, b, c, d, power, image = (
+        aligned_zeros((parameters,), np.float64) for _ in range(10)
     )
+    slopes, numbers = aligned_zeros((SLOPES * parameters,), np.float64), [np.zeros(n) for n in (7, 8, SLOPES)]
+    return Step(state, gradient, point, there, slopes, a, b, c, d, power, image, *numbers)
 
 
 @jit_internal
@@ -97,109 +98,87 @@ def largest_rate(field, index, step, begins):
     return SAFETY * radius, spent
 
 
-@jit_inline
-def second_stages(length, rate):
-    """The stages that RKC2 needs for a step of this length."""
-    return max(2, int(math.sqrt(1 + 1.54 * length * rate)) + 1)
-
-
-@jit_inline
-def second_length(stages, rate):
-    """The longest step of RKC2 with so many stages."""
-    return (stages**2 - 1) / (1.54 * rate) if rate > 0 else np.inf
+@jit_internal
+def stabilised_step(field, index, table, step, which, length):
+    """A step of method ``which`` of a `Chebyshev`: fills ``point``, ``slope`` and ``sizes``; returns the loss there."""
+    n, h, stages, first = step.state.size, length, table.stages[which], table.first[which]
+    rows, i = table.rows, np.intp
+    state, gradient, new, error = (
+        address(step.state, i(0)),
+        address(step.gradient, i(0)),
+        address(step.point, i(0)),
+        address(step.d, i(0)),
+    )
+    now, before = step.a, step.b
+    combine_at(new, (1.0, -h * rows[first, 5]), (state, gradient), (), (), n)
+    combine_at(error, (-h * rows[first, 6],), (gradient,), (), (), n)
+    combine_at(address(now, i(0)), (1.0, -h * rows[first + 1, 3]), (state, gradient), (), (), n)
+    copy(before, step.state, n)
+    here = address(step.slope, i(0))
+    for j in range(1, stages):
+        slope(field, index, now, step.slope)
+        weights = (-h * rows[first + j, 5], -h * rows[first + j, 6])
+        row, target, factors = first + j + 1, address(before, i(0)), (0.0, 0.0, 0.0, 0.0, 0.0)
+        if j < stages - 1:
+            factors = (-h * rows[row, 3], rows[row, 0], rows[row, 1], rows[row, 2], -h * rows[row, 4])
+            sources = (here, address(now, i(0)), target, state, gradient)
+            combine_at(target, factors, sources, (new, error), weights, n)
+        else:
+            combine_at(target, (1.0,), (here,), (new, error), weights, n)
+        now, before = before, now
+    loss = slope(field, index, step.point, step.slope)
+    change = address(step.c, i(0))
+    combine_at(change, (-1.0, 1.0), (state, new), (), (), n)
+    combine_at(error, (-h * table.last[which], 1.0), (here, error), (), (), n)
+    squares_at((error, change, new, here), n, address(step.sizes, i(0)))
+    keep(step)
+    keep(now)
+    keep(before)
+    for k in range(4):
+        step.sizes[k] = math.sqrt(step.sizes[k])
+    return loss
 
 
 @jit_internal
-def try_step(field, index, table, step, method, which, length):
-    """A step from ``step.state``: fills the last rows of ``points`` and ``slopes`` and ``sizes``; returns the loss.
+def high_order_step(field, index, table, step, length):
+    """A step of order 8: as `stabilised_step`, for a `DormandPrince`.
 
-    ``which`` is the number of stages of `SECOND`, and the row of the table (`Rock4`) for `FOURTH`.
+    Also returns a lower bound of the largest rate at which slopes change; 0 where there is none.
     """
-    state, gradient, points, slopes, sizes = step.state, step.gradient, step.points, step.slopes, step.sizes
-    n, h, now, before = state.size, length, 0, 1
-    new_point, new_slope = points[2], slopes[4]
-    # RKC2's recurrence by those of Chebyshev polynomials at w0 and their first two derivatives
-    stages, first, inner = which, 0, 0
-    w0, w1, b, b_last, b_before = 1.0, 0.0, 0.0, 0.0, 0.0
-    t_last, t_before, d_last, d_before, e_last, e_before = 1.0, 1.0, 1.0, 0.0, 0.0, 0.0
-    if method == SECOND:
-        w0 = 1 + DAMPING / stages**2
-        root = math.sqrt(w0 * w0 - 1)
-        angle = stages * math.log(w0 + root)
-        w1 = math.sinh(angle) * root**2 / (math.cosh(angle) * stages * root - w0 * math.sinh(angle))
-        b_last = b_before = 1 / (2 * w0) ** 2
-        t_last = w0
-        lead, inner = w1 * b_last * h, stages - 1
-    else:
-        first, stages = table.first[which], table.stages[which]
-        lead, inner = table.recurrence[first, 0] * h, stages - 5
-    point, other = points[0], points[1]
-    for k in range(n):
-        point[k] = state[k] - lead * gradient[k]
-        other[k] = state[k]
-    loss = 0.0
-    for turn in range(stages):
-        late = turn - inner  # of the order 4, the number of the finishing stage
-        at, to = now, 0
-        if turn == stages - 1:
-            at, to = 2, 4
-        elif method == FOURTH and late > 0:
-            at, to = before, late
-        loss = slope(field, index, points[at], slopes[to])
-        point, other, here = points[now], points[before], slopes[0]
-        if turn == stages - 1:
-            pass
-        elif method == SECOND:
-            t = 2 * w0 * t_last - t_before
-            d = 2 * w0 * d_last - d_before + 2 * t_last
-            e = 2 * w0 * e_last - e_before + 4 * d_last
-            b = e / d**2
-            mu, nu, a = 2 * w0 * b / b_last, -b / b_before, 1 - t_last * b_last
-            rest, move = 1 - mu - nu, mu * w1 / w0 * h
-            target = new_point if turn == stages - 2 else other
-            for k in range(n):
-                target[k] = mu * point[k] + nu * other[k] + rest * state[k] - move * (here[k] - a * gradient[k])
-            t_before, t_last, d_before, d_last, e_before, e_last = t_last, t, d_last, d, e_last, e
-            b_before, b_last = b_last, b
-            now, before = before, now
-        elif late < 0:
-            row = first + turn + 1
-            move, nu, kappa = table.recurrence[row, 0] * h, table.recurrence[row, 1], table.recurrence[row, 2]
-            for k in range(n):
-                other[k] = nu * point[k] + kappa * other[k] - move * here[k]
-            now, before = before, now
-        elif late == 0:
-            a = h * table.inner[which, 1, 0]
-            for k in range(n):
-                other[k] = point[k] - a * slopes[0, k]
-        elif late == 1:
-            a, b = h * table.inner[which, 2, 0], h * table.inner[which, 2, 1]
-            for k in range(n):
-                other[k] = point[k] - a * slopes[0, k] - b * slopes[1, k]
-        elif late == 2:
-            a, b, c = h * table.inner[which, 3, 0], h * table.inner[which, 3, 1], h * table.inner[which, 3, 2]
-            for k in range(n):
-                other[k] = point[k] - a * slopes[0, k] - b * slopes[1, k] - c * slopes[2, k]
-        else:
-            a, b = h * table.outer[which, 0], h * table.outer[which, 1]
-            c, d = h * table.outer[which, 2], h * table.outer[which, 3]
-            for k in range(n):
-                new_point[k] = point[k] - a * slopes[0, k] - b * slopes[1, k] - c * slopes[2, k] - d * slopes[3, k]
-    error, change = points[0], points[1]
-    if method == SECOND:
+    n, h, i, slopes, sizes, loss = step.state.size, length, np.intp, step.slopes, step.sizes, 0.0
+    copy(slopes[2 * n : 3 * n], step.gradient, n)
+    for stage in range(1, STAGES):
+        add_slopes(step.a, step.state, table.points[stage], -h, slopes, table.first[stage], max(stage, 3), step.factors)
+        row = stage
+        if stage < 3:
+            row = 2 - stage
+        slope(field, index, step.a, slopes[row * n : (row + 1) * n])
+    add_slopes(step.point, step.state, table.points[STAGES], -h, slopes, table.first[STAGES], STAGES, step.factors)
+    loss = slope(field, index, step.point, step.slope)
+    copy(slopes[STAGES * n : (STAGES + 1) * n], step.slope, n)
+    state, last, new, here = (
+        address(step.state, i(0)),
+        address(step.a, i(0)),
+        address(step.point, i(0)),
+        address(step.slope, i(0)),
+    )
+    apart, change, five, three = address(step.b, i(0)), address(step.c, i(0)), address(step.d, i(0)), last
+    combine_at(apart, (-1.0, 1.0), (last, new), (), (), n)
+    combine_at(last, (-1.0, 1.0), (address(slopes, (STAGES - 1) * n), here), (), (), n)
+    squares_at((apart, last), n, address(sizes, i(0)))
+    apart_size, rate = math.sqrt(sizes[0]), 0.0
+    slopes_apart = math.sqrt(sizes[1])
+    combine_at(change, (-1.0, 1.0), (state, new), (), (), n)
+    for array, estimate in ((step.d, 0), (step.a, 1)):
         for k in range(n):
-            change[k] = new_point[k] - state[k]
-            error[k] = -0.8 * change[k] - 0.4 * h * (gradient[k] + new_slope[k])
-    else:
-        weights = table.error[which]
-        a, b, c, d, e = h * weights[0], h * weights[1], h * weights[2], h * weights[3], h * weights[4]
-        for k in range(n):
-            change[k] = new_point[k] - state[k]
-            error[k] = a * slopes[0, k] + b * slopes[1, k] + c * slopes[2, k] + d * slopes[3, k] + e * new_slope[k]
-    dot(error, error, n, sizes)
-    dot(change, change, n, sizes[1:])
-    dot(new_point, new_point, n, sizes[2:])
-    dot(new_slope, new_slope, n, sizes[3:])
-    for k in range(4):
+            array[k] = 0
+        add_slopes(array, array, table.errors[estimate], h, slopes, 2, STAGES + 1, step.factors)
+    squares_at((five, change, new, here, three), n, address(sizes, i(0)))
+    keep(step)
+    if apart_size > SURE * math.sqrt(sizes[2]):
+        rate = slopes_apart / apart_size
+    error = math.sqrt(sizes[0] + 0.01 * sizes[4])
+    sizes[0] = sizes[0] / error if error > 0 else 0.0
+    for k in range(1, 4):
         sizes[k] = math.sqrt(sizes[k])
-    return loss
+    return loss, rate

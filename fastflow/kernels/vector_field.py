@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastflow.kernels.any_loss import ESTIMATION, KNOWN, AnyLoss
 from fastflow.kernels.chain import (
     ChainPlaces,
     ChainWorkspace,
@@ -15,9 +16,11 @@ from fastflow.kernels.chain import (
     chain_workspace,
     sweeps_from_left,
 )
+from fastflow.kernels.combine import known_residual_at
 from fastflow.kernels.curvature import ChainCurvature, HadamardCurvature, chain_curvature, hadamard_curvature
+from fastflow.kernels.groups import aligned_zeros
 from fastflow.kernels.hadamard import hadamard_gradient, hadamard_product
-from fastflow.kernels.jit import kernel_overload, kernel_overload_inline
+from fastflow.kernels.jit import jit_internal, kernel_overload, kernel_overload_inline
 from fastflow.kernels.layouts import address, keep, kind_of
 from fastflow.kernels.losses import loss_gradient
 
@@ -43,7 +46,8 @@ class HadamardField(NamedTuple):
 
 def chain_field(problem: Any, weights: np.ndarray, widths: Any, like: np.ndarray) -> ChainField:
     """Memory for a network of these widths; ``problem`` is an `AnyLoss`, or a user's own."""
-    chain = chain_workspace.py_func(np.asarray(widths, np.int64), like)
+    rooms = chain_workspace.py_func(np.asarray(widths, np.int64), like)
+    chain = ChainWorkspace(*(aligned_zeros(room.shape, room.dtype) for room in rooms))
     return ChainField(problem, weights, chain.product, chain, chain_curvature(problem, widths, like))
 
 
@@ -66,6 +70,12 @@ def slope(field, index, factors, gradient):
 @kernel_overload_inline(slope)
 def _slope(field, index, factors, gradient):
     return _of_chain if field.instance_class is ChainField else _of_hadamard
+
+
+@jit_internal
+def slope_of(field, index, factors, gradient):
+    """`slope` as a function of its own, for where it is called seldom."""
+    return slope(field, index, factors, gradient)
 
 
 def _of_chain(field, index, factors, gradient):
@@ -94,7 +104,7 @@ def _of_chain(field, index, factors, gradient):
     )
     kind = kind_of(factors)
     chain_product_at(kind, widths, places)
-    loss_gradient(field.problem, index, product, widths[0], work)
+    chain_loss_gradient(field.problem, index, product, widths[0], work)
     if weight != 1:
         for k in range(end.size):
             end[k] *= weight
@@ -109,7 +119,42 @@ def _of_chain(field, index, factors, gradient):
     return weight * work.loss[0]
 
 
+def chain_loss_gradient(problem, index, product, columns, work):
+    """`loss_gradient`; of the most frequent kinds in one pass, without passing all of the problem on."""
+    raise TypeError("chain_loss_gradient is for compiled code")
+
+
+@kernel_overload_inline(chain_loss_gradient)
+def _chain_loss_gradient(problem, index, product, columns, work):
+    if problem.instance_class is AnyLoss:
+        return _known_or_any_loss
+    return lambda problem, index, product, columns, work: loss_gradient(problem, index, product, columns, work)
+
+
+def _known_or_any_loss(problem, index, product, columns, work):
+    if problem.kind == KNOWN or problem.kind == ESTIMATION:
+        target, end, loss = problem.first[index], work.gradient, work.loss
+        known_residual_at(
+            address(end, np.intp(0)),
+            address(product, np.intp(0)),
+            address(target, np.intp(0)),
+            product.size,
+            address(loss, np.intp(0)),
+        )
+        keep(target)
+        keep(end)
+        keep(loss)
+    else:
+        loss_gradient(problem, index, product, columns, work)
+
+
 def _of_hadamard(field, index, factors, gradient):
+    return hadamard_slope(field, index, factors, gradient)
+
+
+@jit_internal
+def hadamard_slope(field, index, factors, gradient):
+    """`slope` of a `HadamardField`. (Numba cannot inline it twice into one kernel.)"""
     product, work, form, weight = field.product, field.curvature.loss, field.curvature.form, field.weights[index]
     g = work.gradient
     hadamard_product(factors, product, form)
