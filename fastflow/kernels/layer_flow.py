@@ -57,6 +57,9 @@ STIFF = 3.0
 MANY, DENSE = 3, (0.5, 0.75)
 """So many times in so much of a step, by method, are interpolated, in no more of it than that."""
 
+KEPT = 0.98
+"""What a step of order 8 leaves of the largest rate: it sees less of it where what is stiff has died down."""
+
 REFRESH = 20
 """Steps of the stabilised method for which the largest rate is trusted; four times fewer where the gradient grows."""
 
@@ -241,7 +244,8 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         length = left / 2
     stages, rate = STAGES, numbers[RATE]
     if method == HIGH_ORDER:
-        loss, rate = high_order_step(field, index, methods.high_order, step, length)
+        loss, seen = high_order_step(field, index, methods.high_order, step, length)
+        rate = max(seen, KEPT * rate)
         order, share, safety = 8, HIGH_ORDER_SHARE, 0.9
     else:
         which = min(np.searchsorted(table.length, length * rate), table.length.size - 1)
@@ -254,6 +258,8 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
     rounding = ROUNDING * (1 + length * rate) * numbers[SIZE]
     allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[2])) / share
     error = sizes[0] / min(allowed, max(of_step, rounding))
+    if method == HIGH_ORDER:  # whose estimate hardly sees what is stiff and not stable
+        error = max(error, (length * rate / STABLE) ** order)
     factor, cut_short = 0.1, length < wanted
     if math.isfinite(error) and math.isfinite(loss):
         factor = max(0.1, safety * max(error, 1e-8) ** (-1 / order))
@@ -268,7 +274,7 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         at[STILL] = sizes[1] == 0 and length * rate > 1
         if method == STABILISED:
             at[SINCE] += REFRESH // 4 if grows else 1
-        elif rate > 0:
+        else:
             numbers[RATE] = rate
         numbers[LENGTH] = length * min(factor, 5.0)
         if cut_short:
