@@ -132,6 +132,34 @@ def test_one_start_of_many_and_methods_without_a_step(rng):
             theory.check(*arguments)
 
 
+MATRIX, VECTOR = ff.MatrixEstimation(np.eye(4)), ff.CompressedSensing(np.eye(2, 3), np.ones(2))
+FACTORS, NETWORK = [np.eye(4)] * 2, ff.DeepLinear(2)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: theory.stability_edge(np.eye(4), NETWORK), TypeError, "problem must be one problem"),
+        (lambda: theory.stability_edge(MATRIX, 2), TypeError, "network must be a DeepLinear or"),
+        (lambda: theory.sharpness("x", FACTORS), TypeError, "problem must be one problem"),
+        (lambda: theory.sharpness(MATRIX, []), ValueError, "factors is empty"),
+        (lambda: theory.critical_point([MATRIX], NETWORK, FACTORS), TypeError, "problem must be one problem"),
+        (lambda: theory.safe_step(MATRIX, None, FACTORS), TypeError, "network must be"),
+        (lambda: theory.safe_step(MATRIX, NETWORK, [np.eye(3)] * 2), ValueError, "chain to W, which is 4 x 4"),
+        (lambda: theory.descent_region(VECTOR, FACTORS), TypeError, "DeepLinear network factors a matrix"),
+        (lambda: theory.descent_region(MATRIX, "ab"), TypeError, "factors must be a sequence of matrices"),
+        (lambda: theory.descent_region(MATRIX, [np.eye(4), np.ones((2, 4, 4))]), ValueError, "or all stacks"),
+        (lambda: theory.linear_rate(MATRIX, [np.eye(4), np.ones((4, 3))]), ValueError, "chain to W"),
+        (lambda: theory.linear_rate(MATRIX, [np.eye(4) * 1j]), TypeError, "factor 1 must be an array of real"),
+        (lambda: theory.predicted_limit(MATRIX, [np.ones((2, 4, 4))] * 2), ValueError, "takes one start"),
+        (lambda: theory.predicted_limit(3, FACTORS), TypeError, "problem must be one problem"),
+    ],
+)
+def test_wrong_input_is_named(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
 def test_examples_in_docstrings():
     for module in (checking, curvature):
         result = doctest.testmod(module)

@@ -31,13 +31,13 @@ def end_gradient_of(problem):
     return lambda product: (hessian @ product.ravel() + constant).reshape(rows, columns)
 
 
-def solve(velocity, start):
-    """The factors at `TIMES` by LSODA at rtol 1e-11, which DOP853 must agree with to 2e-9."""
+def solve(velocity, start, times=TIMES):
+    """The factors at times by LSODA at rtol 1e-11, which DOP853 must agree with to 2e-9."""
     from scipy.integrate import solve_ivp
 
-    ends = []
+    ends, atol = [], 1e-14 * np.abs(start).max()
     for method, rtol in (("LSODA", 1e-11), ("DOP853", 1e-12)):
-        solution = solve_ivp(velocity, (0, TIMES[-1]), start, method, t_eval=TIMES, rtol=rtol, atol=1e-15)
+        solution = solve_ivp(velocity, (0, times[-1]), start, method, t_eval=times, rtol=rtol, atol=atol)
         assert solution.success
         ends.append(solution.y.T)
     assert largest_error(*ends) < 2e-9
@@ -46,7 +46,7 @@ def solve(velocity, start):
 
 def largest_error(got, wanted):
     """The error in norm at the worst time, over the largest norm."""
-    got, wanted = np.reshape(got, (len(TIMES), -1)), np.reshape(wanted, (len(TIMES), -1))
+    got, wanted = np.reshape(got, (len(got), -1)), np.reshape(wanted, (len(wanted), -1))
     return np.linalg.norm(got - wanted, axis=1).max() / np.linalg.norm(wanted, axis=1).max()
 
 
@@ -56,29 +56,29 @@ def start_of(problem, network, init):
     return [factor[0] for factor in runs.factors]
 
 
-def check_errors(problem, network, init, wanted, wanted_factors=None):
-    """Below 10 rtol at every tolerance, and over four decades falling by 4.5 a decade or more.
+def check_errors(problem, network, init, wanted, wanted_factors=None, times=TIMES, most=10):
+    """Below ``most`` rtol at every tolerance, and over four decades falling by 4.5 a decade or more.
 
     The integrator controls the error of all factors in norm; that of the product is as much larger as there are factors
-    that err alike, so beyond three of them it has 5 rtol for each.
+    that err alike, so beyond three of them it has twice as much.
     """
-    errors, of_factors, most = [], [], 10 if network.depth <= 3 else 20
+    errors, of_factors = [], []
     for rtol in TOLERANCES:
-        method = ff.GradientFlow(TIMES, t_max=TIMES[-1], rtol=rtol, tol=0)
+        method = ff.GradientFlow(times, t_max=times[-1], rtol=rtol, tol=0)
         record = ff.Record(product=True, factors=wanted_factors is not None)
         history = ff.train(problem, network, init, method, runs=1, record=record).history
         errors.append(largest_error(history.product[0], wanted))
         if wanted_factors is not None:
-            got = np.array([flat([factor[0, k] for factor in history.factors]) for k in range(len(TIMES))])
+            got = np.array([flat([factor[0, k] for factor in history.factors]) for k in range(len(times))])
             of_factors.append(largest_error(got, wanted_factors))
-    for found, allowed in ((errors, most), (of_factors, 10)):
+    for found, allowed in ((errors, most if network.depth <= 3 else 2 * most), (of_factors, most)):
         over = np.divide(found, TOLERANCES[: len(found)])
         print("error / rtol", np.round(over, 2))
         assert np.all(over < allowed)
         assert not found or found[0] / found[-1] > 4.5 ** (len(found) - 1)
 
 
-def check_chain(problem, network, init, end_gradient):
+def check_chain(problem, network, init, end_gradient, times=TIMES, most=10):
     start = start_of(problem, network, init)
     shapes = [factor.shape for factor in start]
     cuts = np.cumsum([factor.size for factor in start])[:-1]
@@ -90,8 +90,9 @@ def check_chain(problem, network, init, end_gradient):
         factors = unpack(w)
         return -flat(naive.chain_gradient(factors, end_gradient(naive.chain_product(factors))))
 
-    factors = solve(velocity, flat(start))
-    check_errors(problem, network, init, [naive.chain_product(unpack(w)) for w in factors], factors)
+    factors = solve(velocity, flat(start), times)
+    wanted = [naive.chain_product(unpack(w)) for w in factors]
+    check_errors(problem, network, init, wanted, factors, times, most)
 
 
 @pytest.mark.parametrize("depth", list(WIDTHS))
@@ -104,6 +105,16 @@ def test_of_layers(kind, depth, make_problem, rng):
     else:
         problem = make_problem(kind, (widths[-1], widths[0]), normalization="mean" if depth == 3 else "sum")
     check_chain(problem, ff.DeepLinear(widths=widths), ff.inits.Gaussian(0.3), end_gradient_of(problem))
+
+
+@pytest.mark.parametrize(("depth", "scale", "last"), [(2, 1e-3, 100), (2, 1e-6, 100), (3, 1e-3, 600)])
+@pytest.mark.parametrize("kind", ["estimation", "completion", "sensing", "regression by gram"])
+def test_of_small_starts(kind, depth, scale, last, make_problem):
+    """Past the saddles, where an error is one in the time of escape, which three layers have more to gather for."""
+    widths = WIDTHS[depth]
+    problem, times = make_problem(kind, (widths[-1], widths[0])), np.geomspace(0.02, last, 20)
+    network, most = ff.DeepLinear(widths=widths), 10 if depth == 2 else 20
+    check_chain(problem, network, ff.inits.Gaussian(scale), end_gradient_of(problem), times, most)
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4])

@@ -135,7 +135,7 @@ def test_almost_every_start_of_two_layers_finds_the_best_autoencoder(balanced, r
     np.testing.assert_allclose(runs.solution, np.broadcast_to(projector, (1000, 8, 8)), rtol=0, atol=1e-8)
     point = ff.theory.critical_point(problem, network, [factor[0] for factor in runs.factors])
     assert point.kind == "minimum"
-    deeper = ff.train(problem, ff.DeepLinear(widths=(8, 3, 5, 8)), init, ff.GradientFlow(rtol=1e-4), runs=50)
+    deeper = ff.train(problem, ff.DeepLinear(widths=(8, 3, 5, 8)), init, ff.GradientFlow(rtol=1e-4), runs=200)
     for loss, product in zip(deeper.loss, deeper.solution, strict=True):
         rank = round(np.trace(product))  # of a projector on leading eigenvectors, whatever their number
         assert loss == pytest.approx(values[: 8 - rank].sum() / 2, abs=1e-8)

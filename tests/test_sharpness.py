@@ -94,6 +94,20 @@ def test_kinds_of_critical_points_of_an_autoencoder(depth, rng):
             assert moved < naive.loss(problem, factors)
 
 
+def test_critical_points_of_all_runs(rng):
+    """A list of them; also of identical factors of a vector, and flat."""
+    problem, network = ff.MatrixEstimation(np.diag([2.0, 1.0, 0.5])), ff.DeepLinear(2)
+    stack = [np.array([np.diag([s, 1.0, r]) for s, r in ((2, 0.5), (0, 0.5), (2, 1))]), np.array([np.eye(3)] * 3)]
+    stack[1][1, 0, 0] = 0
+    points = theory.critical_point(problem, network, stack)
+    assert [point.kind for point in points] == ["minimum", "saddle", "not critical"]
+    vector = ff.CompressedSensing(np.eye(2, 3), np.array([4.0, 1.0]))
+    network = ff.DiagonalLinear(2, signed=False)
+    points = theory.critical_point(vector, network, [np.array([[2.0, 1, 0], [2, 0, 0]])])
+    assert [point.kind for point in points] == ["minimum", "saddle"]
+    assert theory.critical_point(vector, network, [np.array([0.0, 1, 0])]).kind == "saddle"
+
+
 def test_a_saddle_that_the_second_derivatives_do_not_show():
     point = theory.critical_point(ff.MatrixEstimation(np.eye(5)), ff.DeepLinear(3), np.zeros(75))
     assert (point.kind, point.smallest, point.largest, point.gradient_norm) == ("saddle", 0, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -347,7 +348,8 @@ def test_killed_at_random_moments(path, rng):
             parent.stdin.write("go\n")
             child = int(parent.stdout.readline())
             time.sleep(rng.uniform(0, longest))
-            os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # a driver that had nothing left to do is gone
+                os.kill(child, signal.SIGKILL)
             assert parent.stdout.readline() == "gone\n"
             if not path.exists():
                 continue
@@ -355,7 +357,8 @@ def test_killed_at_random_moments(path, rng):
             assert np.all(found.done[before])
             for name, values in kept.items():
                 assert np.array_equal(found.outcomes[name][before], values[before])
-            longest *= 1 if found.done.sum() > before.sum() else 1.3  # a busy machine needs longer to do anything
+            if not found.complete and found.done.sum() == before.sum():
+                longest *= 1.3  # a busy machine needs longer to do anything
             before, kept = found.done, found.outcomes
             partial += bool(before.any() and not before.all())
     assert partial > 0

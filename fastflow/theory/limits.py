@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, as_floats
 from fastflow.problems import LinearRegression, MatrixEstimation, Problem
+from fastflow.theory.arguments import as_chain
 
 BALANCED = 1e-9
 """The largest defect of a start that is balanced but for round-off, over the largest squared norm of a factor."""
@@ -146,7 +147,9 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
     -------
     Limit or None
     """
-    arrays = [np.asarray(factor, np.float64) for factor in factors]
+    arrays = as_chain(problem, factors)
+    if arrays[0].ndim > 2:
+        raise ValueError("predicted_limit takes one start, [factor[run] for factor in factors], got a stack of them")
     depth = len(arrays)
     if isinstance(problem, MatrixEstimation) and depth > 1:
         target = np.asarray(problem.target, np.float64)
