@@ -36,10 +36,7 @@ def factor_shapes(widths: Sequence[int]) -> list[tuple[int, int]]:
 class ScaledInit:
     """What the random and the identity starts share.
 
-    Parameters
-    ----------
-    scale : float > 0
-    of : "product" or "factor", whose scale it is (see the module)
+    ``scale`` is a number > 0, ``of`` "product" or "factor", whose scale it is (see the module).
     """
 
     scale: float = 1e-3
@@ -113,10 +110,7 @@ class EntryInit(ScaledInit):
 class Gaussian(EntryInit):
     """Independent N(0, 1) entries, scaled; their magnitudes for identical factors of a DiagonalLinear network.
 
-    Parameters
-    ----------
-    scale : float > 0
-    of : "product" or "factor", whose scale it is: see `fastflow.inits`
+    ``scale`` is a number > 0, ``of`` "product" or "factor": see `fastflow.inits`.
     """
 
     def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
@@ -130,10 +124,7 @@ class Gaussian(EntryInit):
 class Uniform(EntryInit):
     """Independent U(-1, 1) entries, scaled; their magnitudes for identical factors of a DiagonalLinear network.
 
-    Parameters
-    ----------
-    scale : float > 0
-    of : "product" or "factor", whose scale it is: see `fastflow.inits`
+    ``scale`` is a number > 0, ``of`` "product" or "factor": see `fastflow.inits`.
     """
 
     def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
@@ -208,10 +199,7 @@ class Constant:
 class Orthogonal(ScaledInit):
     """Independent Haar matrices with orthonormal rows or columns (whichever are fewer), scaled.
 
-    Parameters
-    ----------
-    scale : float > 0
-    of : "product" or "factor", whose scale it is: see `fastflow.inits`
+    ``scale`` is a number > 0, ``of`` "product" or "factor": see `fastflow.inits`.
     """
 
     def draw(self, widths: Sequence[int], rng: np.random.Generator) -> Factors:
@@ -229,8 +217,7 @@ class Identity(ScaledInit):
 
     Parameters
     ----------
-    scale : float > 0
-    of : "product" or "factor", whose scale it is: see `fastflow.inits`
+    scale, of : as those of `Gaussian`
     perturbation : float >= 0
         The last factor is smaller by this multiple of the identity: ``(alpha - perturbation) I`` beside ``alpha I``.
         Any positive value lets a product of two or more factors reach negative eigenvalues, which an exactly
