@@ -307,7 +307,7 @@ class Hadamard(Architecture):
 
     def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
         form = (self.depth, self.signed, self.identical)
-        return kernels.make_diagonal_group(problem, self.size, self.parameter_count, form, like, runs)
+        return kernels.make_vector_group(problem, self.size, self.parameter_count, form, like, runs)
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
         return {"l1 norm": metrics.l1_norm(solutions), "support size": metrics.support(solutions).sum(axis=-1)}

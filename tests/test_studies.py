@@ -373,6 +373,7 @@ def test_an_interrupt_gives_what_is_done(reference, monkeypatch):
         ({"m": (8,), "scale": (1e-3, float("nan"))}, "must have numbers or strings"),
         ({}, "one to four axes"),
         ({"m": 8}, "must be a sequence of values"),
+        ({"trial": (1, 2)}, "would have the name of what a result keeps: write 'ensemble.trial'"),
         ({"method": (ff.FlowLimit(),)}, "must be a dict, label: method"),
         ({"method": {"limit": ff.FlowLimit()}}, "method is given and an axis, too"),
     ],
@@ -387,6 +388,15 @@ def test_wrong_axes_are_named(axes, message):
     [
         (lambda: ff.Study(axes={"m": (1,)}), "needs an ensemble"),
         (lambda: ff.Study(SPARSE, ff.DeepLinear(2), axes={"m": (4,)}), "Constant|DeepLinear"),
+        (
+            lambda: ff.Study(LowRank(n=4, rank=1), method=ff.baselines.BasisPursuit(), axes={"m": (4,)}),
+            "BasisPursuit solves",
+        ),
+        (
+            lambda: ff.Study(SPARSE, method=ff.baselines.NuclearNorm(), axes={"m": (4,)}),
+            "NuclearNorm solves MatrixComp",
+        ),
+        (lambda: ff.Study(SPARSE, method=ff.ProductFlow(), axes={"m": (4,)}), "ProductFlow needs a DeepLinear network"),
         (lambda: ff.Study(LowRank(n=4, rank=1), method=ff.FlowLimit(), axes={"m": (4,)}), "needs a DiagonalLinear"),
         (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, problem="shared"), "no axis can be one of"),
         (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, problem="per cell"), "starts alike"),

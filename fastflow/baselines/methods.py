@@ -30,6 +30,10 @@ class BasisPursuit:
     def __post_init__(self) -> None:
         _freeze_weights(self)
 
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        _vector_data(self, problem)
+
     def solve(self, problem: Any) -> FloatArray:
         """The solution x (n,) of a problem.
 
@@ -55,6 +59,10 @@ class LeastNorm:
     def __post_init__(self) -> None:
         _freeze_weights(self)
 
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        _vector_data(self, problem)
+
     def solve(self, problem: Any) -> FloatArray:
         """The solution x (n,) of a problem.
 
@@ -70,6 +78,10 @@ class LeastNorm:
 class NonnegativeLeastSquares:
     """Least squares subject to ``x >= 0``: `nonnegative_least_squares`, for ``CompressedSensing``."""
 
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        _vector_data(self, problem)
+
     def solve(self, problem: Any) -> FloatArray:
         """The solution x (n,) of a problem.
 
@@ -84,6 +96,10 @@ class NonnegativeLeastSquares:
 @dataclass(frozen=True)
 class OracleLeastSquares:
     """Least squares on the support of the truth: `oracle_least_squares`, for ``CompressedSensing`` with a truth."""
+
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        _vector_data(self, problem)
 
     def solve(self, problem: Any) -> FloatArray:
         """The solution x (n,) of a problem.
@@ -116,6 +132,11 @@ class NuclearNorm:
         object.__setattr__(self, "tol", as_number("tol", self.tol, above=0))
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
 
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        if not isinstance(problem, MatrixCompletion | MatrixSensing):
+            raise _misfit(self, problem, "MatrixCompletion or MatrixSensing")
+
     def solve(self, problem: Any) -> FloatArray:
         """The solution W (d_N, d_0) of a problem.
 
@@ -124,15 +145,14 @@ class NuclearNorm:
         TypeError
             for a problem of another kind
         """
+        self.check(problem)
         if isinstance(problem, MatrixCompletion):
             dense = np.full(problem.shape, np.nan)
             dense[problem.rows, problem.cols] = problem.values
             return low_rank.nuclear_norm_completion(dense, tol=self.tol, max_steps=self.max_steps).solution
-        if isinstance(problem, MatrixSensing):
-            return low_rank.nuclear_norm_sensing(
-                problem.operators, problem.values, tol=self.tol, max_steps=self.max_steps
-            ).solution
-        raise _misfit(self, problem, "MatrixCompletion or MatrixSensing")
+        return low_rank.nuclear_norm_sensing(
+            problem.operators, problem.values, tol=self.tol, max_steps=self.max_steps
+        ).solution
 
 
 @dataclass(frozen=True)
@@ -149,6 +169,11 @@ class BestRank:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", as_count("rank", self.rank, 0))
 
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        if not isinstance(problem, MatrixEstimation):
+            raise _misfit(self, problem, "MatrixEstimation")
+
     def solve(self, problem: Any) -> FloatArray:
         """The solution W (d_N, d_0) of a problem.
 
@@ -157,8 +182,7 @@ class BestRank:
         TypeError
             for a problem of another kind
         """
-        if not isinstance(problem, MatrixEstimation):
-            raise _misfit(self, problem, "MatrixEstimation")
+        self.check(problem)
         return low_rank.best_rank(problem.target, self.rank)
 
 

@@ -318,17 +318,20 @@ def _dot_of_one(context, builder, dtype, partials, x_base, y_base, size, result_
 
 
 @intrinsic
-def half_square_at(typingctx, zero, x, size, result):
-    """``result = 1/2 sum x_i^2`` in the order of `dot`, at addresses of numbers of the type of ``zero``."""
+def half_square_at(typingctx, kind, x, size, result):
+    """``result = 1/2 sum x_i^2`` over ``size`` elements in the order of `dot`, at addresses."""
     n = types.intp
-    signature = types.void(zero, n, n, n)
+    signature = types.void(kind, n, n, n)
+    dtype, of_lanes = lanes_of(kind)
+    partials = PARTIAL_BYTES // (dtype.bitwidth // 8)
+    emit = _dot_of_lanes if of_lanes else _dot_of_one
 
     def codegen(context, builder, signature, arguments):
-        vector = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
-        x_base, result_base = vector.at(arguments[1]), vector.at(arguments[3])
-        _dot_of_one(context, builder, zero, vector.lanes, x_base, x_base, arguments[2], result_base)
-        half = builder.fmul(builder.load(result_base), ir.Constant(vector.scalar, 0.5))
-        builder.store(half, result_base)
+        few = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8) if of_lanes else 1)
+        x_base, result_base = few.at(arguments[1]), few.at(arguments[3])
+        emit(context, builder, dtype, partials, x_base, x_base, arguments[2], result_base)
+        half = ir.Constant(few.type, [0.5] * few.lanes)
+        few.store(builder.fmul(few.load(result_base, constant(0)), half), result_base, constant(0))
         return context.get_dummy_value()
 
     return signature, codegen

@@ -10,8 +10,12 @@ import numpy as np
 
 from fastflow.checks import shown
 from fastflow.ensembles import Custom
+from fastflow.studies.outcomes import FIELDS
 from fastflow.studies.spec import WORDS
 from fastflow.theory import Edge
+
+TAKEN = ("trial", "cell", "trials", "successes", *FIELDS)
+"""Names that stores and tables have for something else."""
 
 Value = int | float | str | bool
 
@@ -73,6 +77,9 @@ def parse_axes(axes: Mapping[str, Any], words: Mapping[str, Any]) -> tuple[Axis,
     """
     if not isinstance(axes, Mapping) or not 1 <= len(axes) <= 4:
         raise ValueError(f"axes must be a dict of one to four axes, name: values, got {shown(axes)}")
+    for name in axes:
+        if name in TAKEN:
+            raise ValueError(f"axis {name!r} would have the name of what a result keeps: write 'ensemble.{name}'")
     whole = {name: _whole(name, values, words) for name, values in axes.items() if name in WORDS}
     options = {word: whole[word].objects if word in whole else (thing,) for word, thing in words.items()}
     return tuple(whole[name] if name in whole else _of_field(name, values, options) for name, values in axes.items())

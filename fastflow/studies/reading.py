@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastflow.studies import growth
-from fastflow.studies.outcomes import FIELDS, NOT_DONE
+from fastflow.studies.outcomes import FIELDS, NOT_DONE, empty_outcomes
 from fastflow.studies.result import StudyResult
 
 
@@ -31,7 +31,7 @@ def open_study(store: str | Path) -> StudyResult:
     from fastflow.studies.store import read_arrays, read_table
 
     path = Path(store)
-    return StudyResult(read_table(path), read_arrays(path))
+    return StudyResult(read_table(path), *read_arrays(path))
 
 
 def merge(stores: Any, into: str | Path | None = None) -> StudyResult:
@@ -66,21 +66,20 @@ def merge(stores: Any, into: str | Path | None = None) -> StudyResult:
                 raise StoreError(f"{path} and {paths[0]} are of different studies: {why}")
         table = tables[-1] if table is None else growth.union(table, tables[-1])
     assert table is not None
-    whole: dict[str, Any] | None = None
+    whole = empty_outcomes((*growth.shape_of(table), table["trials"]))
+    flat = {name: array.reshape(-1, table["trials"]) for name, array in whole.items()}
     for path, of_path in zip(paths, tables, strict=True):
-        arrays = growth.moved(read_arrays(path), of_path, table)
-        if whole is None:
-            whole = arrays
-            continue
-        done = arrays["status"] != NOT_DONE
-        both = done & (whole["status"] != NOT_DONE)
+        arrays, held = read_arrays(path)
+        places = np.ix_(growth.moved_cells(held.all_cells, of_path, table), np.arange(of_path["trials"]))
+        there = {name: array[places] for name, array in flat.items()}
+        done, known = arrays["status"].reshape(there["status"].shape) != NOT_DONE, there["status"] != NOT_DONE
         for name in FIELDS:
+            new, old = arrays[name].reshape(done.shape), there[name]
             if name != "seconds" and not np.array_equal(
-                arrays[name][both], whole[name][both], equal_nan=arrays[name].dtype.kind == "f"
+                new[done & known], old[done & known], equal_nan=new.dtype.kind == "f"
             ):
                 raise StoreError(f"{path} has another {name} than the others for some of the same trials")
-            whole[name] = np.where(done & ~both, arrays[name], whole[name])
-    assert whole is not None
+            flat[name][places] = np.where(done & ~known, new, old)
     result = StudyResult(table, whole)
     if into is not None:
         result.save(into)

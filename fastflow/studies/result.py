@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, shown
+from fastflow.memory import require_memory
 from fastflow.status import Status
-from fastflow.studies import stated
+from fastflow.studies import exports, stated
 from fastflow.studies.axes import as_plain
-from fastflow.studies.outcomes import FIELDS, NOT_DONE
+from fastflow.studies.held import Held
+from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE
 from fastflow.studies.spec import build, restricted
 from fastflow.studies.study import Study, build_study
 from fastflow.studies.success import Success
@@ -50,11 +54,12 @@ class StudyResult:
         self,
         table: Mapping[str, Any],
         outcomes: Mapping[str, Any],
+        held: Held | None = None,
         study: Study | None = None,
         seconds: float = np.nan,
         computed: int = 0,
     ) -> None:
-        self.table, self.outcomes, self.seconds, self.computed = dict(table), dict(outcomes), seconds, computed
+        self.table, self.seconds, self.computed = dict(table), seconds, computed
         self.axes: dict[str, tuple[Any, ...]] = {
             name: tuple(values) if isinstance(values, Mapping) else tuple(build(list(values)))
             for name, values in table["axes"].items()
@@ -62,6 +67,17 @@ class StudyResult:
         self.success: Success = build({"kind": "Success", **table["success"]})
         self.fixed: dict[str, Any] = {}
         self._study = study
+        self._held = Held(tuple(map(len, self.axes.values()))) if held is None else held
+        self._own = dict(outcomes)
+
+    @functools.cached_property
+    def outcomes(self) -> dict[str, NDArray[Any]]:
+        """Arrays (*cells, trials) of every trial's outcome; of a share made over all cells when they are asked for."""
+        if self._held.cells is None:
+            return self._own
+        shape = (*self._held.shape, self.table["trials"])
+        require_memory(math.prod(shape) * BYTES, "the outcomes of all cells", "count them by trials and successes")
+        return {name: self._held.spread(array, FIELDS[name][1]) for name, array in self._own.items()}
 
     @property
     def study(self) -> Study:
@@ -99,17 +115,17 @@ class StudyResult:
     @property
     def complete(self) -> bool:
         """Whether all are."""
-        return bool(self.done.all())
+        return self._held.is_whole and bool(np.all(self._own["status"] != NOT_DONE))
 
     @property
     def trials(self) -> NDArray[np.int64]:
         """How many trials are done in each cell."""
-        return np.count_nonzero(self.done, axis=-1)
+        return self._held.spread(np.count_nonzero(self._own["status"] != NOT_DONE, axis=-1))
 
     @property
     def successes(self) -> NDArray[np.int64]:
         """How many of them succeeded."""
-        return np.count_nonzero(self.success.of(self.outcomes), axis=-1)
+        return self._held.spread(np.count_nonzero(self.success.of(self._own), axis=-1))
 
     @property
     def rates(self) -> FloatArray:
@@ -146,7 +162,7 @@ class StudyResult:
         study = copy.copy(self._study)
         if study is not None:
             study.success = success
-        result = StudyResult(table, self.outcomes, study, self.seconds, self.computed)
+        result = StudyResult(table, self._own, self._held, study, self.seconds, self.computed)
         result.fixed = dict(self.fixed)
         return result
 
@@ -309,18 +325,19 @@ class StudyResult:
 
     def status_counts(self) -> dict[Status, int]:
         """How many trials ended in which way."""
-        values, counts = np.unique(self.outcomes["status"][self.done], return_counts=True)
+        values, counts = np.unique(self._own["status"][self._own["status"] != NOT_DONE], return_counts=True)
         return {Status(value): int(count) for value, count in zip(values, counts, strict=True)}
 
     def summary(self) -> str:
         """What was done, in some lines."""
-        done, cells = int(self.trials.sum()), int(np.prod([len(values) for values in self.axes.values()]))
-        total = self.outcomes["status"].size
+        done, cells = int(self.trials.sum()), math.prod(self._held.shape)
+        share = "" if self._held.is_whole else f" ({self._held.count} of them here)"
         axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
         ended = ", ".join(f"{count} {status.label}" for status, count in self.status_counts().items())
-        lines = [f"{axes} = {cells} cells, {done} of {total} trials done; {ended or 'none has ended'}"]
+        total = self._own["status"].size
+        lines = [f"{axes} = {cells} cells{share}, {done} of {total} trials done; {ended or 'none has ended'}"]
         if done:
-            seconds = float(np.sum(self.outcomes["seconds"][self.done], dtype=np.float64))
+            seconds = float(np.sum(self._own["seconds"][self._own["status"] != NOT_DONE], dtype=np.float64))
             lines.append(
                 f"{int(self.successes.sum())} succeeded ({self.success}); all threads together computed for "
                 f"{seconds:.3g} s"
@@ -338,18 +355,7 @@ class StudyResult:
         ImportError
             without xarray
         """
-        try:
-            import xarray
-        except ImportError as error:
-            raise ImportError("to_xarray needs xarray: pip install 'fastflow[study]'") from error
-        dimensions = (*self.axes, "trial")
-        data: dict[str, Any] = {}
-        for name in FIELDS:
-            values = self.outcomes[name]
-            data[name] = (dimensions, values if values.dtype.kind == "i" else np.where(self.done, values, np.nan))
-        data["successes"], data["trials"] = (tuple(self.axes), self.successes), (tuple(self.axes), self.trials)
-        coordinates = {name: list(values) for name, values in self.axes.items()}
-        return xarray.Dataset(data, coordinates, {"success": str(self.success)})
+        return exports.to_xarray(self)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """A `pandas.DataFrame` with a row for each trial that is done.
@@ -359,18 +365,7 @@ class StudyResult:
         ImportError
             without pandas
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_dataframe needs pandas: pip install 'fastflow[study]'") from error
-        places = np.nonzero(self.done)
-        columns: dict[str, Any] = {
-            name: np.asarray(values)[places[i]] for i, (name, values) in enumerate(self.axes.items())
-        }
-        columns["trial"] = places[-1]
-        columns |= {name: self.outcomes[name][places] for name in FIELDS}
-        columns["success"] = self.success.of(self.outcomes)[places]
-        return pandas.DataFrame(columns)
+        return exports.to_dataframe(self)
 
     def save(self, store: str | Path) -> Path:
         """Write the result to a new store; `fastflow.open_study` reads it back.
@@ -386,7 +381,7 @@ class StudyResult:
         with locked(path):
             if path.exists():
                 raise StoreError(f"{path} exists already")
-            create(path, self.table, self.outcomes)
+            create(path, self.table, self._own, self._held)
         return path
 
     def __repr__(self) -> str:

@@ -36,7 +36,8 @@ class Study:
     ensemble : an ensemble of `fastflow.ensembles`, how a trial draws its problem
     network, init, method : as those of `fastflow.train`, with its defaults
         The method may be a baseline, such as ``ff.baselines.BasisPursuit()``, which needs neither network nor init: an
-        object whose ``solve(problem)`` gives the solution.
+        object whose ``solve(problem)`` gives the solution, and whose ``check(problem)``, if it has one, raises for a
+        problem of another kind.
     axes : dict, name: values
         A field of ensemble, network, init or method, by its bare name if only one of them has it, else by
         ``"init.scale"`` and the like. Or ``"method": {label: method, ...}``, and so for the other three.
@@ -286,7 +287,7 @@ class Study:
             )
 
     def _check_problems(self) -> None:
-        """Draw a problem of each kind, and see whether networks take it."""
+        """Draw a problem of each kind, and see whether networks and baselines take it."""
         whole = {axis.word: i for i, axis in enumerate(self.axes) if axis.field is None}
         seen = set()
         for place in self._each("ensemble"):
@@ -299,6 +300,9 @@ class Study:
                 continue
             seen.add(kind)
             problem = draw_problem(Setup(ensemble, None, None, None, self.seed, True, 1), 0)
+            for method in self._each("method").values():
+                if hasattr(method, "check"):  # a baseline that can say whether it fits
+                    method.check(problem)
             if any(isinstance(method, Method) for method in self._each("method").values()):
                 for network in self._each("network").values():
                     network.architecture(problem)
