@@ -94,6 +94,21 @@ def test_kinds_of_critical_points_of_an_autoencoder(depth, rng):
             assert moved < naive.loss(problem, factors)
 
 
+def test_ends_of_flows_whose_hessian_has_many_zeros(rng):
+    """Completion with hundreds of flat directions, where an accuracy relative to the smallest eigenvalue is none."""
+    truth = rng.standard_normal((12, 1)) @ rng.standard_normal((1, 12))
+    problem = ff.MatrixCompletion.from_dense(np.where(rng.random((12, 12)) < 0.5, truth, np.nan))
+    network = ff.DeepLinear(2)
+    runs = ff.train(problem, network, ff.inits.Gaussian(0.1), ff.GradientFlow(rtol=1e-5), runs=2)
+    values = np.linalg.eigvalsh(dense_hessian(problem, [factor[0] for factor in runs.factors]))
+    assert np.sum(np.abs(values) < 1e-6 * values[-1]) > 100
+    points = theory.critical_point(problem, network, runs.factors)
+    assert [point.kind for point in points] == ["minimum"] * 2
+    assert points[0].smallest == pytest.approx(values[0], abs=1e-7 * values[-1])
+    assert points[0].largest == pytest.approx(values[-1], rel=1e-9)
+    assert theory.smallest_curvature(problem, runs.factors)[0] == pytest.approx(values[0], abs=1e-8 * values[-1])
+
+
 def test_critical_points_of_all_runs(rng):
     """A list of them; also of identical factors of a vector, and flat."""
     problem, network = ff.MatrixEstimation(np.diag([2.0, 1.0, 0.5])), ff.DeepLinear(2)

@@ -23,7 +23,10 @@ from fastflow.theory.arguments import as_posed, as_problem
 
 DENSE = 48
 """Up to how many parameters the Hessian is formed."""
-RTOL = 1e-12
+RTOL, SMALLEST_RTOL = 1e-12, 1e-8
+COARSE = 1e-2
+BASIS = 60
+"""How many vectors Lanczos keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class CriticalPoint:
         product does not vanish (for N >= 3 its Hessian may have no negative eigenvalue, as at W = 0). A minimum has
         neither; its zero eigenvalues, which every product of factors has, are taken to be flat. Degenerate: the
         Hessian vanishes, and rank and gradient do not tell. Not critical: the gradient does not vanish.
-    smallest, largest : float, eigenvalues of the Hessian
+    smallest, largest : float, eigenvalues of the Hessian, the smallest to a tenth of ``tol`` times the largest
     gradient_norm : float, by all factors
     direction : array (parameters,), a unit eigenvector of the smallest, down which a saddle may be left
     """
@@ -77,9 +80,17 @@ def sharpness(
 
 
 def smallest_curvature(
-    problem: Problem, factors: ArrayLike | Sequence[ArrayLike], network: Network | None = None, *, rtol: float = RTOL
+    problem: Problem,
+    factors: ArrayLike | Sequence[ArrayLike],
+    network: Network | None = None,
+    *,
+    rtol: float = SMALLEST_RTOL,
 ) -> Any:
-    """The smallest eigenvalue of the Hessian of the loss by all factors; negative only off minima. See `sharpness`."""
+    """The smallest eigenvalue of the Hessian of the loss by all factors; negative only off minima. See `sharpness`.
+
+    Lanczos ends when the residual is at most rtol times the largest eigenvalue (in magnitude), and with it the error;
+    where the smallest stands alone the error is about the square of that.
+    """
     return _extreme(problem, factors, network, "SA", rtol)
 
 
@@ -116,7 +127,7 @@ def critical_point(
 def _judged(posed: Any, network: Network, one: list[FloatArray], tol: float) -> CriticalPoint:
     """`critical_point` of one run, with independent factors."""
     hessian = Hessian(posed, network, one)
-    (smallest, direction), (largest, _) = _end(hessian, "SA", RTOL), _end(hessian, "LA", RTOL)
+    (smallest, direction), (largest, _) = _end(hessian, "SA", 0.1 * tol), _end(hessian, "LA", RTOL)
     gradient_norm = float(np.linalg.norm(hessian.gradient))
     scale = max(abs(smallest), abs(largest))
     kind = "degenerate" if scale == 0 else "saddle" if smallest < -tol * scale else "minimum"
@@ -144,19 +155,26 @@ def _end(hessian: Hessian, which: str, rtol: float) -> tuple[float, FloatArray]:
         matrix = np.array([hessian.times(row) for row in np.eye(hessian.size)])
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
         return float(values[at]), vectors[:, at]
-    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     start = stream("curvature", hessian.size).standard_normal(hessian.size)
     if not hessian.times(start).any():
         return 0.0, start / np.linalg.norm(start)  # Lanczos would find no direction to go on in
+    operator, shift = hessian.operator(), 0.0
+    if which == "SA":
+        # The smallest is 0 at most minima, many times over, and nothing is accurate relative to that: so the largest
+        # eigenvalue of what the Hessian lacks of its own largest.
+        shift = abs(_end(hessian, "LA", COARSE)[0]) * (1 + COARSE)
+        size = (hessian.size, hessian.size)
+        operator = LinearOperator(size, lambda v: shift * np.ravel(v) - hessian.times(v), dtype=np.float64)
     try:
-        values, vectors = eigsh(hessian.operator(), 1, which=which, v0=start, tol=rtol)
+        values, vectors = eigsh(operator, 1, which="LA", v0=start, tol=rtol, ncv=min(hessian.size, BASIS))
     except ArpackNoConvergence as error:
         raise RuntimeError(
             f"Lanczos did not find the eigenvalue to {rtol:g}, which many of nearly its size can cause: take a larger "
             "rtol"
         ) from error
-    return float(values[0]), vectors[:, 0]
+    return float(shift - values[0] if which == "SA" else values[0]), vectors[:, 0]
 
 
 def _is_stack(factors: Any, network: Network) -> bool:

@@ -198,7 +198,7 @@ def observe(problem: MatrixProblem) -> Observation:
     if not known or spectrum[-1] <= max(shape) * np.finfo(float).eps * spectrum[0]:
         raise ValueError(
             f"the data of this {type(problem).__name__} do not determine W, so its loss bounds no W and no step is "
-            "known to be safe beforehand: use step=None, or a multiple of fastflow.theory.edge"
+            "known to be safe beforehand: use step=None, or a multiple of the edge such as '0.9 edge'"
         )
     largest, smallest = float(spectrum[0]) ** 2, float(spectrum[-1]) ** 2
     solution: FloatArray

@@ -64,5 +64,5 @@ def check_knows_safe_steps(network: Network) -> None:
     if not isinstance(network, DeepLinear):
         raise ValueError(
             f"no step is known to be safe for a {type(network).__name__} network: use step=None, or a multiple of "
-            "fastflow.theory.edge"
+            "the edge such as '0.9 edge'"
         )
