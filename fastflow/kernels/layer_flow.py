@@ -51,6 +51,9 @@ TRIAL, LOST, WAIT, LONGEST_WAIT = 4, 2, 4, 64
 """Steps in which the other method is tried, after how many a trial without prospects ends, and steps between trials:
 doubled by each that changes nothing."""
 
+SEEN = 4.0
+"""The step of order 8 times the rate up to which its estimate of the error is trusted; it is stable beyond."""
+
 STIFF = 3.0
 """The step times the rate at which slopes change from which on the stabilised method is tried."""
 
@@ -245,7 +248,7 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
     stages, rate = STAGES, numbers[RATE]
     if method == HIGH_ORDER:
         loss, seen = high_order_step(field, index, methods.high_order, step, length)
-        rate = max(seen, KEPT * rate)
+        rate = max(seen, KEPT * rate) if seen > 0 else rate
         order, share, safety = 8, HIGH_ORDER_SHARE, 0.9
     else:
         which = min(np.searchsorted(table.length, length * rate), table.length.size - 1)
@@ -259,7 +262,7 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
     allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[2])) / share
     error = sizes[0] / min(allowed, max(of_step, rounding))
     if method == HIGH_ORDER:  # whose estimate hardly sees what is stiff and not stable
-        error = max(error, (length * rate / STABLE) ** order)
+        error = max(error, (length * rate / SEEN) ** order)
     factor, cut_short = 0.1, length < wanted
     if math.isfinite(error) and math.isfinite(loss):
         factor = max(0.1, safety * max(error, 1e-8) ** (-1 / order))
