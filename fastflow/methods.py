@@ -121,19 +121,21 @@ class GradientDescent:
 class GradientFlow:
     """The flow ``W_j' = -(gradient by W_j)`` of all factors, in time, by an integrator that controls its error.
 
-    Of identical or two independent diagonal factors by the dual (`fastflow.gradient_flow`); of all else by stabilised
-    explicit steps of order 2 and 4, each run with steps of its own (`fastflow.kernels.layer_flow`).
+    Of identical or two independent diagonal factors by the dual (`fastflow.gradient_flow`); of all else by explicit
+    steps of order 8 and, where the flow is stiff, stabilised ones of order 3, each run with steps of its own
+    (`fastflow.kernels.layer_flow`).
 
     Parameters
     ----------
     times : array (times,), at least 0 and not decreasing
-        When the history is recorded; none by default. They are met exactly.
+        When the history is recorded; none by default. Steps end at them, or, where many fall within a step, they are
+        interpolated within the same error.
     t_max : float > 0
-        A run ends at this time; infinity, the default, is where the flow comes to rest.
+        A run ends at this time; infinity, the default, is where the flow comes to rest (which can be far, see Notes).
     rtol, atol : float
         Tolerances. By the dual: for the error of an entry of the product, ``atol + rtol |x_i|``; None for atol takes
         rtol times the size that the data ask for. Else: for the error of all factors of a run in norm, ``atol + rtol
-        ||(W_1, ..., W_N)||_F`` in each step, and where the gradient grows 20 rtol of the step itself, so that a flow
+        ||(W_1, ..., W_N)||_F`` in each step, and where the gradient grows 8 rtol of the step itself, so that a flow
         leaves a saddle when it should; None for atol is 0. Factors and product then come out wrong by
         about rtol of their largest norm along the run, mostly by less than 10 rtol; by up to 30 rtol from four layers
         on, and by more where the flow itself amplifies errors, as it does after long rests near saddles.
@@ -150,6 +152,12 @@ class GradientFlow:
     What a run came to rest at may be a minimum or a saddle: `theory.critical_point` says which. A flow that starts
     within rounding of a saddle's stable set, such as `inits.Identity` for a matrix with negative eigenvalues, leaves
     the saddle by rounding or not at all. A run that goes on from ``runs.last`` starts at time 0 again.
+
+    What the data do not determine, and what a zero eigenvalue of the target leaves, may die like a power of time: by
+    itself a mode y of N balanced factors falls like ``t^{-N / (2 N - 2)}``, and the gradient, like ``1/t`` times the
+    factor's distance from rest, takes until ``t = 10^7`` and later to fall to the default ``gradient_tol``. Steps of
+    such a flow grow to 57,000 over the largest eigenvalue and no further, so a run may need all of ``max_steps``,
+    which its status then says. A ``t_max``, or ``gradient_tol=1e-6``, ends it where nothing visible happens any more.
     """
 
     times: ArrayLike = ()

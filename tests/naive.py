@@ -244,6 +244,31 @@ def gradient_descent(
 Sides = list[list[Any]]
 
 
+def stabilised_step(slope, w, table, which: int, h: float):
+    """The point, and the estimate of the error, of method ``which`` of a `Chebyshev` for ``w' = -slope(w)``."""
+    rows = table.rows[table.first[which] : table.first[which + 1]]
+    stages = [w, w - h * rows[1, 3] * slope(w)]
+    for mu, nu, rest, move, lag, _, _ in rows[2:]:
+        change = -h * (move * slope(stages[-1]) + lag * slope(w))
+        stages.append(mu * stages[-1] + nu * stages[-2] + rest * w + change)
+    slopes = [-h * slope(stage) for stage in stages]
+    new = w + np.dot(rows[:, 5], slopes)
+    return new, np.dot(rows[:, 6], slopes) - h * table.last[which] * slope(new)
+
+
+def high_order_step(slope, w, h: float, shares):
+    """The point, SciPy's estimate of the error, and the interpolant at shares of a step, of DOP853."""
+    from scipy.integrate import DOP853
+
+    solver = DOP853(lambda _, w: -slope(w), 0.0, w, h, first_step=h, rtol=1e3, atol=1e3)
+    solver.step()
+    assert solver.t == h
+    size = len(w) ** 0.5  # the norm is a root mean square
+    dense = solver.dense_output()
+    error = size * solver._estimate_error_norm(solver.K, h, np.ones_like(w))
+    return solver.y, error, [dense(share * h) for share in shares]
+
+
 def hadamard_product(sides: Sides):
     """``u_1 o ... o u_L``, less ``v_1 o ... o v_L`` where there is a v."""
     products = [np.prod(side, axis=0) for side in sides]

@@ -8,14 +8,21 @@ from __future__ import annotations
 import functools
 
 import naive
+import numba
 import numpy as np
 import pytest
+from test_flow_accuracy import flat
 
 import fastflow as ff
-from fastflow import layer_flows, theory, threads
-from fastflow.kernels.chebyshev import chebyshev
-from fastflow.kernels.dense_output import high_order_weights
+from fastflow import kernels, layer_flows, theory, threads
+from fastflow.hessian import Hessian
+from fastflow.kernels import any_loss
+from fastflow.kernels.chebyshev import MANY, chebyshev
+from fastflow.kernels.dense_output import high_order_point, high_order_weights, more_slopes, stabilised_point
 from fastflow.kernels.dormand_prince import ROWS, SLOPES, STABLE, STAGES, dormand_prince
+from fastflow.kernels.layer_flow import Methods
+from fastflow.kernels.stabilised import high_order_step, stabilised_step, step_memory
+from fastflow.kernels.vector_field import chain_field
 
 # Coefficients
 
@@ -41,7 +48,7 @@ def test_the_stabilised_methods_have_their_order_and_are_stable():
             assert rows[:, 6] @ np.power(c, power) + last == pytest.approx(0, abs=1 / stages**4 + 1e-10)
         # what is not met of the tree of order 4 that has no linear part is what the estimate is scaled to
         defect = rows[:, 5] @ np.power(c, 3) - 1 / 4
-        assert rows[:, 6] @ np.power(c, 3) + last == pytest.approx(defect, rel=1e-6)
+        assert rows[:, 6] @ np.power(c, 3) + last == pytest.approx(defect, rel=1e-6 if stages <= MANY else 0.01)
         np.testing.assert_allclose(np.abs(error[:5]), 0.4 * np.abs(z[:5]) ** 4 / 24, rtol=0.1, atol=1e-12)
         assert np.abs(error).max() < 10
     assert np.all(table.length[table.stages >= 14] > 0.33 * table.stages[table.stages >= 14] ** 2)
@@ -64,6 +71,81 @@ def test_the_method_of_order_8_has_its_order_where_f_is_linear():
     for share in (0.2, 0.7):
         got = 1 + high_order_weights.py_func(np.zeros(SLOPES), table, share) @ slopes
         assert np.all(np.abs(got - np.exp(share * z))[:10] < 1e-4 * np.abs(z[:10]) ** 8)
+
+
+@numba.njit
+def take_step(field, methods, step, which, length, shares, points):
+    """A step of method ``which``, or of order 8 if negative; and where it is at shares of its length."""
+    if which >= 0:
+        stabilised_step(field, 0, methods.stabilised, step, which, length)
+    else:
+        high_order_step(field, 0, methods.high_order, step, length)
+        step.weights[0] = step.sizes[0]
+        more_slopes(field, 0, methods.high_order, step, length)
+    for i in range(shares.size):
+        if which >= 0:
+            stabilised_point(step, length, shares[i])
+        else:
+            high_order_point(methods.high_order, step, length, shares[i])
+        points[i] = step.a
+
+
+def test_steps_are_those_of_the_oracle(make_problem, make_factors):
+    widths, methods, shares = (4, 4, 3, 5), Methods(dormand_prince(), chebyshev()), np.array([0.25, 0.8])
+    problem, factors = make_problem("completion", (5, 4)), make_factors(widths)
+    data = kernels.as_any_loss(problem.kernel_data([problem], np.dtype(float)), 20)
+    step, w = step_memory(43), flat(factors)
+    field = chain_field(data, np.array([problem.weight]), widths, w)
+    shapes = [factor.shape for factor in factors]
+    cuts = np.cumsum([factor.size for factor in factors])[:-1]
+
+    def slope(w):
+        return flat(naive.gradient(problem, [x.reshape(s) for x, s in zip(np.split(w, cuts), shapes, strict=True)]))
+
+    for which, length in ((0, 0.05), (9, 0.1), (-1, 0.05)):
+        points = np.zeros((2, w.size))
+        step.state[:], step.gradient[:] = w, slope(w)
+        take_step(field, methods, step, which, length, shares, points)
+        if which >= 0:
+            new, error = naive.stabilised_step(slope, w, methods.stabilised, which, length)
+            size, g = np.linalg.norm(error), length * np.array([slope(w), slope(new)])
+            wanted = [
+                (1 + 2 * x) * (1 - x) ** 2 * w + x**2 * (3 - 2 * x) * new - x * (1 - x) * ((1 - x) * g[0] - x * g[1])
+                for x in shares
+            ]
+        else:
+            new, size, wanted = naive.high_order_step(slope, w, length, shares)
+        np.testing.assert_allclose(step.point, new, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(points, wanted, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(step.slope, slope(new), rtol=1e-10, atol=1e-11)
+        np.testing.assert_allclose(step.sizes[0], size, rtol=1e-6, atol=1e-13)
+
+
+def test_sparse_completions_have_the_bits_of_dense_ones(make_problem, make_factors, monkeypatch):
+    problem, factors = make_problem("completion", (5, 4)), make_factors((4, 3, 5))
+    dense = Hessian(problem, ff.DeepLinear(widths=(4, 3, 5)), factors)
+    monkeypatch.setattr(any_loss, "SPARSE", 0)
+    sparse = Hessian(problem, ff.DeepLinear(widths=(4, 3, 5)), factors)
+    assert (dense._problem.kind, sparse._problem.kind) == (any_loss.KNOWN, any_loss.COMPLETION)
+    assert dense.loss == sparse.loss
+    np.testing.assert_array_equal(dense.gradient, sparse.gradient)
+    np.testing.assert_array_equal(dense.times(flat(factors)), sparse.times(flat(factors)))
+
+
+def test_many_times_cost_little_and_are_as_exact(make_problem):
+    """Of 200 times not each takes a step; and their products are as exact as those of few."""
+    problem, network, init = make_problem("completion", (4, 5)), ff.DeepLinear(3), ff.inits.Gaussian(0.3)
+    times = np.geomspace(0.1, 100, 200)
+
+    def run(times, rtol):
+        return ff.train(problem, network, init, ff.GradientFlow(times, t_max=100, rtol=rtol, tol=0), runs=1)
+
+    for rtol in (1e-4, 1e-7):
+        many, few = run(times, rtol), run(times[::100], rtol)
+        wanted = np.array([run([t], 1e-11).history.product[0, 0] for t in times[5::40]])
+        got = many.history.product[0, 5::40]
+        assert np.abs(got - wanted).max() < 10 * rtol * np.abs(wanted).max()
+        assert many.steps[0] < min(3 * few.steps[0] + 10, 150)
 
 
 # Laws
