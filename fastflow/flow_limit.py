@@ -21,7 +21,11 @@ from fastflow.threads import next_budget, one_blas_thread, run_workers, thread_c
 FLOW_STEPS = 500
 """Steps of the flow in time for every Newton step allowed, where these do not lead to the limit."""
 
+CAREFUL_STEPS = 10
+"""Steps on a slower path for every step allowed on the fast one."""
+
 CAREFUL = kernels.LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
+TANGENTS = CAREFUL._replace(near=np.inf)
 BOLD = kernels.LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
 
 
@@ -103,8 +107,9 @@ def flow_limit(
     tol : float > 0
         A problem has converged when ``||A x - y|| <= tol ||y||``; most end far below.
     max_steps : int >= 1
-        Newton steps for one problem, after which another, slower path is tried once, and then the flow itself is
-        followed, for at most 500 times as many steps. (Starts u(0) != v(0) at random over many orders need that.)
+        Newton steps for one problem, after which two slower paths are tried, of 10 times as many steps each, and then
+        the flow itself is followed, for at most 500 times as many. (Starts u(0) != v(0) at random over many orders may
+        need the first of these.)
     threads : int or None, the CPUs that this process may use
 
     Returns
@@ -243,11 +248,12 @@ def _solve_with_care(
         reduced = kernels.LimitProblems(
             right.reshape(1, -1), (left.T @ reached / sizes)[None], mirrors, zero, zero, zero
         )
-        for path in (BOLD, CAREFUL):
+        for path in (BOLD, CAREFUL, TANGENTS):
             found = kernels.Limits(
                 np.zeros((1, int(keep.sum()))), np.zeros((1, rank)), np.zeros(1), zero.copy(), zero.copy()
             )
-            _run(reduced, path, found, zero, tol, max_steps, 1)
+            allowed = max_steps if path is BOLD else CAREFUL_STEPS * max_steps
+            _run(reduced, path, found, zero, tol, allowed, 1)
             steps += int(found.steps[0])
             if found.status[0] == CONVERGED:
                 break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,11 +20,13 @@ from fastflow.problems import (
     MatrixSensing,
     Problem,
 )
+from fastflow.studies.study import Study
+from fastflow.studies.tasks import run_piece
 from fastflow.train import train
 
 
 def warmup(
-    problem: Problem | Sequence[Problem] | None = None,
+    problem: Problem | Sequence[Problem] | Study | None = None,
     network: Network | None = None,
     method: Method | None = None,
     *,
@@ -33,9 +37,15 @@ def warmup(
     Parameters
     ----------
     problem, network, method : as they will be trained
-        By default everything that fastflow has, which takes a few minutes; for a problem `GradientDescent`.
+        By default everything that fastflow has, which takes a few minutes; for a problem `GradientDescent`. A `Study`
+        stands alone: what its cells need is compiled.
     dtype : float64 or float32
     """
+    if isinstance(problem, Study):
+        if network is not None or method is not None or np.dtype(dtype) != np.float64:
+            raise ValueError("a study has its own network and method, and works in float64: give it alone")
+        _warm_study(problem)
+        return
     descent = GradientDescent(step=1e-9, max_steps=0)  # no step is taken: any number will do to compile with
     flows: list[Method] = [FlowLimit(max_steps=1), GradientFlow([1.0], max_steps=1)]
     pairs: list[tuple[Problem | Sequence[Problem], Method]] = []
@@ -57,3 +67,16 @@ def warmup(
         pairs = [pair for pair in pairs if method is None or type(pair[1]) is type(method)]
     for kind, taken in pairs:
         train(kind, network, method=taken, runs=1, dtype=dtype, progress=False)
+
+
+def _warm_study(study: Study) -> None:
+    """One trial of no step, or of as few as there must be, in the cells at the ends of the axes of every combination.
+
+    Which kernels a problem takes changes once, if at all, along an axis of sizes.
+    """
+    places = [{0, len(axis.values) - 1} if axis.field else range(len(axis.values)) for axis in study.axes]
+    for place in itertools.product(*places):
+        setup = study.setup(int(np.ravel_multi_index(place, study.shape)))
+        if isinstance(setup.method, GradientDescent | GradientFlow | FlowLimit):
+            steps = 0 if isinstance(setup.method, GradientDescent) else 1
+            run_piece(setup._replace(method=dataclasses.replace(setup.method, max_steps=steps)), 0, 1)

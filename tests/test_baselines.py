@@ -75,6 +75,23 @@ def test_one_measurement_goes_to_the_cheapest_entry(rng):
         np.testing.assert_allclose(baselines.basis_pursuit([row], [value], weights), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("seed", "weighted"), [(634, True), (954, True), (1170, False)])
+def test_basis_pursuit_keeps_its_tolerances_where_highs_alone_does_not(seed, weighted):
+    """HiGHS's own multipliers left gaps of 1e-7, and its round-off on the support a residual of 3e-9: both warned."""
+    rng = np.random.default_rng([7, seed])
+    n = int(rng.choice([40, 100, 128]))
+    m = int(rng.integers(8, n))
+    sparsity = int(rng.integers(1, m // 2))
+    matrix = rng.standard_normal((m, n)) / np.sqrt(m)
+    weights = np.exp(rng.uniform(-4, 4, n)) if weighted else None
+    truth = np.zeros(n)
+    truth[rng.choice(n, sparsity, replace=False)] = rng.standard_normal(sparsity)
+    x = baselines.basis_pursuit(matrix, matrix @ truth, weights)  # a warning is an error here
+    cost = np.ones(n) if weights is None else weights
+    assert cost @ np.abs(x) <= cost @ np.abs(truth) * (1 + 1e-9)
+    assert np.linalg.norm(matrix @ (x - truth)) <= 1e-12 * np.linalg.norm(matrix @ truth)
+
+
 def test_basis_pursuit_transforms_as_its_data(rng):
     """Permuted columns, flipped signs, scaled columns under scaled weights, mixed rows, other units."""
     matrix, values, _ = sparse_system(rng, 12, 30, 12)

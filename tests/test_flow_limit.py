@@ -91,6 +91,23 @@ def test_against_sixty_digits(depth, alpha, rng):
             assert relative(result.x, expected) <= 1e-10
 
 
+@pytest.mark.parametrize("seed", [872, 1088, 1300, 1485, 2146])
+def test_starts_spread_over_five_orders(seed):
+    """u(0) and v(0) at random over e^12, depth 6 to 8: draws whose slopes, over 80 orders, once drowned each other."""
+    rng = np.random.default_rng(seed)
+    depth, alpha = int(rng.integers(6, 9)), 10.0 ** rng.integers(-10, -2)
+    m = int(rng.integers(4, 9))
+    n = m + int(rng.integers(2, 9))
+    matrix, values, _ = draw(rng, m, n)
+    positive, negative = (alpha * np.exp(12 * rng.uniform(0, 1, n)) for _ in range(2))
+    result = ff.flow_limit(matrix, values, positive, depth, negative=negative)
+    check_ends(result, matrix, values)
+    assert result.steps < 3000, "the flow had to be followed"
+    expected = naive.exact_flow_limit(matrix, values, positive, negative, depth, result.x)
+    print(depth, alpha, m, n, result.steps, relative(result.x, expected))
+    assert relative(result.x, expected) <= 1e-10
+
+
 @pytest.mark.parametrize("alpha", [10.0, 0.3, 1e-4, 1e-12])
 @pytest.mark.parametrize("depth", [2, 3, 4, 8])
 def test_nonnegative_against_sixty_digits(depth, alpha, rng):

@@ -31,6 +31,31 @@ def test_import_compiles_nothing():
     assert done.stdout.strip() == "0"
 
 
+WARM_STUDY = """
+import fastflow as ff
+
+methods = {"limit": ff.FlowLimit(), "descent": ff.GradientDescent(max_steps=50), "l1": ff.baselines.BasisPursuit()}
+axes = {"method": methods, "m": [4, 8, 14]}
+study = ff.Study(ff.ensembles.Sparse(n=12, sparsity=2), init=ff.inits.Constant(1e-2), axes=axes, trials=2)
+kernels = ff.kernels.descend, ff.kernels.limit_slice, ff.kernels.flow_slice
+ff.warmup(study)
+print(*(len(kernel.signatures) for kernel in kernels))
+study.run(threads=1)
+print(*(len(kernel.signatures) for kernel in kernels))
+"""
+
+
+def test_a_warm_study_compiles_nothing():
+    """By the rows of A and in Gram form, both at the ends of the axis of m."""
+    done = subprocess.run([sys.executable, "-c", WARM_STUDY], capture_output=True, text=True, check=True)
+    before, after = done.stdout.splitlines()
+    assert before == after
+    assert min(map(int, before.split())) > 0
+    study = ff.Study(ff.ensembles.Sparse(n=12, sparsity=2), axes={"m": [4]})
+    with pytest.raises(ValueError, match="a study has its own network"):
+        ff.warmup(study, method=ff.FlowLimit())
+
+
 @pytest.mark.parametrize("width", [3, 60])
 def test_memory_does_not_grow_with_the_steps(width):
     """10^6 steps in lanes and 10^4 of one run at a time leave the process as large as it was."""

@@ -65,9 +65,7 @@ def basis_pursuit(
         raise RuntimeError(f"HiGHS did not solve the linear program: {result.message}")
     parts = unit * np.maximum(result.x, 0)
     x = _refined(a, y, parts if nonnegative else parts[: a.shape[1]] - parts[a.shape[1] :])
-    multipliers = result.eqlin.marginals * cost.max()
-    slopes = basis.T @ multipliers / cost
-    bound = image @ multipliers / max(1, np.max(slopes if nonnegative else np.abs(slopes)))
+    bound = _lower_bound(basis, image, result.eqlin.marginals * cost.max(), cost, x, nonnegative)
     missed, gap = np.linalg.norm(a @ x - y) / np.linalg.norm(y), 1 - bound / (cost @ np.abs(x))
     if missed > CONSISTENT or gap > GAP:
         warnings.warn(
@@ -78,9 +76,27 @@ def basis_pursuit(
     return x
 
 
+def _lower_bound(
+    basis: FloatArray, image: FloatArray, multipliers: FloatArray, cost: FloatArray, x: FloatArray, nonnegative: bool
+) -> float:
+    """What no solution costs less than, from the solver's multipliers or from those next to them that fit x exactly.
+
+    Any multipliers give a bound. HiGHS's satisfy the equations on the support of x to its tolerance, which the bound
+    multiplies; the nearest ones that satisfy them can be off elsewhere, where support and signs leave no choice.
+    """
+    support = x != 0
+    wanted = cost[support] * np.sign(x[support]) - basis[:, support].T @ multipliers
+    polished = multipliers + np.linalg.lstsq(basis[:, support].T, wanted, rcond=None)[0]
+    bounds = []
+    for candidate in (multipliers, polished):
+        slopes = basis.T @ candidate / cost
+        bounds.append(float(image @ candidate) / max(1, np.max(slopes if nonnegative else np.abs(slopes))))
+    return max(bounds)
+
+
 def _refined(a: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
     """The solution on the support of x, of x without its round-off if that fits as well; its signs are those of x."""
-    for floor in (1e-9 * np.abs(x).max(), 0.0):
+    for floor in (1e-6 * np.abs(x).max(), 1e-9 * np.abs(x).max(), 0.0):
         support = np.abs(x) > floor
         refined = np.zeros_like(x)
         refined[support] = np.linalg.lstsq(a[:, support], y, rcond=None)[0]

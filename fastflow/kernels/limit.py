@@ -127,9 +127,9 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
             copy(work.values, problems.values[problems.values_of[i]], m)
             transpose(work.normal.transposed, work.matrix, m, n)
             work.at[1], limits.steps[i] = STRAIGHT, 1
-            _begin(mirror, path, work)
+            _begin(mirror, path, problems, i, work)
         else:
-            _advance(mirror, path, work)
+            _advance(mirror, path, problems, i, work)
             limits.steps[i] += 1
         taken += 1
         status = _judge(tol, max_steps, limits.steps[i], work)
@@ -148,7 +148,7 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
 
 
 @jit_inline
-def _begin(mirror, path, work):
+def _begin(mirror, path, problems, number, work):
     """Choose boost so that the problem is easy, and take a step along the tangents at ``z = 0``."""
     a, y, numbers = work.matrix, work.values, work.numbers
     m, n = y.size, mirror.scale.size
@@ -156,10 +156,9 @@ def _begin(mirror, path, work):
     copy(work.theta, mirror.rest, n)
     mirror_point(mirror, work.theta, work.point, work.tangent)
     copy(work.slope, work.tangent, n)
-    short = _factor(a, m, n, work)
-    if path.rotates and short > 0:
-        _rotate(work)
-        _factor(a, m, n, work)
+    if path.rotates:
+        _rotate_anew(problems, number, work)
+    _factor(a, m, n, work)
     two_sided = True
     for i in range(n):
         two_sided = two_sided and mirror.sides[i] in (0, 2)
@@ -185,13 +184,16 @@ def _begin(mirror, path, work):
             work.x[i] = on_its_side(mirror.sides[i], work.x[i], boost * work.point[i], mirror.depth)
     if mirror.depth > 1 and two_sided:
         boost = max(1.0, largest / NEAR)
+        if path.rotates:
+            # Unequal starts: x begins at boost (a^L - b^L), which should not be far beyond where it ends.
+            boost = min(boost, max(1.0, norm(y) / (norm(a) * max(norm(work.point), 1e-300))))
     numbers[BOOST], numbers[REDUCTION], numbers[SHARE] = math.log(boost), 0.0, 1.0
     numbers[VALUES], numbers[MATRIX] = norm(y), norm(a)
     numbers[BEFORE], numbers[RESIDUAL], numbers[GAP] = np.inf, np.inf, np.inf
 
 
 @jit_inline
-def _advance(mirror, path, work):
+def _advance(mirror, path, problems, number, work):
     """One step: boost, slopes, the linear system, and how much of the step z takes."""
     a, y, numbers = work.matrix, work.values, work.numbers
     m, n = y.size, mirror.scale.size
@@ -202,10 +204,9 @@ def _advance(mirror, path, work):
     if not (was_final and quadratic):  # else the last factor still serves
         mirror_inverse(mirror, boost, work.x, work.other)
         secants(mirror, boost, path, work)
-        short = _factor(a, m, n, work)
-        if path.rotates and short > 0 and numbers[RESIDUAL] > 1e-8 * numbers[VALUES]:
-            _rotate(work)
-            _factor(a, m, n, work)
+        if path.rotates:
+            _rotate_anew(problems, number, work)
+        _factor(a, m, n, work)
     for j in range(m):
         work.step[j] = y[j] - boost * work.image[j]
         if work.at[1] == ROTATED and abs(work.step[j]) < ROUND_OFF * numbers[VALUES]:
@@ -277,6 +278,19 @@ def _rotate(work):
     rotate_rows(a, y, dual, basis, m, n, m, work.slope, work.other, work.step, work.change)
     transpose(work.normal.transposed, a, m, n)
     times(a, m, n, work.point, work.image)
+
+
+@jit_inline
+def _rotate_anew(problems, number, work):
+    """`_rotate` of the A and y that were given: rotated again and again they would gather round-off."""
+    m, n = work.values.size, work.theta.size
+    if work.at[1] == ROTATED:
+        transposed_times(work.basis, m, m, work.dual, work.step)
+        copy(work.dual, work.step, m)
+        copy(work.matrix, problems.matrices[problems.matrix_of[number]], m * n)
+        copy(work.values, problems.values[problems.values_of[number]], m)
+        work.at[1] = STRAIGHT
+    _rotate(work)
 
 
 @jit

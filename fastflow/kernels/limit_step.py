@@ -18,14 +18,15 @@ class LimitPath(NamedTuple):
     """How fast boost goes to 1, how far past the largest x a step may take z, and when equations are rotated.
 
     ``shrink`` is the factor of log boost for a step at L = 2, ``reduction`` that of ``boost^(-k/L)`` at L >= 3;
-    ``overshoot`` is a distance in theta; ``rotates`` says whether to rotate whenever pivots drown, or only when
-    nothing else helps.
+    ``overshoot`` is a distance in theta; ``rotates`` says whether every step rotates the equations by its own slopes,
+    or only when nothing else helps; ``near`` is the distance in theta of x and z up to which tangents serve.
     """
 
     shrink: float
     reduction: float
     overshoot: float
     rotates: bool
+    near: float = NEAR
 
 
 @jit_inline
@@ -73,7 +74,7 @@ def secants(mirror, boost, path, work):
         largest = max(largest, abs(work.x[i]))
         apart = theta[i] - other[i]
         gap = max(gap, abs(apart))
-        if abs(apart) > NEAR:
+        if abs(apart) > path.near:
             if depth > 2:
                 apart = _dual_difference(mirror, i, sides, 1, math.exp(2 * theta[i]), math.exp(2 * other[i]))
             work.slope[i] = (boost * work.point[i] - work.x[i]) / apart
