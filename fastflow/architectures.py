@@ -37,6 +37,11 @@ class Architecture(ABC):
 
     @property
     @abstractmethod
+    def factors_multiplied(self) -> int:
+        """How many factors are multiplied, N or L."""
+
+    @property
+    @abstractmethod
     def solution_shape(self) -> tuple[int, ...]:
         """The shape of the product."""
 
@@ -144,6 +149,10 @@ class Chain(Architecture):
     solution_axes = ("row", "column")
 
     @property
+    def factors_multiplied(self) -> int:
+        return len(self.widths) - 1
+
+    @property
     def solution_shape(self) -> tuple[int, int]:
         return self.widths[-1], self.widths[0]
 
@@ -241,6 +250,10 @@ class Hadamard(Architecture):
     of_products = ("l1_norm", "l2_norm", "support_size", "support_recovery", "product", "limit_distance")
     of_factors = ("effective_alpha", "factors", "sharpness")
     solution_axes = ("coordinate",)
+
+    @property
+    def factors_multiplied(self) -> int:
+        return self.depth
 
     @property
     def solution_shape(self) -> tuple[int]:

@@ -136,9 +136,9 @@ class GradientFlow:
         Tolerances. By the dual: for the error of an entry of the product, ``atol + rtol |x_i|``; None for atol takes
         rtol times the size that the data ask for. Else: for the error of all factors of a run in norm, ``atol + rtol
         ||(W_1, ..., W_N)||_F`` in each step, and where the gradient grows 8 rtol of the step itself, so that a flow
-        leaves a saddle when it should; None for atol is 0. Factors and product then come out wrong by
-        about rtol of their largest norm along the run, mostly by less than 10 rtol; by up to 30 rtol from four layers
-        on, and by more where the flow itself amplifies errors, as it does after long rests near saddles.
+        leaves a saddle when it should; from four layers on 3/N of that. None for atol is 0. Factors and product then
+        come out wrong by about rtol of their largest norm along the run, mostly by less than 10 rtol; by more where the
+        flow itself amplifies errors, as it does after long rests near saddles.
     tol : float >= 0
         A run ends when its loss is at most this (absolute).
     gradient_tol : None or float >= 0

@@ -51,6 +51,9 @@ TRIAL, LOST, WAIT, LONGEST_WAIT = 4, 2, 4, 64
 """Steps in which the other method is tried, after how many a trial without prospects ends, and steps between trials:
 doubled by each that changes nothing."""
 
+VANISHING = 0.3
+"""What of the step the estimate of order 3, as a share of the step and to the power 9/4, is taken for at the least."""
+
 SEEN = 4.0
 """The step of order 8 times the rate up to which its estimate of the error is trusted; it is stable beyond."""
 
@@ -260,7 +263,10 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
     of_step = (GROWING * ends.rtol / share if grows else DECAYING) * sizes[1]
     rounding = ROUNDING * (1 + length * rate) * numbers[SIZE]
     allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[2])) / share
-    error = sizes[0] / min(allowed, max(of_step, rounding))
+    error = sizes[0]
+    if method == HIGH_ORDER and sizes[1] > 0:  # the estimate of order 5 may vanish; with that of order 3 it seldom does
+        error = max(error, VANISHING * sizes[1] * min(1.0, sizes[4] / sizes[1]) ** (9 / 4))
+    error /= min(allowed, max(of_step, rounding))
     if method == HIGH_ORDER:  # whose estimate hardly sees what is stiff and not stable
         error = max(error, (length * rate / SEEN) ** order)
     factor, cut_short = 0.1, length < wanted

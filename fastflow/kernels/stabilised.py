@@ -143,7 +143,8 @@ def stabilised_step(field, index, table, step, which, length):
 def high_order_step(field, index, table, step, length):
     """A step of order 8: as `stabilised_step`, for a `DormandPrince`.
 
-    Also returns a lower bound of the largest rate at which slopes change; 0 where there is none.
+    ``sizes[4]`` is the norm of the estimate of order 3. Also returns a lower bound of the largest rate at which slopes
+    change; 0 where there is none.
     """
     n, h, i, slopes, sizes, loss = step.state.size, length, np.intp, step.slopes, step.sizes, 0.0
     copy(slopes[2 * n : 3 * n], step.gradient, n)
@@ -179,6 +180,6 @@ def high_order_step(field, index, table, step, length):
         rate = slopes_apart / apart_size
     error = math.sqrt(sizes[0] + 0.01 * sizes[4])
     sizes[0] = sizes[0] / error if error > 0 else 0.0
-    for k in range(1, 4):
+    for k in range(1, 5):
         sizes[k] = math.sqrt(sizes[k])
     return loss, rate
