@@ -27,7 +27,8 @@ from fastflow.runs import Interrupted, Runs
 from fastflow.status import Status
 from fastflow.studies.cost import Cost
 from fastflow.studies.driver import StudyError, StudyInterrupted
-from fastflow.studies.result import StudyResult, merge, open_study
+from fastflow.studies.reading import merge, open_study
+from fastflow.studies.result import StudyResult
 from fastflow.studies.store import StoreError
 from fastflow.studies.study import Study
 from fastflow.studies.success import Success

@@ -238,7 +238,7 @@ class Hadamard(Architecture):
     signed: bool
     identical: bool
 
-    of_products = ("l1_norm", "l2_norm", "support_size", "support_recovery", "product")
+    of_products = ("l1_norm", "l2_norm", "support_size", "support_recovery", "product", "limit_distance")
     of_factors = ("effective_alpha", "factors", "sharpness")
     solution_axes = ("coordinate",)
 
@@ -288,6 +288,7 @@ class Hadamard(Architecture):
                 "error",
                 "support_recovery",
                 "sharpness",
+                "limit_distance",
             ),
             (),
         )
@@ -306,7 +307,7 @@ class Hadamard(Architecture):
 
     def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
         form = (self.depth, self.signed, self.identical)
-        return kernels.make_diagonal_group(problem, self.size, self.parameter_count, form, like, runs)
+        return kernels.make_vector_group(problem, self.size, self.parameter_count, form, like, runs)
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
         return {"l1 norm": metrics.l1_norm(solutions), "support size": metrics.support(solutions).sum(axis=-1)}

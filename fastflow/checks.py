@@ -14,8 +14,12 @@ FloatArray = NDArray[np.floating[Any]]
 
 
 def shown(value: Any) -> str:
-    """How a value is shown in a message: its repr, cut short where it is long."""
-    return _BRIEF.repr(value.tolist() if isinstance(value, np.ndarray) else value)
+    """How a value is shown in a message: its repr on one line, cut short where it is long."""
+    if isinstance(value, np.ndarray):
+        if value.ndim > 1 and value.size > 6:
+            return f"an array of shape {value.shape}"
+        value = value.tolist()
+    return " ".join(_BRIEF.repr(value).split())
 
 
 _BRIEF = reprlib.Repr()

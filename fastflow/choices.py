@@ -10,7 +10,7 @@ import numpy as np
 
 from fastflow import inits, theory
 from fastflow.inits import Init
-from fastflow.methods import FlowLimit, GradientDescent, GradientFlow, Method
+from fastflow.methods import SAFE, FlowLimit, GradientDescent, GradientFlow, Method
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, Problem
 from fastflow.records import Record
@@ -95,7 +95,10 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
 
 def _flow(a: argparse.Namespace, problem: Problem, network: Network) -> GradientFlow:
     """As long as gradient descent would take, and at the times of the steps that it would record."""
-    step = 0.5 * theory.stability_edge(problem, network) if a.step is None else a.step
+    _refuse("for --method descent", {"--step safe": a.step == SAFE})
+    step = 0.5 * theory.edge if a.step is None else a.step
+    if isinstance(step, theory.Edge):
+        step = step.step(problem, network)
     times = [] if a.record is None else step * a.record.grid(a.max_steps)
     return GradientFlow(times, tol=a.tol, gradient_tol=a.gradient_tol or None)
 

@@ -25,7 +25,7 @@ class FlowDistance(NamedTuple):
     steps : int array (k,)
     times : array (k,), the sum of the step sizes before each
     distance : array (runs, k)
-        ``||W_descent - W_flow||_F`` (of x likewise) over the larger of the two norms.
+        ``||W_descent - W_flow||_F`` (of x likewise) over the larger of the two norms; 0 where both are 0.
     """
 
     steps: NDArray[np.int64]
@@ -64,6 +64,10 @@ def flow_distance(
     if not isinstance(problem, Problem):
         raise TypeError(f"flow_distance takes one problem, got {type(problem).__name__}")
     method = GradientDescent() if method is None else method
+    if not isinstance(method, GradientDescent):
+        raise TypeError(
+            f"method must be the GradientDescent that the flow is compared with, got {type(method).__name__}"
+        )
     record = Record(steps, loss=False, gradient_norm=False, product=True, singular_values=False, effective_rank=False)
     down = train(problem, network, init, method, runs, seed, threads, record=record)
     assert down.history is not None
@@ -84,4 +88,4 @@ def flow_distance(
     assert there.history.product is not None
     one, two = (history.reshape(*history.shape[:2], -1) for history in (down.history.product, there.history.product))
     larger = np.maximum(np.linalg.norm(one, axis=-1), np.linalg.norm(two, axis=-1))
-    return FlowDistance(k, times, np.linalg.norm(one - two, axis=-1) / larger)
+    return FlowDistance(k, times, np.linalg.norm(one - two, axis=-1) / np.where(larger == 0, 1, larger))

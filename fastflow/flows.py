@@ -28,6 +28,7 @@ from fastflow.records import History, Record, empty_histories
 from fastflow.runs import Runs
 from fastflow.stacks import allowed_starts, wrong_starts
 from fastflow.status import Status
+from fastflow.theory_records import TheoryRecords
 
 BLOCK_SECONDS = 0.5
 NEWTON_STEPS = 12
@@ -221,9 +222,14 @@ class TimedBatch(FlowBatch):
         if self.times.size:
             record = Record(product=True) if record is None else record
             self.shapes = record.shapes(architecture, has_truth=problems[0].truth is not None)
-            self.shapes.pop("sharpness", None)
         super().__init__(problems, title, architecture, method, starts)
         self.histories = empty_histories(self.shapes, len(self.x), self.times.size, np.float64)
+
+    def draw(self, init: Init, seed: int) -> None:
+        super().draw(init, seed)
+        self.theory = TheoryRecords(
+            self.problems, self.architecture, self.problem_index, self.factors.copy(), self.histories
+        )
 
     def compile(self) -> None:
         gradient_flow([[1.0]], [1.0], 1.0, [1.0], threads=1)
@@ -278,6 +284,7 @@ class TimedBatch(FlowBatch):
             made["balancedness"] = self.architecture.balancedness(factors)
         if "error" in self.histories:
             made["error"] = relative_errors(products, truths, np.arange(len(products)))
+        made |= self.theory.make(np.full(len(products), run), products, factors)
         for name, values in made.items():
             if name in self.histories:
                 self.histories[name][run, reached] = values

@@ -21,6 +21,8 @@ from fastflow.architectures import Architecture, Hadamard
 from fastflow.checks import FloatArray, as_floats, as_number, frozen, one_of, shown
 from fastflow.networks import DeepLinear, DiagonalLinear
 
+__all__ = ["Balanced", "Constant", "Explicit", "Gaussian", "Identity", "Orthogonal", "Uniform"]
+
 Factors = list[FloatArray]
 WHOSE = ("factor", "product")
 
@@ -109,7 +111,13 @@ class EntryInit(ScaledInit):
 
 @dataclass(frozen=True)
 class Gaussian(EntryInit):
-    """Independent N(0, 1) entries, scaled; their magnitudes for identical factors of a DiagonalLinear network."""
+    """Independent N(0, 1) entries, scaled; their magnitudes for identical factors of a DiagonalLinear network.
+
+    Parameters
+    ----------
+    scale : float > 0
+    of : "product" or "factor", whose scale it is: see `fastflow.inits`
+    """
 
     def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
         return rng.standard_normal(shape)
@@ -120,7 +128,13 @@ class Gaussian(EntryInit):
 
 @dataclass(frozen=True)
 class Uniform(EntryInit):
-    """Independent U(-1, 1) entries, scaled; their magnitudes for identical factors of a DiagonalLinear network."""
+    """Independent U(-1, 1) entries, scaled; their magnitudes for identical factors of a DiagonalLinear network.
+
+    Parameters
+    ----------
+    scale : float > 0
+    of : "product" or "factor", whose scale it is: see `fastflow.inits`
+    """
 
     def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
         return rng.uniform(-1, 1, shape)
@@ -192,7 +206,13 @@ class Constant:
 
 @dataclass(frozen=True)
 class Orthogonal(ScaledInit):
-    """Independent Haar matrices with orthonormal rows or columns (whichever are fewer), scaled."""
+    """Independent Haar matrices with orthonormal rows or columns (whichever are fewer), scaled.
+
+    Parameters
+    ----------
+    scale : float > 0
+    of : "product" or "factor", whose scale it is: see `fastflow.inits`
+    """
 
     def draw(self, widths: Sequence[int], rng: np.random.Generator) -> Factors:
         return [_haar(rows, columns, rng) for rows, columns in factor_shapes(widths)]
@@ -209,7 +229,8 @@ class Identity(ScaledInit):
 
     Parameters
     ----------
-    scale, of : see `ScaledInit`
+    scale : float > 0
+    of : "product" or "factor", whose scale it is: see `fastflow.inits`
     perturbation : float >= 0
         The last factor is smaller by this multiple of the identity: ``(alpha - perturbation) I`` beside ``alpha I``.
         Any positive value lets a product of two or more factors reach negative eigenvalues, which an exactly
@@ -251,8 +272,8 @@ class Balanced(ScaledInit):
 
     Parameters
     ----------
-    scale, of : see `ScaledInit`; they multiply the product by ``scale`` or by ``scale**N``. With a given product the
-        default scale is 1.
+    scale, of : as those of `Gaussian`; they multiply the product by ``scale`` or by ``scale**N``. With a given product
+        the default scale is 1.
     product : array (d_N, d_0) of rank at most ``min_j d_j``, the same start in every run; or None, a random one in
         every run: the leading part of rank ``min_j d_j`` of a Gaussian matrix, normalised to
         ``||W||_F^2 = scale^2 min_j d_j`` exactly

@@ -2,6 +2,8 @@
 
 Rank-like measures of the zero matrix are 0. `balancedness` measures a chain of factors. Those from `support` on measure
 a vector or a stack of vectors (..., n).
+
+All raise `TypeError` for entries that are not real, and `ValueError` for too few dimensions or an empty axis.
 """
 
 from __future__ import annotations
@@ -15,15 +17,54 @@ from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_number
 
+__all__ = [
+    "balancedness",
+    "balancedness_defects",
+    "balancedness_of_vectors",
+    "effective_alpha",
+    "effective_rank",
+    "effective_rank_of_values",
+    "entropy_rank",
+    "l1_norm",
+    "l2_norm",
+    "nuclear_norm",
+    "numerical_rank",
+    "numerical_rank_of_values",
+    "relative_error",
+    "schatten_norm",
+    "singular_values",
+    "stable_rank",
+    "support",
+    "support_recovery",
+]
+
 
 def singular_values(matrix: ArrayLike) -> FloatArray:
-    """Singular values, largest first: (..., min(rows, columns))."""
+    """Singular values, largest first: (..., min(rows, columns)).
+
+    Parameters
+    ----------
+    matrix : array (..., rows, columns)
+
+    Returns
+    -------
+    array (..., min(rows, columns))
+    """
     values: FloatArray = np.linalg.svd(_matrices(matrix), compute_uv=False)
     return values
 
 
 def effective_rank(matrix: ArrayLike) -> Any:
-    """``||W||_* / ||W||_2``, between 1 and the rank (Chou, Gieshoff, Maly, Rauhut, arXiv:2011.13772)."""
+    """``||W||_* / ||W||_2``, between 1 and the rank (Chou, Gieshoff, Maly, Rauhut, arXiv:2011.13772).
+
+    Parameters
+    ----------
+    matrix : array (..., rows, columns)
+
+    Returns
+    -------
+    float, or array (...) of a stack
+    """
     return effective_rank_of_values(singular_values(matrix))
 
 
@@ -33,7 +74,16 @@ def effective_rank_of_values(values: FloatArray) -> Any:
 
 
 def entropy_rank(matrix: ArrayLike) -> Any:
-    """``exp(H(p))`` with ``p = s / sum s`` and H the entropy in nats (Roy, Vetterli 2007)."""
+    """``exp(H(p))`` with ``p = s / sum s`` and H the entropy in nats (Roy, Vetterli 2007).
+
+    Parameters
+    ----------
+    matrix : array (..., rows, columns)
+
+    Returns
+    -------
+    float, or array (...) of a stack
+    """
     values = singular_values(matrix)
     total = values.sum(axis=-1, keepdims=True)
     shares = values / np.where(total > 0, total, 1)
@@ -42,20 +92,39 @@ def entropy_rank(matrix: ArrayLike) -> Any:
 
 
 def stable_rank(matrix: ArrayLike) -> Any:
-    """``||W||_F^2 / ||W||_2^2``, between 1 and the rank."""
+    """``||W||_F^2 / ||W||_2^2``, between 1 and the rank.
+
+    Parameters
+    ----------
+    matrix : array (..., rows, columns)
+
+    Returns
+    -------
+    float, or array (...) of a stack
+    """
     values = singular_values(matrix)
     largest = values[..., :1]
     return np.sum((values / np.where(largest > 0, largest, 1)) ** 2, axis=-1)[()]
 
 
 def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> Any:
-    """How many singular values exceed ``tol`` times the largest; by default ``max(rows, columns)`` machine epsilons."""
+    """How many singular values exceed ``tol`` times the largest; by default ``max(rows, columns)`` machine epsilons.
+
+    Parameters
+    ----------
+    matrix : array (..., rows, columns)
+    tol : float >= 0, of the largest singular value; default ``max(rows, columns)`` machine epsilons
+
+    Returns
+    -------
+    int, or array (...) of a stack
+    """
     array = _matrices(matrix)
     return numerical_rank_of_values(singular_values(array), array.shape[-2:], tol)
 
 
 def numerical_rank_of_values(values: FloatArray, shape: tuple[int, ...], tol: float | None = None) -> Any:
-    """`numerical_rank` of matrices of a shape from singular values (..., k), largest first."""
+    """`numerical_rank` of matrices of a shape (rows, columns) from singular values (..., k), largest first."""
     if tol is None:
         tol = max(shape) * float(np.finfo(values.dtype).eps)
     else:
@@ -64,12 +133,31 @@ def numerical_rank_of_values(values: FloatArray, shape: tuple[int, ...], tol: fl
 
 
 def nuclear_norm(matrix: ArrayLike) -> Any:
-    """The sum of the singular values."""
+    """The sum of the singular values.
+
+    Parameters
+    ----------
+    matrix : array (..., rows, columns)
+
+    Returns
+    -------
+    float, or array (...) of a stack
+    """
     return singular_values(matrix).sum(axis=-1)[()]
 
 
 def schatten_norm(matrix: ArrayLike, p: float) -> Any:
-    """``(sum s_i^p)^(1/p)`` for p > 0, a quasi-norm below 1; ``p = inf`` is the spectral norm."""
+    """``(sum s_i^p)^(1/p)`` for p > 0, a quasi-norm below 1; ``p = inf`` is the spectral norm.
+
+    Parameters
+    ----------
+    matrix : array (..., rows, columns)
+    p : float > 0, or inf
+
+    Returns
+    -------
+    float, or array (...) of a stack
+    """
     values = singular_values(matrix)
     if p == np.inf:
         return values[..., 0][()]
@@ -83,6 +171,19 @@ def balancedness(factors: Sequence[ArrayLike]) -> Any:
     """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of factors first to last, each (..., d_j, d_{j-1}).
 
     0 for one factor. Conserved by the gradient flow; 0 for a balanced start (Arora, Cohen, Hazan 2018).
+
+    Parameters
+    ----------
+    factors : sequence of arrays, first to last
+
+    Returns
+    -------
+    float, or array (...) of a stack
+
+    Raises
+    ------
+    ValueError
+        without any factor
     """
     defects = balancedness_defects(factors)
     worst = np.zeros(np.shape(factors[0])[:-2])
@@ -92,7 +193,21 @@ def balancedness(factors: Sequence[ArrayLike]) -> Any:
 
 
 def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
-    """``W_{j+1}^T W_{j+1} - W_j W_j^T``, j = 1 .. N-1, of factors first to last, each (..., d_j, d_{j-1})."""
+    """``W_{j+1}^T W_{j+1} - W_j W_j^T``, j = 1 .. N-1, of factors first to last, each (..., d_j, d_{j-1}).
+
+    Parameters
+    ----------
+    factors : sequence of arrays, first to last
+
+    Returns
+    -------
+    list of arrays (..., d_j, d_j)
+
+    Raises
+    ------
+    ValueError
+        without any factor
+    """
     arrays = [_matrices(factor) for factor in factors]
     if not arrays:
         raise ValueError("factors is empty")
@@ -102,7 +217,21 @@ def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
 
 
 def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Any:
-    """``max_j ||u_{j+1}^2 - u_j^2||_2``, of vectors (..., n): `balancedness` of diagonal matrices."""
+    """``max_j ||u_{j+1}^2 - u_j^2||_2``, of vectors (..., n): `balancedness` of diagonal matrices.
+
+    Parameters
+    ----------
+    factors : sequence of arrays, each (..., n)
+
+    Returns
+    -------
+    float, or array (...) of a stack
+
+    Raises
+    ------
+    ValueError
+        without any factor
+    """
     arrays = [_vectors(factor) for factor in factors]
     if not arrays:
         raise ValueError("factors is empty")
@@ -113,7 +242,21 @@ def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Any:
 
 
 def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Any:
-    """``||W - truth||_F / ||truth||_F``."""
+    """``||W - truth||_F / ||truth||_F``.
+
+    Parameters
+    ----------
+    matrix, truth : arrays (..., rows, columns)
+
+    Returns
+    -------
+    float, or array (...) of a stack
+
+    Raises
+    ------
+    ValueError
+        for matrices of different shapes, and a truth that is zero
+    """
     array, reference = _matrices(matrix), _matrices(truth)
     if array.shape[-2:] != reference.shape[-2:]:
         raise ValueError(f"matrix and truth must have the same shape, got {array.shape} and {reference.shape}")
@@ -124,13 +267,38 @@ def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Any:
 
 
 def support(vector: ArrayLike, tol: float = 1e-3) -> Any:
-    """Which entries exceed ``tol`` times the largest in magnitude: bool, (..., n). The zero vector has none."""
+    """Which entries exceed ``tol`` times the largest in magnitude: bool, (..., n). The zero vector has none.
+
+    Parameters
+    ----------
+    vector : array (..., n)
+    tol : float >= 0
+
+    Returns
+    -------
+    bool array (..., n)
+    """
     tol, magnitude = as_number("tol", tol, least=0), np.abs(_vectors(vector))
     return magnitude > tol * magnitude.max(axis=-1, keepdims=True)
 
 
 def support_recovery(vector: ArrayLike, truth: ArrayLike, tol: float = 1e-3) -> Any:
-    """``|S n T| / |S u T|`` for S the `support` of the vector and T the nonzero entries of the truth: 1 iff equal."""
+    """``|S n T| / |S u T|`` for S the `support` of the vector and T the nonzero entries of the truth: 1 iff equal.
+
+    Parameters
+    ----------
+    vector, truth : arrays (..., n)
+    tol : float >= 0, as that of `support`
+
+    Returns
+    -------
+    float, or array (...) of a stack
+
+    Raises
+    ------
+    ValueError
+        for vectors of different lengths
+    """
     array, reference = _vectors(vector), _vectors(truth)
     if array.shape[-1] != reference.shape[-1]:
         raise ValueError(f"vector and truth must have the same length, got {array.shape} and {reference.shape}")
@@ -139,12 +307,30 @@ def support_recovery(vector: ArrayLike, truth: ArrayLike, tol: float = 1e-3) -> 
 
 
 def l1_norm(vector: ArrayLike) -> Any:
-    """The sum of the magnitudes."""
+    """The sum of the magnitudes.
+
+    Parameters
+    ----------
+    vector : array (..., n)
+
+    Returns
+    -------
+    float, or array (...) of a stack
+    """
     return np.abs(_vectors(vector)).sum(axis=-1)[()]
 
 
 def l2_norm(vector: ArrayLike) -> Any:
-    """The Euclidean norm."""
+    """The Euclidean norm.
+
+    Parameters
+    ----------
+    vector : array (..., n)
+
+    Returns
+    -------
+    float, or array (...) of a stack
+    """
     return np.linalg.norm(_vectors(vector), axis=-1)[()]
 
 
@@ -158,6 +344,15 @@ def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> Any:
     ----------
     factors : u and v, or u_1, ..., u_L, v_1, ..., v_L, each (..., n)
     depth : int, L
+
+    Returns
+    -------
+    array (..., n)
+
+    Raises
+    ------
+    ValueError
+        for another number of factors
     """
     arrays = [np.abs(_vectors(factor)) for factor in factors]
     if len(arrays) not in (2, 2 * depth):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fastflow.problems import CompressedSensing
     from fastflow.runs import Runs
 
+__all__ = ["plot_images", "plot_recovery", "plot_runs"]
+
 QUANTILES = (0.1, 0.5, 0.9)
 MOST_VALUES = 10
 """How many singular values are drawn, the largest ones."""

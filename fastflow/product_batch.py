@@ -12,7 +12,7 @@ import numpy as np
 from fastflow.architectures import Chain
 from fastflow.batch import draw_factors, progress_bar, relative_errors, start_title
 from fastflow.checks import FloatArray
-from fastflow.inits import Init
+from fastflow.inits import Balanced, Init
 from fastflow.memory import require_memory
 from fastflow.methods import ProductFlow
 from fastflow.problems import MatrixProblem
@@ -23,7 +23,7 @@ from fastflow.status import Status
 from fastflow.theory import metric_inverse
 from fastflow.theory_records import TheoryRecords
 
-OF_FACTORS = ("balancedness", "factors", "sharpness")
+OF_FACTORS = ("balancedness", "factors")
 """What the product does not tell."""
 
 
@@ -166,7 +166,11 @@ class ProductBatch:
         products, index = followed.products[reached], self.problem_index[run]
         problem = self.problems[index]
         made = self.architecture.records(products, [], products, self.histories)
-        made |= self.theory.make(np.full(len(products), run), products, [])
+        factors: list[FloatArray] = []
+        if "sharpness" in self.histories:  # the same at all balanced factors, which are turned by orthogonal matrices
+            balanced = [_balanced(product, self.architecture.widths) for product in products]
+            factors = [np.array(stack) for stack in zip(*balanced, strict=True)]
+        made |= self.theory.make(np.full(len(products), run), products, factors)
         made["loss"] = np.array([problem.loss(product) for product in products])
         if "gradient_norm" in self.histories:
             slopes = np.array([problem.gradient(product) for product in products])
@@ -178,6 +182,11 @@ class ProductBatch:
         for name, values in made.items():
             if name in self.histories:
                 self.histories[name][run, reached] = values
+
+
+def _balanced(product: FloatArray, widths: tuple[int, ...]) -> list[FloatArray]:
+    """Balanced factors of a product."""
+    return Balanced(product=product).factors(widths, np.random.default_rng())
 
 
 def _size(problem: MatrixProblem) -> float:

@@ -48,7 +48,8 @@ class Record:
         The largest eigenvalue of the Hessian by all factors (`theory.sharpness`), against which ``2 / step`` is the
         edge of stability. It costs some dozens of gradients in NumPy a record.
     limit_distance : bool
-        Of a matrix: ``||W - W_limit||_F`` to the limit that theorems predict (`theory.predicted_limit`).
+        ``||W - W_limit||_F`` to the limit that theorems predict (`theory.predicted_limit`), or ``||x - x_limit||_2`` to
+        the limit of a diagonal network's flow (`FlowLimit`).
 
     Notes
     -----
@@ -122,6 +123,21 @@ class History:
 
     After a run's end its history repeats its last value, or is NaN if it diverged. Entries before the step at which a
     continued run went on, and after the step at which an interrupted run was, are NaN. What was not asked for is None.
+
+    Attributes
+    ----------
+    steps : int array (records,), of a flow None
+    times : array (records,), of a flow; else None
+    loss, gradient_norm, and all that are not below : arrays (runs, records)
+    singular_values : array (runs, records, min(d_N, d_0)), largest first
+    effective_alpha : array (runs, records, 3), its least, median and largest value over the coordinates
+    product : array (runs, records, d_N, d_0) or (runs, records, n)
+    factors : list of arrays (runs, records, d_j, d_{j-1}), first to last; of a DiagonalLinear network (runs, records,
+        n)
+
+    Notes
+    -----
+    `Record` says what each of them is.
     """
 
     steps: NDArray[np.int64] | None = None

@@ -135,6 +135,11 @@ class Runs:
         Its coordinate is record_step, of a flow record_time.
 
         Of a DiagonalLinear network, coordinate stands where row and column do.
+
+        Raises
+        ------
+        ImportError
+            without xarray
         """
         try:
             import xarray
@@ -213,6 +218,14 @@ class Runs:
     def load(cls, path: str | Path) -> Runs:
         """Read what `save` wrote.
 
+        Parameters
+        ----------
+        path : str or Path, of the .npz file
+
+        Returns
+        -------
+        Runs
+
         Raises
         ------
         ValueError
@@ -256,9 +269,11 @@ _ARRAYS = ("solution", "loss", "status", "steps", "step", "problem_index", "run_
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during `train`; ``.runs`` is everything that was done so far, ended or not.
+    """Ctrl-C during `train`, a `KeyboardInterrupt`, so a loop around `train` stops too.
 
-    A subclass of `KeyboardInterrupt`, so a loop around `train` stops too.
+    Attributes
+    ----------
+    runs : `Runs`, everything that was done so far, ended or not
     """
 
     def __init__(self, runs: Runs) -> None:

@@ -46,9 +46,13 @@ class TheoryRecords:
     ) -> None:
         self.problems, self.architecture, self.index, self.wanted = problems, architecture, problem_index, wanted
         self.limits: FloatArray = np.zeros((0, 0))
+        self.network = network_of(architecture)
         self.balanced = np.zeros(0, bool)
         if "limit_distance" in wanted:
-            self.limits = np.array([self._limit(run, flat) for run, flat in enumerate(starts)])
+            if isinstance(architecture, Chain):
+                self.limits = np.array([self._limit(run, flat) for run, flat in enumerate(starts)])
+            else:
+                self.limits = self._flow_limits(starts)
         if "determinant_sign" in wanted:
             factors = architecture.unpack(starts)
             largest = np.max([np.sum(np.asarray(f, np.float64) ** 2, axis=(1, 2)) for f in factors], axis=0)
@@ -58,7 +62,8 @@ class TheoryRecords:
         """The records of such runs with such products and factors, one of each a record."""
         made: dict[str, FloatArray] = {}
         if "limit_distance" in self.wanted:
-            made["limit_distance"] = np.linalg.norm(products - self.limits[runs], axis=(1, 2))
+            away = products - self.limits[runs]
+            made["limit_distance"] = np.linalg.norm(away.reshape(len(away), -1), axis=1)
         if "sharpness" in self.wanted:
             made["sharpness"] = np.array([self._sharpness(run, [f[k] for f in factors]) for k, run in enumerate(runs)])
         return made
@@ -85,10 +90,22 @@ class TheoryRecords:
             )
         return limit.solution
 
+    def _flow_limits(self, starts: FloatArray) -> FloatArray:
+        """The limits of all runs of a diagonal network."""
+        from fastflow.inits import Explicit
+        from fastflow.methods import FlowLimit
+        from fastflow.train import train
+
+        start = Explicit(self.architecture.unpack(np.asarray(starts, np.float64)))
+        try:
+            return train(self.problems, self.network, start, FlowLimit(), threads=1, progress=False).solution
+        except ValueError as error:
+            raise ValueError(f"limit_distance needs a predicted limit, and there is none: {error}") from error
+
     def _sharpness(self, run: int, factors: list[FloatArray]) -> float:
         if not all(np.isfinite(factor).all() for factor in factors):
             return np.nan
-        return float(sharpness(self.problems[int(self.index[run])], factors, network_of(self.architecture)))
+        return float(sharpness(self.problems[int(self.index[run])], factors, self.network))
 
 
 def network_of(architecture: Architecture) -> Network:

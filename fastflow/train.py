@@ -18,7 +18,7 @@ from fastflow.batch import Batch
 from fastflow.checks import FloatArray, as_count, shown
 from fastflow.flows import FlowBatch, flow_batch
 from fastflow.inits import Constant, Explicit, Gaussian, Init
-from fastflow.methods import SAFE, Decreasing, FlowLimit, GradientDescent, GradientFlow, Method, ProductFlow
+from fastflow.methods import SAFE, Decreasing, FlowLimit, GradientDescent, Method, ProductFlow
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import CustomProblem, Problem
 from fastflow.product_batch import ProductBatch
@@ -88,10 +88,10 @@ def train(
     method = GradientDescent() if method is None else method
     check_words(network, init, method, record)
     dtype = _as_dtype(dtype)
-    if isinstance(method, ProductFlow):
-        _check_product_flow(network, given[0])
     if not isinstance(method, GradientDescent):
         check_flow(network, method, record, dtype)
+    if isinstance(method, ProductFlow) and isinstance(given[0], CustomProblem):
+        raise TypeError("ProductFlow needs a gradient in NumPy, which a CustomProblem has not: use GradientDescent")
     seed = as_count("seed", seed, 0)
     threads = thread_count(threads)
     problems: list[Any] = [network.pose(item) for item in given]
@@ -166,21 +166,17 @@ def check_words(network: Any, init: Any, method: Any, record: Any) -> None:
         )
     if not isinstance(method, Method):
         raise TypeError(f"method must be a GradientDescent, a GradientFlow or a FlowLimit, got {_kind(method)}")
+    if isinstance(method, GradientDescent) and method.first_step == SAFE:
+        check_knows_safe_steps(network)
     if record is not None and not isinstance(record, Record):
         raise TypeError(f"record must be a Record, got {_kind(record)}")
 
 
-def _check_product_flow(network: Network, problem: Problem) -> None:
-    """What `ProductFlow` does not combine with."""
-    if not isinstance(network, DeepLinear):
-        raise TypeError(f"ProductFlow needs a DeepLinear network, got {_kind(network)}: use GradientFlow or FlowLimit")
-    if isinstance(problem, CustomProblem):
-        raise TypeError("ProductFlow needs a gradient in NumPy, which a CustomProblem has not: use GradientDescent")
-
-
-def check_flow(network: Network, method: GradientFlow | FlowLimit, record: Record | None, dtype: Any) -> None:
-    """What `GradientFlow` and `FlowLimit` do not combine with."""
+def check_flow(network: Network, method: Method, record: Record | None, dtype: Any) -> None:
+    """What `GradientFlow`, `FlowLimit` and `ProductFlow` do not combine with."""
     name, limit = _kind(method), isinstance(method, FlowLimit)
+    if isinstance(method, ProductFlow) and not isinstance(network, DeepLinear):
+        raise TypeError(f"{name} needs a DeepLinear network, got {_kind(network)}: use GradientFlow or FlowLimit")
     if limit and not isinstance(network, DiagonalLinear):
         raise TypeError(
             f"{name} needs a DiagonalLinear network; {_kind(network)} has no closed-form limit: use GradientFlow"
@@ -236,8 +232,6 @@ def _start_numbers(
 def _step_sizes(method: GradientDescent, problems: list[Any], network: Network, shared: bool) -> FloatArray:
     """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""
     count, step = len(problems), method.first_step
-    if step == SAFE:
-        check_knows_safe_steps(network)
     if step == SAFE or method.sequence.size:
         return np.full(count, np.nan)
     if step is None:

@@ -10,7 +10,8 @@ from test_bits import assert_same
 import fastflow as ff
 from fastflow import batch, kernels, threads
 from fastflow.architectures import Hadamard
-from fastflow.kernels import diagonal, inner
+from fastflow.kernels import diagonal, groups, inner, together
+from fastflow.kernels.elementwise import half_square_at
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
 from fastflow.kernels.layouts import address
 from fastflow.status import Status
@@ -62,7 +63,10 @@ def _gradient(factors, g, gradient, form):
 
 @kernels.jit
 def _step(factors, at, x, g, step, n, form):
-    return hadamard_step(x.dtype.type(0), address(factors, at), address(x, 0), address(g, 0), address(step, 0), n, form)
+    moved = np.zeros(1, np.int64)
+    places = address(factors, at), address(x, 0), address(g, 0), address(step, 0), address(moved, 0)
+    hadamard_step(x.dtype.type(0), *places, n, n, form)
+    return moved[0]
 
 
 def drawn(form, n, rng, dtype):
@@ -123,48 +127,54 @@ def test_gradient_against_differences_of_the_loss(form, rng, make_sensing):
 
 
 @kernels.jit
-def _measure(matrix, values, n, x, residual, gradient, loss, partial, members):
-    inner.measure_members(
-        x.dtype.type(0),
-        address(matrix, 0),
-        address(values, 0),
-        values.size,
-        n,
-        address(x, 0),
-        address(residual, 0),
-        address(gradient, 0),
-        address(loss, 0),
-        address(partial, 0),
-        members,
-    )
+def _measure(matrix, values, n, x, residual, gradient, loss):
+    zero, places = x.dtype.type(0), (address(x, 0), address(residual, 0), address(gradient, 0))
+    inner.measure_rows(zero, address(matrix, 0), address(values, 0), values.size, n, *places)
+    half_square_at(zero, address(residual, 0), values.size, address(loss, 0))
 
 
-@pytest.mark.parametrize("members", [2, 3, 7, 32])
+@kernels.jit
+def _together(group, widths):
+    at = groups.group_places(group, widths)
+    groups.forward(group, at, widths)
+    groups.backward(group, at, widths, False)
+
+
+@pytest.mark.parametrize("members", [8, 20, 40])
 def test_a_shared_matrix_gives_each_member_its_bits_alone(members, dtype, rng):
-    """And the oracle's residual and gradient, at sizes around the tiles' and the vectors'."""
-    for m, n in ((1, 1), (2, 3), (3, 8), (5, 13), (7, 24), (10, 25), (13, 61), (150, 4), (7, 1111), (60, 2048)):
+    """And the oracle's residual and gradient, at sizes around the tiles' and the blocks'."""
+    for m, n in ((1, 1), (2, 3), (3, 8), (5, 13), (7, 24), (13, 61), (70, 150), (150, 4), (7, 1111)):
         matrix, values = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal(m).astype(dtype)
         x = rng.standard_normal((members, n)).astype(dtype)
-        residual, gradient = np.full((members, m), np.nan, dtype), np.full((members, n), np.nan, dtype)
-        partial, loss = np.full(inner.partial_size(members, dtype), np.nan, dtype), np.full(members, np.nan, dtype)
-        results = residual.ravel(), gradient.ravel(), loss
-        _measure(matrix.ravel(), values, n, x.ravel(), *results, partial, members)
+        shared = kernels.share_matrix(matrix, values, dtype)
+        group = kernels.make_vector_group(shared, n, n, (2, False, True), np.zeros(1, dtype), members)
+        strips, columns, lanes = group.product.shape
+        assert strips * lanes - lanes < members <= strips * lanes
+        laid_out = np.zeros((strips * lanes, columns), dtype)
+        laid_out[:members, shared.order >= 0] = x[:, shared.order[shared.order >= 0]]
+        group.product[:] = laid_out.reshape(strips, lanes, columns).swapaxes(1, 2)
+        _together(group, np.array([n]))
+        residual, slopes = (
+            a.swapaxes(1, 2).reshape(strips * lanes, -1) for a in (group.work.scratch, group.work.gradient)
+        )
+        gradient = np.full((members, n), np.nan, dtype)
+        gradient[:, shared.order[shared.order >= 0]] = slopes[:members, shared.order >= 0]
         wide = matrix.astype(np.float64)
         wanted = x @ wide.T - values
-        np.testing.assert_allclose(residual, wanted, rtol=0, atol=20 * n * EPS[dtype.name])
+        np.testing.assert_allclose(residual[:members, :m], wanted, rtol=0, atol=20 * n * EPS[dtype.name])
         np.testing.assert_allclose(gradient, wanted @ wide, rtol=0, atol=100 * (m + n) * EPS[dtype.name])
-        np.testing.assert_allclose(loss, 0.5 * np.sum(wanted**2, axis=1), rtol=200 * n * EPS[dtype.name])
+        losses = group.work.loss[:members]
+        np.testing.assert_allclose(losses, 0.5 * np.sum(wanted**2, axis=1), rtol=200 * n * EPS[dtype.name])
         padded = kernels.padded_columns([matrix], dtype)[0]
-        columns = padded.size // m
         for member in range(members):
-            for a, size in ((matrix.ravel(), n), (padded, columns)):
+            for a, size in ((matrix.ravel(), n), (padded, padded.size // m)):
                 vector = np.zeros(size, dtype)
                 vector[:n] = x[member]
                 alone = np.full(m, np.nan, dtype), np.full(size, np.nan, dtype), np.full(1, np.nan, dtype)
-                _measure(a, values, size, vector, *alone, partial, 1)
-                np.testing.assert_array_equal(residual[member], alone[0], f"m = {m}, n = {n}")
+                _measure(a, values, size, vector, *alone)
+                np.testing.assert_array_equal(residual[member, :m], alone[0], f"m = {m}, n = {n}")
                 np.testing.assert_array_equal(gradient[member], alone[1][:n], f"m = {m}, n = {n}")
-                np.testing.assert_array_equal(loss[member], alone[2][0], f"m = {m}, n = {n}")
+                np.testing.assert_array_equal(losses[member], alone[2][0], f"m = {m}, n = {n}")
 
 
 # Descent
@@ -393,6 +403,7 @@ def test_bits_of_threads_company_and_sharing(m, n, identical, dtype, make_sensin
     assert_same(whole, ff.train(problem, network, init, method, runs=[17, 3], **options), [17, 3])
     assert_same(whole, ff.train(problem, network, init, method, runs=[40], **options), [40])
     monkeypatch.setattr(diagonal, "ROWS", 5)
+    monkeypatch.setattr(together, "MEMBERS", 8)
     monkeypatch.setattr(threads, "SLICE_SECONDS", 0.0)
     monkeypatch.setattr(batch, "FIRST_BUDGET", 7)
     monkeypatch.setattr(batch, "PENDING_BYTES", 1)

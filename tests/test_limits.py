@@ -36,6 +36,20 @@ def test_global_minimum_of_the_autoencoder(rng):
         np.testing.assert_allclose(minimum.solution, vectors[:, -3:] @ vectors[:, -3:].T, atol=1e-11)
 
 
+@pytest.mark.parametrize("rank", [1, 2])
+def test_two_layers_find_the_global_minimum_of_few_samples(rank, rng):
+    """``X X^T`` is singular: the value is unique, the minimiser of least norm only one of many."""
+    problem = ff.LinearRegression(rng.standard_normal((4, 3)), rng.standard_normal((3, 3)))
+    minimum = theory.global_minimum(problem, rank)
+    runs = ff.train(
+        problem, ff.DeepLinear(widths=(4, rank, 3)), ff.inits.Gaussian(0.5), ff.GradientFlow(rtol=1e-6), runs=20
+    )
+    np.testing.assert_allclose(runs.loss, minimum.value, rtol=1e-9)
+    assert np.all(np.linalg.norm(runs.solution, axis=(1, 2)) > np.linalg.norm(minimum.solution) * (1 - 1e-9))
+    seen = np.asarray(problem.inputs)
+    np.testing.assert_allclose(runs.solution @ seen, [minimum.solution @ seen] * 20, atol=1e-6)
+
+
 def test_ties_are_not_unique():
     assert not theory.global_minimum(ff.MatrixEstimation(np.diag([2.0, 1.0, 1.0])), 2).unique
     assert theory.global_minimum(ff.MatrixEstimation(np.diag([2.0, 1.0, 1.0])), 1).unique

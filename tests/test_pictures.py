@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.special import expit
 
 import fastflow as ff
-from fastflow.studies import pictures
+from fastflow.studies import layouts, pictures
 from fastflow.studies.layouts import MOST_PANELS, edges_of, is_logarithmic, named
 from fastflow.studies.predictions import PROGRAMS
 from fastflow.studies.statistics import wilson
@@ -134,6 +134,31 @@ def test_values_in_any_order_give_the_same_map(triangle, rng):
     for a, b in zip(cells(one), cells(other), strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(line(one, "50%, fitted"), line(other, "50%, fitted"))
+
+
+def test_kinds_of_pictures(triangle):
+    one = part(triangle, scale=0)
+    for kind, draw in (("map", pictures.rate_map), ("slices", pictures.slices), ("steps", pictures.time_map)):
+        options = {"quantity": "steps"} if kind == "steps" else {}
+        assert len(pictures.plot(one, kind).axes) == len(draw(one, **options).axes)
+    assert pictures.plot(one, "seconds").axes[-1].get_ylabel() == "median seconds per trial"
+    assert pictures.plot(one, y="m").axes[0].get_xlabel() == "sparsity s"
+    with pytest.raises(ValueError, match="kind must be one of 'map', 'slices', 'seconds'"):
+        pictures.plot(one, "times")
+
+
+def test_titles_break_between_parameters(triangle):
+    setting = {"n": 100, "m": 40, "sparsity": 8, "noise": 0.001, "depth": 2, "kind": "GradientDescent", "scale": 1e-4}
+    figure = pictures.slices(types.SimpleNamespace(**vars(part(triangle, scale=0)) | {"setting": setting}))
+    first, second, *_ = figure.get_suptitle().split("\n")
+    assert first + ", " + second == ", ".join(layouts.named(name, value) for name, value in setting.items())
+
+
+def test_no_ticks_between_integers(rng):
+    figure = pictures.plot(as_result({"depth": (2, 3), "m": (3, 4, 5)}, np.eye(2, 3), np.full((2, 3), 9), rng))
+    drawn(figure)
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        assert np.all(axis.get_majorticklocs() % 1 == 0)
 
 
 def test_other_axes_are_panels(triangle):

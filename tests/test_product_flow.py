@@ -58,10 +58,10 @@ def test_product_of_the_flow_of_layers(shape, rank, depth, make_problem, rng):
     assert ff.metrics.balancedness(runs.factors)[0] < 1e-12 * max(np.sum(f**2) for f in runs.factors)
 
 
-@pytest.mark.parametrize(("shape", "rank"), [((4, 4), 4), ((5, 3), 3), ((3, 5), 2)], ids=str)
+@pytest.mark.parametrize(("shape", "rank"), [((4, 4), 4), ((5, 3), 3), ((3, 5), 2), ((4, 4), 2)], ids=str)
 def test_product_of_gradient_flow(shape, rank, make_problem, rng):
     """The layers' flow by `GradientFlow`, from the same balanced start."""
-    for depth, kind in ((2, "completion"), (3, "regression by gram")):
+    for depth, kind in ((2, "completion"), (3, "regression by gram"), (4, "sensing")):
         problem = make_problem(kind, shape)
         product = 0.5 * rng.standard_normal((shape[0], rank)) @ rng.standard_normal((rank, shape[1]))
         init = ff.inits.Balanced(product=product)

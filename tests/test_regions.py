@@ -54,7 +54,7 @@ def test_descent_region_holds(depth, rng):
     product, gradients = products_and_gradients(factors, inputs, outputs)
     loss = losses(product, inputs, outputs)
     for k in range(60):
-        size = step / (1 + k / 40) ** 0.5  # decreasing steps are allowed, too
+        size = step / (1 + k / 40) ** np.where(np.arange(DRAWS) % 2, 0.5, 0)  # decreasing steps are allowed, too
         factors = [f - size[:, None, None] * g for f, g in zip(factors, gradients, strict=True)]
         fall = 0.3 * size * sum(np.sum(g**2, axis=(1, 2)) for g in gradients)
         product, gradients = products_and_gradients(factors, inputs, outputs)
@@ -101,31 +101,51 @@ def test_monotone_step_holds(depth, rng):
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_linear_rate_holds(depth, rng):
-    """The excess falls at least exponentially, from starts near enough and balanced enough; none else has a step."""
+    """The excess falls at least exponentially, from 125 starts near enough and balanced enough; none else has a step.
+
+    Such steps are tiny, so that after some of them the rest is followed as the flow that they approach.
+    """
     kappa, shape = 1.7, (3, 2)
     inputs = np.sqrt(kappa) * np.linalg.qr(rng.standard_normal((5, 2)))[0].T
-    count = 0
-    for _ in range(DRAWS):
+    starts, solutions, rates = [], [], []
+    while len(rates) < DRAWS:
         solution = rng.standard_normal(shape) + 2 * np.eye(*shape)
         problem = ff.LinearRegression(inputs, solution @ inputs)
-        start = solution + 0.1 * rng.standard_normal(shape)
+        start = solution + rng.uniform(0, 0.3) * rng.standard_normal(shape)
         factors = ff.inits.Balanced(product=start).factors((2, *[2] * (depth - 1), 3), rng)
-        factors = [f + 1e-9 * rng.standard_normal(f.shape) for f in factors]
+        factors = [f + 10 ** rng.uniform(-9, -3) * rng.standard_normal(f.shape) for f in factors]
         rate = theory.linear_rate(problem, factors)
         margin = np.linalg.svd(solution, compute_uv=False)[-1] - np.linalg.norm(naive.chain_product(factors) - solution)
         assert rate.margin == pytest.approx(margin, abs=1e-12)
         assert (rate.step > 0) == (margin > 0 and rate.balancedness <= rate.allowed)
-        if rate.step == 0:
-            continue
-        count += 1
-        difference = naive.chain_product(factors) - solution
-        first = np.sum(difference**2)
-        for k in range(1, 6):
-            gradients = naive.chain_gradient(factors, kappa * difference)
-            factors = [f - rate.step * g for f, g in zip(factors, gradients, strict=True)]
-            difference = naive.chain_product(factors) - solution
-            assert np.log(np.sum(difference**2) / first) <= -rate.decay * rate.step * k * (1 - 1e-4) + 1e-15
-    assert count > DRAWS / 2
+        if rate.step > 0:
+            starts.append(factors)
+            solutions.append(solution)
+            rates.append(rate)
+    factors, solutions = [np.array(stack) for stack in zip(*starts, strict=True)], np.array(solutions)
+    step, decay = np.array([rate.step for rate in rates]), np.array([rate.decay for rate in rates])
+
+    def moved(factors, by):
+        outputs = solutions @ inputs
+        gradients = products_and_gradients(factors, inputs, outputs)[1]
+        return [-by[:, None, None] * g for g in gradients]
+
+    def log_excess():
+        return np.log(np.sum((naive.chain_product(factors) - solutions) ** 2, axis=(1, 2)))
+
+    first = log_excess()
+    for k in range(1, 6):
+        factors = [f + g for f, g in zip(factors, moved(factors, step), strict=True)]
+        assert np.all(log_excess() - first <= -decay * step * k * (1 - 1e-4) + 1e-15)
+    fastest = depth * kappa * np.linalg.norm(solutions, 2, axis=(1, 2)) ** (2 - 2 / depth)
+    first, length = log_excess(), 0.2 / fastest
+    for k in range(1, 301):  # by the classical method of order 4
+        a = moved(factors, length)
+        b = moved([f + x / 2 for f, x in zip(factors, a, strict=True)], length)
+        c = moved([f + x / 2 for f, x in zip(factors, b, strict=True)], length)
+        d = moved([f + x for f, x in zip(factors, c, strict=True)], length)
+        factors = [f + (p + 2 * q + 2 * r + s) / 6 for f, p, q, r, s in zip(factors, a, b, c, d, strict=True)]
+        assert np.all(log_excess() - first <= np.maximum(-decay * length * k, -40) * (1 - 1e-4))
 
 
 def test_what_is_observed(make_problem, rng):

@@ -47,6 +47,10 @@ def test_multiples_of_the_edge(kind, make_problem):
         runs = ff.train(problems, network, runs=2, method=ff.GradientDescent(step=step, max_steps=1))
         edges = [0.3 * theory.stability_edge(problem, network) for problem in problems]
         np.testing.assert_allclose(runs.step, np.repeat(edges, 2), rtol=1e-12)
+    for words in ("0.3 edge", "0.3edge", " 3e-1 * edge "):
+        assert ff.GradientDescent(words).step == 0.3 * theory.edge
+    assert ff.GradientDescent("edge").step == theory.edge
+    assert ff.GradientDescent(str(0.1 * 3 * theory.edge)).step == 0.1 * 3 * theory.edge  # to the last bit
     assert repr(0.3 * theory.edge) == "0.3 * fastflow.theory.edge"
     assert 0.5 * theory.edge == theory.edge / 2
 
@@ -61,8 +65,14 @@ def test_a_multiple_of_the_edge_on_a_diagonal_network(rng):
 
 
 def test_bad_steps(make_problem):
-    with pytest.raises(TypeError, match="step must be a number, got 'save'; the one word that it takes is 'safe'"):
+    with pytest.raises(TypeError, match=r"step must be a number, 'safe', or like '0\.5 edge', got 'save'"):
         ff.GradientDescent(step="save")
+    for words in ("edges", "x edge", "0.5 edge edge"):
+        with pytest.raises(TypeError, match=f"first must be a number.*got '{words}'"):
+            ff.Decreasing(words)
+    for words in ("0 edge", "-1edge", "nan * edge"):
+        with pytest.raises(ValueError, match="multiple must be"):
+            ff.GradientDescent(words)
     with pytest.raises(ValueError, match="multiple must be greater than 0"):
         ff.GradientDescent(step=0 * theory.edge)
     with pytest.raises(ValueError, match="power must be at most 1"):

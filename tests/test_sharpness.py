@@ -24,10 +24,24 @@ def dense_hessian(problem, factors):
     return np.array(columns)
 
 
+@pytest.mark.parametrize("depth", [2, 3, 4, 5])
+def test_sharpness_at_balanced_minima(depth, rng):
+    """``N s_1^{2-2/N}`` where the residual vanishes: 125 draws of shape, widths, size and rank."""
+    for _ in range(125):
+        widths = rng.integers(1, 5, depth + 1)
+        rank = rng.integers(1, widths.min() + 1)
+        target = (
+            rng.standard_normal((widths[-1], rank)) @ rng.standard_normal((rank, widths[0])) * 10 ** rng.uniform(-3, 3)
+        )
+        expected = depth * np.linalg.norm(target, 2) ** (2 - 2 / depth)
+        got = theory.sharpness(ff.MatrixEstimation(target), balanced(target, tuple(map(int, widths))))
+        assert got == pytest.approx(expected, rel=1e-10), (widths, rank)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("shape", [(6, 6), (5, 9)], ids=str)
-def test_sharpness_at_balanced_minima(shape, depth, rng):
-    """``N s_1^{2-2/N}`` where the residual vanishes, also with more modes than parameters that are formed."""
+def test_sharpness_by_lanczos_at_balanced_minima(shape, depth, rng):
+    """The same, with more parameters than a matrix is formed for."""
     target = rng.standard_normal(shape)
     problem, widths = ff.MatrixEstimation(target), ff.DeepLinear(depth).widths_for(shape)
     expected = depth * np.linalg.norm(target, 2) ** (2 - 2 / depth)
@@ -78,6 +92,20 @@ def test_kinds_of_critical_points_of_an_autoencoder(depth, rng):
             parts = [part.reshape(f.shape) for part, f in zip(np.split(point.direction, ends), factors, strict=True)]
             moved = naive.loss(problem, [f + 1e-3 * v for f, v in zip(factors, parts, strict=True)])
             assert moved < naive.loss(problem, factors)
+
+
+def test_critical_points_of_all_runs(rng):
+    """A list of them; also of identical factors of a vector, and flat."""
+    problem, network = ff.MatrixEstimation(np.diag([2.0, 1.0, 0.5])), ff.DeepLinear(2)
+    stack = [np.array([np.diag([s, 1.0, r]) for s, r in ((2, 0.5), (0, 0.5), (2, 1))]), np.array([np.eye(3)] * 3)]
+    stack[1][1, 0, 0] = 0
+    points = theory.critical_point(problem, network, stack)
+    assert [point.kind for point in points] == ["minimum", "saddle", "not critical"]
+    vector = ff.CompressedSensing(np.eye(2, 3), np.array([4.0, 1.0]))
+    network = ff.DiagonalLinear(2, signed=False)
+    points = theory.critical_point(vector, network, [np.array([[2.0, 1, 0], [2, 0, 0]])])
+    assert [point.kind for point in points] == ["minimum", "saddle"]
+    assert theory.critical_point(vector, network, [np.array([0.0, 1, 0])]).kind == "saddle"
 
 
 def test_a_saddle_that_the_second_derivatives_do_not_show():

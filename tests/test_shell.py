@@ -172,7 +172,9 @@ def test_regression_from_arrays(here, capsys):
         ("train m.npy --seed -1", "argument --seed: the value must be at least 0, got -1"),
         ("train m.npy --init identity --runs 2", "Identity starts every run at the same factors"),
         ("train m.npy --step 0", "argument --step: the value must be greater than 0, got 0"),
-        ("train m.npy --step tiny", "argument --step: expected a number, got 'tiny'"),
+        ("train m.npy --step tiny", "argument --step: expected a number, safe, or like 0.5edge, got 'tiny'"),
+        ("train m.npy --step 0edge", "argument --step: multiple must be greater than 0, got 0"),
+        ("train m.npy --step safe --method flow", "--step safe is for --method descent"),
         ("train m.npy --max-steps -1", "argument --max-steps: the value must be at least 0, got -1"),
         ("train m.npy --tol -1", "argument --tol: the value must be at least 0, got -1"),
         ("train m.npy --gradient-tol inf", "argument --gradient-tol: the value must be finite, got inf"),
@@ -220,6 +222,18 @@ def test_without_matplotlib_the_results_are_saved(here, capsys, monkeypatch):
     assert shell.main(["train", "m.npy", *SMALL]) == 0
     assert "pip install 'fastflow[study]'" in capsys.readouterr().err
     assert os.listdir("runs") == ["runs.npz"]
+
+
+@pytest.mark.parametrize(
+    ("words", "step"), [("safe", "safe"), ("0.9edge", 0.9 * ff.theory.edge), ("0.3 edge", 0.3 * ff.theory.edge)]
+)
+def test_steps_in_words(here, words, step):
+    assert shell.main(["train", "m.npy", "--step", words, "--record", "0", *SMALL]) == 0
+    method = ff.GradientDescent(step, max_steps=200)
+    expected = ff.train(ff.MatrixEstimation(TARGET), ff.DeepLinear(), ff.inits.Gaussian(1e-3), method, runs=4)
+    runs = ff.load("runs/runs.npz")
+    np.testing.assert_array_equal(runs.step, expected.step)
+    np.testing.assert_array_equal(runs.solution, expected.solution)
 
 
 @pytest.mark.filterwarnings("default:step")
@@ -423,10 +437,11 @@ def test_compressed_sensing(sensing, capsys, arguments, network, method):
 
 def test_the_flow_of_a_matrix(here, capsys):
     """Recorded at the times of gradient descent's steps; the picture and the tables take times for steps."""
-    arguments = ["--method", "flow", "--depth", "2", "--record", "9", "--step", "0.01", "--runs", "3"]
+    arguments = ["--method", "flow", "--depth", "2", "--record", "9", "--step", "0.1edge", "--runs", "3"]
     assert shell.main(["train", "m.npy", *arguments, "--max-steps", "1000"]) == 0
     runs = ff.load("runs/runs.npz")
-    times = 0.01 * ff.Record(9).grid(1000)
+    step = 0.1 * ff.theory.stability_edge(ff.MatrixEstimation(TARGET), ff.DeepLinear(2))
+    times = step * ff.Record(9).grid(1000)
     method, problem = ff.GradientFlow(times, tol=1e-10), ff.MatrixEstimation(TARGET)
     expected = ff.train(problem, ff.DeepLinear(2), method=method, runs=3, record=ff.Record())
     for name in ("solution", "loss", "status", "steps"):

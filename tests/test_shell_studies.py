@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_phase_writes_what_the_study_gives(here, capsys):
     found, theory = result.boundary(), result.theory()
     assert theory == pytest.approx(ff.theory.l1_statistical_dimension([2, 4], 24))
     for s, value, wanted in zip((2, 4), found.value, theory, strict=True):
-        (line,) = [line for line in output.splitlines() if line.split()[:1] == [str(s)] and " .. " in line]
+        (line,) = [line for line in output.splitlines() if line.startswith(f"{s:>14} ")]
         assert float(line.split()[1]) == pytest.approx(value, abs=0.006)
         assert float(line.split()[-1]) == pytest.approx(wanted, abs=0.006)
     assert sorted(os.listdir()) == ["phase.png", "phase.zarr"]
@@ -69,7 +70,8 @@ def test_every_option_reaches_the_study(here):
     ("method", "wanted"), [("pursuit", "BasisPursuit"), ("descent", "GradientDescent"), ("flow", "GradientFlow")]
 )
 def test_other_methods(here, method, wanted):
-    options = ["--m", "10", "--sparsity", "1", "--trials", "2", "--max-steps", "30"]
+    options = ["--m", "10", "--sparsity", "1", "--trials", "2"]
+    options += [] if method == "pursuit" else ["--max-steps", "30"]
     assert shell.main(["phase", *SMALL, *options, "--method", method]) == 0
     assert type(ff.open_study("phase.zarr").study.words["method"]).__name__ == wanted
 
@@ -102,10 +104,18 @@ def test_an_existing_store_is_kept_resumed_and_grown(here, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_it_and_nothing_is_lost(here, capsys, number):
-    timer = threading.Timer(0.4, signal.raise_signal, [number])
-    timer.start()
+    def stop_it():
+        for _ in range(6000):
+            if (here / "phase.zarr").exists():  # before that SIGTERM would end the tests
+                time.sleep(0.2)
+                signal.raise_signal(number)
+                return
+            time.sleep(0.01)
+
+    stopping = threading.Thread(target=stop_it, daemon=True)
+    stopping.start()
     assert shell.main(["phase", *SMALL, "--trials", "20000"]) == 130
-    timer.join()
+    stopping.join()
     output, errors = capsys.readouterr()
     assert "interrupted; --resume goes on from phase.zarr" in errors
     result = ff.open_study("phase.zarr")
@@ -129,9 +139,19 @@ m = { from = 6, to = 14, step = 8 }
 rank = [1, 2]
 depth = [2, 3]
 [axes.method]
-descent = { kind = "GradientDescent", max_steps = 300 }
+descent = { kind = "GradientDescent", step = "0.5 edge", max_steps = 300 }
 nuclear = { kind = "NuclearNorm", tol = 1e-3 }
 """
+
+
+def test_crossings_that_there_are_not_are_said_in_words(here, capsys):
+    assert shell.main(["phase", *SMALL, "--m", "2,3"]) == 0
+    output = capsys.readouterr().out
+    assert " nan" not in output
+    assert " inf" not in output
+    rows = [line.split() for line in output.splitlines() if line.startswith(" " * 13)]
+    assert [row[:-1] for row in rows] == [["2", "after", "from", "3.00", "on"], ["4", "after", "from", "3.00", "on"]]
+    assert "after: The rate comes to the level only after the last value" in output
 
 
 def test_a_study_from_a_file(here, capsys):
@@ -144,7 +164,10 @@ def test_a_study_from_a_file(here, capsys):
         "m": (6, 14),
         "rank": (1, 2),
         "depth": (2, 3),
-        "method": {"descent": ff.GradientDescent(max_steps=300), "nuclear": ff.baselines.NuclearNorm(tol=1e-3)},
+        "method": {
+            "descent": ff.GradientDescent(0.5 * ff.theory.edge, max_steps=300),
+            "nuclear": ff.baselines.NuclearNorm(tol=1e-3),
+        },
     }
     study = ff.Study(
         ff.ensembles.LowRank(n=4),
@@ -197,7 +220,9 @@ def test_costs_and_shares(here, capsys):
         (["phase", "--shard", "3"], "expected I/K"),
         (["phase", "--n", "8", "--sparsity", "9", "--m", "4"], "axis 'sparsity' at 9: sparsity must be at most n = 8"),
         (["phase", "--scheduler", "nowhere"], "no dask scheduler answers at nowhere"),
-        (["study", "none.toml"], "No such file"),
+        (["study", "none.toml"], "error: none.toml: No such file"),
+        (["phase", "--method", "pursuit", "--depth", "3"], "--depth has no meaning for --method pursuit"),
+        (["phase", "--correlation", "0.3"], "--correlation is that of --matrix correlated"),
     ],
 )
 def test_mistakes_are_one_line(here, capsys, arguments, message):
@@ -234,7 +259,15 @@ def test_a_wrong_file_is_named(here, capsys):
     for text, message in [
         ("trials = ", "is no TOML file"),
         ("trials = 3", "a study needs axes"),
-        (STUDY.replace('"LowRank"', '"LowRnk"'), "ensemble: kind must be one of"),
+        (
+            STUDY.replace('"LowRank"', '"LowRnk"'),
+            "ensemble: kind must be one of Autoencoder, LowRank, Regression, Sparse, C",
+        ),
+        (STUDY.replace('"DeepLinear"', "3"), "network: kind must be one of DeepLinear, DiagonalLinear, got 3"),
+        (STUDY.replace("step = 8", "step = 0"), "axis 'm': no steps of 0 lead from 6 to 14"),
+        (STUDY.replace("step = 8", "step = -8"), "axis 'm': no steps of -8 lead from 6 to 14"),
+        (STUDY.replace("from = 6", 'from = "6"'), "axis 'm': from must be a number, got '6'"),
+        (STUDY.replace("from = 6", "from = 0").replace("step = 8", "log = true"), "from and to must be greater than 0"),
         (STUDY.replace("max_steps", "maxsteps"), "axes.method.descent: GradientDescent has no 'maxsteps'"),
     ]:
         (here / "a.toml").write_text(text)

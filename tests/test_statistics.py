@@ -49,7 +49,7 @@ def test_what_are_no_tallies():
         wilson(0.5, 1)
     with pytest.raises(ValueError, match="trials must be counts, got -1"):
         wilson(0, -1)
-    with pytest.raises(ValueError, match="level must be less than 1, got 1"):
+    with pytest.raises(ValueError, match="confidence must be less than 1, got 1"):
         wilson(1, 2, 1.0)
     with pytest.raises(ValueError, match=r"do not broadcast: shapes \(2,\), \(3,\)"):
         wilson([1, 2], [3, 4, 5])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import pytest
 import fastflow as ff
 from fastflow.ensembles import Custom, LowRank, Sparse
 from fastflow.streams import stream
+from fastflow.studies import driver
 from fastflow.studies.outcomes import FIELDS
 from fastflow.studies.study import build_study
 from fastflow.studies.tasks import draw_problem
@@ -172,6 +176,29 @@ def test_other_seeds_are_other_draws(reference):
     assert not np.any(other.outcomes["error"] == reference.outcomes["error"])
 
 
+def test_steps_may_be_multiples_of_the_edge_and_safe_ones():
+    """On an axis and as a field; kept as words, from which the study is made again, and found by the object, too."""
+    edge = ff.theory.edge
+    ensemble = ff.ensembles.LowRank(4, rank=1, observed="estimation")
+    method = ff.GradientDescent(step=ff.Decreasing(0.3 * edge), max_steps=60)
+    fixed = ff.Study(ensemble, ff.DeepLinear(2), ff.inits.Gaussian(0.1), method, axes={"scale": (0.1, 1.0)}, trials=2)
+    assert fixed.describe()["method"]["step"] == {"kind": "Decreasing", "first": "0.3 edge", "power": 0.5, "scale": 1.0}
+    words, method = (ensemble, ff.DeepLinear(2), ff.inits.Gaussian()), ff.GradientDescent(max_steps=60)
+    steps = [0.1 * 3 * edge, "safe", 0.02, "0.9edge"]
+    study = ff.Study(*words, method, axes={"method.step": steps, "scale": (0.1,)}, trials=2)
+    assert study.axes[0].values == ("0.30000000000000004 edge", "safe", 0.02, "0.9edge")
+    for one in (fixed, study):
+        assert build_study(one.describe()).describe() == one.describe()
+    result = build_study(study.describe()).run(threads=1, progress=False)
+    for step in steps:
+        alone = ff.Study(*words, replace(method, step=step), axes={"scale": (0.1,)}, trials=2)
+        assert same_bits(result[{"method.step": step}], alone.run(threads=1, progress=False))
+    with pytest.raises(ValueError, match=r"'method.step' has the value '0.3 edge' twice"):
+        ff.Study(ensemble, axes={"method.step": [0.3 * edge, "0.3 edge"]})
+    with pytest.raises(ValueError, match="no step is known to be safe for a DiagonalLinear"):
+        ff.Study(ff.ensembles.Sparse(9, 5), method=ff.GradientDescent("safe"), axes={"sparsity": (1, 2)})
+
+
 def test_a_study_is_made_again_from_its_table(reference):
     for study in (small(), ff.Study(Custom(failing, 2), method=ff.baselines.LeastNorm(), axes={"m": (3, 4)})):
         table = study.describe()
@@ -206,6 +233,23 @@ def test_the_boundary_is_that_of_the_counts(reference):
     found = reference.boundary(resamples=0)
     assert found.value.shape == (2,)
     assert np.all((found.value > 8) & (found.value < 18))
+
+
+@pytest.mark.parametrize(
+    ("axis", "program"),
+    [
+        ({"depth": (2, 3)}, "l1"),
+        ({"coefficients": ("flat", "sign")}, "l1"),
+        ({"matrix": ("gaussian", "correlated")}, None),
+        ({"noise": (0.0, 0.1)}, None),
+        ({"signed": (True, False)}, None),
+    ],
+)
+def test_theory_is_said_only_where_it_holds_for_all(axis, program):
+    words = (SPARSE, ff.DiagonalLinear(2), ff.inits.Constant(1e-3), ff.FlowLimit())
+    result = ff.Study(*words, axes={"m": (8, 14), **axis}, trials=1).run(threads=1, progress=False)
+    assert result.program == program
+    assert (result.theory() is None) == (program is None)
 
 
 def test_time_is_kept(reference):
@@ -247,6 +291,46 @@ def test_costs_are_predicted():
     assert "300 trials: about" in str(cost)
 
 
+class Compiled:
+    """A baseline whose first solution takes long."""
+
+    known: ClassVar[list[int]] = []
+
+    def solve(self, problem):
+        if not self.known:
+            time.sleep(0.5)
+            self.known.append(1)
+        return np.zeros(problem.shape)
+
+
+def test_costs_have_no_compiling_in_them():
+    methods = {"zero": ff.baselines.LeastNorm(), "slow once": dataclass(Compiled)()}
+    cost = ff.Study(SPARSE, axes={"method": methods, "m": (4, 8)}, trials=100).cost(cells=4, threads=1)
+    assert Compiled.known
+    assert cost.seconds < 12  # with it 25
+
+
+def test_what_a_run_did_is_told_from_what_there_is(tmp_path):
+    path = tmp_path / "small.zarr"
+    first, again, more = (small(trials=trials).run(threads=1, store=path, progress=False) for trials in (5, 5, 7))
+    assert [first.computed, again.computed, more.computed, ff.open_study(path).computed] == [30, 0, 12, 0]
+    assert f"this run: 12 trials in {more.seconds:.3g} s" in more.summary()
+    assert "this run" not in again.summary()
+
+
+@pytest.mark.parametrize("chosen", [{"m": 14}, {"method": "limit"}, {"method": "l1", "init.scale": 1e-2}])
+def test_a_part_of_a_result_is_that_of_a_study_of_its_own(chosen):
+    axes = {"m": (8, 14), "init.scale": (1e-2, 1e-4)}
+    methods = {"limit": ff.FlowLimit(), "l1": ff.baselines.BasisPursuit()}
+    whole = ff.Study(SPARSE, ff.DiagonalLinear(2), axes={"method": methods, **axes}, trials=3)
+    part = whole.run(threads=1, progress=False)[chosen].with_success(ff.Success(below=0.1))
+    assert same_bits(part, part.study.run(threads=1, progress=False))
+    assert part.fixed == chosen
+    assert part.setting["n"] == 24
+    assert part.setting.get("m") == chosen.get("m")
+    assert ("depth" in part.setting) == (chosen.get("method") != "l1")  # of which a convex program knows nothing
+
+
 def test_a_trial_that_raises_is_named_and_takes_nothing_along():
     study = ff.Study(Custom(failing, 1), method=ff.baselines.LeastNorm(), axes={"m": (3, 4, 5)}, trials=8, seed=4)
     with pytest.raises(ff.StudyError, match=r"m = 5, trial 0.*ZeroDivisionError: no such problem") as caught:
@@ -256,16 +340,22 @@ def test_a_trial_that_raises_is_named_and_takes_nothing_along():
     assert not result.done[2].all()
 
 
-def test_an_interrupt_gives_what_is_done(reference):
+def test_an_interrupt_gives_what_is_done(reference, monkeypatch):
     study, before = small(trials=20_000), threading.active_count()
-    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
-    timer.start()
+    keep, numbers = driver._Driver._keep, iter([signal.SIGINT])
+
+    def keep_and_interrupt(self, finished):
+        keep(self, finished)
+        for number in numbers:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(driver._Driver, "_keep", keep_and_interrupt)
     with pytest.raises(ff.StudyInterrupted, match="of 120000 trials are done") as caught:
         study.run(threads=2, progress=False)
-    timer.join()
     assert threading.active_count() == before
-    done = caught.value.result.done[..., :20]
-    assert done.any()
+    result = caught.value.result
+    assert result.trials.sum() == result.computed > 0
+    done = result.done[..., :20]
     assert np.array_equal(caught.value.result.outcomes["error"][..., :20][done], reference.outcomes["error"][done])
 
 
@@ -283,6 +373,7 @@ def test_an_interrupt_gives_what_is_done(reference):
         ({"m": (8,), "scale": (1e-3, float("nan"))}, "must have numbers or strings"),
         ({}, "one to four axes"),
         ({"m": 8}, "must be a sequence of values"),
+        ({"trial": (1, 2)}, "would have the name of what a result keeps: write 'ensemble.trial'"),
         ({"method": (ff.FlowLimit(),)}, "must be a dict, label: method"),
         ({"method": {"limit": ff.FlowLimit()}}, "method is given and an axis, too"),
     ],
@@ -297,6 +388,15 @@ def test_wrong_axes_are_named(axes, message):
     [
         (lambda: ff.Study(axes={"m": (1,)}), "needs an ensemble"),
         (lambda: ff.Study(SPARSE, ff.DeepLinear(2), axes={"m": (4,)}), "Constant|DeepLinear"),
+        (
+            lambda: ff.Study(LowRank(n=4, rank=1), method=ff.baselines.BasisPursuit(), axes={"m": (4,)}),
+            "BasisPursuit solves",
+        ),
+        (
+            lambda: ff.Study(SPARSE, method=ff.baselines.NuclearNorm(), axes={"m": (4,)}),
+            "NuclearNorm solves MatrixComp",
+        ),
+        (lambda: ff.Study(SPARSE, method=ff.ProductFlow(), axes={"m": (4,)}), "ProductFlow needs a DeepLinear network"),
         (lambda: ff.Study(LowRank(n=4, rank=1), method=ff.FlowLimit(), axes={"m": (4,)}), "needs a DiagonalLinear"),
         (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, problem="shared"), "no axis can be one of"),
         (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, problem="per cell"), "starts alike"),

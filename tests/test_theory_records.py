@@ -69,6 +69,30 @@ def test_sharpness_of_a_diagonal_network(rng):
     assert "determinant_sign" not in runs.history.recorded
 
 
+@pytest.mark.parametrize("identical", [True, False])
+def test_of_diagonal_networks_and_their_flow(identical, rng):
+    """The limit is that of the flow from each start, for each problem; descent and the flow have the same records."""
+    problems = [ff.CompressedSensing(rng.standard_normal((3, 6)), rng.standard_normal(3)) for _ in range(2)]
+    network, start = ff.DiagonalLinear(2, identical=identical), ff.inits.Gaussian(0.5)
+    record = {"sharpness": True, "limit_distance": True, "factors": True, "product": True}
+    flow = ff.train(problems, network, start, ff.GradientFlow([0.0, 0.5, 1e4]), runs=2, record=ff.Record(**record))
+    method = ff.GradientDescent(max_steps=20)
+    down = ff.train(problems, network, start, method, runs=2, record=ff.Record([0, 20], **record))
+    limits = ff.train(problems, network, start, ff.FlowLimit(), runs=2).solution
+    for history in (flow.history, down.history):
+        np.testing.assert_allclose(
+            history.limit_distance, np.linalg.norm(history.product - limits[:, None], axis=2), atol=1e-13
+        )
+        for run, problem in enumerate(flow.problem_index):
+            last = [factor[run, -1] for factor in history.factors]
+            assert history.sharpness[run, -1] == pytest.approx(theory.sharpness(problems[problem], last, network))
+    np.testing.assert_allclose(flow.history.limit_distance[:, 0], down.history.limit_distance[:, 0], rtol=1e-10)
+    assert np.all(flow.history.limit_distance[:, -1] < 1e-6)
+    three = ff.DiagonalLinear(3, identical=False)
+    with pytest.raises(ValueError, match=r"limit_distance needs a predicted limit.*3 independent ones"):
+        ff.train(problems, three, start, method, runs=2, record=ff.Record(3, limit_distance=True))
+
+
 def test_a_flip_of_the_determinant_is_said():
     """A large step takes the smallest singular value through 0, which the flow from a balanced start cannot."""
     problem, network, start = ff.MatrixEstimation(np.diag([1.0, -1.0])), ff.DeepLinear(3), [np.diag([1.0, 0.9])] * 3
@@ -92,7 +116,9 @@ def test_signs_along_the_flow_of_the_product(rng):
     np.testing.assert_array_equal(runs.history.determinant_sign, 1)
     expected = np.linalg.norm(runs.solution[0] - np.diag([1.0, 0.0]))  # the positive part: every factor starts equal
     assert runs.history.limit_distance[0, -1] == pytest.approx(expected, rel=1e-9)
-    assert "sharpness" not in runs.history.recorded
+    # Sharpness is the same at all balanced factors of a product, those of the flow of layers among them.
+    layers = ff.train(problem, ff.DeepLinear(2), start, ff.GradientFlow([5.0], 5.0), record=ff.Record(sharpness=True))
+    assert runs.history.sharpness[0, -1] == pytest.approx(layers.history.sharpness[0, 0], rel=1e-6)
 
 
 def test_a_limit_that_is_not_known_is_refused(make_problem):

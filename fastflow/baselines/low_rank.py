@@ -44,6 +44,11 @@ def nuclear_norm_completion(matrix: ArrayLike, *, tol: float = 1e-7, max_steps: 
     NuclearNormSolution
         the multipliers in the order of ``np.nonzero`` of the observed entries
 
+    Raises
+    ------
+    ValueError, TypeError
+        for what is no real matrix, and where no entry is observed
+
     Warns
     -----
     UserWarning
@@ -101,6 +106,11 @@ def best_rank(matrix: ArrayLike, rank: int) -> FloatArray:
     Returns
     -------
     array (p, q); one of them where ``s_rank = s_{rank+1}``
+
+    Raises
+    ------
+    ValueError, TypeError
+        for what is no finite real matrix, and ranks that it cannot have
     """
     array = as_floats("matrix", matrix, 2).astype(np.float64)
     rank = as_count("rank", rank, 0)

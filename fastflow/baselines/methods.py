@@ -30,8 +30,18 @@ class BasisPursuit:
     def __post_init__(self) -> None:
         _freeze_weights(self)
 
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        _vector_data(self, problem)
+
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (n,)."""
+        """The solution x (n,) of a problem.
+
+        Raises
+        ------
+        TypeError
+            for a problem of another kind
+        """
         return sparse.basis_pursuit(*_vector_data(self, problem), self.weights, self.nonnegative)
 
 
@@ -49,8 +59,18 @@ class LeastNorm:
     def __post_init__(self) -> None:
         _freeze_weights(self)
 
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        _vector_data(self, problem)
+
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (n,)."""
+        """The solution x (n,) of a problem.
+
+        Raises
+        ------
+        TypeError
+            for a problem of another kind
+        """
         return sparse.least_norm(*_vector_data(self, problem), self.weights)
 
 
@@ -58,8 +78,18 @@ class LeastNorm:
 class NonnegativeLeastSquares:
     """Least squares subject to ``x >= 0``: `nonnegative_least_squares`, for ``CompressedSensing``."""
 
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        _vector_data(self, problem)
+
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (n,)."""
+        """The solution x (n,) of a problem.
+
+        Raises
+        ------
+        TypeError
+            for a problem of another kind
+        """
         return sparse.nonnegative_least_squares(*_vector_data(self, problem))
 
 
@@ -67,8 +97,18 @@ class NonnegativeLeastSquares:
 class OracleLeastSquares:
     """Least squares on the support of the truth: `oracle_least_squares`, for ``CompressedSensing`` with a truth."""
 
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        _vector_data(self, problem)
+
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (n,)."""
+        """The solution x (n,) of a problem.
+
+        Raises
+        ------
+        TypeError, ValueError
+            for a problem of another kind, or without a truth
+        """
         matrix, values = _vector_data(self, problem)
         if problem.truth is None:
             raise ValueError("OracleLeastSquares needs a problem with a truth, whose support it is told")
@@ -92,17 +132,27 @@ class NuclearNorm:
         object.__setattr__(self, "tol", as_number("tol", self.tol, above=0))
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
 
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        if not isinstance(problem, MatrixCompletion | MatrixSensing):
+            raise _misfit(self, problem, "MatrixCompletion or MatrixSensing")
+
     def solve(self, problem: Any) -> FloatArray:
-        """The solution, (d_N, d_0)."""
+        """The solution W (d_N, d_0) of a problem.
+
+        Raises
+        ------
+        TypeError
+            for a problem of another kind
+        """
+        self.check(problem)
         if isinstance(problem, MatrixCompletion):
             dense = np.full(problem.shape, np.nan)
             dense[problem.rows, problem.cols] = problem.values
             return low_rank.nuclear_norm_completion(dense, tol=self.tol, max_steps=self.max_steps).solution
-        if isinstance(problem, MatrixSensing):
-            return low_rank.nuclear_norm_sensing(
-                problem.operators, problem.values, tol=self.tol, max_steps=self.max_steps
-            ).solution
-        raise _misfit(self, problem, "MatrixCompletion or MatrixSensing")
+        return low_rank.nuclear_norm_sensing(
+            problem.operators, problem.values, tol=self.tol, max_steps=self.max_steps
+        ).solution
 
 
 @dataclass(frozen=True)
@@ -119,10 +169,20 @@ class BestRank:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", as_count("rank", self.rank, 0))
 
-    def solve(self, problem: Any) -> FloatArray:
-        """The solution, (d_N, d_0)."""
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
         if not isinstance(problem, MatrixEstimation):
             raise _misfit(self, problem, "MatrixEstimation")
+
+    def solve(self, problem: Any) -> FloatArray:
+        """The solution W (d_N, d_0) of a problem.
+
+        Raises
+        ------
+        TypeError
+            for a problem of another kind
+        """
+        self.check(problem)
         return low_rank.best_rank(problem.target, self.rank)
 
 

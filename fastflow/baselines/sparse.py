@@ -130,6 +130,13 @@ def lasso_path(
     Returns
     -------
     LassoPath
+
+    Raises
+    ------
+    ImportError
+        without scikit-learn
+    ValueError, TypeError
+        for shapes that do not match, and penalties that are not greater than 0
     """
     try:
         from sklearn.linear_model import lasso_path as path
@@ -244,6 +251,11 @@ def oracle_least_squares(matrix: ArrayLike, values: ArrayLike, support: ArrayLik
     Returns
     -------
     array (n,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        for shapes that do not match, and places that there are not
     """
     a, y = as_system(matrix, values)
     n = a.shape[1]

@@ -15,17 +15,36 @@ from fastflow.streams import Key
 
 
 class Ensemble:
-    """A distribution of problems."""
+    """A distribution of problems.
+
+    Each is a frozen dataclass whose fields may be axes of a `fastflow.Study`; `Custom` takes a function of yours.
+    """
 
     def check(self) -> None:
         """Raise `ValueError` where a parameter is still missing that may be left to an axis of a study."""
 
     def key(self) -> tuple[Key, ...]:
-        """The values that decide what is drawn: two ensembles of one key draw alike."""
+        """The values that decide what is drawn: two ensembles of one key draw alike.
+
+        Raises
+        ------
+        ValueError
+            where one is still missing
+        """
         raise NotImplementedError
 
     def draw(self, rng: np.random.Generator) -> Problem:
-        """A problem with its truth."""
+        """A problem with its truth, of which each call draws another.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+
+        Raises
+        ------
+        ValueError
+            where a parameter is still missing
+        """
         raise NotImplementedError
 
     def _set(self, **fields: Any) -> None:

@@ -63,7 +63,7 @@ class Custom(Ensemble):
         return f"{self.function.__module__}:{self.function.__qualname__}"
 
     def replaced(self, **changes: Any) -> Custom:
-        """The same with other parameters."""
+        """The same with other parameters, by name."""
         return Custom(self.function, self.version, **(self.parameters | changes))
 
     def check(self) -> None:

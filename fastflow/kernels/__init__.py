@@ -23,10 +23,9 @@ from fastflow.kernels.curvature import (
     visit,
 )
 from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
-from fastflow.kernels.diagonal import DiagonalGroup, make_diagonal_group, padded_columns
+from fastflow.kernels.diagonal import DiagonalGroup
 from fastflow.kernels.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
-from fastflow.kernels.inner import SharedMatrix
 from fastflow.kernels.jit import jit
 from fastflow.kernels.limit import LimitProblems, Limits, LimitWorkspace, limit_slice, limit_workspace
 from fastflow.kernels.limit_step import LimitPath
@@ -55,9 +54,11 @@ from fastflow.kernels.mirror import (
     mirror_row,
     mirror_theta,
 )
+from fastflow.kernels.panels import SharedMatrix, padded_columns, share_matrix
 from fastflow.kernels.peak import fma_peak
 from fastflow.kernels.products import product_nn, product_nt, product_tn
 from fastflow.kernels.target import SHAPE, SimdShape, simd_shape
+from fastflow.kernels.together import TogetherGroup, make_vector_group
 
 __all__ = [
     "LANE_WIDTH",
@@ -88,6 +89,7 @@ __all__ = [
     "SharedSensing",
     "SimdShape",
     "StepRule",
+    "TogetherGroup",
     "Trace",
     "add_problem",
     "as_any_loss",
@@ -110,9 +112,9 @@ __all__ = [
     "loss_gradient",
     "loss_hessian",
     "loss_workspace",
-    "make_diagonal_group",
     "make_group",
     "make_mirror",
+    "make_vector_group",
     "mirror_dual",
     "mirror_inverse",
     "mirror_move",
@@ -126,6 +128,7 @@ __all__ = [
     "product_tn",
     "relative_error",
     "scratch_size",
+    "share_matrix",
     "simd_shape",
     "sweeps_from_left",
     "visit",

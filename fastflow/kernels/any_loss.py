@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.inner import SharedMatrix
 from fastflow.kernels.jit import jit_internal
 from fastflow.kernels.losses import (
     Completion,
@@ -21,6 +20,7 @@ from fastflow.kernels.losses import (
     loss_gradient,
     scratch_size,
 )
+from fastflow.kernels.panels import SharedMatrix
 
 ESTIMATION, COMPLETION, SENSING, SAMPLES, GRAM = range(5)
 KINDS = (Estimation, Completion, Sensing, RegressionBySamples, RegressionByGram)
@@ -51,7 +51,7 @@ def as_any_loss(problem: Any, size: int) -> Any:
     size : int, entries of W or x; rows of measurement matrices lose what `padded_columns` has added
     """
     if isinstance(problem, SharedSensing | SharedMatrix):
-        problem = Sensing(*(array[None] for array in problem))
+        problem = Sensing(*(array[None] for array in problem[:2]))
     if isinstance(problem, Sensing):
         operators, values = problem
         rows = operators.reshape(*values.shape, -1)[..., :size]

@@ -1,21 +1,20 @@
 """Groups of runs of a diagonal network: what `descend` does with a deep linear one, for ``x`` a Hadamard product.
 
-A group is one run with a measurement matrix of its own, or up to `ROWS` runs one after the other that share one, which
-is then read once for all of them. The product x is kept in step with the factors: each step writes it anew, in the
-same pass over memory.
+A group is one run by the rows of its measurement matrix, or up to `ROWS` runs one after the other in Gram form, for
+which the matrix is read once. (`fastflow.kernels.together` has many runs by the rows of one matrix.) The product x is
+kept in step with the factors: each step writes it anew, in the same pass over memory.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.elementwise import copy, dot, subtract
+from fastflow.kernels.elementwise import copy, dot, half_square_at, subtract
 from fastflow.kernels.groups import (
-    CACHE_LINE,
     ROWS,
     aligned_zeros,
     backward,
@@ -29,7 +28,7 @@ from fastflow.kernels.groups import (
     square_norms,
 )
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
-from fastflow.kernels.inner import SharedMatrix, measure_members, partial_size
+from fastflow.kernels.inner import measure_rows
 from fastflow.kernels.jit import jit_inline, jit_internal, kernel_overload, kernel_overload_inline
 from fastflow.kernels.layouts import address, integer_at, item_bytes, set_integer
 from fastflow.kernels.losses import (
@@ -38,6 +37,7 @@ from fastflow.kernels.losses import (
     Sensing,
     scratch_size,
 )
+from fastflow.kernels.panels import SharedMatrix
 from fastflow.kernels.products import multiply
 
 
@@ -52,7 +52,7 @@ class DiagonalGroup(NamedTuple):
     """The members of a group of runs of a diagonal network; `fastflow.kernels.groups.Group` says what is what.
 
     ``factors`` (members * parameters,), ``product`` x (members * columns,), of which n entries each and then zeros, if
-    the matrix has columns of zeros (`padded_columns`); ``partial`` scratch of `partial_size`.
+    the matrix has columns of zeros (`padded_columns`).
     """
 
     problem: Any
@@ -60,7 +60,6 @@ class DiagonalGroup(NamedTuple):
     form: Form
     factors: np.ndarray
     product: np.ndarray
-    partial: np.ndarray
     work: LossWorkspace
     row_factors: np.ndarray
     row: Row
@@ -90,7 +89,7 @@ def make_diagonal_group(
     runs : int, how many runs there are for this group
     """
     dtype = like.dtype
-    shared = isinstance(problem, SharedMatrix) or (isinstance(problem, RegressionByGram) and len(problem.centre) == 1)
+    shared = isinstance(problem, RegressionByGram) and len(problem.centre) == 1
     members = -(-runs // -(-runs // ROWS)) if shared else 1
     columns, scratch = size, scratch_size(problem, size)
     if isinstance(problem, SharedMatrix):
@@ -108,7 +107,6 @@ def make_diagonal_group(
         form=Form(*form),
         factors=room(parameters),
         product=room(columns),
-        partial=aligned_zeros((partial_size(members, dtype),), dtype),
         work=LossWorkspace(room(columns), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
         row_factors=aligned_zeros((parameters,), dtype),
         row=Row(aligned_zeros((size,), dtype), aligned_zeros((parameters,), dtype)),
@@ -124,30 +122,23 @@ def make_diagonal_group(
     )
 
 
-def padded_columns(matrices: Sequence[np.ndarray], dtype: Any) -> np.ndarray:
-    """Matrices (m, n) of one shape flat, one row each, with zeros behind every row up to a whole cache line.
+def for_groups(group_class: type, register_with: Any = kernel_overload) -> Callable[..., Any]:
+    """Overload what a group does, for a class of groups, by one implementation for all types of its arrays."""
 
-    A product with a vector that ends in zeros as well has the same bits and no vector that straddles two lines.
-    """
-    m, n = matrices[0].shape
-    per_line = CACHE_LINE // np.dtype(dtype).itemsize
-    padded = aligned_zeros((len(matrices), m, -(-n // per_line) * per_line), dtype)
-    for i, matrix in enumerate(matrices):
-        padded[i, :, :n] = matrix
-    return padded.reshape(len(matrices), -1)
+    def of_function(function):
+        def register(implementation):
+            def choose(group, *arguments):
+                return implementation if group.instance_class is group_class else None
+
+            choose.__signature__ = inspect.signature(implementation)
+            return register_with(function)(choose)
+
+        return register
+
+    return of_function
 
 
-def _for_diagonal(function):
-    """Overload what a group does, for `DiagonalGroup`."""
-
-    def register(implementation):
-        def choose(group, *arguments):
-            return implementation if group.instance_class is DiagonalGroup else None
-
-        choose.__signature__ = inspect.signature(implementation)
-        return kernel_overload(function)(choose)
-
-    return register
+_for_diagonal = for_groups(DiagonalGroup)
 
 
 class DiagonalPlaces(NamedTuple):
@@ -161,7 +152,6 @@ class DiagonalPlaces(NamedTuple):
     gradient: int
     residual: int
     loss: int
-    partial: int
     step: int
     moved: int
     which: int
@@ -175,8 +165,9 @@ def step_members(zero, at, n, columns, parameters, members, form):
     size = item_bytes(zero)
     for i in range(members):
         x, factors = i * columns * size, at.factors + i * parameters * size
-        moved = hadamard_step(zero, factors, at.product + x, at.gradient + x, at.step + i * size, n, form)
-        set_integer(at.moved + 8 * i, moved)
+        moved = at.moved + 8 * i
+        set_integer(moved, 0)
+        hadamard_step(zero, factors, at.product + x, at.gradient + x, at.step + i * size, moved, n, n, form)
 
 
 @jit_inline
@@ -203,7 +194,6 @@ def _group_places(group, widths):
         address(group.work.gradient, 0),
         address(group.work.scratch, 0),
         address(group.work.loss, 0),
-        address(group.partial, 0),
         address(group.step, 0),
         address(group.moved, 0),
         address(group.data, 0),
@@ -235,22 +225,11 @@ def _forward(group, at, widths):
         return lambda group, at, widths: None
 
     def by_rows(group, at, widths):
-        members, i = group.run.size, np.intp
-        zero, columns, m = group.product.dtype.type(0), group.product.size // members, group.problem.values.shape[-1]
-        number = integer_at(at.which) * m * item_bytes(zero)
-        measure_members(
-            zero,
-            at.matrix + number * columns,
-            at.values + number,
-            i(m),
-            i(columns),
-            at.product,
-            at.residual,
-            at.gradient,
-            at.loss,
-            at.partial,
-            i(members),
-        )
+        zero, columns, m = group.product.dtype.type(0), group.product.size, group.problem.values.shape[-1]
+        i, number = np.intp, integer_at(at.which) * m * item_bytes(zero)
+        matrix, values = at.matrix + number * columns, at.values + number
+        measure_rows(zero, matrix, values, i(m), i(columns), at.product, at.residual, at.gradient)
+        half_square_at(zero, at.residual, i(m), at.loss)
 
     return by_rows
 
@@ -302,13 +281,18 @@ def _move(group, at):
 def _square_norms(group):
     parameters, n = group.row_factors.size, group.row.product.size
     for member in range(group.run.size):
-        factors = group.factors[member * parameters : (member + 1) * parameters]
         at = member * (group.product.size // group.run.size)
-        g = group.work.gradient[at : at + n]
-        hadamard_gradient(factors, g, group.row.gradient, group.form)
-        dot(group.row.gradient, group.row.gradient, parameters, group.norm[member : member + 1])
-        if group.form.identical:  # each of the L equal factors has this gradient
-            group.norm[member] *= group.form.depth
+        factors = group.factors[member * parameters : (member + 1) * parameters]
+        square_norm_of(factors, group.work.gradient[at : at + n], group, member)
+
+
+@jit_inline
+def square_norm_of(factors, g, group, member):
+    """The squared norm of a member's gradient, given that by x."""
+    hadamard_gradient(factors, g, group.row.gradient, group.form)
+    dot(group.row.gradient, group.row.gradient, group.row.gradient.size, group.norm[member : member + 1])
+    if group.form.identical:  # each of the L equal factors has this gradient
+        group.norm[member] *= group.form.depth
 
 
 @_for_diagonal(load_member)
@@ -330,6 +314,11 @@ def _extract_member(group, member):
 
 @_for_diagonal(balancedness)
 def _balancedness(group, widths):
+    return balancedness_of_sides(group)
+
+
+@jit_inline
+def balancedness_of_sides(group):
     """``max_j ||u_{j+1}^2 - u_j^2||`` of both sides; 0 where factors are identical."""
     n, worst = group.row.product.size, 0.0
     count = 1 if group.form.identical else group.form.depth

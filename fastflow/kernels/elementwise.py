@@ -299,19 +299,21 @@ def _sum_of_one(context, builder, dtype, factors, size, result_base, scale=1.0):
 
 
 @intrinsic
-def half_square_at(typingctx, zero, x, size, result):
-    """``result = 1/2 sum x_i^2`` in the order of `dot`, at addresses of numbers of the type of ``zero``."""
+def half_square_at(typingctx, kind, x, size, result):
+    """``result = 1/2 sum x_i^2`` over ``size`` elements in the order of `dot`, at addresses."""
     n = types.intp
-    signature = types.void(zero, n, n, n)
+    signature = types.void(kind, n, n, n)
+    dtype, of_lanes = lanes_of(kind)
+    emit = _sum_of_lanes if of_lanes else _sum_of_one
 
     def codegen(context, builder, signature, arguments):
-        at = Vector(context, builder, zero, 1).at
+        at = Vector(context, builder, dtype, 1).at
 
         def factors(vector, offset, mask):
             x = vector.load(at(arguments[1]), offset, mask)
             return x, x
 
-        _sum_of_one(context, builder, zero, factors, arguments[2], at(arguments[3]), 0.5)
+        emit(context, builder, dtype, factors, arguments[2], at(arguments[3]), 0.5)
         return context.get_dummy_value()
 
     return signature, codegen

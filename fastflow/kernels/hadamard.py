@@ -15,6 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastflow.kernels.jit import jit_inline
+from fastflow.kernels.layouts import lanes_of
 from fastflow.kernels.simd import I64, Vector, constant, for_vectors, switch
 from fastflow.kernels.target import SHAPE
 
@@ -64,22 +65,28 @@ def hadamard_gradient(factors, g, gradient, form):
 
 
 @intrinsic
-def hadamard_step(typingctx, zero, factors, x, g, step, size, form):
-    """One step of every factor of one run, and x after it: ``w <- fma(-step, g o (product of the others), w)``.
+def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, form):
+    """One step of every factor, and x after it: ``w <- fma(-step, g o (product of the others), w)``.
 
-    At addresses of numbers of the type of ``zero``: factors (parameters,), x and g (size,), the step. One pass over
-    memory. Returns 1 if an entry of a factor changed its value, else 0.
+    At addresses, in either layout: factors, each of which begins ``stride`` elements after the one before, x and g
+    (size,), the step; lanes have one each. One pass over memory. ``moved``, the address of an int64 each, is set to 1
+    where an entry of a factor changed its value, and left where none did.
     """
     n = types.intp
-    signature = types.intp(zero, n, n, n, n, n, form)
+    signature = types.void(kind, n, n, n, n, n, n, n, form)
 
     def codegen(context, builder, signature, arguments):
-        size, form_value = arguments[5:]
-        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
+        stride, form_value = arguments[7:]
+        dtype, of_lanes = lanes_of(kind)
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
         base, x_base, g_base, step_base = (vector.at(value) for value in arguments[1:5])
-        step = builder.load(step_base)
-        down = vector.splat(builder.fneg(step))
-        up = vector.splat(step)
+        moved_base, size = builder.inttoptr(arguments[5], I64.as_pointer()), arguments[6]
+        if of_lanes:
+            size, stride = (builder.mul(number, constant(vector.lanes)) for number in (size, stride))
+            up = vector.load(step_base, constant(0))
+        else:
+            up = vector.splat(builder.load(step_base))
+        down = builder.fneg(up)
         depth, signed, identical = (
             builder.zext(field, I64) if field.type != I64 else field
             for field in (builder.extract_value(form_value, i) for i in range(3))
@@ -93,7 +100,7 @@ def hadamard_step(typingctx, zero, factors, x, g, step, size, form):
             def side(offset, mask, first, steps, slope):
                 """Move one side's factors; their product afterwards."""
                 places = [
-                    builder.add(offset, builder.mul(size, constant(first + j))) if first + j else offset
+                    builder.add(offset, builder.mul(stride, constant(first + j))) if first + j else offset
                     for j in range(count)
                 ]
                 before = [vector.load(base, place, mask) for place in places]
@@ -122,11 +129,17 @@ def hadamard_step(typingctx, zero, factors, x, g, step, size, form):
         forms = [(d, s, i) for d in range(1, DEEPEST + 1) for s in (0, 1) for i in (0, 1)]
         key = builder.add(builder.mul(depth, constant(4)), builder.add(builder.mul(signed, constant(2)), identical))
         switch(builder, key, {4 * d + 2 * s + i: (lambda d=d, s=s, i=i: emit(d, s, i)) for d, s, i in forms})
-        flags = builder.zext(builder.load(changed), ir.VectorType(I64, vector.lanes))
-        total = constant(0)
-        for lane in range(vector.lanes):
-            total = builder.or_(total, builder.extract_element(flags, constant(lane)))
-        return total
+        wide = ir.VectorType(I64, vector.lanes)
+        flags = builder.zext(builder.load(changed), wide)
+        if of_lanes:
+            moved_vector = builder.bitcast(moved_base, wide.as_pointer())
+            builder.store(builder.or_(flags, builder.load(moved_vector, align=8)), moved_vector, align=8)
+        else:
+            total = builder.load(moved_base)
+            for lane in range(vector.lanes):
+                total = builder.or_(total, builder.extract_element(flags, constant(lane)))
+            builder.store(total, moved_base)
+        return context.get_dummy_value()
 
     return signature, codegen
 

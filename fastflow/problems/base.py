@@ -74,7 +74,7 @@ class Problem:
         raise NotImplementedError
 
     def loss(self, product: ArrayLike) -> float:
-        """The loss where the unknown is ``product``."""
+        """The loss where the unknown is ``product``, an array of its shape."""
         return 0.5 * self.weight * float(np.sum(self.residual(product) ** 2))
 
     @property

@@ -23,6 +23,13 @@ class MatrixCompletion(MatrixProblem):
     shape : (d_N, d_0), the shape of W
     rows, cols : integer arrays (m,), each place at most once
     values : array (m,)
+    truth, normalization
+        What errors are measured against, an array of the shape of W, and "sum" or "mean": see `Problem`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for shapes that do not match, places outside of W or twice, and entries that are not finite real numbers
     """
 
     shape: tuple[int, int]
@@ -58,7 +65,22 @@ class MatrixCompletion(MatrixProblem):
 
     @classmethod
     def from_dense(cls, matrix: ArrayLike, **options: Any) -> MatrixCompletion:
-        """From a matrix (d_N, d_0) whose unobserved entries are NaN."""
+        """From a matrix whose unobserved entries are NaN.
+
+        Parameters
+        ----------
+        matrix : array (d_N, d_0)
+        **options : truth and normalization
+
+        Returns
+        -------
+        MatrixCompletion
+
+        Raises
+        ------
+        ValueError
+            when no entry is observed
+        """
         dense = as_floats("matrix", matrix, 2, nan_allowed=True)
         rows, cols = np.nonzero(~np.isnan(dense))
         if rows.size == 0:

@@ -24,6 +24,13 @@ class CompressedSensing(Problem):
     ----------
     matrix : array (m, n), A
     values : array (m,), y
+    truth, normalization
+        What errors are measured against, an array of the shape of x, and "sum" or "mean": see `Problem`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for shapes that do not match, and entries that are not finite real numbers
     """
 
     matrix: FloatArray
@@ -102,9 +109,7 @@ class CompressedSensing(Problem):
             raise ValueError("problems in one list must have the same number of measurements")
         if shared:
             (problem,) = problems
-            return kernels.SharedMatrix(
-                kernels.padded_columns([problem.matrix], dtype)[0], problem.values.astype(dtype)
-            )
+            return kernels.share_matrix(problem.matrix, problem.values, dtype)
         return kernels.Sensing(
             kernels.padded_columns([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
         )

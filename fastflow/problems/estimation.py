@@ -20,6 +20,13 @@ class MatrixEstimation(MatrixProblem):
     Parameters
     ----------
     target : array (d_N, d_0)
+    truth, normalization
+        What errors are measured against, an array of the shape of W, and "sum" or "mean": see `Problem`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for shapes that do not match, and entries that are not finite real numbers
     """
 
     target: FloatArray

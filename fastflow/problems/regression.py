@@ -24,6 +24,13 @@ class LinearRegression(MatrixProblem):
     ----------
     inputs : array (d_0, samples), X
     outputs : array (d_N, samples), Y
+    truth, normalization
+        What errors are measured against, an array of the shape of W, and "sum" or "mean": see `Problem`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for shapes that do not match, and entries that are not finite real numbers
 
     Notes
     -----
@@ -46,7 +53,17 @@ class LinearRegression(MatrixProblem):
 
     @classmethod
     def autoencoder(cls, inputs: ArrayLike, **options: Any) -> LinearRegression:
-        """``1/2 ||W X - X||_F^2`` for X (d_0, samples)."""
+        """``1/2 ||W X - X||_F^2``, where the outputs are the inputs.
+
+        Parameters
+        ----------
+        inputs : array (d_0, samples), X
+        **options : truth and normalization
+
+        Returns
+        -------
+        LinearRegression
+        """
         array = as_floats("inputs", inputs, 2)
         return cls(array, array, **options)
 

@@ -22,6 +22,13 @@ class MatrixSensing(MatrixProblem):
     ----------
     operators : array (m, d_N, d_0)
     values : array (m,)
+    truth, normalization
+        What errors are measured against, an array of the shape of W, and "sum" or "mean": see `Problem`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for shapes that do not match, and entries that are not finite real numbers
     """
 
     operators: FloatArray

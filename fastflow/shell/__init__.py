@@ -38,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(arguments.command(arguments))
         except SystemExit as end:  # argparse, after --help, --version and its own complaints
             return int(end.code or 0)
-        except (ValueError, TypeError, OSError, MemoryError) as error:
+        except OSError as error:
+            of_file = error.filename is not None
+            return complain(f"error: {f'{error.filename}: {error.strerror}' if of_file else error}", WRONG_INPUT)
+        except (ValueError, TypeError, MemoryError) as error:
             return complain(f"error: {error}", WRONG_INPUT)
         except KeyboardInterrupt:
             return complain("interrupted", INTERRUPTED)

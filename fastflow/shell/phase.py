@@ -21,6 +21,7 @@ from fastflow.studies.success import Success
 
 METHODS = ("limit", "descent", "flow", "pursuit")
 VALUES = 31
+DEFAULT_DEPTH, DEFAULT_ALPHA, DEFAULT_CORRELATION = 2, 1e-6, 0.5
 
 
 def add_phase(commands: Any) -> None:
@@ -42,7 +43,7 @@ def add_phase(commands: Any) -> None:
     g.add_argument("--m", type=_values, metavar="M", help="measurements, " + values.format("n/31 to 31n/32"))
     g.add_argument("--sparsity", type=_values, metavar="S", help="nonzeros, " + values.format("n/62 to n/2"))
     g.add_argument("--matrix", choices=MATRICES, default="gaussian", help="kind of matrix (default: gaussian)")
-    g.add_argument("--correlation", type=a_number(above=-1), default=0.5, help="of a correlated one (default: 0.5)")
+    g.add_argument("--correlation", type=a_number(above=-1), metavar="R", help="of a correlated one (default: 0.5)")
     g.add_argument(
         "--scaling", choices=SCALINGS, default="entries", help="entries of variance 1/m (default), or columns of norm 1"
     )
@@ -50,9 +51,9 @@ def add_phase(commands: Any) -> None:
     g.add_argument("--noise", type=a_number(least=0), default=0.0, help="standard deviation of noise (default: 0)")
 
     g = p.add_argument_group("network and method")
-    g.add_argument("--depth", type=a_count(1), default=2, metavar="N", help="number of factors (default: 2)")
+    g.add_argument("--depth", type=a_count(1), metavar="N", help="number of factors (default: 2)")
     g.add_argument("--nonnegative", action="store_true", help="x = u^N instead of u^N - v^N")
-    g.add_argument("--alpha", type=a_number(above=0), default=1e-6, help="size of the start (default: 1e-6)")
+    g.add_argument("--alpha", type=a_number(above=0), metavar="SIZE", help="size of the start (default: 1e-6)")
     g.add_argument(
         "--method",
         choices=METHODS,
@@ -93,12 +94,26 @@ def _spread(first: float, last: float) -> tuple[int, ...]:
 
 
 def study_of(a: argparse.Namespace) -> Study:
-    """The study that the options ask for."""
+    """The study that the options ask for.
+
+    Raises
+    ------
+    ValueError
+        for options that do not combine
+    """
     n = a.n
+    if a.correlation is not None and a.matrix != "correlated":
+        raise ValueError(f"--correlation is that of --matrix correlated, and the matrix is {a.matrix}")
+    if a.method == "pursuit":
+        for option in ("depth", "alpha", "max_steps"):
+            if getattr(a, option) is not None:
+                raise ValueError(
+                    f"--{option.replace('_', '-')} has no meaning for --method pursuit, the convex program"
+                )
     ensemble = Sparse(
         n,
         matrix=a.matrix,
-        correlation=a.correlation,
+        correlation=DEFAULT_CORRELATION if a.correlation is None else a.correlation,
         scaling=a.scaling,
         coefficients=a.coefficients,
         noise=a.noise,
@@ -112,8 +127,9 @@ def study_of(a: argparse.Namespace) -> Study:
     if a.method == "pursuit":
         return Study(ensemble, method=baselines.BasisPursuit(nonnegative=a.nonnegative), **options)
     methods: dict[str, Any] = {"limit": FlowLimit, "descent": GradientDescent, "flow": GradientFlow}
-    network = DiagonalLinear(a.depth, signed=not a.nonnegative)
-    return Study(ensemble, network, Constant(a.alpha), methods[a.method](**steps), **options)
+    network = DiagonalLinear(a.depth or DEFAULT_DEPTH, signed=not a.nonnegative)
+    init = Constant(DEFAULT_ALPHA if a.alpha is None else a.alpha)
+    return Study(ensemble, network, init, methods[a.method](**steps), **options)
 
 
 def _phase(a: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.result import StudyResult
 from fastflow.studies.store import StoreError
 from fastflow.studies.study import Study, build_study
+from fastflow.studies.transitions import Boundary, Crossing
 
 
 def add_study(commands: Any) -> None:
@@ -161,9 +162,26 @@ def crossings(result: StudyResult, most: int = 12) -> str:
         at = places[i]
         values = [result.axes[name][j] for name, j in zip(names, at, strict=True)]
         row = "".join(f"{value if isinstance(value, str) else format(value, 'g'):>14}" for value in values)
-        row += f"{found.value[at]:14.2f}{f'{found.low[at]:.2f} .. {found.high[at]:.2f}':>22}"
-        lines.append(row + ("" if theory is None else f"{theory[at]:10.2f}"))
+        row += f"{_place(found, at):>14}{_interval(found, at):>22}"
+        lines.append(row + ("" if theory is None else f"{'-' if np.isnan(theory[at]) else f'{theory[at]:.2f}':>10}"))
+    outside = sorted({int(status) for status in found.status.ravel() if status > Crossing.SEPARATED})
+    lines.extend(f"{Crossing(status).name.lower()}: {Crossing(status).message}" for status in outside)
     return "\n".join(lines)
+
+
+def _place(found: Boundary, at: tuple[int, ...]) -> str:
+    """A crossing, or where it would lie."""
+    status = Crossing(int(found.status[at]))
+    return f"{found.value[at]:.2f}" if np.isfinite(found.value[at]) else status.name.lower()
+
+
+def _interval(found: Boundary, at: tuple[int, ...]) -> str:
+    low, high = found.low[at], found.high[at]
+    if np.isnan(low) or (np.isinf(low) and np.isinf(high)):
+        return "-"
+    if np.isinf(low) or np.isinf(high):
+        return f"up to {high:.2f}" if np.isinf(low) else f"from {low:.2f} on"
+    return f"{low:.2f} .. {high:.2f}"
 
 
 @contextlib.contextmanager

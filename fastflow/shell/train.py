@@ -16,6 +16,7 @@ from fastflow.architectures import Chain
 from fastflow.checks import as_count, as_number
 from fastflow.choices import INITS, METHODS, choices_for
 from fastflow.memory import format_bytes
+from fastflow.methods import SAFE
 from fastflow.networks import DeepLinear
 from fastflow.problems import NORMALIZATIONS, CompressedSensing
 from fastflow.records import Record
@@ -23,6 +24,7 @@ from fastflow.runs import QUANTILES, Interrupted, Runs
 from fastflow.shell.arguments import a_count, a_number, argument, as_real
 from fastflow.shell.output import DONE, FAILED, INTERRUPTED, check_writable, complain, handling, interrupt, say
 from fastflow.status import Status
+from fastflow.theory import Edge
 from fastflow.threads import thread_count
 from fastflow.train import DEFAULT_RUNS, train
 
@@ -97,7 +99,12 @@ def add_train(commands: Any) -> None:
         default="descent",
         help="gradient descent (default), the gradient flow, or (of a vector) the flow's limit alone",
     )
-    g.add_argument("--step", type=_step, help="a number, or none: half the linear stability edge of the data (default)")
+    g.add_argument(
+        "--step",
+        type=_step,
+        help="a number; a multiple of the linear stability edge of the data, such as 0.9edge; none: half of it "
+        "(default); or safe: small enough that the loss is known to fall at every step",
+    )
     g.add_argument("--max-steps", type=a_count(0), default=100_000, metavar="K", help="most steps (default: 100000)")
     g.add_argument("--tol", type=a_number(least=0), default=1e-10, help="stop at this loss (default: 1e-10)")
     g.add_argument(
@@ -129,8 +136,17 @@ def add_train(commands: Any) -> None:
 
 
 @argument
-def _step(text: str) -> float | None:
-    return None if text.lower() == "none" else as_number("the value", as_real(text), above=0)
+def _step(text: str) -> float | str | Edge | None:
+    if text.lower() in ("none", SAFE):
+        return None if text.lower() == "none" else SAFE
+    edge = Edge.read(text)
+    if edge is not None:
+        return edge
+    try:
+        number = as_real(text)
+    except ValueError:
+        raise ValueError(f"expected a number, {SAFE}, or like 0.5edge, got {text!r}") from None
+    return as_number("the value", number, above=0)
 
 
 @argument

@@ -10,8 +10,13 @@ import numpy as np
 
 from fastflow.checks import shown
 from fastflow.ensembles import Custom
+from fastflow.studies.outcomes import FIELDS
+from fastflow.studies.spec import WORDS
+from fastflow.theory import Edge
 
-WORDS = ("ensemble", "network", "init", "method")
+TAKEN = ("trial", "cell", "trials", "successes", *FIELDS)
+"""Names that stores and tables have for something else."""
+
 Value = int | float | str | bool
 
 
@@ -72,6 +77,9 @@ def parse_axes(axes: Mapping[str, Any], words: Mapping[str, Any]) -> tuple[Axis,
     """
     if not isinstance(axes, Mapping) or not 1 <= len(axes) <= 4:
         raise ValueError(f"axes must be a dict of one to four axes, name: values, got {shown(axes)}")
+    for name in axes:
+        if name in TAKEN:
+            raise ValueError(f"axis {name!r} would have the name of what a result keeps: write 'ensemble.{name}'")
     whole = {name: _whole(name, values, words) for name, values in axes.items() if name in WORDS}
     options = {word: whole[word].objects if word in whole else (thing,) for word, thing in words.items()}
     return tuple(whole[name] if name in whole else _of_field(name, values, options) for name, values in axes.items())
@@ -111,16 +119,26 @@ def _values(name: str, values: Any) -> tuple[Value, ...]:
     """Values as numbers and strings of Python, different ones."""
     if isinstance(values, str | Mapping) or not isinstance(values, Sequence | np.ndarray | range):
         raise TypeError(f"axis {name!r} must be a sequence of values, got {shown(values)}")
-    plain = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+    plain = tuple(as_plain(value) for value in values)
     if not plain:
         raise ValueError(f"axis {name!r} has no values")
     for value in plain:
         if not isinstance(value, int | float | str) or value != value:
-            raise TypeError(f"axis {name!r} must have numbers or strings as values, got {shown(value)}")
+            raise TypeError(
+                f"axis {name!r} must have numbers or strings as values, got {shown(value)}; of whole objects an axis "
+                "is 'ensemble', 'network', 'init' or 'method', a dict of them by label"
+            )
     if len(set(map(_exact, plain))) < len(plain):
         twice = next(value for value in plain if plain.count(value) > 1)
         raise ValueError(f"axis {name!r} has the value {twice!r} twice")
     return plain
+
+
+def as_plain(value: Any) -> Any:
+    """A value as a number or a string, if it is one."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Edge) else value
 
 
 def _exact(value: Value) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from fastflow.streams import stream
 from fastflow.studies.executors import Crew
 from fastflow.studies.outcomes import BYTES
 from fastflow.studies.study import Study
-from fastflow.studies.tasks import Piece
+from fastflow.studies.tasks import Piece, Setup
 
 
 class Cost(NamedTuple):
@@ -52,21 +52,21 @@ def _words(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def predict_cost(study: Study, cells: int = 64, trials: int = 2, threads: int | None = None) -> Cost:
-    """Time some trials of some cells, drawn at random, and extrapolate; nothing is kept.
+def _kind(setup: Setup) -> tuple[Any, ...]:
+    """What decides which kernels a trial needs, whose compiling counts as no trial's time."""
+    observed = getattr(setup.ensemble, "observed", None)
+    return type(setup.ensemble), observed, setup.network, type(setup.init), type(setup.method)
 
-    Parameters
-    ----------
-    study : Study
-    cells, trials : how many cells are probed, and how many trials of each, computed together
-    threads : int, default the CPUs that this process may use
-    """
+
+def predict_cost(study: Study, cells: int = 64, trials: int = 2, threads: int | None = None) -> Cost:
+    """Time some trials of some cells, drawn at random, and extrapolate: what `Study.cost` gives."""
     cells, trials = min(as_count("cells", cells, 1), study.cells), min(as_count("trials", trials, 1), study.trials)
     chosen = stream(study.seed, "cost").choice(study.cells, cells, replace=False)
     crew = Crew(None, threads)
     try:
         pieces = [Piece(cell, study.setup(cell), study.where(cell), 0, trials) for cell in chosen.tolist()]
-        crew.submit([pieces[0]._replace(last=1)]).result()  # compiles
+        first_of_a_kind = {_kind(piece.setup): piece._replace(last=1) for piece in reversed(pieces)}
+        crew.submit(list(first_of_a_kind.values())).result()  # compiles
         started = time.perf_counter()
         seconds = [report.result().seconds for report in [crew.submit([piece]) for piece in pieces]]
         wall = time.perf_counter() - started

@@ -16,10 +16,11 @@ from fastflow.checks import as_count, as_number, shown
 from fastflow.memory import require_memory
 from fastflow.studies import growth
 from fastflow.studies.executors import Crew
+from fastflow.studies.held import Held
 from fastflow.studies.outcomes import BYTES, empty_outcomes
-from fastflow.studies.plan import Plan
+from fastflow.studies.plan import Plan, held_by, order_of
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import Store, StoreError, attach, create, locked, read_arrays, read_table, recover
+from fastflow.studies.store import Arrays, Store, StoreError, attach, create, locked, read_arrays, read_table, recover
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import Finished, TrialError
 
@@ -33,13 +34,23 @@ FLUSH_SHARE = 0.05
 
 
 class StudyError(RuntimeError):
-    """A study that could not go on; ``.result`` is what was done, which a store has, too."""
+    """A study that could not go on, since a trial raised or the executor failed.
+
+    Attributes
+    ----------
+    result : `StudyResult`, what was done, which a store has, too
+    """
 
     result: StudyResult
 
 
 class StudyInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a study; ``.result`` is what was done, which a store has, too."""
+    """Ctrl-C during a study, a `KeyboardInterrupt`.
+
+    Attributes
+    ----------
+    result : `StudyResult`, what was done, which a store has, too
+    """
 
     result: StudyResult
 
@@ -47,8 +58,7 @@ class StudyInterrupted(KeyboardInterrupt):
 def run_study(
     study: Study,
     executor: Any = None,
-    store: Any = None,
-    *,
+    store: str | Path | None = None,
     threads: int | None = None,
     shard: tuple[int, int] | None = None,
     max_seconds: float | None = None,
@@ -57,58 +67,28 @@ def run_study(
     repair: bool = False,
     task_seconds: float | None = None,
 ) -> StudyResult:
-    """Compute the trials of a study that are not yet done.
-
-    Parameters
-    ----------
-    study : Study
-    executor : anything with ``submit(f, *args)`` that gives a future, or a dask ``Client``; default threads
-        It is not shut down. Each task uses one thread.
-    store : folder of a Zarr store; default none, and all is lost with the process
-        One that exists goes on: outcomes that are there are not computed again. It may have fewer trials, fewer values
-        of axes and another success than the study, nothing else.
-    threads : int, without an executor; default the CPUs that this process may use
-    shard : (i, k), of the k shares of the cells that number i alone, from 0 on; `merge` puts stores together
-    max_seconds : float, after which no more tasks are handed out; the result is then not complete
-    progress : show a bar on standard error; default: if that is a terminal, after a second
-        With a store it counts what is stored. Cells come in random order, so the time that it expects is an honest one.
-    adaptive : spend trials where the transition is
-        A cell has 20 trials, and twice as many as long as the 95% interval of its rate of success meets (0.2, 0.8),
-        up to the trials of the study. Only the cell's own trials decide.
-    repair : take trials whose part of the store is damaged for not done
-    task_seconds : float, what a task should take, default a quarter of a second
-        More where the executor has hundreds of workers; no bit depends on it.
-
-    Returns
-    -------
-    StudyResult
-
-    Raises
-    ------
-    StoreError
-        when the store is damaged, in use, of another study, or cannot be written
-    StudyError
-        when a trial raises, or the executor lost its workers
-    StudyInterrupted
-        on Ctrl-C, a `KeyboardInterrupt`
-    MemoryError
-        when the outcomes take more memory than there is
-    """
+    """What `Study.run` does, where the arguments are explained."""
     shard = _as_shard(shard, study)
     if max_seconds is not None:
         max_seconds = as_number("max_seconds", max_seconds, above=0)
     task_seconds = TASK_SECONDS if task_seconds is None else as_number("task_seconds", task_seconds, above=0)
+    order = order_of(study, shard)
+    held = held_by(study, order)
     require_memory(
-        study.cells * study.trials * BYTES, f"the outcomes of {study.cells} x {study.trials} trials", "take fewer"
+        held.count * study.trials * BYTES, f"the outcomes of {held.count} x {study.trials} trials", "take fewer"
     )
+    if store is not None and not isinstance(store, str | Path):
+        raise TypeError(f"store must be the path of a folder, got {shown(store)}")
     with contextlib.ExitStack() as stack:
-        kept, arrays = None, empty_outcomes((*study.shape, study.trials))
-        if store is not None:
-            kept, arrays = _open(Path(store).resolve(), study, repair, stack)
+        kept = None
+        if store is None:
+            arrays = empty_outcomes(held.array_shape(study.trials))
+        else:
+            kept, arrays, held = _open(Path(store).resolve(), study, held, repair, stack)
         crew = Crew(executor, threads)
         stack.callback(crew.close)
-        plan = Plan(study, arrays, shard, adaptive)
-        driver = _Driver(study, arrays, kept, crew, plan, task_seconds)
+        plan = Plan(study, arrays, held, order, adaptive)
+        driver = _Driver(study, arrays, held, kept, crew, plan, task_seconds)
         return driver.run(max_seconds, progress)
 
 
@@ -125,36 +105,46 @@ def _as_shard(shard: Any, study: Study) -> tuple[int, int]:
     return i, k
 
 
-def _open(path: Path, study: Study, repair: bool, stack: contextlib.ExitStack) -> tuple[Store, Any]:
-    """The store at a path, made or grown to the size of the study, locked, and what is in it."""
+def _open(
+    path: Path, study: Study, held: Held, repair: bool, stack: contextlib.ExitStack
+) -> tuple[Store, Arrays, Held]:
+    """The store at a path, made or grown to what is wanted, locked; what is in it, and of which cells."""
     stack.enter_context(locked(path))
     recover(path)
     table = study.describe()
     if not path.exists():
-        arrays = empty_outcomes((*study.shape, study.trials))
-        return create(path, table, arrays), arrays
+        arrays = empty_outcomes(held.array_shape(study.trials))
+        return create(path, table, arrays, held), arrays, held
     old = read_table(path)
     why = growth.conflict(old, table) or growth.lacking(old, table)
     if why is not None:
         raise StoreError(f"the store {path} is of another study: {why}")
-    found = read_arrays(path, repair=repair)
-    arrays = growth.moved(found, old, table)
+    found, has = read_arrays(path, repair=repair)
+    arrays, held = growth.moved(found, has, old, table, held)
     if arrays is not found:
-        return create(path, table, arrays), arrays
+        return create(path, table, arrays, held), arrays, held
     store = attach(path, arrays["status"].shape)
     if old != table:  # another success
         store.describe(table)
-    return store, arrays
+    return store, arrays, held
 
 
 class _Driver:
     """One run: what is handed out, what came back, what is not yet stored."""
 
     def __init__(
-        self, study: Study, arrays: Any, store: Store | None, crew: Crew, plan: Plan, task_seconds: float
+        self,
+        study: Study,
+        arrays: Arrays,
+        held: Held,
+        store: Store | None,
+        crew: Crew,
+        plan: Plan,
+        task_seconds: float,
     ) -> None:
-        self.study, self.arrays, self.store, self.crew, self.plan = study, arrays, store, crew, plan
-        self.flat = {name: array.reshape(study.cells, study.trials) for name, array in arrays.items()}
+        self.study, self.arrays, self.held, self.store = study, arrays, held, store
+        self.crew, self.plan = crew, plan
+        self.flat = {name: array.reshape(held.count, study.trials) for name, array in arrays.items()}
         self.back: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.out: set[Any] = set()
         self.dirty: set[tuple[int, ...]] = set()
@@ -162,7 +152,7 @@ class _Driver:
         self.next_flush = time.monotonic() + FLUSH_SECONDS
         self.task_seconds, self.seconds_per_trial = task_seconds, task_seconds / 4
         self.failure: BaseException | None = None
-        self.seconds = 0.0
+        self.computed = 0
 
     def run(self, max_seconds: float | None, progress: bool | None) -> StudyResult:
         """Until all is done, time is up, or something is wrong."""
@@ -191,8 +181,8 @@ class _Driver:
                     self._flush()
                 except StoreError as error:
                     self.failure = error
-        self.seconds = time.monotonic() - started
-        result = StudyResult(self.study.describe(), self.arrays, self.study, self.seconds)
+        seconds = time.monotonic() - started
+        result = StudyResult(self.study.describe(), self.arrays, self.held, self.study, seconds, self.computed)
         if self.failure is None:
             return result
         raise self._told(result)
@@ -200,7 +190,7 @@ class _Driver:
     def _told(self, result: StudyResult) -> BaseException:
         """The failure, with what was done."""
         failure = self.failure
-        done = f"{int(result.trials.sum())} of {self.study.cells * self.study.trials} trials are done"
+        done = f"{int(result.trials.sum())} of {self.held.count * self.study.trials} trials are done"
         where = "" if self.store is None else f" and stored in {self.store.path}; the same call goes on from there"
         if isinstance(failure, StudyInterrupted):
             failure = StudyInterrupted(f"interrupted: {done}{where}; .result has them")
@@ -265,14 +255,15 @@ class _Driver:
 
     def _keep(self, finished: Finished) -> None:
         first, last = finished.first, finished.first + len(finished.outcomes.status)
-        for cell in self.plan.twins(finished.cell):
+        for cell in self.plan.twins(finished.cell).tolist():
+            row = self.held.row(cell)
             if self.store is not None:
-                place = tuple(int(i) for i in np.unravel_index(cell, self.study.shape))
-                self.dirty.update(self.store.chunks_of(place, first, last))
+                self.dirty.update(self.store.chunks_of(self.held.place(cell), first, last))
             for name, values in finished.outcomes._asdict().items():  # the status last, as an interrupt may come
-                self.flat[name][cell, first:last] = values
+                self.flat[name][row, first:last] = values
         self.plan.finished(finished.cell, last - first)
         self.unshown += last - first
+        self.computed += last - first
         if self.store is None:
             self._show()
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fastflow.studies.held import Held
 from fastflow.studies.outcomes import empty_outcomes
 from fastflow.studies.spec import differences
 from fastflow.studies.store import Arrays
@@ -62,23 +64,36 @@ def union(first: Table, second: Table) -> dict[str, Any]:
 
 
 def shape_of(table: Table) -> tuple[int, ...]:
-    """The shape of a study's arrays."""
-    return (*(len(values) for values in table["axes"].values()), table["trials"])
+    """How many values each axis of a study has."""
+    return tuple(len(values) for values in table["axes"].values())
 
 
-def moved(arrays: Arrays, old: Table, new: Table) -> Arrays:
-    """The outcomes of one study in the places that they have in another."""
-    if (
-        list(map(list, old["axes"].values())) == list(map(list, new["axes"].values()))
-        and old["trials"] == new["trials"]
-    ):
-        return arrays
-    places = [_places(values, new["axes"][name]) for name, values in old["axes"].items()]
-    into = np.ix_(*places, range(old["trials"]))
-    larger = empty_outcomes(shape_of(new))
+def moved_cells(cells: NDArray[np.int64], old: Table, new: Table) -> NDArray[np.int64]:
+    """Which cells of one study are cells of another, by their places in the flat arrays of all cells."""
+    places = [np.array(_places(values, new["axes"][name])) for name, values in old["axes"].items()]
+    at = np.unravel_index(cells, shape_of(old))
+    return np.ravel_multi_index(tuple(place[i] for place, i in zip(places, at, strict=True)), shape_of(new))
+
+
+def moved(arrays: Arrays, held: Held, old: Table, new: Table, wanted: Held) -> tuple[Arrays, Held]:
+    """The outcomes of one study in the places that they have in another, and the cells that there are places for.
+
+    Those are the ones that are wanted, and, where these are a share, those that there are outcomes of.
+    """
+    cells = moved_cells(held.all_cells, old, new)
+    if wanted.cells is not None:
+        wanted = Held(wanted.shape, None if held.cells is None else np.union1d(wanted.cells, cells))
+    if _axes_of(old) == _axes_of(new) and old["trials"] == new["trials"] and held.count == wanted.count:
+        return arrays, held
+    larger = empty_outcomes(wanted.array_shape(new["trials"]))
+    rows = np.searchsorted(wanted.all_cells, cells)
     for name, array in arrays.items():
-        larger[name][into] = array
-    return larger
+        larger[name].reshape(wanted.count, -1)[rows, : old["trials"]] = array.reshape(held.count, -1)
+    return larger, wanted
+
+
+def _axes_of(table: Table) -> list[list[Any]]:
+    return [list(values) for values in table["axes"].values()]
 
 
 def _places(values: Any, others: Any) -> list[int]:

@@ -161,6 +161,11 @@ def bare(name: str) -> str:
     return name.rpartition(".")[2]
 
 
+def are_whole(values: NDArray[Any]) -> bool:
+    """Whether all values are integers, between which no tick should be."""
+    return values.dtype.kind in "iu" or (values.dtype.kind == "f" and bool(np.all(values == np.floor(values))))
+
+
 def label_of(name: str) -> str:
     """How an axis is called beside it."""
     return LABELS.get(bare(name), name)
@@ -170,7 +175,7 @@ def named(name: str, value: Any) -> str:
     """A value with the symbol of its axis; a text by itself."""
     if not is_numeric(value):
         return WORDS.get(value, str(value))
-    text = f"{value:g}"
+    text = f"{value:g}" if float(value).is_integer() else f"{value:.4g}"
     exponent = round(np.log10(value)) if value > 0 else 0
     if abs(exponent) >= 3 and float(value) == float(f"1e{exponent}"):
         text = f"$10^{{{exponent}}}$"

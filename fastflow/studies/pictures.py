@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, one_of
-from fastflow.plot import BLUE, ORANGE, PANEL_SIZE
+from fastflow.plot import BLUE, ORANGE
 from fastflow.studies.layouts import (
     ACROSS,
     Layout,
@@ -24,6 +23,7 @@ from fastflow.studies.layouts import (
     map_layout,
     named,
 )
+from fastflow.studies.panels import draw_colour_bar, draw_legend, halo, make_figure, mark_whole
 from fastflow.studies.predictions import PROGRAMS, predicted
 from fastflow.studies.statistics import wilson
 from fastflow.studies.transitions import boundary
@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
 LEVELS = (0.1, 0.5, 0.9)
 BESIDE = ("#009E73", "#CC79A7", "#F0E442")  # more of the palette of Okabe and Ito
-LETTERS = 66
-"""Letters of a small title over one panel."""
-
 MOST_LINES = 6
+MARKERS = "osD^vP"
+DECADE = 10
+"""From this ratio on colours are logarithmic."""
+
 QUANTITIES = {
     "seconds": "median seconds per trial",
     "steps": "median steps",
@@ -46,14 +47,23 @@ QUANTITIES = {
 }
 
 
-def plot(result: Result, *, program: str | None = None, parameters: Mapping[str, Any] | None = None) -> Figure:
-    """The picture that fits the study: a map of rates where two axes are numbers, otherwise curves with intervals.
+def plot(
+    result: Result,
+    kind: str | None = None,
+    *,
+    program: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Figure:
+    """A picture of the study; by default a map of rates where two axes are numbers, otherwise curves with intervals.
 
     Further axes are panels of maps, and lines of curves.
 
     Parameters
     ----------
     result : the result of a study
+    kind : "map" (see `rate_map`), "slices" (see `slices`), or what a cell took: one of `QUANTITIES` (see `time_map`)
+    **options : those of the function that draws this kind
     program : "l1", "nonnegative l1", "nuclear" or None, whose statistical dimension is drawn, see `predicted`
     parameters : name -> value, the parameters of the ensemble that are no axes
 
@@ -69,9 +79,12 @@ def plot(result: Result, *, program: str | None = None, parameters: Mapping[str,
     ImportError
         without matplotlib
     """
-    numeric = [name for name, values in result.axes.items() if is_numeric(values)]
-    draw = rate_map if len(numeric) > 1 else slices
-    return draw(result, program=program, parameters=parameters)
+    if kind is None:
+        kind = "map" if sum(map(is_numeric, result.axes.values())) > 1 else "slices"
+    if one_of("kind", kind, ("map", "slices", *QUANTITIES)) in QUANTITIES:
+        return time_map(result, kind, **options)
+    draw = rate_map if kind == "map" else slices
+    return draw(result, program=program, parameters=parameters, **options)
 
 
 def rate_map(
@@ -102,7 +115,7 @@ def rate_map(
 
     layout = map_layout(result, x, y)
     fitted = layout.x if along is None else one_of("along", along, layout.drawn)
-    figure, panels = _figure(layout, result, f"success: {result.success}; {_trials(result)}")
+    figure, panels = make_figure(layout, result, f"success: {result.success}; {_trials(result)}")
     colours = ListedColormap(colormaps["Blues"](np.linspace(0.08, 0.78, 256)))
     for axes, cell in zip(panels, layout.cells, strict=True):
         k, n = layout.cut(result.successes, cell), layout.cut(result.trials, cell)
@@ -113,13 +126,15 @@ def rate_map(
             _draw_other(axes, layout, other, fitted, label=f"50%, {name}", color=colour)
         if program is not None:
             _draw_curve(axes, layout, program, {**(parameters or {}), **layout.parameters(cell)})
-    _colour_bar(figure, panels, mesh, "rate of success")
-    _legend(figure, panels)
+    draw_colour_bar(figure, panels, mesh, "rate of success")
+    draw_legend(figure, panels)
     return figure
 
 
 def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None, y: str | None = None) -> Figure:
-    """The median over the trials of each cell of what they took, over two axes, in logarithmic colours.
+    """The median over the trials of each cell of what they took, over two axes.
+
+    The colours are logarithmic where the medians differ by a factor of ten or more.
 
     Parameters
     ----------
@@ -130,7 +145,7 @@ def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None,
     -------
     matplotlib.figure.Figure, see `rate_map`
     """
-    from matplotlib.colors import LogNorm
+    from matplotlib.colors import LogNorm, Normalize
 
     one_of("quantity", quantity, QUANTITIES)
     layout = map_layout(result, x, y)
@@ -139,13 +154,16 @@ def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None,
     medians = np.full(values.shape[:-1], np.nan)
     there = ~np.isnan(values).all(axis=-1)
     medians[there] = np.nanmedian(values[there], axis=-1)
-    figure, panels = _figure(layout, result, f"{QUANTITIES[quantity]}; {_trials(result)}")
+    figure, panels = make_figure(layout, result, f"{QUANTITIES[quantity]}; {_trials(result)}")
     positive = medians[np.isfinite(medians) & (medians > 0)]
-    norm = LogNorm(positive.min(), positive.max()) if positive.size else None
+    norm: Any = None
+    if positive.size:
+        low, high = positive.min(), positive.max()
+        norm = LogNorm(low, high) if high >= DECADE * low else Normalize(low, high)
     for axes, cell in zip(panels, layout.cells, strict=True):
         shown = layout.cut(medians, cell)
         mesh = _draw_cells(axes, layout, np.where(shown > 0, shown, np.nan), cmap="viridis", norm=norm)
-    _colour_bar(figure, panels, mesh, QUANTITIES[quantity])
+    draw_colour_bar(figure, panels, mesh, QUANTITIES[quantity])
     return figure
 
 
@@ -177,7 +195,7 @@ def slices(
     others = [name for name in names if name != along]
     lines = max(others, key=lambda name: len(result.axes[name]), default=None)
     layout = layout_of(result, along, lines)
-    figure, panels = _figure(
+    figure, panels = make_figure(
         layout, result, f"success: {result.success}; {_trials(result)}; 95% intervals of rates and of the 50% crossing"
     )
     for axes, cell in zip(panels, layout.cells, strict=True):
@@ -185,32 +203,8 @@ def slices(
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.label_outer()
-    _legend(figure, panels)
+    draw_legend(figure, panels)
     return figure
-
-
-def _figure(layout: Layout, result: Result, text: str) -> tuple[Figure, list[Axes]]:
-    """A figure with its title, and a panel for each combination of the values of other axes."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
-    count = len(layout.cells)
-    last = len(layout.axes[layout.others[-1]]) if layout.others else 1
-    columns = last if count % last == 0 and 1 < last <= 4 else min(count, 3)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(PANEL_SIZE[0] * columns + 0.8, PANEL_SIZE[1] * rows + 0.9), layout="constrained")
-    lines = [", ".join(named(name, value) for name, value in result.setting.items())]
-    title = "\n".join(textwrap.fill(line, LETTERS * columns) for line in (*lines, text) if line)
-    figure.suptitle(title, fontsize="small")
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
-    for empty in panels[count:]:
-        empty.remove()
-    for axes, cell in zip(panels, layout.cells, strict=False):
-        axes.set_title(
-            ", ".join(named(name, value) for name, value in layout.parameters(cell).items()), fontsize="medium"
-        )
-    return figure, panels[:count]
 
 
 def _draw_cells(axes: Axes, layout: Layout, values: FloatArray, **style: Any) -> Any:
@@ -226,6 +220,7 @@ def _draw_cells(axes: Axes, layout: Layout, values: FloatArray, **style: Any) ->
         axes.set_xscale("log")
     if is_logarithmic(y):
         axes.set_yscale("log")
+    mark_whole(axes, layout)
     axes.set(xlim=edges_of(x)[[0, -1]], ylim=edges_of(y)[[0, -1]])
     axes.label_outer()
     return mesh
@@ -252,7 +247,8 @@ def _draw_other(axes: Axes, layout: Layout, other: Result, fitted: str, **style:
         )
     its = Layout(dict(other.axes), layout.x, layout.y, [], [()])
     k, n = its.cut(other.successes, ()), its.cut(other.trials, ())
-    axes.plot(*_crossings(its, k, n, fitted, 0.5), linewidth=1.8, linestyle=(0, (1, 1)), zorder=3, **style)
+    curve = _crossings(its, k, n, fitted, 0.5)
+    axes.plot(*curve, linewidth=1.8, linestyle=(0, (1, 1)), zorder=3, path_effects=halo(), **style)
 
 
 def _crossings(
@@ -279,7 +275,7 @@ def _draw_curve(axes: Axes, layout: Layout, program: str, parameters: dict[str, 
         found = predicted(program, along, {**parameters, other: places})
         if found is not None:
             curve = (found, places) if along == layout.x else (places, found)
-            axes.plot(*curve, color=ORANGE, linewidth=1.8, label=PROGRAMS[program])
+            axes.plot(*curve, color=ORANGE, linewidth=1.8, label=PROGRAMS[program], path_effects=halo())
             return
 
 
@@ -298,47 +294,45 @@ def _draw_slices(
     k, n = k[chosen], n[chosen]
     low, high = wilson(k, n)
     fits = boundary(places, k, n, logarithmic=logarithmic) if numeric else None
-    theory_label = PROGRAMS[program] if program is not None else None
-    for i, colour in enumerate(_colours(len(chosen))):
+    labels: list[str | None] = [None if program is None else PROGRAMS[program]] + [None] * len(chosen)
+    expected = [_expected(layout, cell, names[i], program, parameters) for i in chosen]
+    shared = len(set(expected)) == 1  # then it is of no line in particular
+    colours = _colours(len(chosen))
+    for place, colour, label in zip(expected, ["0.3"] if shared else colours, labels, strict=False):
+        if place is not None:
+            axes.axvline(place, color=colour, linewidth=1.2, linestyle=(0, (1, 2)), label=label)
+    for i, colour in enumerate(colours):
         there = n[i] > 0
         tried, rate = places[there], k[i, there] / n[i, there]
         bars = np.maximum([rate - low[i, there], high[i, there] - rate], 0)
         label = named(layout.y, names[chosen[i]]) if layout.y is not None else "rate"
-        axes.errorbar(tried, rate, bars, fmt="o", color=colour, ecolor=(*colour[:3], 0.4), markersize=3.5, label=label)
+        faint = (*colour[:3], 0.4)
+        axes.errorbar(tried, rate, bars, fmt=MARKERS[i], color=colour, ecolor=faint, markersize=4, label=label)
         if fits is not None and len(tried) > 1:
             fine = np.geomspace(tried[0], tried[-1], 400) if logarithmic else np.linspace(tried[0], tried[-1], 400)
             axes.plot(fine, fits.rates(fine)[i], color=colour, linewidth=1.5)
             if np.isfinite(fits.value[i]):
                 ends = np.clip([fits.low[i], fits.high[i]], tried[0], tried[-1])
                 axes.plot(ends, [0.5, 0.5], color=colour, linewidth=4, solid_capstyle="butt")
-        if program is not None:
-            fixed = {**parameters, **layout.parameters(cell), **({layout.y: names[chosen[i]]} if layout.y else {})}
-            found = predicted(program, layout.x, fixed)
-            if found is not None:
-                axes.axvline(float(found), color=colour, linewidth=1.2, linestyle=(0, (1, 2)), label=theory_label)
-                theory_label = None
     axes.set(xlabel=label_of(layout.x), ylabel="rate of success", ylim=(-0.03, 1.03))
     if logarithmic:
         axes.set_xscale("log")
     if not numeric:
         axes.set_xticks(places, [str(value) for value in values])
         axes.set_xlim(-0.5, len(places) - 0.5)
+    else:
+        mark_whole(axes, layout)
 
 
-def _colour_bar(figure: Figure, panels: list[Axes], mesh: Any, label: str) -> None:
-    """One for all panels, as wide as that of one panel."""
-    columns = len({axes.get_subplotspec().colspan.start for axes in panels})  # type: ignore[union-attr]
-    figure.colorbar(mesh, ax=panels, label=label, fraction=0.08 / columns, pad=0.02)
-
-
-def _legend(figure: Figure, panels: list[Axes]) -> None:
-    """Below all panels, with what occurs in any of them."""
-    known = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    known = dict(sorted(known.items(), key=lambda item: item[0] in PROGRAMS.values()))
-    columns = 3 * len({axes.get_subplotspec().colspan.start for axes in panels})  # type: ignore[union-attr]
-    figure.legend(
-        list(known.values()), list(known), loc="outside lower center", ncols=columns, fontsize="small", frameon=False
-    )
+def _expected(
+    layout: Layout, cell: tuple[int, ...], name: Any, program: str | None, parameters: dict[str, Any]
+) -> float | None:
+    """Where the statistical dimension is on one line of slices."""
+    if program is None:
+        return None
+    fixed = {**parameters, **layout.parameters(cell), **({} if layout.y is None else {layout.y: name})}
+    found = predicted(program, layout.x, fixed)
+    return None if found is None else float(found)
 
 
 def _colours(count: int) -> list[Any]:

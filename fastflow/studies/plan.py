@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.streams import stream
+from fastflow.studies.held import Held
 from fastflow.studies.outcomes import NOT_DONE
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import Piece
@@ -19,6 +20,23 @@ UNDECIDED = (0.2, 0.8)
 """Rates between which a cell belongs to the transition."""
 
 
+def order_of(study: Study, shard: tuple[int, int]) -> NDArray[np.int64]:
+    """The cells that share i of k computes, in random order: what is done at any time covers the map evenly.
+
+    Of cells that have the same outcomes the first alone.
+    """
+    cells = np.arange(study.cells)
+    if study.has_twins:
+        cells = np.array([cell for cell in cells.tolist() if study.twins(cell)[0] == cell])
+    return stream(study.seed, "order").permutation(cells)[shard[0] :: shard[1]]
+
+
+def held_by(study: Study, order: NDArray[np.int64]) -> Held:
+    """All cells that have outcomes when those of the order are computed."""
+    cells = np.unique(np.concatenate([study.twins(cell) for cell in order.tolist()])) if study.has_twins else order
+    return Held(study.shape, None if len(cells) == study.cells else np.sort(cells))
+
+
 class Plan:
     """What is left to do of a study.
 
@@ -26,23 +44,19 @@ class Plan:
     ----------
     study : Study
     arrays : its outcomes, in which is seen what is done
-    shard : (i, k)
+    held : which cells these have
+    order : the cells to compute, one after the other, see `order_of`
     adaptive : whether a cell may have enough before it has all trials
     """
 
-    def __init__(self, study: Study, arrays: Any, shard: tuple[int, int], adaptive: bool) -> None:
-        self.study, self.adaptive = study, adaptive
-        self._flat = {name: array.reshape(study.cells, study.trials) for name, array in arrays.items()}
+    def __init__(self, study: Study, arrays: Any, held: Held, order: NDArray[np.int64], adaptive: bool) -> None:
+        self.study, self.adaptive, self._held = study, adaptive, held
+        self._flat = {name: array.reshape(held.count, study.trials) for name, array in arrays.items()}
         self._has_twins = study.has_twins
-        cells = np.arange(study.cells)
-        if self._has_twins:
-            cells = np.array([cell for cell in cells.tolist() if study.twins(cell)[0] == cell])
-        # In random order, and the same for all shards, so that what is done at any time covers the map evenly.
-        order = stream(study.seed, "order").permutation(cells)[shard[0] :: shard[1]]
         self._order: Iterator[int] = iter(order.tolist())
         self._waiting: deque[tuple[int, int, int]] = deque()
         self._unfinished: dict[int, int] = {}
-        done = self._flat["status"][order] != NOT_DONE
+        done = self._flat["status"][[held.row(cell) for cell in order.tolist()]] != NOT_DONE
         self.done = int(np.count_nonzero(done))
         self.total = done.size
         self.left = self.total - self.done
@@ -84,7 +98,7 @@ class Plan:
 
     def _open(self, cell: int) -> None:
         """Queue what a cell lacks."""
-        done = self._flat["status"][cell] != NOT_DONE
+        done = self._flat["status"][self._held.row(cell)] != NOT_DONE
         wanted = self._wanted(cell, done)
         missing = np.flatnonzero(~done[:wanted])
         if self.adaptive and not missing.size:
@@ -109,6 +123,6 @@ class Plan:
     def _undecided(self, cell: int, count: int) -> bool:
         from fastflow.studies.statistics import wilson
 
-        outcomes = {name: array[cell, :count] for name, array in self._flat.items()}
+        outcomes = {name: array[self._held.row(cell), :count] for name, array in self._flat.items()}
         low, high = wilson(int(self.study.success.of(outcomes).sum()), count)
         return bool(low < UNDECIDED[1] and high > UNDECIDED[0])

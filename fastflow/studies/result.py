@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, shown
+from fastflow.memory import require_memory
 from fastflow.status import Status
-from fastflow.studies import growth
-from fastflow.studies.outcomes import FIELDS, NOT_DONE
-from fastflow.studies.spec import build
+from fastflow.studies import exports, stated
+from fastflow.studies.axes import as_plain
+from fastflow.studies.held import Held
+from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE
+from fastflow.studies.spec import build, restricted
 from fastflow.studies.study import Study, build_study
 from fastflow.studies.success import Success
 
@@ -26,14 +31,6 @@ if TYPE_CHECKING:
 
     from fastflow.studies.transitions import Boundary, Comparison
 
-STATED = {
-    "method": ("kind",),
-    "ensemble": ("n", "columns", "m", "sparsity", "delta", "rho", "rank", "samples", "noise"),
-    "network": ("depth",),
-    "init": ("scale",),
-}
-"""The parameters of each word without which a picture cannot be read."""
-
 HORIZONTAL = ("m", "delta", "samples")
 """Axes along which success sets in, if a study has one of them."""
 
@@ -43,18 +40,26 @@ class StudyResult:
 
     Attributes
     ----------
+    table : dict, the study as `Study.describe` gives it
     axes : dict, name -> values or labels, in order
     outcomes : dict of arrays (*cells, trials): ``error``, ``loss``, ``steps``, ``status`` (see `Status`), ``seconds``
         Where a trial is not done ``status`` and ``steps`` are -1, and the others -inf, which no result is.
     success : Success, what counts as one; see `with_success`
     fixed : dict, the axes of a larger result that this is one part of, and where
-    seconds : float, wall time of the run that gave this; NaN of a store
+    seconds, computed : float and int
+        Wall time of the run that gave this, and how many trials it computed; NaN and 0 of a store.
     """
 
     def __init__(
-        self, table: Mapping[str, Any], outcomes: Mapping[str, Any], study: Study | None = None, seconds: float = np.nan
+        self,
+        table: Mapping[str, Any],
+        outcomes: Mapping[str, Any],
+        held: Held | None = None,
+        study: Study | None = None,
+        seconds: float = np.nan,
+        computed: int = 0,
     ) -> None:
-        self.table, self.outcomes, self.seconds = dict(table), dict(outcomes), seconds
+        self.table, self.seconds, self.computed = dict(table), seconds, computed
         self.axes: dict[str, tuple[Any, ...]] = {
             name: tuple(values) if isinstance(values, Mapping) else tuple(build(list(values)))
             for name, values in table["axes"].items()
@@ -62,6 +67,17 @@ class StudyResult:
         self.success: Success = build({"kind": "Success", **table["success"]})
         self.fixed: dict[str, Any] = {}
         self._study = study
+        self._held = Held(tuple(map(len, self.axes.values()))) if held is None else held
+        self._own = dict(outcomes)
+
+    @functools.cached_property
+    def outcomes(self) -> dict[str, NDArray[Any]]:
+        """Arrays (*cells, trials) of every trial's outcome; of a share made over all cells when they are asked for."""
+        if self._held.cells is None:
+            return self._own
+        shape = (*self._held.shape, self.table["trials"])
+        require_memory(math.prod(shape) * BYTES, "the outcomes of all cells", "count them by trials and successes")
+        return {name: self._held.spread(array, FIELDS[name][1]) for name, array in self._own.items()}
 
     @property
     def study(self) -> Study:
@@ -84,13 +100,7 @@ class StudyResult:
     @property
     def setting(self) -> dict[str, Any]:
         """What a picture should state of the parameters that are no axes: sizes, noise, depth, start, method."""
-        axes = {name.rpartition(".")[2] for name in self.axes}
-        stated: dict[str, Any] = {}
-        for word, fields in STATED.items():
-            given = self.table.get(word)
-            if word not in self.axes and given is not None:
-                stated |= {name: given[name] for name in fields if given.get(name)}
-        return {name: value for name, value in stated.items() if name not in axes}
+        return stated.setting_of(self.table)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -105,17 +115,17 @@ class StudyResult:
     @property
     def complete(self) -> bool:
         """Whether all are."""
-        return bool(self.done.all())
+        return self._held.is_whole and bool(np.all(self._own["status"] != NOT_DONE))
 
     @property
     def trials(self) -> NDArray[np.int64]:
         """How many trials are done in each cell."""
-        return np.count_nonzero(self.done, axis=-1)
+        return self._held.spread(np.count_nonzero(self._own["status"] != NOT_DONE, axis=-1))
 
     @property
     def successes(self) -> NDArray[np.int64]:
         """How many of them succeeded."""
-        return np.count_nonzero(self.success.of(self.outcomes), axis=-1)
+        return self._held.spread(np.count_nonzero(self.success.of(self._own), axis=-1))
 
     @property
     def rates(self) -> FloatArray:
@@ -123,55 +133,73 @@ class StudyResult:
         trials = self.trials
         return np.where(trials > 0, self.successes / np.maximum(trials, 1), np.nan)
 
-    def intervals(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-        """Wilson's intervals of the rates: low and high, of the shape of the cells."""
+    def intervals(self, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+        """Wilson's intervals of the rates.
+
+        Parameters
+        ----------
+        confidence : float in (0, 1), how often an interval should hold the probability of success
+
+        Returns
+        -------
+        low, high : arrays over the cells; 0 and 1 without trials
+        """
         from fastflow.studies.statistics import wilson
 
-        return wilson(self.successes, self.trials, level)
+        return wilson(self.successes, self.trials, confidence)
 
     def with_success(self, success: Success) -> StudyResult:
-        """The same outcomes, with another idea of success."""
+        """The same outcomes, with another idea of success.
+
+        Raises
+        ------
+        TypeError
+            for what is no `Success`
+        """
+        if not isinstance(success, Success):
+            raise TypeError(f"success must be a Success, such as Success(below=0.01), got {shown(success)}")
         table = {**self.table, "success": dataclasses.asdict(success)}
         study = copy.copy(self._study)
         if study is not None:
             study.success = success
-        return StudyResult(table, self.outcomes, study, self.seconds)
+        result = StudyResult(table, self._own, self._held, study, self.seconds, self.computed)
+        result.fixed = dict(self.fixed)
+        return result
 
     def __getitem__(self, chosen: Mapping[str, Any]) -> StudyResult:
-        """The part with one value of each named axis: ``result[{"method": "limit"}]`` has the other axes."""
-        outcomes, axes = self.outcomes, dict(self.table["axes"])
+        """The part with one value of each named axis: ``result[{"method": "limit"}]`` has the other axes.
+
+        Raises
+        ------
+        KeyError
+            for an axis or a value that there is not, and where no axis would be left
+        """
+        if not isinstance(chosen, Mapping):
+            raise TypeError(f'expected a dict, axis: value, such as {{"m": 20}}, got {shown(chosen)}')
+        outcomes, table = self.outcomes, self.table
+        chosen = {name: as_plain(value) for name, value in chosen.items()}
         for name, value in chosen.items():
-            if name not in axes:
-                raise KeyError(f"there is no axis {name!r}; there are {', '.join(axes)}")
-            at = list(self.axes[name]).index(value) if value in self.axes[name] else None
-            if at is None:
+            if name not in table["axes"]:
+                raise KeyError(f"there is no axis {name!r}; there are {', '.join(table['axes'])}")
+            if value not in self.axes[name]:
                 raise KeyError(f"axis {name!r} has no {shown(value)}; it has {shown(list(self.axes[name]))}")
-            outcomes = {key: np.take(array, at, axis=list(axes).index(name)) for key, array in outcomes.items()}
-            del axes[name]
-        if not axes:
+            at, axis = self.axes[name].index(value), list(table["axes"]).index(name)
+            outcomes = {key: np.take(array, at, axis=axis) for key, array in outcomes.items()}
+            table = restricted(table, name, self.axes[name][at])
+        if not table["axes"]:
             raise KeyError("one axis must be left")
-        part = StudyResult({**self.table, "axes": axes}, outcomes, None, np.nan)
-        part.fixed = {**self.fixed, **dict(chosen)}
+        part = StudyResult(table, outcomes)
+        part.fixed = {**self.fixed, **chosen}
         return part
 
     def parameters(self) -> dict[str, Any]:
         """The numbers of the ensemble that are no axes."""
-        ensemble = self.table.get("ensemble", {})
-        numbers = {name: value for name, value in ensemble.items() if isinstance(value, int | float)}
-        return {**numbers, **{name.rpartition(".")[2]: value for name, value in self.fixed.items()}}
+        return stated.parameters_of(self.table)
 
     @property
     def program(self) -> str | None:
         """The convex program whose statistical dimension belongs into the picture: "l1", "nuclear", ... or None."""
-        ensemble = self.table.get("ensemble", {})
-        if ensemble.get("noise", 0) or "network" in self.axes:
-            return None
-        if ensemble.get("kind") == "LowRank":
-            return "nuclear" if ensemble.get("observed") == "sensing" else None
-        if ensemble.get("kind") == "Sparse" and ensemble.get("matrix") in ("gaussian", "rademacher", "dct"):
-            signed = self.table.get("network", {}).get("signed", True)
-            return "l1" if signed and not self.table.get("method", {}).get("nonnegative") else "nonnegative l1"
-        return None
+        return stated.program_of(self.table)
 
     def boundary(self, level: float = 0.5, along: str | None = None, **options: Any) -> Boundary:
         """Where the rate of success comes to a level, by a logistic fit to each slice along an axis.
@@ -181,11 +209,17 @@ class StudyResult:
         level : float in (0, 1)
         along : an axis of numbers; default m, delta or samples if there is one, else the last one
         **options : those of `fastflow.studies.transitions.boundary`
+            ``confidence`` and ``resamples`` of the intervals, ``rising``, ``logarithmic`` and ``seed``.
 
         Returns
         -------
         Boundary
             Its arrays have the other axes.
+
+        Raises
+        ------
+        ValueError
+            where the axis is none of numbers, or an option has a wrong value
         """
         from fastflow.studies.transitions import boundary
 
@@ -195,7 +229,13 @@ class StudyResult:
         return boundary(self.axes[along], successes, trials, level, **options)
 
     def along(self, name: str | None = None) -> str:
-        """The axis along which success is said to set in."""
+        """The axis along which success is said to set in: the one that is named, or the default of `boundary`.
+
+        Raises
+        ------
+        ValueError
+            when it is none of numbers
+        """
         numeric = [axis for axis, values in self.axes.items() if not any(isinstance(v, str | bool) for v in values)]
         if name is None:
             if not numeric:
@@ -206,7 +246,16 @@ class StudyResult:
         return name
 
     def theory(self, along: str | None = None) -> FloatArray | None:
-        """Where the statistical dimension expects the boundary, over the other axes; None if it says nothing."""
+        """Where the statistical dimension expects the boundary along an axis; None if it says nothing.
+
+        Parameters
+        ----------
+        along : as in `boundary`
+
+        Returns
+        -------
+        array over the other axes (Amelunxen, Lotz, McCoy, Tropp, arXiv:1303.6672), see `program`
+        """
         from fastflow.studies.predictions import predicted
 
         if self.program is None:
@@ -229,6 +278,16 @@ class StudyResult:
         ----------
         theory : number or array over the other axes; default the statistical dimension
         level, along, **options : as in `boundary`
+
+        Returns
+        -------
+        Comparison
+            Its arrays have the other axes.
+
+        Raises
+        ------
+        ValueError
+            without a theory, where no statistical dimension is known
         """
         from fastflow.studies.transitions import compare
 
@@ -238,59 +297,75 @@ class StudyResult:
                 raise ValueError("no statistical dimension is known for this study: give a theory")
         return compare(self.boundary(level, along, **options), theory)
 
-    def plot(self, **options: Any) -> Figure:
-        """The picture of the study: a map of rates with fitted curves and the statistical dimension, or slices."""
+    def plot(self, kind: str | None = None, **options: Any) -> Figure:
+        """A picture of the study.
+
+        Parameters
+        ----------
+        kind : "map", "slices", "seconds", "steps", "error" or "loss"
+            A map of rates with fitted curves and the statistical dimension; rates along one axis with intervals; or a
+            map of medians. Default a map of rates where two axes are numbers, else slices.
+        **options : which axes are where: ``x``, ``y`` and ``along`` of maps, ``along`` of slices
+            More in `fastflow.studies.pictures`, such as other results to draw ``beside``.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ValueError
+            where no cell has trials, or the study has not the axes for it
+        ImportError
+            without matplotlib
+        """
         from fastflow.studies import pictures
 
-        return pictures.plot(self, **{"program": self.program, "parameters": self.parameters(), **options})
+        return pictures.plot(self, kind, **{"program": self.program, "parameters": self.parameters(), **options})
 
     def status_counts(self) -> dict[Status, int]:
         """How many trials ended in which way."""
-        values, counts = np.unique(self.outcomes["status"][self.done], return_counts=True)
+        values, counts = np.unique(self._own["status"][self._own["status"] != NOT_DONE], return_counts=True)
         return {Status(value): int(count) for value, count in zip(values, counts, strict=True)}
 
     def summary(self) -> str:
         """What was done, in some lines."""
-        done, cells = int(self.trials.sum()), int(np.prod([len(values) for values in self.axes.values()]))
-        total = self.outcomes["status"].size
+        done, cells = int(self.trials.sum()), math.prod(self._held.shape)
+        share = "" if self._held.is_whole else f" ({self._held.count} of them here)"
         axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
         ended = ", ".join(f"{count} {status.label}" for status, count in self.status_counts().items())
-        lines = [f"{axes} = {cells} cells, {done} of {total} trials done; {ended or 'none has ended'}"]
+        total = self._own["status"].size
+        lines = [f"{axes} = {cells} cells{share}, {done} of {total} trials done; {ended or 'none has ended'}"]
         if done:
-            seconds = float(np.sum(self.outcomes["seconds"][self.done], dtype=np.float64))
-            rate = f", {done / self.seconds:.0f} trials/s" if np.isfinite(self.seconds) and self.seconds > 0 else ""
-            lines.append(f"{int(self.successes.sum())} succeeded ({self.success}); {seconds:.3g} s of computing{rate}")
+            seconds = float(np.sum(self._own["seconds"][self._own["status"] != NOT_DONE], dtype=np.float64))
+            lines.append(
+                f"{int(self.successes.sum())} succeeded ({self.success}); all threads together computed for "
+                f"{seconds:.3g} s"
+            )
+        if self.computed:
+            rate = self.computed / max(self.seconds, 1e-9)
+            lines.append(f"this run: {self.computed} trials in {self.seconds:.3g} s, {rate:.3g} trials/s")
         return "\n".join(lines)
 
     def to_xarray(self) -> xarray.Dataset:
-        """An `xarray.Dataset` over the axes and the trial; NaN, and status -1, where a trial is not done."""
-        try:
-            import xarray
-        except ImportError as error:
-            raise ImportError("to_xarray needs xarray: pip install 'fastflow[study]'") from error
-        dimensions = (*self.axes, "trial")
-        data: dict[str, Any] = {}
-        for name in FIELDS:
-            values = self.outcomes[name]
-            data[name] = (dimensions, values if values.dtype.kind == "i" else np.where(self.done, values, np.nan))
-        data["successes"], data["trials"] = (tuple(self.axes), self.successes), (tuple(self.axes), self.trials)
-        coordinates = {name: list(values) for name, values in self.axes.items()}
-        return xarray.Dataset(data, coordinates, {"success": str(self.success)})
+        """An `xarray.Dataset` over the axes and the trial; NaN, and status -1, where a trial is not done.
+
+        Raises
+        ------
+        ImportError
+            without xarray
+        """
+        return exports.to_xarray(self)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A `pandas.DataFrame` with a row for each trial that is done."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_dataframe needs pandas: pip install 'fastflow[study]'") from error
-        places = np.nonzero(self.done)
-        columns: dict[str, Any] = {
-            name: np.asarray(values)[places[i]] for i, (name, values) in enumerate(self.axes.items())
-        }
-        columns["trial"] = places[-1]
-        columns |= {name: self.outcomes[name][places] for name in FIELDS}
-        columns["success"] = self.success.of(self.outcomes)[places]
-        return pandas.DataFrame(columns)
+        """A `pandas.DataFrame` with a row for each trial that is done.
+
+        Raises
+        ------
+        ImportError
+            without pandas
+        """
+        return exports.to_dataframe(self)
 
     def save(self, store: str | Path) -> Path:
         """Write the result to a new store; `fastflow.open_study` reads it back.
@@ -306,83 +381,8 @@ class StudyResult:
         with locked(path):
             if path.exists():
                 raise StoreError(f"{path} exists already")
-            create(path, self.table, self.outcomes)
+            create(path, self.table, self._own, self._held)
         return path
 
     def __repr__(self) -> str:
         return f"<StudyResult: {self.summary()}>"
-
-
-def open_study(store: str | Path) -> StudyResult:
-    """What a store has, also while a study runs.
-
-    Parameters
-    ----------
-    store : folder of a store that `Study.run` wrote
-
-    Returns
-    -------
-    StudyResult
-
-    Raises
-    ------
-    StoreError
-        when there is none, or it is damaged
-    """
-    from fastflow.studies.store import read_arrays, read_table
-
-    path = Path(store)
-    return StudyResult(read_table(path), read_arrays(path))
-
-
-def merge(stores: Any, into: str | Path | None = None) -> StudyResult:
-    """Put the outcomes of several stores of one study together: shards, or other trials and values of its axes.
-
-    Parameters
-    ----------
-    stores : sequence of folders
-    into : folder of a new store for the result; default none
-
-    Returns
-    -------
-    StudyResult
-        Over all values of the axes, and the largest number of trials. Its success is that of the first store.
-
-    Raises
-    ------
-    StoreError
-        when they are of different studies, or have different outcomes of one trial
-    """
-    from fastflow.studies.store import StoreError, read_arrays, read_table
-
-    paths = [Path(store) for store in ([stores] if isinstance(stores, str | Path) else stores)]
-    if not paths:
-        raise ValueError("there are no stores to merge")
-    table, tables = None, []
-    for path in paths:
-        tables.append(read_table(path))
-        if table is not None:
-            why = growth.conflict(tables[-1], table)
-            if why is not None:
-                raise StoreError(f"{path} and {paths[0]} are of different studies: {why}")
-        table = tables[-1] if table is None else growth.union(table, tables[-1])
-    assert table is not None
-    whole: dict[str, Any] | None = None
-    for path, of_path in zip(paths, tables, strict=True):
-        arrays = growth.moved(read_arrays(path), of_path, table)
-        if whole is None:
-            whole = arrays
-            continue
-        done = arrays["status"] != NOT_DONE
-        both = done & (whole["status"] != NOT_DONE)
-        for name in FIELDS:
-            if name != "seconds" and not np.array_equal(
-                arrays[name][both], whole[name][both], equal_nan=arrays[name].dtype.kind == "f"
-            ):
-                raise StoreError(f"{path} has another {name} than the others for some of the same trials")
-            whole[name] = np.where(done & ~both, arrays[name], whole[name])
-    assert whole is not None
-    result = StudyResult(table, whole)
-    if into is not None:
-        result.save(into)
-    return result

@@ -1,6 +1,7 @@
 """Specifications: a study and its words as plain tables of numbers and strings, for stores and for TOML files.
 
-An object is a table of its fields under a ``kind``, its class: ``{"kind": "Constant", "scale": 1e-6}``.
+An object is a table of its fields under a ``kind``, its class: ``{"kind": "Constant", "scale": 1e-6}``. A multiple of
+`theory.edge` is the string "0.5 edge", which stands for it wherever a step does.
 """
 
 from __future__ import annotations
@@ -17,28 +18,33 @@ from fastflow import baselines, ensembles, inits, methods, networks
 from fastflow.checks import shown
 from fastflow.ensembles.base import digest
 from fastflow.studies.success import Success
+from fastflow.theory import Edge
+
+WORDS = ("ensemble", "network", "init", "method")
+"""What a study is made of."""
 
 KEPT_ENTRIES = 10_000
 """Longer arrays are kept by their digest alone."""
 
-KINDS: dict[str, Any] = {
-    cls.__name__: cls
-    for cls in (
-        *(getattr(ensembles, name) for name in ("Sparse", "LowRank", "Regression", "Autoencoder")),
-        *(networks.DeepLinear, networks.DiagonalLinear),
-        *(inits.Identity, inits.Gaussian, inits.Uniform, inits.Orthogonal, inits.Balanced, inits.Constant),
-        *(
-            inits.Explicit,
-            methods.GradientDescent,
-            methods.GradientFlow,
-            methods.ProductFlow,
-            methods.FlowLimit,
-            methods.Decreasing,
+KINDS_OF: dict[str, dict[str, Any]] = {
+    word: {cls.__name__: cls for cls in classes}
+    for word, classes in {
+        "ensemble": (ensembles.Autoencoder, ensembles.LowRank, ensembles.Regression, ensembles.Sparse),
+        "network": (networks.DeepLinear, networks.DiagonalLinear),
+        "init": (
+            *(inits.Balanced, inits.Constant, inits.Explicit, inits.Gaussian, inits.Identity),
+            *(inits.Orthogonal, inits.Uniform),
         ),
-        *(cls for cls in vars(baselines).values() if isinstance(cls, type) and hasattr(cls, "solve")),
-        Success,
-    )
+        "method": (
+            *(methods.FlowLimit, methods.GradientDescent, methods.GradientFlow, methods.ProductFlow),
+            *(cls for cls in vars(baselines).values() if isinstance(cls, type) and hasattr(cls, "solve")),
+        ),
+        "": (methods.Decreasing, Success),
+    }.items()
 }
+"""The classes of each word, by the names that tables have for them."""
+
+KINDS = {name: cls for kinds in KINDS_OF.values() for name, cls in kinds.items()}
 
 
 def describe(thing: Any) -> Any:
@@ -66,6 +72,8 @@ def describe(thing: Any) -> Any:
     if isinstance(thing, ensembles.Custom):
         fields = {"function": thing.title, "version": thing.version, "parameters": describe(thing.parameters)}
         return {"kind": "Custom", **fields}
+    if isinstance(thing, Edge):
+        return str(thing)
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         cls = type(thing)
         kind = cls.__name__ if KINDS.get(cls.__name__) is cls else f"{cls.__module__}:{cls.__qualname__}"
@@ -90,7 +98,7 @@ def build(table: Any, where: str = "the study") -> Any:
     if set(table) == {"array", "shape"}:
         raise ValueError(f"{where}: an array of shape {table['shape']} was kept by its digest alone; give it anew")
     if "kind" not in table:
-        raise ValueError(f"{where} needs a kind, one of {', '.join(sorted(KINDS))}, Custom")
+        raise ValueError(f"{where} needs a kind, one of {_names(where)}")
     kind, fields = table["kind"], {name: value for name, value in table.items() if name != "kind"}
     if kind == "Custom":
         if not {"function", "version"} <= set(fields):
@@ -99,7 +107,7 @@ def build(table: Any, where: str = "the study") -> Any:
         return ensembles.Custom(function, fields.pop("version"), **fields.pop("parameters", {}), **fields)
     cls = KINDS.get(kind) or (_imported(kind, where) if isinstance(kind, str) and ":" in kind else None)
     if cls is None:
-        raise ValueError(f"{where}: kind must be one of {', '.join(sorted(KINDS))}, Custom, got {shown(kind)}")
+        raise ValueError(f"{where}: kind must be one of {_names(where)}, got {shown(kind)}")
     known = [field.name for field in dataclasses.fields(cls) if field.init]
     for name in fields:
         if name not in known:
@@ -108,6 +116,37 @@ def build(table: Any, where: str = "the study") -> Any:
         return cls(**{name: build(value, f"{where}.{name}") for name, value in fields.items()})
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from error
+
+
+def _names(where: str) -> str:
+    """The kinds that may stand at a place of a study's table."""
+    first, *rest = where.split(".")
+    word = rest[0] if first == "axes" and len(rest) == 2 else first if not rest else ""
+    return ", ".join(sorted(KINDS_OF.get(word, KINDS)) + ["Custom"] * (word == "ensemble"))
+
+
+def restricted(table: Mapping[str, Any], axis: str, value: Any) -> dict[str, Any]:
+    """The table of the part of a study at one value, or label, of an axis."""
+    axes = {name: values for name, values in table["axes"].items() if name != axis}
+    if isinstance(table["axes"][axis], Mapping):
+        return {**table, axis: table["axes"][axis][value], "axes": axes}
+    word, _, field = axis.rpartition(".")
+    objects = {
+        name: axes[name] if name in axes else {"": table[name]} for name in WORDS if name in axes or name in table
+    }
+    if not word:  # a name that nothing else has is a parameter of a user's function
+        word = next((name for name in objects if any(field in one for one in objects[name].values())), "ensemble")
+    changed = {label: _with(one, field, value) for label, one in objects[word].items()}
+    if word in axes:
+        axes[word] = changed
+        return {**table, "axes": axes}
+    return {**table, word: changed[""], "axes": axes}
+
+
+def _with(table: Mapping[str, Any], field: str, value: Any) -> dict[str, Any]:
+    if table["kind"] == "Custom":
+        return {**table, "parameters": {**table["parameters"], field: describe(value)}}
+    return {**table, field: describe(value)}
 
 
 def _imported(name: str, where: str) -> Any:

@@ -12,26 +12,31 @@ from fastflow.checks import FloatArray, as_floats, as_number, broadcast
 MOST_STEPS = 500
 
 
-def wilson(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
+def wilson(successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95) -> tuple[Any, Any]:
     """Wilson's score interval of a probability of success.
 
-    The p with ``|k/n - p| <= z sqrt(p (1 - p) / n)``, z the normal quantile of ``(1 + level) / 2`` (Wilson 1927; Brown,
-    Cai, DasGupta 2001): inside 0 .. 1, not empty where no trial or every trial succeeds, and 0 .. 1 without trials.
+    The p with ``|k/n - p| <= z sqrt(p (1 - p) / n)``, z the normal quantile of ``(1 + confidence) / 2`` (Wilson 1927;
+    Brown, Cai, DasGupta 2001): inside 0 .. 1, not empty where no trial or every trial succeeds, 0 .. 1 without trials.
 
     Parameters
     ----------
     successes, trials : integers or arrays that broadcast, ``0 <= successes <= trials``
-    level : float in (0, 1), how often the interval should hold the probability
+    confidence : float in (0, 1), how often the interval should hold the probability
 
     Returns
     -------
     low, high : floats, or arrays of the common shape
+
+    Raises
+    ------
+    ValueError, TypeError
+        for what are no counts, and more successes than trials
     """
     from scipy.special import ndtri
 
-    level = as_probability("level", level)
+    confidence = as_probability("confidence", confidence)
     k, n = as_tallies(successes, trials)
-    z = float(ndtri(0.5 * (1 + level)))
+    z = float(ndtri(0.5 * (1 + confidence)))
     spread = k * (n - k) / np.maximum(n, 1)
     half = z * np.sqrt(spread + 0.25 * z * z)
     middle = k + 0.5 * z * z

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.studies.held import Held
 from fastflow.studies.outcomes import FIELDS, NOT_DONE, empty_outcomes
 
 FORMAT = 1
@@ -134,7 +135,7 @@ def _zarr() -> Any:
     return zarr
 
 
-_held: set[int] = set()
+_locks: set[int] = set()
 """The locks that this process holds."""
 
 
@@ -143,9 +144,9 @@ def _let_go_in_children() -> None:
     """A forked worker that outlives a killed driver must not keep its lock: the child closes what it inherited."""
 
     def close() -> None:
-        for handle in _held:
+        for handle in _locks:
             os.close(handle)
-        _held.clear()
+        _locks.clear()
 
     os.register_at_fork(after_in_child=close)
 
@@ -157,7 +158,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises
     ------
     StoreError
-        when another driver holds it
+        when another driver holds it, or there can be none at this place
 
     Warns
     -----
@@ -170,9 +171,12 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     lock = path.with_name(path.name + ".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreError(f"the store {path} cannot be made: {error.strerror or error}") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -193,7 +197,7 @@ def locked(path: Path) -> Iterator[None]:
         os.close(handle)  # the one before took its file away between our opening and locking it
     _let_go_in_children()
     owner = os.getpid()
-    _held.add(handle)
+    _locks.add(handle)
     try:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {owner} on {socket.gethostname()}\n".encode(), 0)
@@ -202,7 +206,7 @@ def locked(path: Path) -> Iterator[None]:
         if os.getpid() == owner:
             with contextlib.suppress(FileNotFoundError):
                 lock.unlink()
-            _held.discard(handle)
+            _locks.discard(handle)
             os.close(handle)
 
 
@@ -218,23 +222,31 @@ def _versions() -> dict[str, str]:
     return {"fastflow": fastflow.__version__, **{name: version(name) for name in ("numpy", "numba", "scipy")}}
 
 
-def create(path: Path, table: Mapping[str, Any], arrays: Arrays) -> Store:
-    """A new store in the place of what there is, if any; the lock must be held. It appears whole or not at all."""
+def create(path: Path, table: Mapping[str, Any], arrays: Arrays, held: Held) -> Store:
+    """A new store in the place of what there is, if any; the lock must be held. It appears whole or not at all.
+
+    That of a share has a dimension "cell" instead of the axes, and along it the values of these.
+    """
     zarr = _zarr()
     from zarr.codecs import Crc32cCodec, ZstdCodec
     from zarr.storage import LocalStore
 
-    names, shape = list(table["axes"]), arrays["status"].shape
+    names, shape = list(table["axes"]) if held.cells is None else ["cell"], arrays["status"].shape
     fresh, old = _beside(path, "new"), _beside(path, "old")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         group = zarr.create_group(LocalStore(fresh), zarr_format=3, attributes={"fastflow": _attributes(table)})
-        for name, values in table["axes"].items():
+        if held.cells is not None:
+            group.create_array("cell", data=held.cells, dimension_names=["cell"])
+        for axis, (name, values) in enumerate(table["axes"].items()):
             labels = list(values)
             kinds = {type(label) for label in labels}
             array = np.array(labels if len(kinds) == 1 or kinds == {int, float} else list(map(str, labels)))
+            if held.cells is not None:
+                array = array[np.unravel_index(held.cells, held.shape)[axis]]
             dtype: Any = "str" if array.dtype.kind == "U" else array.dtype
-            coordinate = group.create_array(name, shape=array.shape, dtype=dtype, dimension_names=[name])
+            along = name if held.cells is None else "cell"
+            coordinate = group.create_array(name, shape=array.shape, dtype=dtype, dimension_names=[along])
             coordinate[:] = array.astype(object) if array.dtype.kind == "U" else array
         for name, (kind, fill) in FIELDS.items():
             group.create_array(
@@ -315,12 +327,14 @@ def read_table(path: Path) -> dict[str, Any]:
     return table
 
 
-def _shape(path: Path, group: Any) -> tuple[int, ...]:
-    """The shape of all arrays of a store, which must be that of its study."""
+def _held(path: Path, group: Any) -> tuple[Held, tuple[int, ...]]:
+    """The cells that a store has, and the shape of all its arrays, which must be that of its study."""
     name = "zarr.json"
     try:
         table = group.attrs["fastflow"]["study"]
-        shape = (*(len(values) for values in table["axes"].values()), table["trials"])
+        cells = np.asarray(group["cell"]) if "cell" in group else None
+        held = Held(tuple(len(values) for values in table["axes"].values()), cells)
+        shape = held.array_shape(table["trials"])
         for name in FIELDS:
             if group[name].shape != shape:
                 raise ValueError(f"its shape is {group[name].shape}, not {shape}")
@@ -328,11 +342,11 @@ def _shape(path: Path, group: Any) -> tuple[int, ...]:
         raise StoreError(
             f"{path} is damaged: {name} cannot be read ({error}); compute the study again in another folder"
         ) from error
-    return shape
+    return held, shape
 
 
-def read_arrays(path: Path, *, repair: bool = False) -> Arrays:
-    """All outcomes in a store, also while it is written.
+def read_arrays(path: Path, *, repair: bool = False) -> tuple[Arrays, Held]:
+    """All outcomes in a store, also while it is written, and of which cells they are.
 
     Parameters
     ----------
@@ -346,7 +360,7 @@ def read_arrays(path: Path, *, repair: bool = False) -> Arrays:
     from zarr.storage import LocalStore
 
     group = _zarr().open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
-    shape = _shape(path, group)
+    held, shape = _held(path, group)
     arrays = empty_outcomes(shape)
     for chunk in _all_chunks(shape):
         region = _region(chunk, chunk_shape(shape), shape)
@@ -374,4 +388,4 @@ def read_arrays(path: Path, *, repair: bool = False) -> Arrays:
             continue
         for name, (_, fill) in FIELDS.items():
             arrays[name][region] = np.where(done, read[name], fill)
-    return arrays
+    return arrays, held

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow.checks import as_count, one_of, shown
+from fastflow.checks import as_count, as_number, one_of, shown
 from fastflow.ensembles import Ensemble
 from fastflow.inits import Constant, Gaussian
 from fastflow.methods import GradientDescent, Method
 from fastflow.networks import DeepLinear, DiagonalLinear
-from fastflow.studies.axes import WORDS, Axis, parse_axes
-from fastflow.studies.spec import build, describe
+from fastflow.studies.axes import Axis, parse_axes
+from fastflow.studies.spec import WORDS, build, describe
 from fastflow.studies.success import Success
 from fastflow.studies.tasks import Setup, draw_problem
 from fastflow.train import check_flow, check_words
@@ -35,7 +36,8 @@ class Study:
     ensemble : an ensemble of `fastflow.ensembles`, how a trial draws its problem
     network, init, method : as those of `fastflow.train`, with its defaults
         The method may be a baseline, such as ``ff.baselines.BasisPursuit()``, which needs neither network nor init: an
-        object whose ``solve(problem)`` gives the solution.
+        object whose ``solve(problem)`` gives the solution, and whose ``check(problem)``, if it has one, raises for a
+        problem of another kind.
     axes : dict, name: values
         A field of ensemble, network, init or method, by its bare name if only one of them has it, else by
         ``"init.scale"`` and the like. Or ``"method": {label: method, ...}``, and so for the other three.
@@ -140,14 +142,74 @@ class Study:
         rest = {"trials": self.trials, "seed": self.seed, "problem": self.problem, "starts": self.starts}
         return {**words, "axes": axes, **rest, "success": describe(self.success)}
 
-    def run(self, executor: Any = None, store: Any = None, **options: Any) -> StudyResult:
-        """Compute what is not yet done; see `fastflow.studies.driver.run_study`."""
+    def run(
+        self,
+        executor: Any = None,
+        store: str | Path | None = None,
+        *,
+        threads: int | None = None,
+        shard: tuple[int, int] | None = None,
+        max_seconds: float | None = None,
+        progress: bool | None = None,
+        adaptive: bool = False,
+        repair: bool = False,
+        task_seconds: float | None = None,
+    ) -> StudyResult:
+        """Compute the trials that are not yet done.
+
+        Parameters
+        ----------
+        executor : anything with ``submit(f, *args)`` that gives a future, or a dask ``Client``; default threads
+            It is not shut down. Each task uses one thread.
+        store : folder of a Zarr store; default none, and all is lost with the process
+            One that exists goes on: outcomes that are there are not computed again. It may have fewer trials, fewer
+            values of axes and another success than the study, nothing else.
+        threads : int, without an executor; default the CPUs that this process may use
+        shard : (i, k), of the k shares of the cells that number i alone, from 0 on; `merge` puts stores together
+        max_seconds : float, after which no more tasks are handed out; the result is then not complete
+        progress : show a bar on standard error; default: if that is a terminal, after a second
+            With a store it counts what is stored. Cells come in random order, so the time that it expects is an honest
+            one.
+        adaptive : spend trials where the transition is
+            A cell has 20 trials, and twice as many as long as the 95% interval of its rate of success meets (0.2,
+            0.8), up to the trials of the study. Only the cell's own trials decide.
+        repair : take trials whose part of the store is damaged for not done
+        task_seconds : float, what a task should take, default a quarter of a second
+            More where the executor has hundreds of workers; no bit depends on it.
+
+        Returns
+        -------
+        StudyResult
+
+        Raises
+        ------
+        StoreError
+            when the store is damaged, in use, of another study, or cannot be written
+        StudyError
+            when a trial raises, or the executor lost its workers
+        StudyInterrupted
+            on Ctrl-C, a `KeyboardInterrupt`
+        MemoryError
+            when the outcomes take more memory than there is
+        """
         from fastflow.studies.driver import run_study
 
-        return run_study(self, executor, store, **options)
+        return run_study(self, executor, store, threads, shard, max_seconds, progress, adaptive, repair, task_seconds)
 
     def cost(self, cells: int = 64, trials: int = 2, threads: int | None = None) -> Cost:
-        """What the study will cost in time and memory, from some trials of some cells; see `predict_cost`."""
+        """What the study will cost in time and memory; nothing is kept.
+
+        Parameters
+        ----------
+        cells, trials : int >= 1
+            How many cells are probed, drawn at random, and how many trials of each, computed together.
+        threads : int, default the CPUs that this process may use
+
+        Returns
+        -------
+        Cost
+            Its interval knows the spread of the trials that were probed, not what compiling will take.
+        """
         from fastflow.studies.cost import predict_cost
 
         return predict_cost(self, cells, trials, threads)
@@ -225,7 +287,7 @@ class Study:
             )
 
     def _check_problems(self) -> None:
-        """Draw a problem of each kind, and see whether networks take it."""
+        """Draw a problem of each kind, and see whether networks and baselines take it."""
         whole = {axis.word: i for i, axis in enumerate(self.axes) if axis.field is None}
         seen = set()
         for place in self._each("ensemble"):
@@ -238,6 +300,9 @@ class Study:
                 continue
             seen.add(kind)
             problem = draw_problem(Setup(ensemble, None, None, None, self.seed, True, 1), 0)
+            for method in self._each("method").values():
+                if hasattr(method, "check"):  # a baseline that can say whether it fits
+                    method.check(problem)
             if any(isinstance(method, Method) for method in self._each("method").values()):
                 for network in self._each("network").values():
                     network.architecture(problem)
@@ -296,13 +361,21 @@ def build_study(table: Mapping[str, Any]) -> Study:
 
 def _spread(name: str, table: Mapping[str, Any]) -> list[int | float]:
     """Values from one to another: ``{from, to, step}`` or ``{from, to, count, log}``."""
-    if not {"from", "to"} <= set(table) <= {"from", "to", "step", "count", "log"}:
-        raise ValueError(f"axis {name!r}: a table has from, to, and step or count (and log), got {shown(dict(table))}")
+    what = f"axis {name!r}"
+    if not {"from", "to"} <= set(table) <= {"from", "to", "step", "count", "log"} or {"step", "count"} <= set(table):
+        raise ValueError(f"{what}: a table has from, to, and step or count (and log), got {shown(dict(table))}")
     first, last = table["from"], table["to"]
+    for key in ("from", "to"):
+        as_number(f"{what}: {key}", table[key])
     if "step" in table:
-        count = math.floor((last - first) / table["step"] + 1e-9) + 1
-        return [first + i * table["step"] for i in range(count)]
-    count = as_count(f"axis {name!r}: count", table.get("count", 2), 1)
+        step = table["step"]
+        if as_number(f"{what}: step", step) == 0 or (last - first) * step < 0:
+            raise ValueError(f"{what}: no steps of {step:g} lead from {first:g} to {last:g}")
+        count = math.floor((last - first) / step + 1e-9) + 1
+        return [first + i * step for i in range(count)]
+    count = as_count(f"{what}: count", table.get("count", 2), 1)
+    if table.get("log") and not (first > 0 and last > 0):
+        raise ValueError(f"{what}: with log from and to must be greater than 0, got {first:g} and {last:g}")
     values = np.geomspace(first, last, count) if table.get("log") else np.linspace(first, last, count)
     whole = all(isinstance(end, int) for end in (first, last)) and not table.get("log")
     return sorted({round(value) for value in values.tolist()}) if whole else values.tolist()

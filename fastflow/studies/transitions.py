@@ -230,7 +230,8 @@ def compare(found: Boundary, theory: ArrayLike) -> Comparison:
     Comparison
     """
     predicted = as_floats("theory", theory, None, nan_allowed=True)
-    expected, value, low, high = broadcast(theory=predicted, value=found.value, low=found.low, high=found.high)
+    expected, value = broadcast(theory=predicted, crossings=found.value)
+    low, high = (np.broadcast_to(end, value.shape) for end in (found.low, found.high))
     with np.errstate(invalid="ignore", divide="ignore"):
         difference = value - expected
         relative = difference / (0.5 * (high - low))

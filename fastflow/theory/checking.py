@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastflow import metrics
-from fastflow.architectures import Chain
+from fastflow.architectures import Chain, Hadamard
 from fastflow.checks import FloatArray, as_count
-from fastflow.networks import DeepLinear, Network
+from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import Problem
-from fastflow.theory.limits import Limit, predicted_limit
+from fastflow.stacks import allowed_starts, wrong_starts
+from fastflow.theory.limits import BALANCED, Limit, predicted_limit
 from fastflow.theory.regions import LinearRate, linear_rate
 from fastflow.theory.safety import SafeStep, safe_step
+from fastflow.theory.sparsity import l1_excess_bound
 from fastflow.theory.steps import stability_edge
 
 if TYPE_CHECKING:
     from fastflow.inits import Init
-    from fastflow.methods import GradientDescent
-
-BALANCED = 1e-9
+    from fastflow.methods import GradientDescent, Method
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,9 @@ class Setting:
 
     Attributes
     ----------
-    balancedness : float or None
-        ``max_j ||C_j||_F`` of the start of a chain, which the flow conserves.
+    balancedness : float
+        ``max_j ||C_j||_F`` of the start, which the flow conserves; of a diagonal network the largest
+        ``||w_{j+1}^2 - w_j^2||_2`` (`metrics.balancedness_of_vectors`).
     balanced : bool
         Whether that is 0 but for round-off.
     edge : float or None
@@ -44,11 +45,11 @@ class Setting:
     limit : Limit or None
         Where the flow ends (`predicted_limit`).
     step : float or None
-        The first step of the method, if one was given.
+        The first step of the method, or the largest of an explicit sequence, if one was given.
     notes : tuple of str, the same in words, and why what is None is not known
     """
 
-    balancedness: float | None
+    balancedness: float
     balanced: bool
     edge: float | None
     safe: SafeStep | None
@@ -59,7 +60,8 @@ class Setting:
 
     def __str__(self) -> str:
         return "\n".join(
-            textwrap.fill(note, 100, subsequent_indent="  ", break_long_words=False) for note in self.notes
+            textwrap.fill(note, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+            for note in self.notes
         )
 
 
@@ -67,7 +69,7 @@ def check(
     problem: Problem,
     network: Network,
     init: Init,
-    method: GradientDescent | None = None,
+    method: Method | None = None,
     *,
     seed: int = 0,
     run: int = 0,
@@ -76,13 +78,18 @@ def check(
 
     Parameters
     ----------
-    problem, network, init, seed : as `fastflow.train` takes them
-    method : GradientDescent, whose step is judged, too
-    run : int, which start is looked at
+    problem, network, init, seed : as `fastflow.train` takes them; one problem
+    method : of a GradientDescent the step is judged, too
+    run : int, which start is looked at; of explicit ones, which of them
 
     Returns
     -------
     Setting
+
+    Raises
+    ------
+    TypeError, ValueError
+        as `fastflow.train`, for what is wrong or does not combine
 
     Examples
     --------
@@ -91,20 +98,24 @@ def check(
     >>> setting.balanced, round(setting.edge, 6)
     (True, 1.0)
     """
-    from fastflow.batch import draw_factors
+    from fastflow.methods import GradientDescent
+    from fastflow.train import check_words
 
+    if not isinstance(problem, Problem):
+        raise TypeError(f"check takes one problem, such as MatrixEstimation(matrix), got {type(problem).__name__}")
+    check_words(network, init, GradientDescent() if method is None else method, None)
     posed: Any = network.pose(problem)
     architecture = network.architecture(posed)
-    flat = np.zeros((1, architecture.parameter_count))
-    index = np.array([0]), np.array([as_count("run", run, 0)])
-    draw_factors(init, architecture, as_count("seed", seed, 0), *index, flat)
-    factors = architecture.unpack(flat[0])
+    factors = _start(init, architecture, as_count("seed", seed, 0), as_count("run", run, 0))
     notes: list[str] = []
-    balancedness, balanced = None, False
     if isinstance(architecture, Chain):
         balancedness = float(metrics.balancedness(factors))
         balanced = balancedness <= BALANCED * max(float(np.sum(factor**2)) for factor in factors)
         notes.append(_of_balance(balancedness, balanced, architecture.widths, factors))
+    else:
+        balancedness = float(architecture.balancedness(factors))
+        balanced = balancedness <= BALANCED * max(float(np.max(factor**2)) for factor in factors)
+        notes.append(_of_balanced_vectors(balancedness, balanced, architecture))
     edge, unknown = _known(lambda: stability_edge(posed, network))
     notes.append(
         f"Edge of stability: {unknown}."
@@ -112,27 +123,50 @@ def check(
         else f"Edge of stability: at the expected solution gradient descent is stable for steps below {edge:.4g}; the "
         f"default is half of that. It says nothing of the way there."
     )
-    safe, unknown = _known(lambda: safe_step(posed, network, factors))
+    safe, unsafe = _known(lambda: safe_step(posed, network, factors))
     notes.append(
-        f"Safe step: {unknown}."
+        f"Safe step: {unsafe}."
         if safe is None
-        else f"Safe step: up to {safe.step:.4g} the loss falls at every step: {safe.reason}."
+        else f"Safe step: up to {safe.step:.4g} the loss falls at every step, by the bound for {safe.reason}."
     )
     rate, limit = None, None
     if isinstance(network, DeepLinear):
         rate, unknown = _known(lambda: linear_rate(posed, factors))
-        notes.append(_of_rate(rate, unknown))
+        notes.append(_of_rate(rate, ", for the same reason" if unknown == unsafe else f"; {unknown}"))
         limit = predicted_limit(posed, factors)
         notes.append(
             "Limit: none is known beforehand for such data."
             if limit is None
             else f"Limit: loss {limit.value:.6g}; {limit.reason}."
         )
+    else:
+        notes.append(_of_limit_of_vectors(posed, network, factors))
     step = None
-    if method is not None:
+    if isinstance(method, GradientDescent):
         step = _step(method, edge, safe)
         notes.append(_of_step(step, edge, safe, rate))
+    elif method is not None:
+        rtol = f" to rtol = {method.rtol:g}" if hasattr(method, "rtol") else ""
+        notes.append(f"Step: {type(method).__name__} has none; what is said here of the flow holds of it{rtol}.")
     return Setting(balancedness, balanced, edge, safe, rate, limit, step, tuple(notes))
+
+
+def _start(init: Init, architecture: Any, seed: int, run: int) -> list[FloatArray]:
+    """The factors of a run at its start."""
+    from fastflow.batch import draw_factors
+    from fastflow.inits import Explicit
+
+    if isinstance(init, Explicit):
+        starts = init.flat(architecture)
+        if len(starts) > 1 and run >= len(starts):
+            raise ValueError(f"run must be less than {len(starts)}, the number of starts given, got {run}")
+        flat = starts[run if len(starts) > 1 else 0].astype(np.float64)
+    else:
+        drawn = np.zeros((1, architecture.parameter_count))
+        draw_factors(init, architecture, seed, np.array([0]), np.array([run]), drawn)
+        flat = drawn[0]
+    factors: list[FloatArray] = architecture.unpack(flat)
+    return factors
 
 
 def _known(function: Any) -> tuple[Any, str]:
@@ -144,6 +178,8 @@ def _known(function: Any) -> tuple[Any, str]:
 
 
 def _of_balance(defect: float, balanced: bool, widths: tuple[int, ...], factors: list[FloatArray]) -> str:
+    if len(factors) == 1:
+        return "Balance: one factor has nothing to balance; W follows dW/dt = -E, and keeps neither rank nor sign."
     if not balanced:
         return (
             f"Balance: the start is not balanced, max ||C_j||_F = {defect:.3g}; the flow conserves every C_j, but the "
@@ -154,9 +190,46 @@ def _of_balance(defect: float, balanced: bool, widths: tuple[int, ...], factors:
     return f"Balance: the start is balanced, so the product follows dW/dt = -A_W(E) and keeps {kept}."
 
 
+def _of_balanced_vectors(defect: float, balanced: bool, architecture: Hadamard) -> str:
+    depth = architecture.depth
+    if depth == 1:
+        return "Balance: one factor has nothing to balance; x follows a linear flow."
+    if balanced:
+        return (
+            f"Balance: the {depth} factors of each side start with equal squares, and the flow keeps them so: no entry "
+            "of a factor changes its sign."
+        )
+    return (
+        f"Balance: the factors of a side start with squares that differ by {defect:.3g} in norm; the flow conserves "
+        "these differences, entry by entry."
+    )
+
+
+def _of_limit_of_vectors(problem: Any, network: DiagonalLinear, factors: list[FloatArray]) -> str:
+    """Of a diagonal network, whose limit takes Newton steps to compute."""
+    depth, signed = network.depth, network.signed
+    if not network.identical and depth > 2:
+        return f"Limit: none is known beforehand for {depth} independent factors; for identical ones FlowLimit has it."
+    if network.identical and wrong_starts(np.concatenate(factors), depth).size:
+        return f"Limit: none is known beforehand but from starts of u and v that are {allowed_starts(depth)}."
+    words = "Limit: the flow from this start ends where FlowLimit says, in some Newton steps"
+    if depth == 1:
+        return f"{words}: at the least-squares solution nearest to the start."
+    words += "; the smaller the start, the nearer it is to the least l1 norm"
+    alpha, truth = float(factors[0].flat[0]), problem.truth
+    equal = network.identical and alpha > 0 and all(np.all(factor == alpha) for factor in factors)
+    if truth is None or not equal or (not signed and np.min(truth) <= 0):
+        return words + " (theory.l1_excess_bound)."
+    if np.linalg.norm(problem.residual(truth)) > 1e-9 * np.linalg.norm(problem.values):
+        return words + " (theory.l1_excess_bound)."
+    size = float(np.abs(truth).sum())
+    bound = l1_excess_bound(depth, alpha, len(truth), size, signed=signed)
+    return words + f": ||x||_1 is at most {bound:.3g} above the {size:.4g} of the truth (theory.l1_excess_bound)."
+
+
 def _of_rate(rate: LinearRate | None, unknown: str) -> str:
     if rate is None:
-        return f"Linear rate: none from here; {unknown}."
+        return f"Linear rate: none from here{unknown}."
     if rate.step > 0:
         return (
             f"Linear rate: margin c = {rate.margin:.4g} > 0; steps up to {rate.step:.3g} bring the excess down at "

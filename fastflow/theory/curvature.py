@@ -19,6 +19,7 @@ from fastflow.hessian import Hessian
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import Problem
 from fastflow.streams import stream
+from fastflow.theory.arguments import as_posed, as_problem
 
 DENSE = 48
 """Up to how many parameters the Hessian is formed."""
@@ -84,27 +85,37 @@ def smallest_curvature(
 
 def critical_point(
     problem: Problem, network: Network, factors: ArrayLike | Sequence[ArrayLike], tol: float = 1e-6
-) -> CriticalPoint:
+) -> Any:
     """Whether a critical point is a minimum or a saddle.
 
     Parameters
     ----------
     problem, network : as they are trained
-    factors : of one run, ``[factor[i] for factor in runs.factors]``, or flat (parameters,)
+    factors : as ``runs.factors``, of all runs or of one, or flat of one (parameters,)
     tol : float > 0
         Up to which the gradient (over the largest curvature and the norm of the factors), a negative curvature (over
         the largest), a singular value of W (over the largest) and the gradient by W (over that at W = 0) are 0.
+
+    Returns
+    -------
+    CriticalPoint, or of a stack of runs a list of them
 
     References
     ----------
     M. Trager, K. Kohn, J. Bruna, Pure and spurious critical points, arXiv:1910.01671: where the loss is convex in W, no
     local minimum has a rank below the least width and a gradient by W that does not vanish.
     """
-    tol, posed = as_number("tol", tol, above=0), network.pose(problem)
+    tol, posed = as_number("tol", tol, above=0), as_posed(problem, network)
     if isinstance(factors, np.ndarray) and factors.ndim == 1:
         factors = network.architecture(posed).unpack(factors)
-    network, (one,) = _as_runs(problem, factors, network)
-    hessian = Hessian(problem, network, one)
+    independent, runs = _as_runs(problem, factors, network)
+    points = [_judged(posed, independent, one, tol) for one in runs]
+    return points if _is_stack(factors, network) else points[0]
+
+
+def _judged(posed: Any, network: Network, one: list[FloatArray], tol: float) -> CriticalPoint:
+    """`critical_point` of one run, with independent factors."""
+    hessian = Hessian(posed, network, one)
     (smallest, direction), (largest, _) = _end(hessian, "SA", RTOL), _end(hessian, "LA", RTOL)
     gradient_norm = float(np.linalg.norm(hessian.gradient))
     scale = max(abs(smallest), abs(largest))
@@ -154,6 +165,7 @@ def _is_stack(factors: Any, network: Network) -> bool:
 
 def _as_runs(problem: Problem, factors: Any, network: Network | None) -> tuple[Network, list[list[FloatArray]]]:
     """The network with independent factors, and the factors of every run."""
+    as_problem(problem)
     arrays: list[FloatArray] = [np.asarray(factor, np.float64) for factor in factors]
     if not arrays:
         raise ValueError("factors is empty")

@@ -8,8 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, as_floats
 from fastflow.problems import LinearRegression, MatrixEstimation, Problem
+from fastflow.theory.arguments import as_chain
+
+BALANCED = 1e-9
+"""The largest defect of a start that is balanced but for round-off, over the largest squared norm of a factor."""
 
 
 class Minimum(NamedTuple):
@@ -128,7 +133,8 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
     * Estimation of a symmetric matrix from equal factors ``alpha I``, N >= 2: its positive part (Chou, Gieshoff, Maly,
       Rauhut, arXiv:2011.13772).
     * Estimation, and regression with ``X X^T`` invertible, N <= 2: the global minimum over the rank that the widths
-      allow, from almost every start (Bah, Rauhut, Terstiege, Westdickenberg, arXiv:1910.05505).
+      allow, or that a balanced start has, which the flow keeps, from almost every start (Bah, Rauhut, Terstiege,
+      Westdickenberg, arXiv:1910.05505).
     * The same, N >= 3: almost every start ends at the minimum over some rank up to that; the one over the full rank is
       what is given.
 
@@ -141,7 +147,9 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
     -------
     Limit or None
     """
-    arrays = [np.asarray(factor, np.float64) for factor in factors]
+    arrays = as_chain(problem, factors)
+    if arrays[0].ndim > 2:
+        raise ValueError("predicted_limit takes one start, [factor[run] for factor in factors], got a stack of them")
     depth = len(arrays)
     if isinstance(problem, MatrixEstimation) and depth > 1:
         target = np.asarray(problem.target, np.float64)
@@ -154,14 +162,18 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
             return Limit(part, problem.loss(part), reason)
     if not isinstance(problem, MatrixEstimation | LinearRegression):
         return None
-    rank = min(min(array.shape) for array in arrays)
+    rank, of_start = min(min(array.shape) for array in arrays), ""
+    if depth > 1 and metrics.balancedness(arrays) <= BALANCED * max(np.sum(array**2) for array in arrays):
+        kept = int(min(np.linalg.matrix_rank(array) for array in arrays))
+        if kept < rank:
+            rank, of_start = kept, ", that of the balanced start, which the flow keeps"
     minimum = global_minimum(problem, rank)
     if not minimum.determined:
         return None
     if depth == 1:
         return Limit(minimum.solution, minimum.value, "the loss is convex: its minimum, from every start")
     if depth == 2:
-        reason = f"two factors: the minimum over rank {rank}, from almost every start"
+        reason = f"two factors: the minimum over rank {rank}{of_start}, from almost every start"
     else:
-        reason = f"the minimum over rank {rank}, or over a smaller one, from almost every start"
+        reason = f"the minimum over rank {rank}{of_start}, or over a smaller one, from almost every start"
     return Limit(minimum.solution, minimum.value, reason)

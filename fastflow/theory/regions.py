@@ -17,6 +17,7 @@ from fastflow import metrics
 from fastflow.architectures import chain_product
 from fastflow.checks import FloatArray, as_number
 from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixProblem, MatrixSensing
+from fastflow.theory.arguments import as_chain
 from fastflow.theory.roots import invert
 
 
@@ -102,7 +103,7 @@ def descent_region(problem: MatrixProblem, factors: Sequence[ArrayLike], *, sigm
     """
     if not 0 < as_number("sigma", sigma) < 1:
         raise ValueError(f"sigma must be between 0 and 1, got {sigma:g}")
-    arrays = [np.asarray(factor, np.float64) for factor in factors]
+    arrays = as_chain(problem, factors)
     seen, depth = observe(problem), len(arrays)
     excess = np.maximum(_losses(problem, chain_product(arrays)) - seen.floor, 0)
     norm = np.linalg.norm(seen.solution, 2) + np.sqrt(2 * excess / seen.smallest)
@@ -152,7 +153,7 @@ def linear_rate(problem: MatrixProblem, factors: Sequence[ArrayLike]) -> LinearR
     S. Arora, N. Cohen, N. Golowich, W. Hu, A convergence analysis of gradient descent for deep linear neural networks,
     arXiv:1810.02281, theorem 1.
     """
-    arrays = [np.asarray(factor, np.float64) for factor in factors]
+    arrays = as_chain(problem, factors)
     seen, depth = observe(problem), len(arrays)
     if seen.largest - seen.smallest > 1e-9 * seen.largest:
         raise ValueError(

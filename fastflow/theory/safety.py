@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastflow.networks import DeepLinear, Network
 from fastflow.problems import MatrixEstimation, Problem
+from fastflow.theory.arguments import as_chain, as_posed
 from fastflow.theory.limits import identical_scale, is_symmetric
 from fastflow.theory.regions import descent_region
 from fastflow.theory.steps import monotone_step
@@ -41,13 +42,13 @@ def safe_step(problem: Problem, network: Network, factors: Sequence[ArrayLike]) 
     ValueError
         where no such step is known: for diagonal networks, and where the data do not determine W
     """
+    as_posed(problem, network)
     check_knows_safe_steps(network)
-    posed = problem.of_matrix()
-    arrays = [np.asarray(factor, np.float64) for factor in factors]
+    posed, arrays = problem.of_matrix(), as_chain(problem, factors)
     one = arrays[0].ndim == 2
     stacks = [array[None] for array in arrays] if one else arrays
     steps = BELOW * descent_region(posed, stacks).step
-    reasons = ["the loss falls in the region that it keeps the run in (theory.descent_region)"] * len(steps)
+    reasons = ["the region that a run with such steps does not leave (theory.descent_region)"] * len(steps)
     if len(arrays) > 1 and isinstance(posed, MatrixEstimation) and is_symmetric(np.asarray(posed.target, np.float64)):
         norm = float(np.linalg.norm(posed.target, 2))
         for run in range(len(steps)):

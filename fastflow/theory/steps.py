@@ -10,12 +10,15 @@ from fastflow.checks import as_count, as_number
 from fastflow.networks import DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, MatrixEstimation, Problem
 from fastflow.streams import stream
+from fastflow.theory.arguments import as_posed
 from fastflow.theory.metric import singular_bases
 
 
 @dataclass(frozen=True)
 class Edge:
     """A multiple of the stability edge: ``0.9 * ff.theory.edge`` stands where a step does, for each problem its own.
+
+    In files and on the command line, and as `str` has it, it is written "0.9 edge".
 
     Attributes
     ----------
@@ -37,6 +40,27 @@ class Edge:
 
     def __repr__(self) -> str:
         return f"{self.multiple:g} * fastflow.theory.edge"
+
+    def __str__(self) -> str:
+        return f"{self.multiple!r} edge"
+
+    @classmethod
+    def read(cls, text: str) -> Edge | None:
+        """What "0.9 edge", "0.9edge", "0.9 * edge" or "edge" says; None for other words.
+
+        Raises
+        ------
+        ValueError
+            for a multiple that is not above 0
+        """
+        number, found, rest = text.strip().partition("edge")
+        if not found or rest:
+            return None
+        try:
+            multiple = float(number.strip().removesuffix("*") or 1)
+        except ValueError:
+            return None
+        return cls(multiple)
 
     def step(self, problem: Problem, network: Network) -> float:
         """The step for a problem."""
@@ -68,25 +92,25 @@ def stability_edge(problem: Problem, network: Network, rtol: float = 1e-11) -> f
     ValueError
         when the expected solution is 0, where a network of depth 2 and more has no such edge
     """
+    posed = as_posed(problem, network)
     if isinstance(network, DiagonalLinear):
-        return diagonal_stability_edge(problem.of_vector(), network)
-    problem = problem.of_matrix()
-    widths = network.widths_for(problem.shape)
+        return diagonal_stability_edge(posed, network)
+    widths = network.widths_for(posed.shape)
     depth, rank = len(widths) - 1, min(widths)
-    solution = problem.expected_solution(rank).astype(np.float64)
+    solution = posed.expected_solution(rank).astype(np.float64)
     if not solution.any() and depth > 1:
         raise ValueError(
             "the data point to the solution W = 0, where a product of factors has no stability edge: give a step"
         )
-    if isinstance(problem, MatrixEstimation):
-        return 2 / (problem.weight * depth * float(np.linalg.norm(solution, 2)) ** (2 - 2 / depth))
+    if isinstance(posed, MatrixEstimation):
+        return 2 / (posed.weight * depth * float(np.linalg.norm(solution, 2)) ** (2 - 2 / depth))
     bases = singular_bases(solution, depth)
     # Power iteration from the leading singular pair, and enough of everything else that no eigenvector is missed.
-    noise = stream("stability edge", problem.shape).standard_normal(problem.shape)
+    noise = stream("stability edge", posed.shape).standard_normal(posed.shape)
     direction = np.outer(bases.left[:, 0], bases.right[0]) + 0.1 * noise / np.linalg.norm(noise)
     largest = 0.0
     for _ in range(1000):
-        image = problem.normal_operator(direction)
+        image = posed.normal_operator(direction)
         moved = bases.scale(image, bases.eigenvalues)
         estimate = float(np.sum(image * moved) / np.sum(direction * image))
         converged = abs(estimate - largest) <= rtol * estimate
@@ -94,7 +118,7 @@ def stability_edge(problem: Problem, network: Network, rtol: float = 1e-11) -> f
         if converged:
             break
         direction = moved / np.linalg.norm(moved)
-    return 2 / (problem.weight * largest)
+    return 2 / (posed.weight * largest)
 
 
 def diagonal_stability_edge(problem: CompressedSensing, network: DiagonalLinear) -> float:

@@ -1,0 +1,55 @@
+"""What the theory's functions are given, checked: a problem, a network, the factors of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastflow.checks import FloatArray, as_floats, shown
+from fastflow.networks import Network
+from fastflow.problems import Problem
+
+
+def as_problem(problem: Any) -> Problem:
+    """A problem."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be one problem such as MatrixEstimation(matrix), got {type(problem).__name__}")
+    return problem
+
+
+def as_posed(problem: Any, network: Any) -> Any:
+    """A problem as a network sees it."""
+    as_problem(problem)
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be a DeepLinear or a DiagonalLinear, got {type(network).__name__}")
+    return network.pose(problem)
+
+
+def as_chain(problem: Any, factors: Sequence[ArrayLike]) -> list[FloatArray]:
+    """Factors (d_j, d_{j-1}), or stacks (runs, d_j, d_{j-1}), that chain to a problem's W.
+
+    Raises
+    ------
+    TypeError, ValueError
+        for a problem of no matrix, and for factors whose shapes do not chain
+    """
+    shape = as_problem(problem).of_matrix().shape
+    if isinstance(factors, str) or not isinstance(factors, Sequence | np.ndarray) or len(factors) == 0:
+        raise TypeError(f"factors must be a sequence of matrices, first to last, got {shown(factors)}")
+    # What has diverged has factors, too.
+    arrays: list[FloatArray] = [
+        as_floats(f"factor {j + 1}", f, (2, 3), finite=False).astype(np.float64) for j, f in enumerate(factors)
+    ]
+    shapes = [array.shape for array in arrays]
+    ends = [(size[-1], size[-2]) for size in shapes]
+    chained = all(first[1] == second[0] for first, second in pairwise(ends))
+    if not chained or (ends[-1][1], ends[0][0]) != shape or len({size[:-2] for size in shapes}) > 1:
+        raise ValueError(
+            f"factors must chain to W, which is {shape[0]} x {shape[1]}: each (d_j, d_(j-1)), first to last, or all "
+            f"stacks (runs, ...) of such; got shapes {shown(shapes)}"
+        )
+    return arrays
