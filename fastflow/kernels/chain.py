@@ -1,7 +1,8 @@
 """Chains of matrices ``W = W_N ... W_1``: their product, and the gradient of a function of it by every factor.
 
 The factors of one run are one flat array: ``W_1`` first, each row-major, ``W_j`` of shape ``(widths[j], widths[j-1])``.
-All but the workspace and the balancedness also work on one run per lane, arrays (elements, lanes).
+All but the workspace and the balancedness also work on one run per lane, arrays (elements, lanes). At addresses, rows
+of the factors and of all that is derived from them can be padded; the product and the gradient by it never are.
 With the gradient ``E`` by the product, ``G_j = (W_N ... W_{j+1})^T E (W_{j-1} ... W_1)^T``. A sweep of partial products
 and a sweep back cost 3(N-1) products in all; they can run from either end:
 
@@ -17,10 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.elementwise import copy_at, dot, take_steps_at
+from fastflow.kernels.elementwise import copy_at, dot
 from fastflow.kernels.jit import jit, jit_inline, jit_internal
-from fastflow.kernels.layouts import address, element_bytes, keep, kind_of
-from fastflow.kernels.products import nn_at, nt_at, tn_at
+from fastflow.kernels.layouts import address, element_bytes, keep, kind_of, pitch
+from fastflow.kernels.products import Step, no_step, product_at
+from fastflow.kernels.steps import take_steps_at
 
 
 class ChainWorkspace(NamedTuple):
@@ -126,10 +128,10 @@ def chain_product(factors, widths, work):
 
 @jit_internal
 def chain_product_at(kind, widths, at):
-    """`chain_product` of a `kind` of storage, at the addresses of a `ChainPlaces`."""
+    """`chain_product` of a `kind` of storage, at the addresses of a `ChainPlaces`; the product is never padded."""
     depth = widths.size - 1
     if depth == 1:
-        copy_at(kind, at.product, at.factors, widths[1] * widths[0])
+        copy_rows(kind, at.product, widths[0], at.factors, pitch(kind, widths[0]), widths[1], widths[0])
     elif at.from_left:
         _suffix_products(kind, widths, at)
     else:
@@ -137,20 +139,29 @@ def chain_product_at(kind, widths, at):
 
 
 @jit_inline
+def copy_rows(kind, c, c_row, a, a_row, rows, columns):
+    """Copy a matrix at addresses from rows one distance apart to rows another distance apart."""
+    size = element_bytes(kind)
+    for i in range(rows):
+        copy_at(kind, c + i * c_row * size, a + i * a_row * size, columns)
+
+
+@jit_inline
 def _prefix_products(kind, widths, at):
     # P_j (d_j, d_0) for j = 2 .. N-1 lie in partial one after the other; P_1 = W_1, P_N = product.
     size = element_bytes(kind)
     depth, columns = widths.size - 1, widths[0]
-    last, target = at.factors, at.partial
-    factor = at.factors + widths[1] * columns * size
+    last, target, row = at.factors, at.partial, pitch(kind, columns)
+    c_row = row
+    factor = at.factors + widths[1] * row * size
     for j in range(2, depth + 1):
         rows, inner = widths[j], widths[j - 1]
         if j == depth:
-            target = at.product
-        nn_at(kind, target, factor, last, rows, inner, columns)
-        factor += rows * inner * size
+            target, c_row = at.product, columns
+        product_at(kind, target, c_row, factor, pitch(kind, inner), 1, last, row, 1, rows, inner, columns, no_step())
+        factor += rows * pitch(kind, inner) * size
         last = target
-        target += rows * columns * size
+        target += rows * row * size
 
 
 @jit_inline
@@ -162,12 +173,14 @@ def _suffix_products(kind, widths, at):
     last, target = factor, at.partial
     for j in range(depth - 2, -1, -1):
         inner, columns = widths[j + 1], widths[j]
-        factor -= inner * columns * size
+        row = pitch(kind, columns)
+        factor -= inner * row * size
+        c_row = row
         if j == 0:
-            target = at.product
-        nn_at(kind, target, last, factor, rows, inner, columns)
+            target, c_row = at.product, columns
+        product_at(kind, target, c_row, last, pitch(kind, inner), 1, factor, row, 1, rows, inner, columns, no_step())
         last = target
-        target += rows * columns * size
+        target += rows * row * size
 
 
 @jit_inline
@@ -175,7 +188,7 @@ def _last_factor(kind, widths, at):
     """The address of W_N."""
     factor = at.factors
     for j in range(1, widths.size - 1):
-        factor += widths[j] * widths[j - 1] * element_bytes(kind)
+        factor += widths[j] * pitch(kind, widths[j - 1]) * element_bytes(kind)
     return factor
 
 
@@ -203,15 +216,14 @@ def chain_gradient(factors, widths, end_gradient, work):
 def chain_sweep_back(kind, widths, end_gradient, at, steps, moved, now):
     """`chain_gradient` at addresses; or, if ``now``, one step of gradient descent, each gradient used while it is hot.
 
-    With ``now`` each factor takes its step as soon as the sweep has no more use for it, the gradient is left
-    undefined, and ``steps`` and ``moved`` are those of `take_steps_at`; else these two are ignored.
+    The gradient by the product is never padded. With ``now`` each factor takes its step as soon as the sweep has no
+    more use for it, the gradient is left undefined, and ``steps`` and ``moved`` are those of `take_steps_at`; else
+    these two are ignored.
     """
     if widths.size == 2:
-        size = widths[1] * widths[0]
+        copy_rows(kind, at.gradient, pitch(kind, widths[0]), end_gradient, widths[0], widths[1], widths[0])
         if now:
-            take_steps_at(kind, at.factors, end_gradient, steps, moved, size)
-        else:
-            copy_at(kind, at.gradient, end_gradient, size)
+            step_rows(kind, at.factors, at.gradient, widths[1], widths[0], steps, moved)
     elif at.from_left:
         _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now)
     else:
@@ -219,28 +231,29 @@ def chain_sweep_back(kind, widths, end_gradient, at, steps, moved, now):
 
 
 @jit_inline
+def step_rows(kind, factor, gradient, rows, columns, steps, moved):
+    """`take_steps_at` of a matrix, its padding left out."""
+    step = pitch(kind, columns) * element_bytes(kind)
+    for i in range(rows):
+        take_steps_at(kind, factor + i * step, gradient + i * step, steps, moved, columns)
+
+
+@jit_inline
 def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
     size = element_bytes(kind)
     depth, columns = widths.size - 1, widths[0]
+    row = pitch(kind, columns)
     # Both are behind what is used next: they come down by one matrix a turn.
-    factor, prefix = at.factors + widths[1] * columns * size, at.partial
+    factor, prefix = at.factors + widths[1] * row * size, at.partial
     for j in range(2, depth + 1):
-        factor += widths[j] * widths[j - 1] * size
+        factor += widths[j] * pitch(kind, widths[j - 1]) * size
         if j < depth:
-            prefix += widths[j] * columns * size
-    sweep = end_gradient
+            prefix += widths[j] * row * size
+    sweep, sweep_row = end_gradient, columns
     for j in range(depth, 1, -1):
         rows, inner = widths[j], widths[j - 1]
-        factor -= rows * inner * size
-        gradient = at.gradient
-        if not now:
-            gradient += factor - at.factors
-        # G_j = S_j P_{j-1}^T
-        if j == 2:
-            prefix = at.factors
-        else:
-            prefix -= inner * columns * size
-        nt_at(kind, gradient, sweep, prefix, rows, columns, inner)
+        factor_row = pitch(kind, inner)
+        factor -= rows * factor_row * size
         # S_{j-1} = W_j^T S_j, the last of which is G_1
         if j == 2 and not now:
             target = at.gradient
@@ -248,12 +261,21 @@ def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
             target = at.sweep_a
         else:
             target = at.sweep_b
-        tn_at(kind, target, factor, sweep, inner, rows, columns)
+        product_at(kind, target, row, factor, 1, factor_row, sweep, sweep_row, 1, inner, rows, columns, no_step())
+        # G_j = S_j P_{j-1}^T
+        gradient, step = at.gradient, Step(0, steps, moved)
         if now:
-            take_steps_at(kind, factor, gradient, steps, moved, rows * inner)
-        sweep = target
-    if now:
-        take_steps_at(kind, at.factors, sweep, steps, moved, widths[1] * columns)
+            step = Step(factor, steps, moved)
+        else:
+            gradient += factor - at.factors
+        if j == 2:
+            prefix = at.factors
+        else:
+            prefix -= inner * row * size
+        product_at(kind, gradient, factor_row, sweep, sweep_row, 1, prefix, 1, row, rows, columns, inner, step)
+        sweep, sweep_row = target, row
+    if now:  # the padding of S_1 is 0, as that of the gradient by the product is taken to be: it moves nothing
+        take_steps_at(kind, at.factors, sweep, steps, moved, widths[1] * row)
 
 
 @jit_inline
@@ -263,19 +285,11 @@ def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
     last = _last_factor(kind, widths, at)
     factor, suffix = at.factors, at.partial  # suffix is behind what is used next: it comes down by one matrix a turn
     for j in range(1, depth - 1):
-        suffix += widths[j] * rows * size
-    sweep = end_gradient
+        suffix += rows * pitch(kind, widths[j]) * size
+    sweep, sweep_row = end_gradient, widths[0]
     for j in range(1, depth):
         inner, columns = widths[j], widths[j - 1]
-        gradient = at.gradient
-        if not now:
-            gradient += factor - at.factors
-        # G_j = Q_j^T T_{j-1}
-        if j == depth - 1:
-            suffix = last
-        else:
-            suffix -= inner * rows * size
-        tn_at(kind, gradient, suffix, sweep, inner, rows, columns)
+        row, target_row = pitch(kind, columns), pitch(kind, inner)
         # T_j = T_{j-1} W_j^T, the last of which is G_N
         if j == depth - 1 and not now:
             target = at.gradient + (last - at.factors)
@@ -283,13 +297,45 @@ def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
             target = at.sweep_a
         else:
             target = at.sweep_b
-        nt_at(kind, target, sweep, factor, rows, columns, inner)
+        product_at(kind, target, target_row, sweep, sweep_row, 1, factor, 1, row, rows, columns, inner, no_step())
+        # G_j = Q_j^T T_{j-1}
+        gradient, step = at.gradient, Step(0, steps, moved)
         if now:
-            take_steps_at(kind, factor, gradient, steps, moved, inner * columns)
-        factor += inner * columns * size
-        sweep = target
+            step = Step(factor, steps, moved)
+        else:
+            gradient += factor - at.factors
+        if j == depth - 1:
+            suffix = last
+        else:
+            suffix -= rows * target_row * size
+        product_at(kind, gradient, row, suffix, 1, target_row, sweep, sweep_row, 1, inner, rows, columns, step)
+        factor += inner * row * size
+        sweep, sweep_row = target, target_row
     if now:
-        take_steps_at(kind, last, sweep, steps, moved, rows * widths[depth - 1])
+        step_rows(kind, last, sweep, rows, widths[depth - 1], steps, moved)
+
+
+@jit_internal
+def copy_factors(kind, widths, to, to_padded, source, source_padded):
+    """Copy the factors of one run at addresses, each as a `kind` has them or without padding."""
+    size = element_bytes(kind)
+    for j in range(widths.size - 1):
+        columns = widths[j]
+        row = pitch(kind, columns)
+        to_row = row if to_padded else columns
+        source_row = row if source_padded else columns
+        copy_rows(kind, to, to_row, source, source_row, widths[j + 1], columns)
+        to += widths[j + 1] * to_row * size
+        source += widths[j + 1] * source_row * size
+
+
+@jit_internal
+def step_factors(kind, widths, at, steps, moved):
+    """`take_steps_at` of all factors by the gradient of a `ChainPlaces`, their padding left out."""
+    place = 0
+    for j in range(widths.size - 1):
+        step_rows(kind, at.factors + place, at.gradient + place, widths[j + 1], widths[j], steps, moved)
+        place += widths[j + 1] * pitch(kind, widths[j]) * element_bytes(kind)
 
 
 @jit

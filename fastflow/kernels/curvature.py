@@ -24,7 +24,7 @@ from fastflow.kernels.jit import jit_inline, jit_internal, kernel_overload_inlin
 from fastflow.kernels.layouts import address, element_bytes, keep, kind_of
 from fastflow.kernels.loss_hessian import loss_hessian
 from fastflow.kernels.losses import LossWorkspace, loss_gradient
-from fastflow.kernels.products import nt_at, product_at, transpose
+from fastflow.kernels.products import no_step, nt_at, product_at, transpose
 
 
 class ChainCurvature(NamedTuple):
@@ -154,18 +154,18 @@ def _sweep_place(widths, j, flip):
 def _forth(kind, c, factor, b, rows, inner, columns, flip):
     """``C = W_j B`` at addresses, for factor j (rows, inner) of the chain, which is stored transposed if ``flip``."""
     if flip:
-        product_at(kind, c, factor, 1, rows, b, columns, 1, rows, inner, columns)
+        product_at(kind, c, columns, factor, 1, rows, b, columns, 1, rows, inner, columns, no_step())
     else:
-        product_at(kind, c, factor, inner, 1, b, columns, 1, rows, inner, columns)
+        product_at(kind, c, columns, factor, inner, 1, b, columns, 1, rows, inner, columns, no_step())
 
 
 @jit_internal
 def _back(kind, c, factor, b, rows, inner, columns, flip):
     """``C = W_j^T B``, see `_forth`."""
     if flip:
-        product_at(kind, c, factor, rows, 1, b, columns, 1, inner, rows, columns)
+        product_at(kind, c, columns, factor, rows, 1, b, columns, 1, inner, rows, columns, no_step())
     else:
-        product_at(kind, c, factor, 1, inner, b, columns, 1, inner, rows, columns)
+        product_at(kind, c, columns, factor, 1, inner, b, columns, 1, inner, rows, columns, no_step())
 
 
 @jit_internal

@@ -16,7 +16,6 @@ from numba.extending import intrinsic
 from fastflow.kernels.jit import jit_inline
 from fastflow.kernels.layouts import lanes_of
 from fastflow.kernels.simd import (
-    I64,
     Vector,
     are_contiguous,
     constant,
@@ -47,41 +46,63 @@ def _elements(context, builder, kind):
     return vector, lambda size: builder.mul(size, constant(vector.lanes)) if of_lanes else size
 
 
-def _difference(masked_by_nan: bool):
+@intrinsic
+def subtract(typingctx, c, a, b, size):
+    """``c[i] = a[i] - b[i]`` for ``i < size``, in either layout."""
+    if not are_contiguous(None, c, a, b):
+        return None
+    signature = types.void(c, a, b, types.intp)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, c.dtype, _lanes(c))
+        c_base, a_base, b_base = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in range(3))
+
+        def body(offset, mask):
+            difference = builder.fsub(vector.load(a_base, offset, mask), vector.load(b_base, offset, mask))
+            vector.store(difference, c_base, offset, mask)
+
+        for_vectors(builder, vector, _numbers(builder, c, arguments[3]), body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _residual(masked_by_nan: bool):
     @intrinsic
-    def subtract(typingctx, c, a, b, size):
-        if not are_contiguous(None, c, a, b):
+    def residual(typingctx, c, a, b, size, result):
+        if not are_contiguous(None, c, a, b, result):
             return None
-        signature = types.void(c, a, b, types.intp)
+        signature = types.void(c, a, b, types.intp, result)
 
         def codegen(context, builder, signature, arguments):
-            vector = Vector(context, builder, c.dtype, _lanes(c))
-            c_base, a_base, b_base = (
-                data_pointer(context, builder, array_type, value)
-                for array_type, value in zip(signature.args[:3], arguments[:3], strict=True)
+            c_base, a_base, b_base, result_base = (
+                data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 2, 4)
             )
 
-            def body(offset, mask):
+            def factors(vector, offset, mask):
                 subtrahend = vector.load(b_base, offset, mask)
                 difference = builder.fsub(vector.load(a_base, offset, mask), subtrahend)
                 if masked_by_nan:
                     known = builder.fcmp_ordered("ord", subtrahend, subtrahend)
                     difference = builder.select(known, difference, vector.zero)
                 vector.store(difference, c_base, offset, mask)
+                return difference, difference
 
-            for_vectors(builder, vector, _numbers(builder, c, arguments[3]), body)
+            emit = _sum_of_lanes if c.ndim == 2 else _sum_of_one
+            emit(context, builder, c.dtype, factors, arguments[3], result_base, 0.5)
             return context.get_dummy_value()
 
         return signature, codegen
 
-    return subtract
+    return residual
 
 
-subtract = _difference(masked_by_nan=False)
-"""``subtract(c, a, b, size)``: ``c[i] = a[i] - b[i]`` for ``i < size``, in either layout."""
+residual = _residual(masked_by_nan=False)
+"""``residual(c, a, b, size, result)``: ``c[i] = a[i] - b[i]`` for ``i < size``, and ``result = 1/2 sum c[i]^2``, summed
+as by `dot`."""
 
-subtract_known = _difference(masked_by_nan=True)
-"""``subtract_known(c, a, b, size)``: `subtract` where ``b[i]`` is a number, 0 where it is NaN."""
+residual_known = _residual(masked_by_nan=True)
+"""`residual` where ``b[i]`` is a number; 0 where it is NaN."""
 
 
 def _copy(builder, vector, c_base, a_base, size):
@@ -236,52 +257,6 @@ def add_rows(typingctx, c, factors, matrix, first, columns, rows):
 
 
 @intrinsic
-def take_steps_at(typingctx, kind, factors, gradient, steps, moved, size):
-    """``w[i] = fma(-step, g[i], w[i])`` for ``i < size`` elements at addresses, and whether a bit changed.
-
-    One run takes the step at ``steps``; lanes take one each. ``moved``, the address of an int64 each, is set to 1 where
-    an element changed a bit, and left where none did.
-    """
-    n = types.intp
-    signature = types.void(kind, n, n, n, n, n)
-
-    def codegen(context, builder, signature, arguments):
-        vector, numbers = _elements(context, builder, kind)
-        factor_base, gradient_base, step_base = (vector.at(address) for address in arguments[1:4])
-        moved_base = builder.inttoptr(arguments[4], I64.as_pointer())
-        if lanes_of(kind)[1]:
-            step = vector.load(step_base, constant(0))
-        else:
-            step = vector.splat(builder.load(step_base))
-        step = builder.fneg(step)
-        changed = cgutils.alloca_once_value(builder, ir.Constant(vector.bits_type, None))
-
-        def body(offset, mask):
-            before = vector.load(factor_base, offset, mask)
-            after = vector.fma(step, vector.load(gradient_base, offset, mask), before)
-            vector.store(after, factor_base, offset, mask)
-            differs = builder.xor(*(builder.bitcast(value, vector.bits_type) for value in (before, after)))
-            builder.store(builder.or_(builder.load(changed), differs), changed)
-
-        builder.store(ir.Constant(vector.bits_type, None), changed)
-        for_vectors(builder, vector, numbers(arguments[5]), body)
-        wide = ir.VectorType(I64, vector.lanes)
-        flags = builder.icmp_unsigned("!=", builder.load(changed), ir.Constant(vector.bits_type, None))
-        flags = builder.zext(flags, wide)
-        if lanes_of(kind)[1]:
-            moved_vector = builder.bitcast(moved_base, wide.as_pointer())
-            builder.store(builder.or_(flags, builder.load(moved_vector, align=8)), moved_vector, align=8)
-        else:
-            total = builder.load(moved_base)
-            for lane in range(vector.lanes):
-                total = builder.or_(total, builder.extract_element(flags, constant(lane)))
-            builder.store(total, moved_base)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
 def dot(typingctx, x, y, size, result):
     """``result = sum_i x[i] y[i]`` over ``size`` elements, in the fixed order of this module.
 
@@ -289,32 +264,38 @@ def dot(typingctx, x, y, size, result):
     """
     if not are_contiguous(None, x, y, result):
         return None
-    dtype = x.dtype
-    partials = PARTIAL_BYTES // (dtype.bitwidth // 8)
     signature = types.void(x, y, types.intp, result)
-    emit = _dot_of_lanes if x.ndim == 2 else _dot_of_one
 
     def codegen(context, builder, signature, arguments):
         x_base, y_base, result_base = (
             data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 3)
         )
-        emit(context, builder, dtype, partials, x_base, y_base, arguments[2], result_base)
+
+        def factors(vector, offset, mask):
+            return vector.load(x_base, offset, mask), vector.load(y_base, offset, mask)
+
+        emit = _sum_of_lanes if x.ndim == 2 else _sum_of_one
+        emit(context, builder, x.dtype, factors, arguments[2], result_base)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _dot_of_one(context, builder, dtype, partials, x_base, y_base, size, result_base):
+def _sum_of_one(context, builder, dtype, factors, size, result_base, scale=1.0):
+    """``scale`` times the sum of the products of the vectors that ``factors(vector, offset, mask)`` gives."""
     # One vector of all partial sums; LLVM splits it where the machine's vectors are narrower.
-    vector = Vector(context, builder, dtype, partials)
+    vector = Vector(context, builder, dtype, PARTIAL_BYTES // (dtype.bitwidth // 8))
     total = cgutils.alloca_once_value(builder, vector.zero)
 
     def body(offset, mask):
-        product = vector.fma(vector.load(x_base, offset, mask), vector.load(y_base, offset, mask), builder.load(total))
-        builder.store(product, total)
+        x, y = factors(vector, offset, mask)
+        builder.store(vector.fma(x, y, builder.load(total)), total)
 
     for_vectors(builder, vector, size, body)
-    builder.store(vector.sum(builder.load(total)), result_base)
+    result = vector.sum(builder.load(total))
+    if scale != 1:
+        result = builder.fmul(result, ir.Constant(vector.scalar, scale))
+    builder.store(result, result_base)
 
 
 @intrinsic
@@ -323,15 +304,16 @@ def half_square_at(typingctx, kind, x, size, result):
     n = types.intp
     signature = types.void(kind, n, n, n)
     dtype, of_lanes = lanes_of(kind)
-    partials = PARTIAL_BYTES // (dtype.bitwidth // 8)
-    emit = _dot_of_lanes if of_lanes else _dot_of_one
+    emit = _sum_of_lanes if of_lanes else _sum_of_one
 
     def codegen(context, builder, signature, arguments):
-        few = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8) if of_lanes else 1)
-        x_base, result_base = few.at(arguments[1]), few.at(arguments[3])
-        emit(context, builder, dtype, partials, x_base, x_base, arguments[2], result_base)
-        half = ir.Constant(few.type, [0.5] * few.lanes)
-        few.store(builder.fmul(few.load(result_base, constant(0)), half), result_base, constant(0))
+        at = Vector(context, builder, dtype, 1).at
+
+        def factors(vector, offset, mask):
+            x = vector.load(at(arguments[1]), offset, mask)
+            return x, x
+
+        emit(context, builder, dtype, factors, arguments[2], at(arguments[3]), 0.5)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -353,14 +335,14 @@ def clear_at(typingctx, zero, x, size):
     return signature, codegen
 
 
-def _dot_of_lanes(context, builder, dtype, partials, x_base, y_base, size, result_base):
+def _sum_of_lanes(context, builder, dtype, factors, size, result_base, scale=1.0):
     # A vector of lanes for each partial sum; element i goes to partial sum i mod partials.
+    partials = PARTIAL_BYTES // (dtype.bitwidth // 8)
     vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
     sums = [cgutils.alloca_once_value(builder, vector.zero) for _ in range(partials)]
 
     def accumulate(element, partial):
-        offset = builder.mul(element, constant(vector.lanes))
-        x, y = vector.load(x_base, offset), vector.load(y_base, offset)
+        x, y = factors(vector, builder.mul(element, constant(vector.lanes)), None)
         builder.store(vector.fma(x, y, builder.load(sums[partial])), sums[partial])
 
     whole = builder.sdiv(size, constant(partials))
@@ -382,4 +364,7 @@ def _dot_of_lanes(context, builder, dtype, partials, x_base, y_base, size, resul
     while len(totals) > 1:
         half = len(totals) // 2
         totals = [builder.fadd(low, high) for low, high in zip(totals[:half], totals[half:], strict=True)]
-    vector.store(totals[0], result_base, constant(0))
+    result = totals[0]
+    if scale != 1:
+        result = builder.fmul(result, ir.Constant(vector.type, [scale] * vector.lanes))
+    vector.store(result, result_base, constant(0))

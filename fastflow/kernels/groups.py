@@ -2,11 +2,11 @@
 
 A group has one of three layouts, which Numba tells apart by its type; what it does is the same, and so are the bits:
 
-* one run;
+* one run, the rows of whose matrices are `Padded`;
 * one run per SIMD lane, arrays (elements, lanes). Small matrices waste most of a vector when it runs along a row, and
   nothing when it runs across runs; large ones do not fit the cache eight at a time;
-* `Rows`: runs one after the other, which meet in a product with a matrix that they share (sensing operators, samples),
-  so that the matrix is read once for all of them.
+* `Rows`: such runs one after the other, which meet in a product with a matrix that they share (sensing operators,
+  samples), so that the matrix is read once for all of them.
 
 `choose_layout` decides by the shapes alone.
 """
@@ -27,26 +27,29 @@ from fastflow.kernels.chain import (
     chain_product_at,
     chain_sweep_back,
     chain_workspace,
+    copy_factors,
+    step_factors,
 )
-from fastflow.kernels.elementwise import copy, dot, take_steps_at
+from fastflow.kernels.elementwise import copy, dot
+from fastflow.kernels.group_losses import group_loss_gradient
 from fastflow.kernels.jit import jit_inline, kernel_overload, kernel_overload_inline
-from fastflow.kernels.layouts import address, element_bytes, kind_of
+from fastflow.kernels.layouts import Padded, address, element_bytes, kind_of, padded_width
 from fastflow.kernels.losses import (
     LossWorkspace,
     SharedSamples,
     SharedSensing,
-    group_loss_gradient,
     inline_loss_gradient,
     load_lane,
     scratch_size,
     to_lanes,
 )
+from fastflow.kernels.steps import take_steps_at
 from fastflow.kernels.target import SHAPE
 
 LANE_WIDTH = 50
 """Chains whose widths are all at most this travel in lanes, but for those of `FILLED` (measured)."""
 
-FILLED = 0.84
+FILLED = 0.88
 """From which share of its vectors in use on, of two vectors at least, a row is no waste of 512-bit registers: the tile
 of one run is then faster than lanes, whose runs have eight times the memory (measured). Not so on narrower ones."""
 
@@ -62,12 +65,12 @@ CACHE_LINE = 64
 class Group(NamedTuple):
     """The members of a group; arrays of numbers have one per member.
 
-    ``problem``: the problem as the members' layout has it, ``data[0]`` the index into it. ``factors``, ``chain``,
-    ``work``: memory in that layout. ``row_factors``, ``row``: one member's factors and workspace in the layout of one
-    run, where `extract_member` puts them. ``run`` (-1: free), ``idle`` (1: free), ``record`` (next record), ``offset``
-    (the run's step less the group's tick), ``weight`` of its loss, ``least`` (the unweighted loss from which it
-    may have converged), ``step``, ``moved`` (whether the last step changed anything), ``norm`` (squared, of the
-    gradient).
+    ``problem``: the problem as the members' layout has it, ``data[0]`` the index into it, ``data[1:]`` the widths.
+    ``factors``, ``chain``, ``work``: memory in that layout. ``row_factors``, ``row``: one member's factors and
+    workspace without padding, where `extract_member` puts them. ``run`` (-1: free), ``idle`` (1: free), ``record``
+    (next record), ``offset`` (the run's step less the group's tick), ``weight`` of its loss, ``least`` (the unweighted
+    loss from which it may have converged), ``step``, ``moved`` (whether the last step changed anything), ``norm``
+    (squared, of the gradient).
     """
 
     problem: Any
@@ -89,7 +92,7 @@ class Group(NamedTuple):
 
 
 class Rows(Group):
-    """A group of runs one after the other: factors (members, parameters), all else flat with the members first."""
+    """A group of runs one after the other: all arrays flat with the members first."""
 
     __slots__ = ()
 
@@ -120,40 +123,32 @@ def make_group(problem: Any, widths: Sequence[int], like: np.ndarray, runs: int,
     """
     layout = layout or choose_layout(problem, widths, like.dtype.itemsize)
     dtype = like.dtype
-    row = ChainWorkspace(
-        *(aligned_zeros(array.shape, dtype) for array in chain_workspace.py_func(np.asarray(widths, np.int64), like))
-    )
+    row = ChainWorkspace(*(aligned_zeros(a.shape, dtype) for a in chain_workspace.py_func(np.asarray(widths), like)))
     size, parameters, scratch = (row.product.size, row.gradient.size, scratch_size(problem, row.product.size))
     members = {"one": 1, "lanes": SHAPE.vector_bytes // dtype.itemsize, "rows": min(ROWS, runs)}[layout]
 
     def room(length: int) -> np.ndarray:
         return aligned_zeros((length, members) if layout == "lanes" else (length * members,), dtype)
 
-    chain, factors, row_factors = (row, aligned_zeros((parameters,), dtype), aligned_zeros((parameters,), dtype))
-    if layout == "one":
-        row_factors = factors
-    elif layout == "lanes":
+    if layout == "lanes":
         chain, factors = (ChainWorkspace(*(room(array.size) for array in row)), room(parameters))
     else:
-        chain = row._replace(product=room(size), partial=room(row.partial.size), gradient=room(parameters))
-        factors = aligned_zeros((members, parameters), dtype)
-    integers = np.zeros((5, members), np.int64)
+        padded = chain_workspace.py_func(np.array([padded_width.py_func(w, dtype.itemsize) for w in widths]), like)
+        sweep_a, sweep_b = (aligned_zeros(array.shape, dtype) for array in (padded.sweep_a, padded.sweep_b))
+        chain = ChainWorkspace(room(size), room(padded.partial.size), sweep_a, sweep_b, room(padded.gradient.size))
+        factors = room(padded.gradient.size)
     return (Rows if layout == "rows" else Group)(
         problem=to_lanes(problem, size, members, aligned_zeros) if layout == "lanes" else problem,
-        data=np.zeros(1, np.int64),
+        data=np.array([0, *widths], np.int64),
         factors=factors,
         chain=chain,
         work=LossWorkspace(room(size), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
-        row_factors=row_factors,
+        row_factors=aligned_zeros((parameters,), dtype),
         row=row,
-        run=integers[0],
-        idle=integers[1],
-        record=integers[2],
-        offset=integers[3],
+        **{name: np.zeros(members, np.int64) for name in ("run", "idle", "record", "offset", "moved")},
         weight=np.zeros(members),
         least=np.zeros(members),
         step=np.zeros(members, dtype),
-        moved=integers[4],
         norm=np.zeros(members, dtype),
     )
 
@@ -173,6 +168,18 @@ def layout_of(group: Any) -> str:
     return "one" if group[group.fields.index("factors")].ndim == 1 else "lanes"
 
 
+def group_kind(group):
+    """The kind of storage of a group's factors."""
+    raise TypeError("group_kind is for compiled code")
+
+
+@kernel_overload_inline(group_kind)
+def _group_kind(group):
+    if layout_of(group) == "lanes":
+        return lambda group: kind_of(group.factors)
+    return lambda group: Padded(group.row_factors.dtype.type(0))
+
+
 def for_chains(function: Callable[..., Any], register_with: Any = kernel_overload) -> Callable[..., Any]:
     """Overload what a group does for the groups of this module; other modules have groups of their own."""
 
@@ -189,8 +196,7 @@ def for_chains(function: Callable[..., Any], register_with: Any = kernel_overloa
 @jit_inline
 def _part(array, member, members):
     """The part of a flat array that belongs to one member."""
-    length = array.size // members
-    return array[member * length : (member + 1) * length]
+    return array[member * (array.size // members) : (member + 1) * (array.size // members)]
 
 
 class GroupPlaces(NamedTuple):
@@ -209,29 +215,30 @@ def group_places(group, widths):
 
 @for_chains(group_places, kernel_overload_inline)
 def _group_places(group, widths):
-    def places(group, widths):
-        chain = chain_places(group.factors, widths, group.chain)
-        return GroupPlaces(chain, address(group.work.gradient, 0), address(group.step, 0), address(group.moved, 0))
-
-    return places
+    return lambda group, widths: GroupPlaces(
+        chain_places(group.factors, widths, group.chain),
+        address(group.work.gradient, 0),
+        address(group.step, 0),
+        address(group.moved, 0),
+    )
 
 
 @jit_inline
 def _member_places(group, at, member):
     """The places of one member of `Rows`; scratch is common."""
-    size, members = element_bytes(kind_of(group.chain.product)), group.run.size
-    number = member * size
-    chain = ChainPlaces(
-        at.chain.factors + number * group.row_factors.size,
-        at.chain.product + number * (group.chain.product.size // members),
-        at.chain.partial + number * (group.chain.partial.size // members),
-        at.chain.sweep_a,
-        at.chain.sweep_b,
-        at.chain.gradient + number * group.row_factors.size,
-        at.chain.from_left,
+    size, members = element_bytes(group_kind(group)), group.run.size
+    number, chain = member * size, at.chain
+    its = ChainPlaces(
+        chain.factors + number * (group.factors.size // members),
+        chain.product + number * (group.chain.product.size // members),
+        chain.partial + number * (group.chain.partial.size // members),
+        chain.sweep_a,
+        chain.sweep_b,
+        chain.gradient + number * (group.chain.gradient.size // members),
+        chain.from_left,
     )
     end_gradient = at.end_gradient + number * (group.work.gradient.size // members)
-    return GroupPlaces(chain, end_gradient, at.step + number, at.moved + 8 * member)
+    return GroupPlaces(its, end_gradient, at.step + number, at.moved + 8 * member)
 
 
 def forward(group, at, widths):
@@ -242,11 +249,11 @@ def forward(group, at, widths):
 @for_chains(forward, kernel_overload_inline)
 def _forward(group, at, widths):
     if layout_of(group) != "rows":
-        return lambda group, at, widths: chain_product_at(kind_of(group.chain.product), widths, at.chain)
+        return lambda group, at, widths: chain_product_at(group_kind(group), widths, at.chain)
 
     def of_rows(group, at, widths):
         for member in range(group.run.size):
-            chain_product_at(kind_of(group.chain.product), widths, _member_places(group, at, member).chain)
+            chain_product_at(group_kind(group), widths, _member_places(group, at, member).chain)
 
     return of_rows
 
@@ -258,11 +265,13 @@ def measure(group, columns):
 
 @for_chains(measure)
 def _measure(group, columns):
-    if layout_of(group) != "rows":
-        return lambda group, columns: inline_loss_gradient(
-            group.problem, group.data[0], group.chain.product, columns, group.work
-        )
-    return lambda group, columns: group_loss_gradient(group.problem, group.chain.product, columns, group.work)
+    def apart(group, columns):
+        inline_loss_gradient(group.problem, group.data[0], group.chain.product, columns, group.work)
+
+    def together(group, columns):
+        group_loss_gradient(group.problem, group.chain.product, columns, group.work)
+
+    return together if layout_of(group) == "rows" else apart
 
 
 def backward(group, at, widths, now):
@@ -280,8 +289,7 @@ def _backward(group, at, widths, now):
         def at_once(group, at, widths, now):
             if now:
                 group.moved[:] = 0
-            kind = kind_of(group.chain.product)
-            chain_sweep_back(kind, widths, at.end_gradient, at.chain, at.step, at.moved, now)
+            chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, at.step, at.moved, now)
 
         return at_once
 
@@ -289,8 +297,8 @@ def _backward(group, at, widths, now):
         if now:
             group.moved[:] = 0
         for member in range(group.run.size):
-            kind, its = kind_of(group.chain.product), _member_places(group, at, member)
-            chain_sweep_back(kind, widths, its.end_gradient, its.chain, its.step, its.moved, now)
+            its = _member_places(group, at, member)
+            chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, its.step, its.moved, now)
 
     return of_rows
 
@@ -302,15 +310,17 @@ def square_norms(group):
 
 @for_chains(square_norms, kernel_overload_inline)
 def _square_norms(group):
-    if layout_of(group) != "rows":
+    if layout_of(group) == "lanes":
         return lambda group: dot(group.chain.gradient, group.chain.gradient, len(group.factors), group.norm)
 
-    def of_rows(group):
+    def of_padded(group):
+        flat = group.row.gradient
         for member in range(group.run.size):
-            gradient = _part(group.chain.gradient, member, group.run.size)
-            dot(gradient, gradient, gradient.size, group.norm[member : member + 1])
+            gradient = address(_part(group.chain.gradient, member, group.run.size), 0)
+            copy_factors(group_kind(group), group.data[1:], address(flat, 0), False, gradient, True)
+            dot(flat, flat, flat.size, group.norm[member : member + 1])
 
-    return of_rows
+    return of_padded
 
 
 def move(group, at):
@@ -320,22 +330,18 @@ def move(group, at):
 
 @for_chains(move)
 def _move(group, at):
-    if layout_of(group) != "rows":
-
-        def at_once(group, at):
-            group.moved[:] = 0
-            kind, chain = kind_of(group.chain.product), at.chain
-            take_steps_at(kind, chain.factors, chain.gradient, at.step, at.moved, len(group.factors))
-
-        return at_once
+    def of_lanes(group, at):
+        group.moved[:] = 0
+        chain = at.chain
+        take_steps_at(group_kind(group), chain.factors, chain.gradient, at.step, at.moved, len(group.factors))
 
     def of_rows(group, at):
         group.moved[:] = 0
         for member in range(group.run.size):
-            kind, its = kind_of(group.chain.product), _member_places(group, at, member)
-            take_steps_at(kind, its.chain.factors, its.chain.gradient, its.step, its.moved, group.row_factors.size)
+            its = _member_places(group, at, member)
+            step_factors(group_kind(group), group.data[1:], its.chain, its.step, its.moved)
 
-    return of_rows
+    return of_lanes if layout_of(group) == "lanes" else of_rows
 
 
 def load_member(group, member, factors, problem, index):
@@ -345,19 +351,17 @@ def load_member(group, member, factors, problem, index):
 
 @for_chains(load_member)
 def _load_member(group, member, factors, problem, index):
-    def alone(group, member, factors, problem, index):
-        group.data[0] = index
-        copy(group.factors, factors, factors.size)
-
     def in_lane(group, member, factors, problem, index):
         for element in range(factors.size):
             group.factors[element, member] = factors[element]
         load_lane(group.problem, member, problem, index)
 
-    def in_row(group, member, factors, problem, index):
-        copy(group.factors[member], factors, factors.size)
+    def padded(group, member, factors, problem, index):
+        group.data[0] = index
+        its = address(_part(group.factors, member, group.run.size), 0)
+        copy_factors(group_kind(group), group.data[1:], its, True, address(factors, 0), False)
 
-    return {"one": alone, "lanes": in_lane, "rows": in_row}[layout_of(group)]
+    return in_lane if layout_of(group) == "lanes" else padded
 
 
 def extract_member(group, member):
@@ -367,21 +371,19 @@ def extract_member(group, member):
 
 @for_chains(extract_member)
 def _extract_member(group, member):
-    def alone(group, member):
-        pass  # they are there: one run shares its memory with the row
-
     def from_lane(group, member):
         for element in range(group.row_factors.size):
             group.row_factors[element] = group.factors[element, member]
         for element in range(group.row.product.size):
             group.row.product[element] = group.chain.product[element, member]
 
-    def from_row(group, member):
-        copy(group.row_factors, group.factors[member], group.row_factors.size)
+    def padded(group, member):
+        factors, its = address(group.row_factors, 0), address(_part(group.factors, member, group.run.size), 0)
+        copy_factors(group_kind(group), group.data[1:], factors, False, its, True)
         product = _part(group.chain.product, member, group.run.size)
         copy(group.row.product, product, product.size)
 
-    return {"one": alone, "lanes": from_lane, "rows": from_row}[layout_of(group)]
+    return from_lane if layout_of(group) == "lanes" else padded
 
 
 def balancedness(group, widths):

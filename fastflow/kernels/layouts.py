@@ -1,8 +1,10 @@
 """Layouts: how the numbers of a run lie in memory, and how kernels name them.
 
-There are two, which Numba's types tell apart. Offsets and strides count elements in both.
+There are three, which a kind tells apart. Offsets and strides count elements in all of them.
 
 * one run: arrays (elements,); kind: a zero of the numbers' type;
+* one run, each row of a matrix filled up to whole vectors, which then lie on whole cache lines; kind: a `Padded`. What
+  is in the padding reaches no number of the run: it is in no chain of a product, and no end is judged by it;
 * one run per lane: arrays (elements, lanes), lanes as many as a vector register holds; kind: an `OfLanes`.
 
 Kernels that are called for every matrix take addresses instead of arrays: an array costs its reference count at each
@@ -17,11 +19,20 @@ from typing import NamedTuple
 from numba import types
 from numba.extending import intrinsic
 
-from fastflow.kernels.jit import kernel_overload_inline
+from fastflow.kernels.jit import jit_internal, kernel_overload_inline
 from fastflow.kernels.simd import I64, constant, data_pointer
 from fastflow.kernels.target import SHAPE
 
 VECTOR_BYTES = SHAPE.vector_bytes
+
+CROWDED_BYTES = 512
+"""Rows that are a multiple of this apart share few places of the first-level cache."""
+
+
+class Padded(NamedTuple):
+    """The kind of storage with rows of whole vectors; ``zero`` is of the numbers' type."""
+
+    zero: float
 
 
 class OfLanes(NamedTuple):
@@ -42,6 +53,38 @@ def _kind_of(array):
     return lambda array: OfLanes(array.dtype.type(0))
 
 
+def number_of(kind):
+    """A zero of the numbers' type of a kind."""
+    raise TypeError("number_of is for compiled code")
+
+
+@kernel_overload_inline(number_of)
+def _number_of(kind):
+    if isinstance(kind, types.Float):
+        return lambda kind: kind
+    return lambda kind: kind.zero
+
+
+def pitch(kind, columns):
+    """From one row of a matrix to the next, in elements."""
+    raise TypeError("pitch is for compiled code")
+
+
+@kernel_overload_inline(pitch)
+def _pitch(kind, columns):
+    if is_padded(kind):
+        return lambda kind, columns: padded_width(columns, item_bytes(kind.zero))
+    return lambda kind, columns: columns
+
+
+@jit_internal
+def padded_width(columns, itemsize):
+    """The elements of a row of `Padded` storage."""
+    lanes = VECTOR_BYTES // itemsize
+    width = (columns + lanes - 1) // lanes * lanes
+    return width + lanes if (width * itemsize) % CROWDED_BYTES == 0 else width
+
+
 def element_bytes(kind):
     """Bytes of an element: of a number, or of a vector of lanes."""
     raise TypeError("element_bytes is for compiled code")
@@ -51,6 +94,8 @@ def element_bytes(kind):
 def _element_bytes(kind):
     if isinstance(kind, types.Float):
         return lambda kind: item_bytes(kind)
+    if is_padded(kind):
+        return lambda kind: item_bytes(kind.zero)
     return lambda kind: VECTOR_BYTES
 
 
@@ -108,4 +153,9 @@ def keep(typingctx, value):
 
 def lanes_of(kind: types.Type) -> tuple[types.Float, bool]:
     """The number type of a kind's Numba type, and whether there is one run per lane."""
-    return (kind, False) if isinstance(kind, types.Float) else (kind[0], True)
+    return (kind, False) if isinstance(kind, types.Float) else (kind[0], not is_padded(kind))
+
+
+def is_padded(kind: types.Type) -> bool:
+    """Whether a kind's Numba type is that of `Padded`."""
+    return not isinstance(kind, types.Float) and kind.instance_class is Padded

@@ -18,7 +18,7 @@ import numpy as np
 from numba import types
 from numba.core.dispatcher import Dispatcher
 
-from fastflow.kernels.elementwise import dot, subtract, subtract_known
+from fastflow.kernels.elementwise import dot, residual, residual_known, subtract
 from fastflow.kernels.inner import measure_rows
 from fastflow.kernels.jit import PACKAGE, jit_inline, kernel_overload, kernel_overload_inline
 from fastflow.kernels.layouts import address, keep
@@ -214,8 +214,7 @@ def half_square(x, size, result):
 
 @formula(Estimation)
 def _estimation(problem, index, product, columns, work):
-    subtract(work.gradient, product, problem.target[index], len(product))
-    half_square(work.gradient, len(product), work.loss)
+    residual(work.gradient, product, problem.target[index], len(product), work.loss)
 
 
 @formula(Completion)
@@ -231,8 +230,7 @@ def _completion(problem, index, product, columns, work):
 
 @formula(CompletionOfLanes)
 def _completion_of_lanes(problem, index, product, columns, work):
-    subtract_known(work.gradient, product, problem.target[index], len(product))
-    half_square(work.gradient, len(product), work.loss)
+    residual_known(work.gradient, product, problem.target[index], len(product), work.loss)
 
 
 @formula(Sensing)
@@ -269,13 +267,12 @@ def _shared_sensing(problem, index, product, columns, work):
 
 @formula(RegressionBySamples)
 def _regression_by_samples(problem, index, product, columns, work):
-    outputs, residual = problem.outputs[index], work.scratch
+    outputs, residuals = problem.outputs[index], work.scratch
     rows = len(product) // columns
     samples = len(outputs) // rows
-    multiply(residual, 0, product, 0, problem.inputs[index], 0, rows, columns, samples)
-    subtract(residual, residual, outputs, len(outputs))
-    multiply_nt(work.gradient, 0, residual, 0, problem.inputs[index], 0, rows, samples, columns)
-    half_square(residual, len(outputs), work.loss)
+    multiply(residuals, 0, product, 0, problem.inputs[index], 0, rows, columns, samples)
+    residual(residuals, residuals, outputs, len(outputs), work.loss)
+    multiply_nt(work.gradient, 0, residuals, 0, problem.inputs[index], 0, rows, samples, columns)
 
 
 formula(SharedSamples)(_regression_by_samples)
@@ -294,54 +291,6 @@ def _regression_by_gram(problem, index, product, columns, work):
     half = gradient.dtype.type(0.5)
     for run in range(loss.size):
         loss[run] = half * loss[run] - linear[run] + floor[run]
-
-
-def group_loss_gradient(problem, products, columns, work):
-    """`loss_gradient` of a group of runs one after the other that share the data of their problem.
-
-    Parameters
-    ----------
-    problem : SharedSensing or SharedSamples
-    products : array (members * rows * columns,)
-    columns : int
-    work : LossWorkspace, with room for all members
-    """
-    raise TypeError("group_loss_gradient is for compiled code")
-
-
-@kernel_overload(group_loss_gradient)
-def _group_loss_gradient(problem, products, columns, work):
-    return {SharedSensing: _sensing_of_group, SharedSamples: _samples_of_group}[problem.instance_class]
-
-
-def _sensing_of_group(problem, products, columns, work):
-    # The operators are a matrix (measurements, size), and the products of all members another.
-    measurements, members, residual = problem.values.size, work.loss.size, work.scratch
-    size = products.size // members
-    multiply_nt(residual, 0, products, 0, problem.operators, 0, members, size, measurements)
-    for member in range(members):
-        _member_residual(residual, member, problem.values, work.loss)
-    multiply(work.gradient, 0, residual, 0, problem.operators, 0, members, measurements, size)
-
-
-def _samples_of_group(problem, products, columns, work):
-    # The rows of all members are the rows of one matrix, which the inputs multiply from the right.
-    inputs, outputs, members, residual = problem.inputs[0], problem.outputs[0], work.loss.size, work.scratch
-    size = products.size // members
-    samples, rows = inputs.size // columns, members * (size // columns)
-    multiply(residual, 0, products, 0, inputs, 0, rows, columns, samples)
-    for member in range(members):
-        _member_residual(residual, member, outputs, work.loss)
-    multiply_nt(work.gradient, 0, residual, 0, inputs, 0, rows, samples, columns)
-
-
-@jit_inline
-def _member_residual(residual, member, observed, loss):
-    """``r = r - observed`` in one member's part of the residuals, and the loss of that member."""
-    size = observed.size
-    part = residual[member * size : (member + 1) * size]
-    subtract(part, part, observed, size)
-    half_square(part, size, loss[member : member + 1])
 
 
 def to_lanes(problem: Any, size: int, lanes: int, zeros: Callable[..., np.ndarray] = np.zeros) -> Any:

@@ -121,6 +121,12 @@ def constant(value: int):
     return ir.Constant(I64, value)
 
 
+def opaque(builder, value):
+    """An integer of which the compiler does not know where it comes from."""
+    kind = ir.FunctionType(value.type, [value.type])
+    return builder.asm(kind, "", "=r,0", [value], False)
+
+
 def _no_unrolling(module):
     """Loop metadata (a node that names itself first) that keeps each tile at the size that it was written in."""
     disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])

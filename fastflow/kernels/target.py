@@ -15,7 +15,11 @@ from numba.core import config
 
 
 class SimdShape(NamedTuple):
-    """Vector width in bytes, and the largest register tiles: rows by vectors, and rows by columns of lane vectors."""
+    """Vector width in bytes, and the largest register tiles: rows by vectors, and rows by columns of lane vectors.
+
+    ``wide_rows`` is how many rows a tile of one more vector can have (0: there is none); where a matrix has just so
+    many vectors, or a few more than fill the usual tiles, it keeps more accumulators busy.
+    """
 
     name: str
     vector_bytes: int
@@ -23,6 +27,7 @@ class SimdShape(NamedTuple):
     tile_vectors: int
     lane_rows: int
     lane_columns: int
+    wide_rows: int = 0
 
 
 def target_features() -> frozenset[str]:
@@ -39,8 +44,8 @@ def target_features() -> frozenset[str]:
 def simd_shape() -> SimdShape:
     """The tile shapes for the target: accumulators, one row of B and one element of A must fit in the registers."""
     features = target_features()
-    if "avx512f" in features:  # 32 registers of 64 bytes: 24 + 3 + 1, 25 + 5 + 1
-        return SimdShape("AVX-512", 64, 8, 3, 5, 5)
+    if "avx512f" in features:  # 32 registers of 64 bytes: 24 + 3 + 1, 25 + 5 + 1, 24 + 4 + 1
+        return SimdShape("AVX-512", 64, 8, 3, 5, 5, 6)
     if "avx2" in features and "fma" in features:  # 16 registers of 32 bytes: 12 + 3 + 1, 12 + 2 + 1
         return SimdShape("AVX2", 32, 4, 3, 6, 2)
     if platform.machine().lower() in ("arm64", "aarch64"):  # 32 registers of 16 bytes: 24 + 4 + 1, 25 + 5 + 1

@@ -19,12 +19,18 @@ from fastflow.kernels.simd import (
     constant,
     counted_loop,
     for_vectors,
+    opaque,
     switch,
 )
+from fastflow.kernels.steps import Steps
 from fastflow.kernels.target import SHAPE
 
 PANEL_DEPTH = 128
 """Rows of a packed panel: it stays in the first-level cache, beside the rows of A that it meets."""
+
+
+MOST_VECTORS = SHAPE.tile_vectors + (SHAPE.wide_rows > 0)
+"""Vectors of the widest tile."""
 
 
 @intrinsic
@@ -35,10 +41,77 @@ def panel_memory(typingctx, zero):
     def codegen(context, builder, signature, arguments):
         lanes = SHAPE.vector_bytes // (zero.bitwidth // 8)
         vector = Vector(context, builder, zero, lanes)
-        room = cgutils.alloca_once(builder, vector.type, size=(PANEL_DEPTH + lanes) * SHAPE.tile_vectors)
+        room = cgutils.alloca_once(builder, vector.type, size=(PANEL_DEPTH + lanes) * MOST_VECTORS)
         return builder.ptrtoint(room, I64)
 
     return signature, codegen
+
+
+def _codegen_of_tile(dtype):
+    def codegen(context, builder, signature, arguments):
+        _, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, *stepping = arguments
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
+        mask = vector.first(tail)
+        is_whole = builder.icmp_signed("==", tail, constant(vector.lanes))
+        steps = Steps(builder, vector, *stepping, of_lanes=False) if stepping else None
+
+        def emit(row_count, vector_count):
+            # LLVM would go from row to row by a chain of additions, which takes longer than the FMAs of a small tile.
+            a_rows = [opaque(builder, builder.mul(constant(i), a_row)) for i in range(row_count)]
+            places = [
+                (builder.add(builder.mul(constant(i), ldc), constant(v * vector.lanes)), v == vector_count - 1)
+                for i in range(row_count)
+                for v in range(vector_count)
+            ]
+
+            def load():
+                return [vector.load(c_base, offset, mask if last else None) for offset, last in places]
+
+            def store(sums):
+                # Many processors are slow at masked stores.
+                with builder.if_else(is_whole) as branches:
+                    for branch, last_mask in zip(branches, (None, mask), strict=True):
+                        with branch:
+                            for total, (offset, last) in zip(sums, places, strict=True):
+                                vector.store(total, c_base, offset, last_mask if last else None)
+
+            def body(k, accumulators):
+                b_row = builder.mul(k, ldb)
+                b_vectors = [
+                    vector.load(b_base, builder.add(b_row, constant(v * vector.lanes))) for v in range(vector_count)
+                ]
+                a_offset, following = builder.mul(k, a_col), []
+                for i, a_offset_of_row in enumerate(a_rows):
+                    scalar = builder.load(builder.gep(a_base, [builder.add(a_offset, a_offset_of_row)]))
+                    broadcast = vector.splat(scalar)
+                    for v in range(vector_count):
+                        accumulator = accumulators[i * vector_count + v]
+                        following.append(vector.fma(broadcast, b_vectors[v], accumulator))
+                return following
+
+            start = chosen(builder, resume, load, lambda: [vector.zero] * len(places))
+            sums = counted_loop(builder, depth, start, body)
+            if steps is None:
+                store(sums)
+                return
+            with builder.if_else(steps.wanted) as (step, keep):
+                with step:
+                    steps.take(sums, [offset for offset, _ in places], [mask if last else None for _, last in places])
+                with keep:
+                    store(sums)
+
+        shapes = [(r, v) for v in range(1, SHAPE.tile_vectors + 1) for r in range(1, SHAPE.tile_rows + 1)]
+        if stepping:
+            shapes += [(r, MOST_VECTORS) for r in range(1, SHAPE.wide_rows + 1)]
+        base = SHAPE.tile_rows + 1
+        cases = {v * base + r: (lambda r=r, v=v: emit(r, v)) for r, v in shapes}
+        switch(builder, builder.add(builder.mul(vectors, constant(base)), rows), cases)
+        if steps is not None:
+            steps.report()
+        return context.get_dummy_value()
+
+    return codegen
 
 
 @intrinsic
@@ -53,76 +126,39 @@ def tile(typingctx, zero, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth,
     is its own straight-line loop; ``depth`` >= 1. With ``resume`` the chains go on from what ``C`` holds.
     """
     dtype, n = zero, types.intp
-    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, types.boolean)
-
-    def codegen(context, builder, signature, arguments):
-        _, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume = arguments
-        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
-        c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
-        mask = vector.first(tail)
-        is_whole = builder.icmp_signed("==", tail, constant(vector.lanes))
-
-        def emit(row_count, vector_count):
-            places = [
-                (builder.add(builder.mul(constant(i), ldc), constant(v * vector.lanes)), v == vector_count - 1)
-                for i in range(row_count)
-                for v in range(vector_count)
-            ]
-
-            def load():
-                return [vector.load(c_base, offset, mask if last else None) for offset, last in places]
-
-            def store(sums, last_mask):
-                for total, (offset, last) in zip(sums, places, strict=True):
-                    vector.store(total, c_base, offset, last_mask if last else None)
-
-            def body(k, accumulators):
-                b_row = builder.mul(k, ldb)
-                b_vectors = [
-                    vector.load(b_base, builder.add(b_row, constant(v * vector.lanes))) for v in range(vector_count)
-                ]
-                a_offset, following = builder.mul(k, a_col), []
-                for i in range(row_count):
-                    scalar = builder.load(builder.gep(a_base, [builder.add(a_offset, builder.mul(constant(i), a_row))]))
-                    broadcast = vector.splat(scalar)
-                    for v in range(vector_count):
-                        accumulator = accumulators[i * vector_count + v]
-                        following.append(vector.fma(broadcast, b_vectors[v], accumulator))
-                return following
-
-            start = chosen(builder, resume, load, lambda: [vector.zero] * len(places))
-            sums = counted_loop(builder, depth, start, body)
-            with builder.if_else(is_whole) as (whole, partial):  # many processors are slow at masked stores
-                with whole:
-                    store(sums, None)
-                with partial:
-                    store(sums, mask)
-
-        shapes = [(r, v) for v in range(1, SHAPE.tile_vectors + 1) for r in range(1, SHAPE.tile_rows + 1)]
-        base = SHAPE.tile_rows + 1
-        cases = {v * base + r: (lambda r=r, v=v: emit(r, v)) for r, v in shapes}
-        switch(builder, builder.add(builder.mul(vectors, constant(base)), rows), cases)
-        return context.get_dummy_value()
-
-    return signature, codegen
+    return types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, types.boolean), _codegen_of_tile(dtype)
 
 
 @intrinsic
-def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row, b_col, depth):
+def step_tile(
+    typingctx, zero, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, factor, steps, moved
+):
+    """`tile`, of up to `MOST_VECTORS`; or, where ``factor`` is not 0, ``W = W - step * C`` for the W at that address.
+
+    W has the strides of C. C is then not stored, W in whole vectors (`Padded`), and ``steps`` and ``moved`` are those
+    of `take_steps_at`; what is behind ``tail`` does not count as moved.
+    """
+    dtype, n = zero, types.intp
+    return types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, types.boolean, n, n, n), _codegen_of_tile(dtype)
+
+
+@intrinsic
+def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row, b_col, depth, factor, steps, moved):
     """One register tile of ``C = A B`` for as many runs at once as a vector has lanes: one run per lane.
 
     Strides count elements, each of which is a vector of lanes: ``C[i, j]`` is element ``i*ldc + j`` from the address
     ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a``, ``B[k, j]`` element ``k*b_row + j*b_col`` from ``b``.
     Both operands have two strides, so transposes are free, and no lane is wasted however small the matrix is. ``rows``
-    and ``columns`` run up to the target's `SimdShape`; ``depth`` >= 1.
+    and ``columns`` run up to the target's `SimdShape`; ``depth`` >= 1. Where ``factor`` is not 0, see `step_tile`.
     """
     dtype, n = zero, types.intp
-    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n)
+    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        _, rows, columns, c, ldc, a, a_row, a_col, b, b_row, b_col, depth = arguments
+        _, rows, columns, c, ldc, a, a_row, a_col, b, b_row, b_col, depth, *stepping = arguments
         vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
         c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
+        steps = Steps(builder, vector, *stepping, of_lanes=True)
 
         def lanes(offset):
             return builder.mul(offset, constant(vector.lanes))
@@ -142,18 +178,28 @@ def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row,
                 return following
 
             sums = counted_loop(builder, depth, [vector.zero] * (row_count * column_count), body)
-            for i in range(row_count):
-                c_row = builder.mul(constant(i), ldc)
-                for j in range(column_count):
-                    vector.store(sums[i * column_count + j], c_base, lanes(builder.add(c_row, constant(j))))
+            c_rows = [builder.mul(constant(i), ldc) for i in range(row_count)]
+            places = [lanes(builder.add(c_row, constant(j))) for c_row in c_rows for j in range(column_count)]
+            _step_or_store(builder, vector, steps, sums, c_base, places)
 
         shapes = [(r, s) for r in range(1, SHAPE.lane_rows + 1) for s in range(1, SHAPE.lane_columns + 1)]
         base = SHAPE.lane_columns + 1
         cases = {r * base + s: (lambda r=r, s=s: emit(r, s)) for r, s in shapes}
         switch(builder, builder.add(builder.mul(rows, constant(base)), columns), cases)
+        steps.report()
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _step_or_store(builder, vector, steps, sums, c_base, places):
+    """Tiles of lanes: the step of `step_tile`, or the product."""
+    with builder.if_else(steps.wanted) as (step, keep):
+        with step:
+            steps.take(sums, places, [None] * len(places))
+        with keep:
+            for total, place in zip(sums, places, strict=True):
+                vector.store(total, c_base, place)
 
 
 TINY = 5
@@ -161,19 +207,20 @@ TINY = 5
 
 
 @intrinsic
-def tiny_lane_product(typingctx, zero, width, c, a, transposed_a, b, transposed_b):
+def tiny_lane_product(typingctx, zero, width, c, a, transposed_a, b, transposed_b, factor, steps, moved):
     """``C = A B`` of square matrices of one run per lane, width 2 to `TINY`, without a loop; at addresses.
 
     A and B are row-major, or transposed, not both. In a tile the strides are known only at run time, and its loop over
-    k ends before it has paid for its start.
+    k ends before it has paid for its start. Where ``factor`` is not 0, see `step_tile`.
     """
     dtype, n = zero, types.intp
-    signature = types.void(dtype, n, n, n, types.boolean, n, types.boolean)
+    signature = types.void(dtype, n, n, n, types.boolean, n, types.boolean, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        _, width, c, a, transposed_a, b, transposed_b = arguments
+        _, width, c, a, transposed_a, b, transposed_b, *stepping = arguments
         vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
         c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
+        steps = Steps(builder, vector, *stepping, of_lanes=True)
 
         def element(base, size, i, j):
             return vector.load(base, constant((i * size + j) * vector.lanes))
@@ -191,8 +238,8 @@ def tiny_lane_product(typingctx, zero, width, c, a, transposed_a, b, transposed_
                         a_vector = element(a_base, size, *at(turn_a, i, k))
                         for j in columns:
                             sums[i, j] = vector.fma(a_vector, b_vectors[j], sums[i, j])
-                for (i, j), total in sums.items():
-                    vector.store(total, c_base, constant((i * size + j) * vector.lanes))
+                places = [constant((i * size + j) * vector.lanes) for i, j in sums]
+                _step_or_store(builder, vector, steps, list(sums.values()), c_base, places)
 
         turns = [(False, False), (True, False), (False, True)]
         cases = {
@@ -203,6 +250,7 @@ def tiny_lane_product(typingctx, zero, width, c, a, transposed_a, b, transposed_
         flags = [builder.zext(flag, I64) for flag in (transposed_a, transposed_b)]
         kind = builder.add(builder.mul(constant(2), flags[0]), flags[1])
         switch(builder, builder.add(builder.mul(constant(4), width), kind), cases)
+        steps.report()
         return context.get_dummy_value()
 
     return signature, codegen
@@ -235,7 +283,7 @@ def pack_rows(typingctx, zero, c, a, lda, depth, vectors, tail):
 
             counted_loop(builder, depth, [], body)
 
-        switch(builder, vectors, {v: (lambda v=v: emit(v)) for v in range(1, SHAPE.tile_vectors + 1)})
+        switch(builder, vectors, {v: (lambda v=v: emit(v)) for v in range(1, MOST_VECTORS + 1)})
         return context.get_dummy_value()
 
     return signature, codegen
@@ -261,9 +309,26 @@ def pack_columns(typingctx, zero, c, ldc, a, lda, depth, tail):
             inside = builder.icmp_signed("<=", constant(j), last)
             sources.append(builder.mul(builder.select(inside, constant(j), last), lda))
 
+        chunk = Vector(context, builder, dtype, CHUNK_BYTES // (dtype.bitwidth // 8))
+
         def block(k, mask):
-            lines = [vector.load(a_base, builder.add(source, k), mask) for source in sources]
-            for line, transposed in enumerate(_transposed(builder, vector.lanes, lines)):
+            if mask is None:
+                lines = [
+                    _joined(
+                        builder,
+                        [
+                            chunk.load(a_base, builder.add(source, builder.add(k, constant(part))))
+                            for source in sources[i :: chunk.lanes]
+                        ],
+                    )
+                    for part in range(0, vector.lanes, chunk.lanes)
+                    for i in range(chunk.lanes)
+                ]
+                widest = chunk.lanes // 2
+            else:
+                lines = [vector.load(a_base, builder.add(source, k), mask) for source in sources]
+                widest = vector.lanes // 2
+            for line, transposed in enumerate(_transposed(builder, vector.lanes, lines, widest)):
                 vector.store(transposed, c_base, builder.mul(builder.add(k, constant(line)), ldc))
 
         for_vectors(builder, vector, depth, block)
@@ -272,11 +337,24 @@ def pack_columns(typingctx, zero, c, ldc, a, lda, depth, tail):
     return signature, codegen
 
 
-def _transposed(builder, lanes, lines):
-    """The transpose of a block of ``lanes`` vectors, in registers."""
+CHUNK_BYTES = 16
+"""Parts of a vector that can be loaded into their place: larger blocks are transposed by loads, which are cheaper than
+shuffles."""
+
+
+def _joined(builder, parts):
+    """The vector of all numbers of some short vectors, a power of two many."""
+    while len(parts) > 1:
+        both = ir.Constant(ir.VectorType(I32, 2 * parts[0].type.count), list(range(2 * parts[0].type.count)))
+        parts = [builder.shuffle_vector(*pair, both) for pair in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _transposed(builder, lanes, lines, widest):
+    """The transpose of a block of ``lanes`` vectors, in registers, all but its blocks wider than ``widest``."""
     lines = list(lines)
     # Swap ever smaller blocks across the diagonal: after the stage of width h, line i has its h-bit transposed.
-    half = lanes // 2
+    half = widest
     while half:
         keep_low = [j if not j & half else lanes + (j ^ half) for j in range(lanes)]
         keep_high = [j ^ half if not j & half else lanes + j for j in range(lanes)]
