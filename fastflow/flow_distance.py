@@ -56,6 +56,10 @@ def flow_distance(
     steps : as `Record` takes them
     rtol : float, of the flow
 
+    Returns
+    -------
+    FlowDistance
+
     Raises
     ------
     TypeError, ValueError

@@ -90,6 +90,14 @@ def smallest_curvature(
 
     Lanczos ends when the residual is at most rtol times the largest eigenvalue (in magnitude), and with it the error;
     where the smallest stands alone the error is about the square of that.
+
+    Parameters
+    ----------
+    problem, factors, network, rtol : as `sharpness` takes them
+
+    Returns
+    -------
+    float, or of a stack of runs an array (runs,)
     """
     return _extreme(problem, factors, network, "SA", rtol)
 

@@ -102,7 +102,21 @@ def global_minimum(problem: Problem, rank: int | None = None) -> Minimum:
 
 
 def positive_part(matrix: ArrayLike) -> FloatArray:
-    """The nearest positive semidefinite matrix to a symmetric one: its eigenvalues above 0."""
+    """The nearest positive semidefinite matrix to a symmetric one: its eigenvalues above 0.
+
+    Parameters
+    ----------
+    matrix : array (d, d), symmetric
+
+    Returns
+    -------
+    array (d, d)
+
+    Raises
+    ------
+    TypeError, ValueError
+        for what is no symmetric matrix
+    """
     array = as_floats("matrix", matrix, 2).astype(np.float64)
     if not is_symmetric(array):
         raise ValueError("matrix must be symmetric")

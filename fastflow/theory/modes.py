@@ -71,6 +71,11 @@ def mode_value(t: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int
     Returns
     -------
     float or array
+
+    Raises
+    ------
+    TypeError, ValueError
+        as `mode_time`, and where t is negative
     """
     depth = as_count("depth", depth, 1)
     times, lam, start = _arrays(depth, alpha, t=t, eigenvalue=eigenvalue)
@@ -98,7 +103,19 @@ def mode_value(t: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int
 def half_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Any:
     """When an eigenvalue of the product has grown to half of lambda; see `mode_time`.
 
-    0 where it starts above, infinity where lambda <= 0.
+    Parameters
+    ----------
+    eigenvalue, alpha, depth : see `mode_time`
+
+    Returns
+    -------
+    float or array
+        0 where it starts above, infinity where lambda <= 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        as `mode_time`
     """
     return escape_time(eigenvalue, alpha, depth, share=0.5)
 
@@ -118,6 +135,11 @@ def escape_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int, share: floa
     -------
     float or array
         0 where it starts above, infinity where lambda <= 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        as `mode_time`, and where share is not between 0 and 1
     """
     if not 0 < as_number("share", share) < 1:
         raise ValueError(f"share must be between 0 and 1, got {share:g}")

@@ -96,6 +96,10 @@ def descent_region(problem: MatrixProblem, factors: Sequence[ArrayLike], *, sigm
     factors : sequence of arrays, the start: (d_j, d_{j-1}), or stacks (runs, d_j, d_{j-1})
     sigma : float between 0 and 1
 
+    Returns
+    -------
+    Region
+
     Raises
     ------
     ValueError

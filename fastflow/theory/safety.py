@@ -37,6 +37,11 @@ def safe_step(problem: Problem, network: Network, factors: Sequence[ArrayLike]) 
     problem, network : as they are trained
     factors : sequence of arrays (d_j, d_{j-1}), the start, or stacks (runs, d_j, d_{j-1})
 
+    Returns
+    -------
+    SafeStep
+        The step, and why it is known; of stacks an array (runs,) and a list.
+
     Raises
     ------
     ValueError

@@ -87,6 +87,10 @@ def stability_edge(problem: Problem, network: Network, rtol: float = 1e-11) -> f
         Where power iteration must find the eigenvalue (completion, sensing, regression), it ends when a turn changes it
         by less than this share.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     ValueError
@@ -164,6 +168,15 @@ def monotone_step(depth: int, scale: float, norm: float) -> float:
     depth : int, N >= 2
     scale : float > 0, alpha
     norm : float >= 0, ``||Y||_2``
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        for what is not of these types and in these ranges
     """
     depth = as_count("depth", depth, 2)
     scale, norm = as_number("scale", scale, above=0), as_number("norm", norm, least=0)
