@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.elementwise import copy
+from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING, STALLED
 from fastflow.kernels.groups import (
     backward,
     balancedness,
@@ -25,10 +26,6 @@ from fastflow.kernels.groups import (
     square_norms,
 )
 from fastflow.kernels.jit import jit, jit_inline
-from fastflow.status import Status
-
-RUNNING, CONVERGED, CRITICAL = (int(Status.RUNNING), int(Status.CONVERGED), int(Status.CRITICAL))
-STALLED, MAX_STEPS, DIVERGED = (int(Status.STALLED), int(Status.MAX_STEPS), int(Status.DIVERGED))
 
 
 class RunState(NamedTuple):

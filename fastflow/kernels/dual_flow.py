@@ -19,13 +19,13 @@ import numpy as np
 
 from fastflow.kernels.cholesky import NormalWorkspace, factor_normal, normal_matrix, normal_workspace, solve_normal
 from fastflow.kernels.elementwise import copy, subtract
+from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, MAX_TIME, RUNNING
 from fastflow.kernels.inner import norm, times, transposed_times
 from fastflow.kernels.jit import jit, jit_inline
 from fastflow.kernels.mirror import mirror_move, mirror_point, mirror_row
 from fastflow.kernels.products import transpose
 from fastflow.kernels.rosenbrock import DENSE, GAMMA, NODE, ORDER, RATE, STAGE, STAGES, STEP, WEIGHT
 from fastflow.kernels.rotation import rotate_rows
-from fastflow.status import Status
 
 ROUNDING = 1e-14
 """What the rounding of x does to a step, relative to x."""
@@ -35,9 +35,6 @@ STIFFEST = 1e14
 
 LARGEST_STEP = 1e300
 """Times end here; a flow at rest would take longer and longer steps."""
-
-RUNNING, CONVERGED, CRITICAL = (int(Status.RUNNING), int(Status.CONVERGED), int(Status.CRITICAL))
-MAX_STEPS, DIVERGED, MAX_TIME = (int(Status.MAX_STEPS), int(Status.DIVERGED), int(Status.MAX_TIME))
 
 
 class FlowControl(NamedTuple):

@@ -22,14 +22,10 @@ from fastflow.kernels.dense_output import high_order_point, more_slopes, stabili
 from fastflow.kernels.descent import relative_error
 from fastflow.kernels.dormand_prince import SLOPES, STABLE, STAGES, DormandPrince
 from fastflow.kernels.elementwise import copy, dot
+from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, MAX_TIME, RUNNING, STALLED
 from fastflow.kernels.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.stabilised import Step, high_order_step, largest_rate, stabilised_step, step_memory
 from fastflow.kernels.vector_field import field_balancedness, slope_of
-from fastflow.status import Status
-
-RUNNING, CONVERGED, CRITICAL = (int(Status.RUNNING), int(Status.CONVERGED), int(Status.CRITICAL))
-STALLED, MAX_STEPS, DIVERGED = (int(Status.STALLED), int(Status.MAX_STEPS), int(Status.DIVERGED))
-MAX_TIME = int(Status.MAX_TIME)
 
 HIGH_ORDER, STABILISED = 0, 1
 """The methods."""
