@@ -83,33 +83,3 @@ def squares_at(typingctx, sources, size, results):
         return context.get_dummy_value()
 
     return signature, codegen
-
-
-@intrinsic
-def known_residual_at(typingctx, residual, product, target, size, loss):
-    """``residual = product - target``, 0 where the target is NaN, and ``loss = 1/2 ||residual||^2``.
-
-    To the bits of `subtract_known` and `half_square`; at addresses of ``size`` numbers each, and of one.
-    """
-    n = types.intp
-    signature = types.void(n, n, n, n, n)
-
-    def codegen(context, builder, signature, arguments):
-        vector = Vector(context, builder, types.float64, PARTIAL_BYTES // 8)
-        residual, product, target, loss = (vector.at(arguments[i]) for i in (0, 1, 2, 4))
-        total = cgutils.alloca_once_value(builder, vector.zero)
-        builder.store(ir.Constant(vector.type, None), total)
-
-        def body(offset, mask):
-            known = vector.load(target, offset, mask)
-            difference = builder.fsub(vector.load(product, offset, mask), known)
-            difference = builder.select(builder.fcmp_ordered("ord", known, known), difference, vector.zero)
-            vector.store(difference, residual, offset, mask)
-            builder.store(vector.fma(difference, difference, builder.load(total)), total)
-
-        for_vectors(builder, vector, arguments[3], body)
-        half = builder.fmul(vector.sum(builder.load(total)), ir.Constant(vector.scalar, 0.5))
-        builder.store(half, loss)
-        return context.get_dummy_value()
-
-    return signature, codegen

@@ -16,8 +16,8 @@ from fastflow.kernels.chain import (
     chain_workspace,
     sweeps_from_left,
 )
-from fastflow.kernels.combine import known_residual_at
 from fastflow.kernels.curvature import ChainCurvature, HadamardCurvature, chain_curvature, hadamard_curvature
+from fastflow.kernels.elementwise import residual_known
 from fastflow.kernels.groups import aligned_zeros
 from fastflow.kernels.hadamard import hadamard_gradient, hadamard_product
 from fastflow.kernels.jit import jit_internal, kernel_overload, kernel_overload_inline
@@ -120,7 +120,7 @@ def _of_chain(field, index, factors, gradient):
 
 
 def chain_loss_gradient(problem, index, product, columns, work):
-    """`loss_gradient`; of the most frequent kinds in one pass, without passing all of the problem on."""
+    """`loss_gradient`, without passing all of the problem on where its kind is a frequent one."""
     raise TypeError("chain_loss_gradient is for compiled code")
 
 
@@ -133,17 +133,7 @@ def _chain_loss_gradient(problem, index, product, columns, work):
 
 def _known_or_any_loss(problem, index, product, columns, work):
     if problem.kind == KNOWN or problem.kind == ESTIMATION:
-        target, end, loss = problem.first[index], work.gradient, work.loss
-        known_residual_at(
-            address(end, np.intp(0)),
-            address(product, np.intp(0)),
-            address(target, np.intp(0)),
-            product.size,
-            address(loss, np.intp(0)),
-        )
-        keep(target)
-        keep(end)
-        keep(loss)
+        residual_known(work.gradient, product, problem.first[index], product.size, work.loss)
     else:
         loss_gradient(problem, index, product, columns, work)
 
