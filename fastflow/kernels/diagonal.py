@@ -25,6 +25,7 @@ from fastflow.kernels.groups import (
     load_member,
     measure,
     move,
+    of_members,
     square_norms,
 )
 from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
@@ -100,7 +101,6 @@ def make_diagonal_group(
     def room(length: int) -> np.ndarray:
         return aligned_zeros((length * members,), dtype)
 
-    integers = np.zeros((5, members), np.int64)
     return DiagonalGroup(
         problem=problem,
         data=np.zeros(1, np.int64),
@@ -110,15 +110,7 @@ def make_diagonal_group(
         work=LossWorkspace(room(columns), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
         row_factors=aligned_zeros((parameters,), dtype),
         row=Row(aligned_zeros((size,), dtype), aligned_zeros((parameters,), dtype)),
-        run=integers[0],
-        idle=integers[1],
-        record=integers[2],
-        offset=integers[3],
-        weight=np.zeros(members),
-        least=np.zeros(members),
-        step=np.zeros(members, dtype),
-        moved=integers[4],
-        norm=np.zeros(members, dtype),
+        **of_members(members, dtype),
     )
 
 

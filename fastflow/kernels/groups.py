@@ -145,12 +145,15 @@ def make_group(problem: Any, widths: Sequence[int], like: np.ndarray, runs: int,
         work=LossWorkspace(room(size), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
         row_factors=aligned_zeros((parameters,), dtype),
         row=row,
-        **{name: np.zeros(members, np.int64) for name in ("run", "idle", "record", "offset", "moved")},
-        weight=np.zeros(members),
-        least=np.zeros(members),
-        step=np.zeros(members, dtype),
-        norm=np.zeros(members, dtype),
+        **of_members(members, dtype),
     )
+
+
+def of_members(members: int, dtype: Any) -> dict[str, np.ndarray]:
+    """What every kind of group has of its members, by the names of `Group`."""
+    integers = {name: np.zeros(members, np.int64) for name in ("run", "idle", "record", "offset", "moved")}
+    doubles = {name: np.zeros(members) for name in ("weight", "least")}
+    return integers | doubles | {name: np.zeros(members, dtype) for name in ("step", "norm")}
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -29,6 +29,7 @@ from fastflow.kernels.groups import (
     load_member,
     measure,
     move,
+    of_members,
     square_norms,
 )
 from fastflow.kernels.hadamard import Form, hadamard_product, hadamard_step
@@ -91,7 +92,6 @@ def make_vector_group(
     members = -(-runs // -(-runs // max(MEMBERS, lanes)))
     strips = -(-members // lanes)
     members, columns, rows = strips * lanes, problem.order.size, problem.panel_values.size
-    integers = np.zeros((5, members), np.int64)
     return TogetherGroup(
         problem=problem,
         data=np.zeros(1, np.int64),
@@ -108,15 +108,7 @@ def make_vector_group(
         ),
         row_factors=aligned_zeros((parameters,), dtype),
         row=Row(aligned_zeros((size,), dtype), aligned_zeros((parameters,), dtype)),
-        run=integers[0],
-        idle=integers[1],
-        record=integers[2],
-        offset=integers[3],
-        weight=np.zeros(members),
-        least=np.zeros(members),
-        step=np.zeros(members, dtype),
-        moved=integers[4],
-        norm=np.zeros(members, dtype),
+        **of_members(members, dtype),
     )
 
 
