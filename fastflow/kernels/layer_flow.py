@@ -20,7 +20,7 @@ import numpy as np
 from fastflow.kernels.chebyshev import Chebyshev
 from fastflow.kernels.dense_output import high_order_point, more_slopes, stabilised_point
 from fastflow.kernels.descent import relative_error
-from fastflow.kernels.dormand_prince import SLOPES, STABLE, STAGES, DormandPrince
+from fastflow.kernels.dormand_prince import SLOPES, STAGES, DormandPrince
 from fastflow.kernels.elementwise import copy, dot
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, MAX_TIME, RUNNING, STALLED
 from fastflow.kernels.jit import jit, jit_inline, jit_internal
@@ -320,15 +320,15 @@ def _choose_method(memory, length, stages, cut_short):
     progress, rate = length / stages, numbers[RATE]
     if at[TRIED] < 0:
         at[RESTED] += 1
-        # The method of order 8 goes no further than it is stable.
-        promising = length * rate > STIFF if at[METHOD] == HIGH_ORDER else progress * rate < STABLE / STAGES
+        # The method of order 8 goes no further than its estimate is trusted.
+        promising = length * rate > STIFF if at[METHOD] == HIGH_ORDER else progress * rate < SEEN / STAGES
         if at[RESTED] >= at[PAUSE] and not cut_short and promising:
             numbers[OTHER_LENGTH], numbers[PROGRESS] = numbers[LENGTH], progress
             at[METHOD], at[TRIED] = HIGH_ORDER + STABILISED - at[METHOD], 0
             if at[METHOD] == STABILISED:
                 at[SINCE] = -1 if at[SINCE] < 0 else REFRESH
             else:
-                numbers[LENGTH] = min(2 * numbers[LENGTH], STABLE / rate)
+                numbers[LENGTH] = min(2 * numbers[LENGTH], SEEN / rate)
     else:
         at[TRIED] += 1
         lost = at[TRIED] >= LOST and progress < 0.5 * numbers[PROGRESS] and not cut_short
