@@ -2,8 +2,8 @@
 
 RKC2, ROCK4, the weighted stages of `fastflow.kernels.chebyshev`, and the exponential Rosenbrock method exprb32
 (Hochbruck, Ostermann, Acta Numerica 19, 2010) whose functions of the Jacobian come from Lanczos' method; a product of
-the Hessian with a vector counts as two evaluations. The last column is fastflow's flow, which has order 8 where nothing
-is stiff. Run it: ``python -m benchmarks.integrators``.
+the Hessian with a vector counts as two evaluations. Each method goes alone from the start; fastflow's flow has order 8
+while nothing is stiff, and then the weighted stages. Run it: ``python -m benchmarks.integrators``.
 """
 
 from __future__ import annotations

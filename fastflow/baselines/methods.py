@@ -14,8 +14,16 @@ from fastflow.checks import FloatArray, as_count, as_number, brief_repr, frozen
 from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
 
 
+class OfVectors:
+    """What the baselines for vectors share."""
+
+    def check(self, problem: Any) -> None:
+        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+        _vector_data(self, problem)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class BasisPursuit:
+class BasisPursuit(OfVectors):
     """Least l1 norm among what fits: `basis_pursuit`, for ``CompressedSensing``.
 
     Parameters
@@ -33,10 +41,6 @@ class BasisPursuit:
     def __repr__(self) -> str:
         return brief_repr(self)
 
-    def check(self, problem: Any) -> None:
-        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
-        _vector_data(self, problem)
-
     def solve(self, problem: Any) -> FloatArray:
         """The solution x (n,) of a problem.
 
@@ -49,7 +53,7 @@ class BasisPursuit:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LeastNorm:
+class LeastNorm(OfVectors):
     """Least (weighted) l2 norm among the least-squares solutions: `least_norm`, for ``CompressedSensing``.
 
     Parameters
@@ -65,10 +69,6 @@ class LeastNorm:
     def __repr__(self) -> str:
         return brief_repr(self)
 
-    def check(self, problem: Any) -> None:
-        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
-        _vector_data(self, problem)
-
     def solve(self, problem: Any) -> FloatArray:
         """The solution x (n,) of a problem.
 
@@ -81,12 +81,8 @@ class LeastNorm:
 
 
 @dataclass(frozen=True)
-class NonnegativeLeastSquares:
+class NonnegativeLeastSquares(OfVectors):
     """Least squares subject to ``x >= 0``: `nonnegative_least_squares`, for ``CompressedSensing``."""
-
-    def check(self, problem: Any) -> None:
-        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
-        _vector_data(self, problem)
 
     def solve(self, problem: Any) -> FloatArray:
         """The solution x (n,) of a problem.
@@ -100,12 +96,8 @@ class NonnegativeLeastSquares:
 
 
 @dataclass(frozen=True)
-class OracleLeastSquares:
+class OracleLeastSquares(OfVectors):
     """Least squares on the support of the truth: `oracle_least_squares`, for ``CompressedSensing`` with a truth."""
-
-    def check(self, problem: Any) -> None:
-        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
-        _vector_data(self, problem)
 
     def solve(self, problem: Any) -> FloatArray:
         """The solution x (n,) of a problem.

@@ -145,14 +145,18 @@ def orthogonal_polynomials(count, pair, other, shift, jet):
     return a, b
 
 
-def polynomials(degree: int, zero: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """a, b of P, and the Taylor coefficients of w P at z = 0 by x, over its value."""
+def _w(degree: int, zero: np.ndarray) -> np.ndarray:
+    """The zeros of w, a row ``real, imaginary`` for each pair."""
     square, h = degree**2, HEIGHT
     u = h[0] + h[1] / square + h[2] / square**2
-    pair, other = np.array([1 - u / square, zero[0] / square]), np.array([1 - zero[1] / square, zero[2] / square])
-    shift, jet = 1 + SHIFT / square, np.zeros(5)
-    a, b = orthogonal_polynomials(degree - PAIRS, pair, other, shift, jet)
-    for root in (pair, other):
+    return np.array([[1 - u / square, zero[0] / square], [1 - zero[1] / square, zero[2] / square]])
+
+
+def polynomials(degree: int, zero: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """a, b of P, and the Taylor coefficients of w P at z = 0 by x, over its value."""
+    roots, shift, jet = _w(degree, zero), 1 + SHIFT / degree**2, np.zeros(5)
+    a, b = orthogonal_polynomials(degree - PAIRS, *roots, shift, jet)
+    for root in roots:
         jet = np.convolve(jet, [(shift - root[0]) ** 2 + root[1] ** 2, 2 * (shift - root[0]), 1])[:5]
     return a, b, jet / jet[0]
 
@@ -177,9 +181,7 @@ def _solve_zeros(degree: int, zero: np.ndarray) -> np.ndarray:
 def _stability(degree: int, zero: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
     """The stability polynomial R as a function, and how far down ``|R| <= 1`` holds."""
     a, b, jet = polynomials(degree, zero)
-    shift, square, h = 1 + SHIFT / degree**2, degree**2, HEIGHT
-    u = h[0] + h[1] / square + h[2] / square**2
-    roots = [(1 - u / square, zero[0] / square), (1 - zero[1] / square, zero[2] / square)]
+    roots, shift = _w(degree, zero), 1 + SHIFT / degree**2
 
     def values(x: np.ndarray) -> np.ndarray:
         earlier, now, last = np.zeros_like(x), np.ones_like(x), 0.0

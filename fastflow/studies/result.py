@@ -113,14 +113,19 @@ class StudyResult:
         return np.asarray(self.outcomes["status"] != NOT_DONE)
 
     @property
+    def _own_done(self) -> NDArray[np.bool_]:
+        """`done` of the cells that are held."""
+        return np.asarray(self._own["status"] != NOT_DONE)
+
+    @property
     def complete(self) -> bool:
         """Whether all are."""
-        return self._held.is_whole and bool(np.all(self._own["status"] != NOT_DONE))
+        return self._held.is_whole and bool(np.all(self._own_done))
 
     @property
     def trials(self) -> NDArray[np.int64]:
         """How many trials are done in each cell."""
-        return self._held.spread(np.count_nonzero(self._own["status"] != NOT_DONE, axis=-1))
+        return self._held.spread(np.count_nonzero(self._own_done, axis=-1))
 
     @property
     def successes(self) -> NDArray[np.int64]:
@@ -325,7 +330,7 @@ class StudyResult:
 
     def status_counts(self) -> dict[Status, int]:
         """How many trials ended in which way."""
-        values, counts = np.unique(self._own["status"][self._own["status"] != NOT_DONE], return_counts=True)
+        values, counts = np.unique(self._own["status"][self._own_done], return_counts=True)
         return {Status(value): int(count) for value, count in zip(values, counts, strict=True)}
 
     def summary(self) -> str:
@@ -337,7 +342,7 @@ class StudyResult:
         total = self._own["status"].size
         lines = [f"{axes} = {cells} cells{share}, {done} of {total} trials done; {ended or 'none has ended'}"]
         if done:
-            seconds = float(np.sum(self._own["seconds"][self._own["status"] != NOT_DONE], dtype=np.float64))
+            seconds = float(np.sum(self._own["seconds"][self._own_done], dtype=np.float64))
             lines.append(
                 f"{int(self.successes.sum())} succeeded ({self.success}); all threads together computed for "
                 f"{seconds:.3g} s"
