@@ -48,8 +48,9 @@ def assert_same(first: ff.Runs, second: ff.Runs) -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("kind", ["estimation", "completion", "sensing", "samples", "gram"])
 def test_lanes_agree_with_one_run_at_a_time(kind, dtype, monkeypatch):
-    # The last is wide enough for chains of FMAs in several blocks, the last of which takes the step.
-    wide = [(130, 3, 2, 131)] if kind == "estimation" else []
+    # The first is wide enough for chains of FMAs in several blocks, the last of which takes the step; the rows of the
+    # others have no padding, so that sweeps from either end use the memory of products again.
+    wide = [(130, 3, 2, 131), (16, 24, 8, 24), (24, 8, 24, 16)] if kind == "estimation" else []
     for widths in ((5, 4, 7), (3, 6, 2, 9, 4), (2, 3), *wide):
         problem = problem_of(kind, widths[-1], widths[0], seed=len(widths))
         results = []

@@ -217,8 +217,9 @@ def chain_sweep_back(kind, widths, end_gradient, at, steps, moved, now):
     """`chain_gradient` at addresses; or, if ``now``, one step of gradient descent, each gradient used while it is hot.
 
     The gradient by the product is never padded. With ``now`` each factor takes its step as soon as the sweep has no
-    more use for it, the gradient is left undefined, and ``steps`` and ``moved`` are those of `take_steps_at`; else
-    these two are ignored.
+    more use for it, ``steps`` and ``moved`` are those of `take_steps_at`, else they are ignored, and the gradient, the
+    product and its partial products are left undefined: the sweep goes into the memory of those that it has used, so
+    that a group of narrow chains stays in the first-level cache.
     """
     if widths.size == 2:
         copy_rows(kind, at.gradient, pitch(kind, widths[0]), end_gradient, widths[0], widths[1], widths[0])
@@ -250,6 +251,9 @@ def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
         if j < depth:
             prefix += widths[j] * row * size
     sweep, sweep_row = end_gradient, columns
+    spent, room = at.product, 0
+    if row == columns:
+        room = widths[depth] * columns
     for j in range(depth, 1, -1):
         rows, inner = widths[j], widths[j - 1]
         factor_row = pitch(kind, inner)
@@ -257,6 +261,8 @@ def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
         # S_{j-1} = W_j^T S_j, the last of which is G_1
         if j == 2 and not now:
             target = at.gradient
+        elif now and inner * row <= room:
+            target = spent
         elif j % 2 == 0:
             target = at.sweep_a
         else:
@@ -274,6 +280,7 @@ def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
             prefix -= inner * row * size
         product_at(kind, gradient, factor_row, sweep, sweep_row, 1, prefix, 1, row, rows, columns, inner, step)
         sweep, sweep_row = target, row
+        spent, room = prefix, inner * row
     if now:  # the padding of S_1 is 0, as that of the gradient by the product is taken to be: it moves nothing
         take_steps_at(kind, at.factors, sweep, steps, moved, widths[1] * row)
 
@@ -287,12 +294,15 @@ def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
     for j in range(1, depth - 1):
         suffix += rows * pitch(kind, widths[j]) * size
     sweep, sweep_row = end_gradient, widths[0]
+    spent, spent_row = at.product, widths[0]
     for j in range(1, depth):
         inner, columns = widths[j], widths[j - 1]
         row, target_row = pitch(kind, columns), pitch(kind, inner)
         # T_j = T_{j-1} W_j^T, the last of which is G_N
         if j == depth - 1 and not now:
             target = at.gradient + (last - at.factors)
+        elif now and target_row <= spent_row:
+            target = spent
         elif j % 2 == 0:
             target = at.sweep_a
         else:
@@ -311,6 +321,7 @@ def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
         product_at(kind, gradient, row, suffix, 1, target_row, sweep, sweep_row, 1, inner, rows, columns, step)
         factor += inner * row * size
         sweep, sweep_row = target, target_row
+        spent, spent_row = suffix, target_row
     if now:
         step_rows(kind, last, sweep, rows, widths[depth - 1], steps, moved)
 

@@ -47,6 +47,14 @@ def panel_memory(typingctx, zero):
     return signature, codegen
 
 
+def _multiples(builder, stride, count):
+    """``i * stride`` for ``i < count``, each in a register of its own.
+
+    LLVM would go from one to the next by a chain of additions in each turn of the loop, which take the FMAs' places.
+    """
+    return [opaque(builder, builder.mul(constant(i), stride)) if i else constant(0) for i in range(count)]
+
+
 def _codegen_of_tile(dtype):
     def codegen(context, builder, signature, arguments):
         _, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, *stepping = arguments
@@ -57,8 +65,7 @@ def _codegen_of_tile(dtype):
         steps = Steps(builder, vector, *stepping, of_lanes=False) if stepping else None
 
         def emit(row_count, vector_count):
-            # LLVM would go from row to row by a chain of additions, which takes longer than the FMAs of a small tile.
-            a_rows = [opaque(builder, builder.mul(constant(i), a_row)) for i in range(row_count)]
+            a_rows = _multiples(builder, a_row, row_count)
             places = [
                 (builder.add(builder.mul(constant(i), ldc), constant(v * vector.lanes)), v == vector_count - 1)
                 for i in range(row_count)
@@ -164,8 +171,8 @@ def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row,
             return builder.mul(offset, constant(vector.lanes))
 
         def emit(row_count, column_count):
-            a_steps = [lanes(builder.mul(constant(i), a_row)) for i in range(row_count)]
-            b_steps = [lanes(builder.mul(constant(j), b_col)) for j in range(column_count)]
+            a_steps = _multiples(builder, lanes(a_row), row_count)
+            b_steps = _multiples(builder, lanes(b_col), column_count)
 
             def body(k, accumulators):
                 b_at, a_at = lanes(builder.mul(k, b_row)), lanes(builder.mul(k, a_col))
