@@ -139,7 +139,9 @@ runs = ff.train(problem, ff.DeepLinear(3), ff.inits.Gaussian(0.3), method, 9, re
 history = runs.history
 np.savez(sys.argv[1], end=runs.solution, loss=runs.loss, losses=history.loss, balance=history.balancedness)
 assembly = "".join(
-    text for kernel in (products.row_tiles, products.lane_product) for text in kernel.inspect_asm().values()
+    text
+    for kernel in (products.row_tiles, products.lane_product, products.tiny_product)
+    for text in kernel.inspect_asm().values()
 )
 print(ff.kernels.SHAPE.name, "zmm" in assembly, "ymm" in assembly)
 """

@@ -153,9 +153,6 @@ def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n, factor, ste
 
     Where ``factor`` is not 0, see `row_tiles`.
     """
-    if m == k and k == n and 2 <= n <= TINY:
-        tiny_lane_product(zero, n, c, a, a_col != 1, b, b_col != 1, factor, steps, moved)
-        return
     i = 0
     while i < m:
         rows = share(m - i, LANE_ROWS)
@@ -170,6 +167,12 @@ def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n, factor, ste
             )
             j += columns
         i += rows
+
+
+@jit_internal
+def tiny_product(zero, n, c, a, transposed_a, b, transposed_b, factor, steps, moved):
+    """`lane_product` of square matrices of width 2 to `TINY`: arguments cost as much as the product of such."""
+    tiny_lane_product(zero, n, c, a, transposed_a, b, transposed_b, factor, steps, moved)
 
 
 class Step(NamedTuple):
@@ -206,7 +209,10 @@ def _product_at(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step)
         def of_lanes(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
             i = np.intp
             w, s, moved = i(step.factor), i(step.steps), i(step.moved)
-            lane_product(kind.zero, c, a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n), w, s, moved)
+            if m == k and k == n and 2 <= n <= TINY:
+                tiny_product(kind.zero, i(n), c, a, a_col != 1, b, b_col != 1, w, s, moved)
+            else:
+                lane_product(kind.zero, c, a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n), w, s, moved)
 
         return of_lanes
 
