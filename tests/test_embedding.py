@@ -135,6 +135,9 @@ def test_a_users_problem_trains():
     assert np.isclose(runs.loss[0], np.sum((runs.solution[0] - MATRIX) ** 4) / 4)
     with pytest.raises(ValueError, match="give a step"):
         ff.train(problem)
+    for use in (problem.loss, problem.residual, problem.gradient, problem.normal_operator):
+        with pytest.raises(TypeError, match="known by its formula alone"):
+            use(MATRIX)
 
 
 def test_a_problem_must_be_a_foreign_namedtuple_with_a_function():

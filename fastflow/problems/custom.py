@@ -44,6 +44,19 @@ class CustomProblem(MatrixProblem):
         self._set(shape=(as_count("shape[0]", self.shape[0], 1), as_count("shape[1]", self.shape[1], 1)))
         self._check_common()
 
+    @property
+    def residual_count(self) -> int:
+        raise _only_compiled("residuals")
+
+    def residual(self, product: ArrayLike) -> FloatArray:
+        raise _only_compiled("residuals")
+
+    def normal_operator(self, direction: FloatArray) -> FloatArray:
+        raise _only_compiled("residuals")
+
+    def gradient(self, product: ArrayLike) -> FloatArray:
+        raise _only_compiled("gradient outside compiled code")
+
     def estimate(self) -> FloatArray:
         raise ValueError("nothing is known of the solution of a CustomProblem: give a step")
 
@@ -53,6 +66,13 @@ class CustomProblem(MatrixProblem):
         fields = zip(*(problem.data for problem in problems), strict=True)
         data: NamedTuple = kind(*(_stack_fields(field, dtype) for field in fields))
         return data
+
+
+def _only_compiled(lacks: str) -> TypeError:
+    return TypeError(
+        f"a CustomProblem is known by its formula alone and has no {lacks}: what needs them works with fastflow's own "
+        "problems (train and the loss of its runs work with yours)"
+    )
 
 
 def _stack_fields(arrays: Sequence[ArrayLike], dtype: DTypeLike) -> NDArray[Any]:
