@@ -235,7 +235,7 @@ def _guess(arrays: Arrays) -> str:
         return "sensing"
     if {"inputs", "outputs"} <= names:
         return "regression"
-    if "y" in names or {"A", "truth"} <= names:
+    if "y" in names or ("A" in names and len(names) > 1 and not {"matrix", "target"} & names):
         return "compressed-sensing"
     return "completion" if _has_coordinates(arrays) else "estimation"
 

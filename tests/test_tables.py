@@ -137,6 +137,7 @@ def test_files_that_are_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "options", "complaint"),
     [
+        ({"A": TABLE, "b": TABLE}, {}, "compressed-sensing needs .*A and y; the file has A, b"),
         ({"a": TABLE, "b": TABLE}, {}, "estimation needs an array named matrix or target.* the file has a, b"),
         ({"inputs": TABLE}, {"kind": "regression"}, "regression needs .*inputs and outputs; the file has inputs"),
         ({"matrix": TABLE}, {"kind": "sensing"}, "sensing needs .*operators and values; the file has matrix"),
