@@ -148,7 +148,7 @@ class Machine:
         self.formulation, self.steps = _prepare(self.task, 1)
 
     def track_time_over_time_at_fma_peak(self, _: int) -> float:
-        from fastflow.kernels.peak import fma_peak
+        from fastflow.kernels.vectors.peak import fma_peak
 
         seconds = min(timing.seconds_of(self.formulation.advance, self.steps) for _ in range(5))
         return seconds / (self.steps * self.task.flops / fma_peak(np.float64, threads=1))

@@ -1,6 +1,6 @@
 """Which integrator the gradient flow should have: gradient evaluations at measured errors, in plain NumPy.
 
-RKC2, ROCK4, the weighted stages of `fastflow.kernels.chebyshev`, and the exponential Rosenbrock method exprb32
+RKC2, ROCK4, the weighted stages of `fastflow.kernels.flow.chebyshev`, and the exponential Rosenbrock method exprb32
 (Hochbruck, Ostermann, Acta Numerica 19, 2010) whose functions of the Jacobian come from Lanczos' method; a product of
 the Hessian with a vector counts as two evaluations. Each method goes alone from the start; fastflow's flow has order 8
 while nothing is stiff, and then the weighted stages. Run it: ``python -m benchmarks.integrators``.
@@ -19,7 +19,7 @@ from benchmarks.report import Table
 from benchmarks.rock4 import rock4
 from benchmarks.tasks import Array
 from fastflow.hessian import Hessian
-from fastflow.kernels.chebyshev import chebyshev
+from fastflow.kernels.flow.chebyshev import chebyshev
 
 ERRORS = (1e-4, 1e-7)
 TOLERANCES = 10.0 ** -np.arange(2.0, 9.1, 0.5)

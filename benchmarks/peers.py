@@ -64,7 +64,7 @@ class Session:
 
     def peak(self, dtype: Any, threads: int) -> float:
         """The FMA peak in FLOP/s: the highest seen in this run, since neighbours can only lower it."""
-        from fastflow.kernels.peak import fma_peak
+        from fastflow.kernels.vectors.peak import fma_peak
 
         key = f"{np.dtype(dtype).name} {threads}"
         self._peaks[key] = max(self._peaks.get(key, 0.0), fma_peak(np.dtype(dtype), threads=threads))
@@ -202,7 +202,7 @@ def streaming_read(threads: int) -> float:
     from concurrent.futures import ThreadPoolExecutor
 
     from fastflow.kernels import jit
-    from fastflow.kernels.elementwise import ROWS_AT_ONCE, dot_rows
+    from fastflow.kernels.vectors.elementwise import ROWS_AT_ONCE, dot_rows
 
     @jit
     def read(matrix, x, result, times):  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""ROCK4 (Abdulle, SIAM J. Sci. Comput. 23, 2002) with the stability polynomials of `fastflow.kernels.chebyshev`.
+"""ROCK4 (Abdulle, SIAM J. Sci. Comput. 23, 2002) with the stability polynomials of `fastflow.kernels.flow.chebyshev`.
 
 The stages follow the recurrence of P, and a finishing method of four stages, the least in size that meets the eight
 conditions of order 4 together with P (by Newton), has the stability polynomial w.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.chebyshev import DEGREES, PAIRS, SHIFT, polynomials, zeros_of_w
+from fastflow.kernels.flow.chebyshev import DEGREES, PAIRS, SHIFT, polynomials, zeros_of_w
 
 FIRST_FINISH = np.array([0.396, -0.29, 0.7515, -0.093, 0.1618, 0.976, 0.0256, 0.488, 0.319, 0.167])
 """The finishing method at 14 stages, over the share of the step that it takes."""

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number
-from fastflow.kernels.limit import CONVERGED, NOT_FINITE, TOO_SLOW
+from fastflow.kernels.dual.limit import CONVERGED, NOT_FINITE, TOO_SLOW
 from fastflow.stacks import as_problems
 from fastflow.status import Status
 from fastflow.threads import next_budget, one_blas_thread, run_workers, thread_count

@@ -1,4 +1,4 @@
-"""The Hessian of the loss by all factors at a point, as an operator: never formed, exact (see `kernels.curvature`)."""
+"""The Hessian of the loss by all factors, as an operator: never formed, exact (see `kernels.networks.curvature`)."""
 
 from __future__ import annotations
 

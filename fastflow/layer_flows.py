@@ -13,10 +13,10 @@ from fastflow import kernels
 from fastflow.architectures import Architecture, Chain, Hadamard
 from fastflow.batch import PENDING_BYTES, Batch, Queue, keep_pending
 from fastflow.checks import FloatArray
-from fastflow.kernels.chebyshev import chebyshev
-from fastflow.kernels.dormand_prince import dormand_prince
-from fastflow.kernels.layer_flow import FlowEnds, FlowRuns, FlowTrace, Methods, flow_memory, layer_flow_slice
-from fastflow.kernels.vector_field import chain_field, hadamard_field
+from fastflow.kernels.flow.chebyshev import chebyshev
+from fastflow.kernels.flow.dormand_prince import dormand_prince
+from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, FlowTrace, Methods, flow_memory, layer_flow_slice
+from fastflow.kernels.networks.vector_field import chain_field, hadamard_field
 from fastflow.memory import require_memory
 from fastflow.methods import GradientFlow
 from fastflow.problems import Problem

@@ -123,7 +123,7 @@ class GradientFlow:
 
     Of identical or two independent diagonal factors by the dual (`fastflow.gradient_flow`); of all else by explicit
     steps of order 8 and, where the flow is stiff, stabilised ones of order 3, each run with steps of its own
-    (`fastflow.kernels.layer_flow`).
+    (`fastflow.kernels.flow.layer_flow`).
 
     Parameters
     ----------

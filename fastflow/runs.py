@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastflow.architectures import Architecture, architecture_of
 from fastflow.checks import FloatArray
 from fastflow.inits import Explicit
-from fastflow.kernels.peak import measured_peak
+from fastflow.kernels.vectors.peak import measured_peak
 from fastflow.records import History
 from fastflow.status import Status
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastflow.kernels.peak import measured_peak
+from fastflow.kernels.vectors.peak import measured_peak
 from fastflow.methods import GradientDescent
 from fastflow.networks import DeepLinear
 from fastflow.problems import MatrixEstimation

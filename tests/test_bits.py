@@ -7,7 +7,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import batch, threads
-from fastflow.kernels import groups
+from fastflow.kernels.networks import groups
 from fastflow.status import Status
 
 RECORD = ff.Record(steps=40, product=True, factors=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastflow import kernels
-from fastflow.kernels.cholesky import BLOCK, factor_normal, normal_matrix, normal_workspace, solve_normal
+from fastflow.kernels.vectors.cholesky import BLOCK, factor_normal, normal_matrix, normal_workspace, solve_normal
 
 
 @kernels.jit

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.jit import jit, kernel_overload_inline
+from fastflow.kernels.compile.jit import jit, kernel_overload_inline
 
 
 class Buffers(NamedTuple):

@@ -10,10 +10,11 @@ from test_bits import assert_same
 import fastflow as ff
 from fastflow import batch, kernels, threads
 from fastflow.architectures import Hadamard
-from fastflow.kernels import diagonal, groups, inner, together
-from fastflow.kernels.elementwise import half_square_at
-from fastflow.kernels.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
-from fastflow.kernels.layouts import address
+from fastflow.kernels.networks import diagonal, groups, together
+from fastflow.kernels.networks.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
+from fastflow.kernels.vectors import inner
+from fastflow.kernels.vectors.elementwise import half_square_at
+from fastflow.kernels.vectors.layouts import address
 from fastflow.status import Status
 
 inits = ff.inits

@@ -14,7 +14,7 @@ from scipy.optimize import brentq, nnls
 
 import fastflow as ff
 from fastflow import kernels
-from fastflow.kernels import rosenbrock
+from fastflow.kernels.dual import rosenbrock
 from fastflow.methods import GradientFlow
 from fastflow.status import Status
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow.kernels import SHAPE, choose_layout, groups
-from fastflow.kernels.target import target_features
+from fastflow.kernels import SHAPE, choose_layout
+from fastflow.kernels.compile.target import target_features
+from fastflow.kernels.networks import groups
 
 RECORD = ff.Record(12, product=True, factors=True)
 METHOD = ff.GradientDescent(max_steps=150, tol=1e-3)
@@ -128,7 +129,8 @@ SCRIPT = """
 import sys
 import numpy as np
 import fastflow as ff
-from fastflow.kernels import groups, products
+from fastflow.kernels.networks import groups
+from fastflow.kernels.vectors import products
 
 groups.LANE_WIDTH = int(sys.argv[2])
 rng = np.random.default_rng(0)

@@ -4,33 +4,24 @@
 factors of one run are one array, ``W_1`` first, each row-major, beside ``widths = (d_0, ..., d_N)`` as int64.
 """
 
-from fastflow.kernels.any_loss import AnyLoss, as_any_loss, loss_workspace
-from fastflow.kernels.chain import (
-    ChainWorkspace,
-    chain_balancedness,
-    chain_gradient,
-    chain_product,
-    chain_workspace,
-    parameter_count,
-    sweeps_from_left,
+from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.compile.target import SHAPE, SimdShape, simd_shape
+from fastflow.kernels.descent.descend import Ends, RunState, StepRule, Trace, descend, relative_error
+from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
+from fastflow.kernels.dual.limit import LimitProblems, Limits, LimitWorkspace, limit_slice, limit_workspace
+from fastflow.kernels.dual.limit_step import LimitPath
+from fastflow.kernels.dual.mirror import (
+    Mirror,
+    make_mirror,
+    mirror_dual,
+    mirror_inverse,
+    mirror_move,
+    mirror_point,
+    mirror_row,
+    mirror_theta,
 )
-from fastflow.kernels.curvature import (
-    ChainCurvature,
-    HadamardCurvature,
-    chain_curvature,
-    curve,
-    hadamard_curvature,
-    visit,
-)
-from fastflow.kernels.descent import Ends, RunState, StepRule, Trace, descend, relative_error
-from fastflow.kernels.diagonal import DiagonalGroup
-from fastflow.kernels.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
-from fastflow.kernels.groups import LANE_WIDTH, Group, choose_layout, make_group
-from fastflow.kernels.jit import jit
-from fastflow.kernels.limit import LimitProblems, Limits, LimitWorkspace, limit_slice, limit_workspace
-from fastflow.kernels.limit_step import LimitPath
-from fastflow.kernels.loss_hessian import loss_hessian
-from fastflow.kernels.losses import (
+from fastflow.kernels.losses.any_loss import AnyLoss, as_any_loss, loss_workspace
+from fastflow.kernels.losses.formulas import (
     Completion,
     Estimation,
     LossWorkspace,
@@ -44,21 +35,30 @@ from fastflow.kernels.losses import (
     loss_gradient,
     scratch_size,
 )
-from fastflow.kernels.mirror import (
-    Mirror,
-    make_mirror,
-    mirror_dual,
-    mirror_inverse,
-    mirror_move,
-    mirror_point,
-    mirror_row,
-    mirror_theta,
+from fastflow.kernels.losses.loss_hessian import loss_hessian
+from fastflow.kernels.losses.shared_matrix import SharedMatrix, padded_columns, share_matrix
+from fastflow.kernels.networks.chain import (
+    ChainWorkspace,
+    chain_balancedness,
+    chain_gradient,
+    chain_product,
+    chain_workspace,
+    parameter_count,
+    sweeps_from_left,
 )
-from fastflow.kernels.panels import SharedMatrix, padded_columns, share_matrix
-from fastflow.kernels.peak import fma_peak
-from fastflow.kernels.products import product_nn, product_nt, product_tn
-from fastflow.kernels.target import SHAPE, SimdShape, simd_shape
-from fastflow.kernels.together import TogetherGroup, make_vector_group
+from fastflow.kernels.networks.curvature import (
+    ChainCurvature,
+    HadamardCurvature,
+    chain_curvature,
+    curve,
+    hadamard_curvature,
+    visit,
+)
+from fastflow.kernels.networks.diagonal import DiagonalGroup
+from fastflow.kernels.networks.groups import LANE_WIDTH, Group, choose_layout, make_group
+from fastflow.kernels.networks.together import TogetherGroup, make_vector_group
+from fastflow.kernels.vectors.peak import fma_peak
+from fastflow.kernels.vectors.products import product_nn, product_nt, product_tn
 
 __all__ = [
     "LANE_WIDTH",

@@ -28,7 +28,7 @@ def info() -> str:
     import llvmlite.binding as llvm
     from numba.core import config
 
-    from fastflow.kernels.target import target_features
+    from fastflow.kernels.compile.target import target_features
 
     shape = fastflow.kernels.SHAPE
     vectors = sorted(target_features() & {"sse2", "avx", "avx2", "fma", "avx512f", "neon", "sve"})

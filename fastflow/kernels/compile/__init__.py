@@ -1,0 +1,1 @@
+"""Numba for kernels: the one place that compiles them, and what it compiles for."""

@@ -1,0 +1,123 @@
+"""The one place where fastflow's kernels are compiled, and where it is decided what may be cached on disk.
+
+Numba's disk cache has two gaps that would give wrong numbers here. It looks at the file of the function that it
+caches, not at the files of the functions called from there, so an edited callee goes unnoticed. And it caches code
+that was specialised on a user's class by that class's name, so an edited class meets its old code, and a script
+that cannot import it fails. `KernelCache` closes both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba import types
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.extending import overload
+
+from fastflow.kernels.compile.compiler import KernelCompiler, NothingAlone
+
+PACKAGE = __name__.split(".", 1)[0]
+
+
+@functools.cache
+def kernels_stamp(folder: Path = Path(__file__).parents[1]) -> str:
+    """A digest of all source files of the kernels, in all folders: what compiled code and its constants come from."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def is_our_type(numba_type: types.Type) -> bool:
+    """Whether a type is Numba's own or is built from fastflow's own classes, all the way down."""
+    if isinstance(numba_type, types.NamedTuple | types.NamedUniTuple):
+        module = numba_type.instance_class.__module__
+        if module.split(".", 1)[0] != PACKAGE:
+            return False
+    if isinstance(numba_type, types.BaseTuple):
+        return all(is_our_type(member) for member in numba_type)
+    return not isinstance(numba_type, types.Dispatcher | types.Function | types.ClassInstanceType)
+
+
+class _Index(IndexDataCacheFile):
+    """Numba's index of a kernel's cached versions, empty if it names classes that are no longer there."""
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()
+        except (AttributeError, ImportError):  # written by another fastflow
+            return {}
+
+
+class KernelCache(FunctionCache):
+    """Numba's function cache, stale when any kernel file changes and closed to signatures with foreign classes."""
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        super().__init__(py_func)
+        stamp = (self._impl.locator.get_source_stamp(), kernels_stamp())
+        self._cache_file = _Index(
+            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        if all(map(is_our_type, _argument_types(sig))):
+            return super().load_overload(sig, target_context)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        if all(map(is_our_type, _argument_types(sig))):
+            super().save_overload(sig, data)
+
+
+def _argument_types(sig: Any) -> tuple[types.Type, ...]:
+    return tuple(getattr(sig, "args", sig))
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a kernel: nopython, no GIL, cached on disk, IEEE arithmetic (no fastmath anywhere)."""
+    return _compile(function)
+
+
+def jit_internal(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that only other kernels call: it has no code that unpacks Python's objects.
+
+    Called from Python it crashes, as it would from a wrong address, which is what these kernels take.
+    """
+    return _compile(function, no_cpython_wrapper=True)
+
+
+def jit_inline(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that becomes part of each kernel that calls it.
+
+    Every library that Numba builds compiles all that it calls once more. A tower of kernels would compile its register
+    tiles at each storey; inlined storeys leave one.
+    """
+    return _compile(function, inline="always")
+
+
+# Wrappers for C callbacks are for nobody here, and a tenth of the time that compiling takes.
+_OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "pipeline_class": KernelCompiler}
+
+
+def _compile(function: Callable[..., Any], **options: Any) -> Any:
+    dispatcher = numba.njit(nogil=True, **_OPTIONS, **options)(function)
+    with contextlib.suppress(RuntimeError):  # no writable folder for the cache: compile in every process
+        dispatcher._cache = KernelCache(function)
+    return dispatcher
+
+
+def kernel_overload(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`numba.extending.overload`, with the options of kernels."""
+    return overload(function, jit_options=_OPTIONS)
+
+
+def kernel_overload_inline(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`kernel_overload` of what becomes part of each kernel that calls it."""
+    return overload(function, inline="always", jit_options=_OPTIONS | {"pipeline_class": NothingAlone})

@@ -1,0 +1,271 @@
+"""Gradient descent, a queue of runs and a slice of steps at a time.
+
+`descend` takes the runs of a queue through their steps, as many at a time as its `Group` has members. A member whose
+run has ended takes the next run of the queue. It returns after a given number of steps, wherever it is: all that it
+needs to go on is in `RunState`, and going on gives the bits of never having stopped. Its caller looks at the clock and
+at Ctrl-C there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit, jit_inline
+from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING, STALLED
+from fastflow.kernels.networks.groups import (
+    backward,
+    balancedness,
+    extract_member,
+    forward,
+    group_places,
+    load_member,
+    measure,
+    move,
+    square_norms,
+)
+from fastflow.kernels.vectors.elementwise import copy
+
+
+class RunState(NamedTuple):
+    """Where each run is; first axis runs.
+
+    ``factors`` (runs, parameters), ``solution`` (runs, d_N * d_0) or (runs, n), ``loss``, ``status`` and ``steps``
+    (steps taken so far), ``recorded`` (entries of the trace written so far), ``problem`` (index of the run's problem).
+    ``solution`` and ``loss`` belong to ``factors`` whenever `descend` has returned and has visited the run.
+    """
+
+    factors: np.ndarray
+    solution: np.ndarray
+    loss: np.ndarray
+    status: np.ndarray
+    steps: np.ndarray
+    recorded: np.ndarray
+    problem: np.ndarray
+
+
+class StepRule(NamedTuple):
+    """The step of run r at step k: ``first[r] / (1 + k / scale) ** power``, or ``sequence[k]`` if that is not empty."""
+
+    first: np.ndarray
+    power: float
+    scale: float
+    sequence: np.ndarray
+
+
+class Ends(NamedTuple):
+    """When a run ends: at step ``max_steps``, at ``loss <= tol``, at ``||gradient|| <= gradient_tol`` (0: never)."""
+
+    max_steps: int
+    tol: float
+    gradient_tol: float
+
+
+class Trace(NamedTuple):
+    """What is recorded at the given steps.
+
+    ``steps`` (records,) increasing; ``loss``, ``gradient_norm``, ``balancedness``, ``error``: (runs, records), or
+    (0, 0) if not wanted. ``truths`` (problems, d_N * d_0), or (0, 0).
+    Products and factors go to ``pending_products`` and ``pending_factors`` (capacity, ...), for which
+    ``pending_at[i] = (run, record)`` and ``pending_count[0]`` say what they are; the caller empties them.
+    """
+
+    steps: np.ndarray
+    loss: np.ndarray
+    gradient_norm: np.ndarray
+    balancedness: np.ndarray
+    error: np.ndarray
+    truths: np.ndarray
+    pending_products: np.ndarray
+    pending_factors: np.ndarray
+    pending_at: np.ndarray
+    pending_count: np.ndarray
+
+
+@jit
+def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, group):
+    """Advance the runs of a queue that have not ended, by about ``budget`` steps together.
+
+    Parameters
+    ----------
+    problem : NamedTuple of `kernels.losses`
+    weights : float64 array (problems,); a problem's loss is its weight times ``1/2 sum r_i^2``
+    widths : int64 array, the shape that the group was made for: (d_0, ..., d_N), or (n,) of a diagonal network
+    state : RunState
+    queue : int64 array, the runs
+    rule : StepRule
+    ends : Ends
+    trace : Trace
+    budget : int; 0 only evaluates loss and solution of every run that has not ended
+    group : Group, whose contents mean nothing between calls
+
+    Returns
+    -------
+    int, the steps taken. The queue is done when no run in it is RUNNING; a trace with little room left for products or
+    factors also makes it return.
+    """
+    members = group.run.size
+    parameters = group.row_factors.size
+    varying = rule.power != 0 or rule.sequence.size > 0
+    group.run[:] = -1
+    group.idle[:] = 1
+    group.step[:] = 0
+    group.least[:] = -1
+    at = group_places(group, widths)
+    cursor, active, used, ticks, countdown = 0, 0, 0, 0, 0
+    while True:
+        if countdown <= 0:
+            # Members that are free take the next runs.
+            for member in range(members):
+                while group.run[member] < 0 and cursor < queue.size:
+                    if state.status[queue[cursor]] == RUNNING:
+                        _admit(problem, weights, state, rule, ends, trace, queue[cursor], ticks, member, group)
+                        active += 1
+                    cursor += 1
+        if active == 0:
+            break
+        forward(group, at, widths)
+        measure(group, widths[0])
+        pause = used >= budget or _is_nearly_full(trace, members)
+        if varying:
+            for member in range(members):
+                if group.run[member] >= 0:
+                    step = _step(rule, group.run[member], group.offset[member] + ticks)
+                    group.step[member] = group.weight[member] * step
+
+        look = countdown <= 0 or pause or ends.gradient_tol > 0
+        for member in range(members):
+            loss = group.work.loss[member]
+            look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
+        backward(group, at, widths, not look)
+        if look:
+            square_norms(group)
+            countdown = np.iinfo(np.int64).max
+            for member in range(members):
+                run, k = group.run[member], group.offset[member] + ticks
+                if run < 0:
+                    continue
+                weight, record = group.weight[member], group.record[member]
+                loss = weight * group.work.loss[member]
+                norm = weight * np.sqrt(np.float64(group.norm[member]))
+                if not group.moved[member] and rule.sequence.size == 0:
+                    # The step before this one changed nothing, so it was not taken: k - 1 is the end.
+                    end, due, k = STALLED, False, k - 1
+                elif pause:
+                    end, due = RUNNING, False
+                else:
+                    end = _end(loss, norm, k, ends)
+                    due = record < trace.steps.size and trace.steps[record] == k and end != DIVERGED
+                # What is due now, and the state at an end, which the rest of the history repeats.
+                writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.steps.size - record)
+                if writes > 0 or end != RUNNING or pause:
+                    extract_member(group, member)
+                for _ in range(writes):
+                    _write_record(trace, run, record, state.problem[run], loss, norm, widths, group)
+                    record += 1
+                group.record[member] = record
+                if end != RUNNING or pause:
+                    copy(state.factors[run], group.row_factors, parameters)
+                    copy(state.solution[run], group.row.product, group.row.product.size)
+                    state.loss[run], state.steps[run], state.recorded[run] = loss, k, record
+                    state.status[run] = end
+                    group.run[member], group.idle[member] = -1, 1
+                    group.step[member], group.least[member] = 0, -1
+                    active -= 1
+                    countdown = 0
+                else:
+                    countdown = min(countdown, _next_event(trace, ends, record) - k)
+        if pause:
+            if budget > 0 or trace.pending_count[0] > 0:
+                break
+            continue
+        if look:
+            move(group, at)
+        ticks += 1
+        used += active
+        countdown -= 1
+    return used
+
+
+@jit_inline
+def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group):
+    """Make a run a member of the group."""
+    index, k, record = state.problem[run], state.steps[run], state.recorded[run]
+    load_member(group, member, state.factors[run], problem, index)
+    while record < trace.steps.size and trace.steps[record] < k:
+        record += 1
+    group.run[member], group.idle[member], group.moved[member] = run, 0, 1
+    group.offset[member], group.record[member] = k - ticks, record
+    # A little early, so that rounding here hides no loss that is at most tol; `_end` decides.
+    group.weight[member], group.least[member] = weights[index], ends.tol / weights[index] * (1 + 1e-9)
+    group.step[member] = weights[index] * rule.first[run]
+
+
+@jit_inline
+def _end(loss, norm, k, ends):
+    end = RUNNING
+    if not np.isfinite(loss):
+        end = DIVERGED
+    elif loss <= ends.tol:
+        end = CONVERGED
+    elif ends.gradient_tol > 0 and norm <= ends.gradient_tol:
+        end = CRITICAL
+    elif k >= ends.max_steps:
+        end = MAX_STEPS
+    return end
+
+
+@jit_inline
+def _next_event(trace, ends, record):
+    """The next step at which a run must be looked at, whatever its loss."""
+    event = ends.max_steps
+    if record < trace.steps.size:
+        event = min(event, trace.steps[record])
+    return event
+
+
+@jit_inline
+def _step(rule, run, k):
+    if rule.sequence.size > 0:
+        step = rule.sequence[min(k, rule.sequence.size - 1)]  # at the last step of all the end comes first
+    else:
+        step = rule.first[run] / (1 + k / rule.scale) ** rule.power
+    return step
+
+
+@jit_inline
+def _is_nearly_full(trace, members):
+    # A member can write what is due and then its end; twice, for the visit that sees that the trace is nearly full.
+    capacity = max(trace.pending_products.shape[0], trace.pending_factors.shape[0])
+    return 0 < capacity < trace.pending_count[0] + 4 * members
+
+
+@jit_inline
+def _write_record(trace, run, record, index, loss, norm, widths, group):
+    if trace.loss.size > 0:
+        trace.loss[run, record] = loss
+    if trace.gradient_norm.size > 0:
+        trace.gradient_norm[run, record] = norm
+    if trace.balancedness.size > 0:
+        trace.balancedness[run, record] = balancedness(group, widths)
+    if trace.error.size > 0:
+        trace.error[run, record] = relative_error(group.row.product, trace.truths[index])
+    pending = trace.pending_count[0]
+    if trace.pending_products.size > 0:
+        copy(trace.pending_products[pending], group.row.product, group.row.product.size)
+    if trace.pending_factors.size > 0:
+        copy(trace.pending_factors[pending], group.row_factors, group.row_factors.size)
+    if trace.pending_products.size + trace.pending_factors.size > 0:
+        trace.pending_at[pending, 0], trace.pending_at[pending, 1] = run, record
+        trace.pending_count[0] = pending + 1
+
+
+@jit_inline
+def relative_error(x, truth):
+    """``||x - truth|| / ||truth||`` of two flat arrays, summed in float64."""
+    difference, size = 0.0, 0.0
+    for i in range(x.size):
+        difference += np.float64(x[i] - truth[i]) ** 2
+        size += np.float64(truth[i]) ** 2
+    return np.sqrt(difference) / np.sqrt(size)

@@ -1,0 +1,1 @@
+"""Diagonal networks by their dual: mirror maps, limits of gradient flows, and the flows."""

@@ -1,0 +1,115 @@
+"""What a Newton step of `dual.limit` is made of: the slopes, how much of it is taken, how boost goes on."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from fastflow.kernels.compile.jit import jit, jit_inline
+
+NEAR = 0.3
+"""Within this of each other (in theta) x and z have met: the tangent serves better than the secant."""
+
+# The places of `dual.limit.LimitWorkspace.numbers`.
+BOOST, REDUCTION, SHARE, RESIDUAL, BEFORE, GAP, REACH, VALUES, MATRIX = range(9)
+
+
+class LimitPath(NamedTuple):
+    """How fast boost goes to 1, how far past the largest x a step may take z, and when equations are rotated.
+
+    ``shrink`` is the factor of log boost for a step at L = 2, ``reduction`` that of ``boost^(-k/L)`` at L >= 3;
+    ``overshoot`` is a distance in theta; ``rotates`` says whether every step rotates the equations by its own slopes,
+    or only when nothing else helps; ``near`` is the distance in theta of x and z up to which tangents serve.
+    """
+
+    shrink: float
+    reduction: float
+    overshoot: float
+    rotates: bool
+    near: float = NEAR
+
+
+@jit_inline
+def growth(depth):
+    """P: x grows like ``e^{2 P theta}``."""
+    return depth / (depth - 2) if depth > 2 else 1.0
+
+
+@jit_inline
+def on_its_side(sides, moved, x, depth):
+    """A one-sided x keeps its sign: it loses at most nine tenths of itself."""
+    if sides == 2 or depth == 1:
+        return moved
+    return sides * max(sides * moved, 0.1 * abs(x))
+
+
+@jit
+def next_boost(depth, path, numbers):
+    """The logarithm of the next boost: nearer to 0, the faster the more of the last step could be taken."""
+    now, share = numbers[BOOST], numbers[SHARE]
+    if depth <= 2:
+        factor = path.shrink if share > 0.9 else math.sqrt(path.shrink) if share > 0.5 else 1.0
+        return now * factor if abs(now) > 1 else 0.0
+    reduction = 1.0
+    if share > 0.9:
+        reduction = max(numbers[REDUCTION], path.reduction)
+        numbers[REDUCTION] = min(reduction**1.5, 1e6)
+    else:
+        numbers[REDUCTION] = 0.0
+        if share > 0.6:
+            reduction = math.sqrt(path.reduction)
+    return math.copysign(max(abs(now) - growth(depth) * math.log(reduction), 0.0), now)
+
+
+@jit
+def secants(mirror, boost, path, work):
+    """The slopes of the lines through the curve at z and at x; how far apart these are, and the largest x."""
+    depth, theta, other = mirror.depth, work.theta, work.other
+    gap, largest = 0.0, 0.0
+    for i in range(theta.size):
+        sides = mirror.sides[i]
+        work.slope[i] = boost * work.tangent[i]
+        if depth == 1 or sides == 0:
+            continue
+        largest = max(largest, abs(work.x[i]))
+        apart = theta[i] - other[i]
+        gap = max(gap, abs(apart))
+        if abs(apart) > path.near:
+            if depth > 2:
+                apart = _dual_difference(mirror, i, sides, 1, math.exp(2 * theta[i]), math.exp(2 * other[i]))
+            work.slope[i] = (boost * work.point[i] - work.x[i]) / apart
+    work.numbers[GAP] = gap
+    work.numbers[REACH] = math.log(largest / boost) + 2 * growth(depth) * path.overshoot
+
+
+@jit_inline
+def _dual_difference(mirror, i, sides, sign, large, other):
+    """``z(s) - z(t)``, L >= 3, from ``large = e^{2s}`` and ``other = e^{2t}``; for sign -1 of the mirrored map."""
+    if sides == 2:
+        return (mirror.upper[i] + mirror.lower[i]) * ((large - other) / ((1 + large) * (1 + other)))
+    if sides == sign:
+        return (mirror.upper[i] if sign == 1 else mirror.lower[i]) * (1 / other - 1 / large)
+    return (mirror.lower[i] if sign == 1 else mirror.upper[i]) * (large - other)
+
+
+@jit
+def share_of_step(mirror, theta, change, reach):
+    """The largest share of a change of z that takes no x past ``e^reach``, or no theta out by more than 1."""
+    share = 1.0
+    if mirror.depth == 1:
+        return share
+    rate = 1 / (2 * growth(mirror.depth))
+    for i in range(theta.size):
+        sides, sign = mirror.sides[i], 1 if change[i] > 0 else -1
+        if sides != 2 and sides != sign:
+            continue
+        out = sign * theta[i]
+        far = max(out + 1, rate * (reach - math.log(mirror.scale[i])))
+        if mirror.depth == 2:
+            room = far - out
+        else:
+            far = min(far, out + 12)  # what a float can still tell from the end of the domain
+            room = _dual_difference(mirror, i, sides, sign, math.exp(2 * far), math.exp(2 * out))
+        if room < share * abs(change[i]):
+            share = room / abs(change[i])
+    return share

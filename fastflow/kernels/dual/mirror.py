@@ -1,0 +1,179 @@
+"""The mirror map of a diagonal network: where the gradient flow of a Hadamard product is, as a function of ``A^T lam``.
+
+The flow of ``x = u^L - v^L`` (by ``u' = -g u^{L-1}``, ``v' = +g v^{L-1}``, ``g = A^T (A x - y)``) from ``u(0) = a``,
+``v(0) = b`` depends on its past through ``z = A^T lam``, ``lam' = y - A x``, alone: ``u = U_a(z)``, ``v = U_b(-z)``,
+
+* L = 1: ``U_a(z) = a + z``,
+* L = 2: ``U_a(z) = a e^z``,
+* L >= 3: ``U_a(z) = (k (c_a - z))^{-1/k}``, ``k = L - 2``, ``c_a = a^{-k} / k``, for ``z < c_a``.
+
+For small a and L >= 3 the entries that the flow has found lie so near the end of the domain that ``c_a - z`` is lost
+when z is formed. So a coordinate is held by ``theta``, which runs over all numbers and in which both sides are exact
+to the last few bits: with ``P = L/k`` and ``alpha^{-k} = (a^{-k} + b^{-k}) / 2``,
+
+* L = 1: ``x = sides theta``, ``z = theta - rest``,
+* L = 2: ``x = 2 a b sinh(2 theta)``, ``z = theta - rest``,
+* L >= 3: ``x = 2 alpha^L cosh^P(theta) sinh(P theta)``, ``z = (c_a - c_b)/2 + (c_a + c_b)/2 tanh(theta)``.
+
+Starts a != b only shift z and change alpha. Where ``b = 0`` and L >= 2, v stays 0 and the coordinate has one side:
+``x = a^L e^{2 P theta}``, ``z = c_a (1 - e^{-2 theta})`` (L = 2: ``x = a^2 e^{2 theta}``, ``z = theta``); a = 0 is its
+mirror image.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.checks import FloatArray
+from fastflow.kernels.compile.jit import jit, jit_inline
+
+
+class Mirror(NamedTuple):
+    """The mirror maps of n coordinates; arrays (n,), or (problems, n) for a stack of which `mirror_row` takes one.
+
+        ``sides`` is 2 for ``u^L - v^L``, 1 for ``u^L`` alone, -1 for ``-v^L`` alone and 0 where x stays 0; ``scale`` is
+        the factor of x (``2^{-P} alpha^L`` for two sides and L >= 3), ``rest`` is theta where ``z = 0``, ``upper`` and
+    ``lower`` are ``c_a`` and ``c_b`` (L >= 3).
+    """
+
+    depth: int
+    sides: np.ndarray
+    scale: np.ndarray
+    rest: np.ndarray
+    upper: np.ndarray
+    lower: np.ndarray
+
+
+def make_mirror(positive: FloatArray, negative: FloatArray | None, depth: int) -> Mirror:
+    """The maps for ``u(0) = positive`` and ``v(0) = negative``, arrays of one shape; None for the network ``x = u^L``.
+
+    For L >= 2 starts are at least 0, and 0 stays 0.
+    """
+    a = np.asarray(positive, np.float64)
+    b = np.zeros_like(a) if negative is None else np.asarray(negative, np.float64)
+    if depth == 1:
+        sides = np.full(a.shape, 1 if negative is None else 2, np.int8)
+        return Mirror(depth, sides, np.ones_like(a), (a - b) / sides, np.zeros_like(a), np.zeros_like(a))
+    both = (a > 0) & (b > 0)
+    sides = np.where(both, 2, (a > 0) * 1 - (b > 0) * 1).astype(np.int8)
+    large, small, k = np.maximum(a, b), np.where(both, np.minimum(a, b), np.maximum(a, b)), depth - 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rest = np.where(both, max(k, 1) / 2 * np.log(a / b), 0.0)
+        if depth == 2:
+            return Mirror(depth, sides, large * small, rest, np.full_like(a, np.inf), np.full_like(a, np.inf))
+        scale = small**depth * np.where(both, (1 + (small / large) ** k) ** (-depth / k), 1.0)
+        return Mirror(depth, sides, scale, rest, a ** float(-k) / k, b ** float(-k) / k)
+
+
+@jit_inline
+def mirror_row(mirrors, i):
+    """The maps of problem i of a stack."""
+    return Mirror(
+        mirrors.depth,
+        mirrors.sides[i],
+        mirrors.scale[i],
+        mirrors.rest[i],
+        mirrors.upper[i],
+        mirrors.lower[i],
+    )
+
+
+@jit
+def mirror_point(mirror, theta, x, slope):
+    """``x`` and ``slope = dx/dz`` at ``theta``; arrays (n,). Infinite where x is too large for a float."""
+    depth = mirror.depth
+    power = depth / (depth - 2) if depth > 2 else 1.0
+    for i in range(theta.size):
+        sides, scale = mirror.sides[i], mirror.scale[i]
+        if depth == 1:
+            x[i], slope[i] = sides * theta[i], sides
+        elif sides == 0:
+            x[i], slope[i] = 0.0, 0.0
+        elif sides != 2:
+            large = math.exp(2 * sides * theta[i])
+            value = scale * large**power
+            x[i] = sides * value
+            if depth == 2:
+                slope[i] = 2 * value
+            else:
+                slope[i] = power * value * large / (mirror.upper[i] if sides == 1 else mirror.lower[i])
+        elif depth == 2:
+            growth = math.expm1(2 * abs(theta[i]))
+            x[i] = math.copysign(scale * (growth + growth / (1 + growth)), theta[i])
+            slope[i] = 2 * scale * (1 + growth + 1 / (1 + growth))
+        else:
+            large = math.exp(2 * abs(theta[i]))
+            minus = math.expm1(-2 * power * abs(theta[i]))
+            value = scale * (1 + large) ** power
+            x[i] = math.copysign(-value * minus, theta[i])
+            width = mirror.upper[i] + mirror.lower[i]
+            slope[i] = power * value * (1 + large) * (1 + (1 + minus) / large) / width
+
+
+@jit
+def mirror_dual(mirror, theta, z):
+    """``z`` at ``theta``: exact to the last bits of z, or of ``c_a`` and ``c_b`` near them."""
+    for i in range(theta.size):
+        if mirror.depth <= 2 or mirror.sides[i] == 0:
+            z[i] = theta[i] - mirror.rest[i]
+        elif mirror.sides[i] == 1:
+            z[i] = -mirror.upper[i] * math.expm1(-2 * theta[i])
+        elif mirror.sides[i] == -1:
+            z[i] = mirror.lower[i] * math.expm1(2 * theta[i])
+        else:
+            rest = (mirror.upper[i] + mirror.lower[i]) / (1 + math.exp(2 * abs(theta[i])))
+            z[i] = mirror.upper[i] - rest if theta[i] > 0 else rest - mirror.lower[i]
+
+
+@jit
+def mirror_theta(mirror, z, theta):
+    """``theta`` at ``z``, for z inside the domain; NaN outside. Near the ends prefer `mirror_move`."""
+    for i in range(theta.size):
+        theta[i] = mirror.rest[i]
+    mirror_move(mirror, z, theta)
+
+
+@jit
+def mirror_move(mirror, change, theta):
+    """Move ``theta`` to where ``z`` is larger by ``change``, without forming z; NaN outside the domain."""
+    for i in range(theta.size):
+        if mirror.depth <= 2 or mirror.sides[i] == 0:
+            theta[i] += change[i]
+        elif mirror.sides[i] == 1:
+            theta[i] -= 0.5 * math.log1p(-change[i] * math.exp(2 * theta[i]) / mirror.upper[i])
+        elif mirror.sides[i] == -1:
+            theta[i] += 0.5 * math.log1p(change[i] * math.exp(-2 * theta[i]) / mirror.lower[i])
+        else:
+            share = change[i] / (mirror.upper[i] + mirror.lower[i])
+            large = math.exp(2 * theta[i])
+            theta[i] += 0.5 * (math.log1p(share * (1 + 1 / large)) - math.log1p(-share * (1 + large)))
+
+
+@jit
+def mirror_inverse(mirror, boost, x, theta):
+    """``theta`` where ``boost x(theta)`` is x, of which one-sided coordinates must have their sign.
+
+    Exact but for two sides and L >= 3, where it is off by at most 0.004.
+    """
+    depth = mirror.depth
+    power = depth / (depth - 2) if depth > 2 else 1.0
+    for i in range(theta.size):
+        sides = mirror.sides[i]
+        if depth == 1:
+            theta[i] = x[i] / (boost * sides)
+        elif sides == 0:
+            theta[i] = 0.0
+        elif sides != 2:
+            theta[i] = sides * math.log(sides * x[i] / (boost * mirror.scale[i])) / (2 * power)
+        else:
+            ratio = abs(x[i]) / (boost * mirror.scale[i])
+            value = math.asinh(ratio * 0.5**power) / (2 * power)
+            if depth > 2 and value > 0:
+                # The asinh is right near 0, and off by (P - 1) log(2) / (2 P) far out: one Newton step for log x.
+                large, minus = math.exp(2 * value), math.expm1(-2 * power * value)
+                share = -minus * (1 + large) / (2 * power * (large + 1 + minus))
+                value += share * math.log(ratio / (-minus * (1 + large) ** power))
+            theta[i] = math.copysign(value, x[i])

@@ -1,0 +1,1 @@
+"""Gradient flows by integrating the factors."""

@@ -1,0 +1,185 @@
+"""Steps of the gradient flow: of order 8 where it is not stiff, stabilised of order 3 where it is.
+
+The Jacobian of a gradient flow is minus the Hessian, so what is stiff lies on the negative real axis, down to minus the
+largest eigenvalue. `dormand_prince` and `chebyshev` have the methods.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit_internal
+from fastflow.kernels.flow.dormand_prince import SLOPES, STAGES, add_slopes
+from fastflow.kernels.networks.curvature import curve, visit
+from fastflow.kernels.networks.vector_field import slope
+from fastflow.kernels.vectors.aligned import aligned_zeros
+from fastflow.kernels.vectors.combine import combine_at, squares_at
+from fastflow.kernels.vectors.elementwise import copy, dot
+from fastflow.kernels.vectors.layouts import address, keep
+
+SAFETY, CLOSE = 1.15, 0.04
+"""The power iteration's eigenvalue comes from below; it ends when a turn changes it by less than this share."""
+
+FIRST_TURNS, TURNS = 12, 8
+"""Of the power iteration, at the start of a run and later."""
+
+SURE = 1e-12
+"""Points that differ by less than this, over their norm, say nothing about the rate at which slopes change."""
+
+
+class Step(NamedTuple):
+    """A run under way and scratch, n the number of parameters.
+
+    ``state``, ``gradient`` (n,) where it is; ``point`` and ``slope`` (n,) where a step leads and the gradient there;
+    ``slopes`` (16 n,) of the stages of order 8; ``a`` to ``d`` (n,) scratch; ``power`` (n,) the eigenvector of the
+    Hessian, ``image`` (n,) scratch. ``sizes`` (7,): the norms of the error, the step, the new point, the gradient
+    there; the last three are scratch, as ``factors`` (8,) and ``weights`` (16,) are.
+    """
+
+    state: np.ndarray
+    gradient: np.ndarray
+    point: np.ndarray
+    slope: np.ndarray
+    slopes: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+    d: np.ndarray
+    power: np.ndarray
+    image: np.ndarray
+    sizes: np.ndarray
+    factors: np.ndarray
+    weights: np.ndarray
+
+
+def step_memory(parameters: int) -> Step:
+    """A `Step` for so many parameters."""
+    state, gradient, point, there, a, b, c, d, power, image = (
+        aligned_zeros((parameters,), np.float64) for _ in range(10)
+    )
+    slopes, numbers = aligned_zeros((SLOPES * parameters,), np.float64), [np.zeros(n) for n in (7, 8, SLOPES)]
+    return Step(state, gradient, point, there, slopes, a, b, c, d, power, image, *numbers)
+
+
+@jit_internal
+def largest_rate(field, index, step, begins):
+    """The largest eigenvalue of the Hessian in magnitude, a little above, by power iteration at ``step.state``.
+
+    Also returns the gradient evaluations that this was worth.
+    """
+    state, power, image, weight = step.state, step.power, step.image, field.weights[index]
+    numbers = step.sizes
+    copy(field.curvature.factors, state, state.size)
+    visit(field.curvature, field.problem, index, weight)
+    if begins:
+        # A direction without a bias for any, the same in every run: x -> 69069 x + 1 modulo 2^31.
+        seed = 12345
+        for k in range(power.size):
+            seed = (69069 * seed + 1) % 2**31
+            power[k] = seed / 2**31 - 0.5
+    dot(power, power, power.size, numbers)
+    size, radius, spent = math.sqrt(numbers[0]), 0.0, 1
+    for turn in range(FIRST_TURNS if begins else TURNS):
+        for k in range(power.size):
+            power[k] /= size
+        curve(field.curvature, field.problem, index, weight, power, image)
+        copy(power, image, power.size)
+        spent += 2
+        dot(power, power, power.size, numbers)
+        size, last = math.sqrt(numbers[0]), radius
+        radius = size
+        if not size > 0 or (turn > 0 and abs(radius - last) <= CLOSE * radius):
+            break
+    if not size > 0:
+        power[:] = 1.0
+    return SAFETY * radius, spent
+
+
+@jit_internal
+def stabilised_step(field, index, table, step, which, length):
+    """A step of method ``which`` of a `Chebyshev`: fills ``point``, ``slope`` and ``sizes``; returns the loss there."""
+    n, h, stages, first = step.state.size, length, table.stages[which], table.first[which]
+    rows, i = table.rows, np.intp
+    state, gradient, new, error = (
+        address(step.state, i(0)),
+        address(step.gradient, i(0)),
+        address(step.point, i(0)),
+        address(step.d, i(0)),
+    )
+    now, before = step.a, step.b
+    combine_at(new, (1.0, -h * rows[first, 5]), (state, gradient), (), (), n)
+    combine_at(error, (-h * rows[first, 6],), (gradient,), (), (), n)
+    combine_at(address(now, i(0)), (1.0, -h * rows[first + 1, 3]), (state, gradient), (), (), n)
+    copy(before, step.state, n)
+    here = address(step.slope, i(0))
+    for j in range(1, stages):
+        slope(field, index, now, step.slope)
+        weights = (-h * rows[first + j, 5], -h * rows[first + j, 6])
+        row, target, factors = first + j + 1, address(before, i(0)), (0.0, 0.0, 0.0, 0.0, 0.0)
+        if j < stages - 1:
+            factors = (-h * rows[row, 3], rows[row, 0], rows[row, 1], rows[row, 2], -h * rows[row, 4])
+            sources = (here, address(now, i(0)), target, state, gradient)
+            combine_at(target, factors, sources, (new, error), weights, n)
+        else:
+            combine_at(target, (1.0,), (here,), (new, error), weights, n)
+        now, before = before, now
+    loss = slope(field, index, step.point, step.slope)
+    change = address(step.c, i(0))
+    combine_at(change, (-1.0, 1.0), (state, new), (), (), n)
+    combine_at(error, (-h * table.last[which], 1.0), (here, error), (), (), n)
+    squares_at((error, change, new, here), n, address(step.sizes, i(0)))
+    keep(step)
+    keep(now)
+    keep(before)
+    for k in range(4):
+        step.sizes[k] = math.sqrt(step.sizes[k])
+    return loss
+
+
+@jit_internal
+def high_order_step(field, index, table, step, length):
+    """A step of order 8: as `stabilised_step`, for a `DormandPrince`.
+
+    ``sizes[4]`` is the norm of the estimate of order 3. Also returns a lower bound of the largest rate at which slopes
+    change; 0 where there is none.
+    """
+    n, h, i, slopes, sizes, loss = step.state.size, length, np.intp, step.slopes, step.sizes, 0.0
+    copy(slopes[2 * n : 3 * n], step.gradient, n)
+    for stage in range(1, STAGES):
+        add_slopes(step.a, step.state, table.points[stage], -h, slopes, table.first[stage], max(stage, 3), step.factors)
+        row = stage
+        if stage < 3:
+            row = 2 - stage
+        slope(field, index, step.a, slopes[row * n : (row + 1) * n])
+    add_slopes(step.point, step.state, table.points[STAGES], -h, slopes, table.first[STAGES], STAGES, step.factors)
+    loss = slope(field, index, step.point, step.slope)
+    copy(slopes[STAGES * n : (STAGES + 1) * n], step.slope, n)
+    state, last, new, here = (
+        address(step.state, i(0)),
+        address(step.a, i(0)),
+        address(step.point, i(0)),
+        address(step.slope, i(0)),
+    )
+    apart, change, five, three = address(step.b, i(0)), address(step.c, i(0)), address(step.d, i(0)), last
+    combine_at(apart, (-1.0, 1.0), (last, new), (), (), n)
+    combine_at(last, (-1.0, 1.0), (address(slopes, (STAGES - 1) * n), here), (), (), n)
+    squares_at((apart, last), n, address(sizes, i(0)))
+    apart_size, rate = math.sqrt(sizes[0]), 0.0
+    slopes_apart = math.sqrt(sizes[1])
+    combine_at(change, (-1.0, 1.0), (state, new), (), (), n)
+    for array, estimate in ((step.d, 0), (step.a, 1)):
+        for k in range(n):
+            array[k] = 0
+        add_slopes(array, array, table.errors[estimate], h, slopes, 2, STAGES + 1, step.factors)
+    squares_at((five, change, new, here, three), n, address(sizes, i(0)))
+    keep(step)
+    if apart_size > SURE * math.sqrt(sizes[2]):
+        rate = slopes_apart / apart_size
+    error = math.sqrt(sizes[0] + 0.01 * sizes[4])
+    sizes[0] = sizes[0] / error if error > 0 else 0.0
+    for k in range(1, 5):
+        sizes[k] = math.sqrt(sizes[k])
+    return loss, rate

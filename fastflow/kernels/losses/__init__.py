@@ -1,0 +1,1 @@
+"""Problems as kernels see them: data, losses, gradients and Hessians by the product."""

@@ -1,0 +1,84 @@
+"""A measurement matrix A that many runs share, laid out for products with the vectors of all of them at once.
+
+A is packed once, into panels of `PANEL_ROWS` rows in which entry (j, q) lies beside entry (j + 1, q). From these the
+products of `networks.panels` read A as scalars, in blocks that lie together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.vectors.aligned import CACHE_LINE, aligned_zeros
+from fastflow.kernels.vectors.elementwise import PARTIAL_BYTES
+from fastflow.kernels.vectors.layouts import VECTOR_BYTES
+
+PANEL_ROWS = 1 << (SHAPE.tile_rows.bit_length() - 1)
+"""Rows of a panel, a power of 2: those of a register tile."""
+
+
+class SharedMatrix(NamedTuple):
+    """``r = A x - y`` with one A and y for every run, so that a product serves all members of a group.
+
+    ``matrix`` (m * columns,), A row-major with rows that may be longer than n, and ``values`` (m,), y. The same once
+    more for many runs: ``panels`` of `packed_panels`, ``panel_values`` (their rows,), and ``order``, `panel_order`.
+    """
+
+    matrix: np.ndarray
+    values: np.ndarray
+    panels: np.ndarray
+    panel_values: np.ndarray
+    order: np.ndarray
+
+
+def parts_of(dtype: np.dtype[Any]) -> int:
+    """How many partial sums an inner product has."""
+    return PARTIAL_BYTES // dtype.itemsize
+
+
+def lanes_of_vector(dtype: np.dtype[Any]) -> int:
+    """Runs in a strip: one for each lane of a vector."""
+    return VECTOR_BYTES // dtype.itemsize
+
+
+def panel_order(n: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """Which of n coordinates lies at each place of a panel, -1 where none does; int64 array.
+
+    Those of one partial sum follow each other, and the numbers of the sums are in the order of reversed bits, in which
+    the tree adds neighbours first.
+    """
+    parts = parts_of(dtype)
+    bits = parts.bit_length() - 1
+    numbers = [int(f"{part:0{bits}b}"[::-1], 2) for part in range(parts)]
+    order = np.array(numbers)[:, None] + parts * np.arange(-(-n // parts))
+    return np.where(order < n, order, -1).ravel()
+
+
+def padded_columns(matrices: Sequence[np.ndarray], dtype: Any) -> np.ndarray:
+    """Matrices (m, n) of one shape flat, one row each, with zeros behind every row up to a whole cache line.
+
+    A product with a vector that ends in zeros as well has the same bits and no vector that straddles two lines.
+    """
+    m, n = matrices[0].shape
+    per_line = CACHE_LINE // np.dtype(dtype).itemsize
+    padded = aligned_zeros((len(matrices), m, -(-n // per_line) * per_line), dtype)
+    for i, matrix in enumerate(matrices):
+        padded[i, :, :n] = matrix
+    return padded.reshape(len(matrices), -1)
+
+
+def share_matrix(matrix: np.ndarray, values: np.ndarray, dtype: Any) -> SharedMatrix:
+    """A (m, n) and y (m,), as many runs will want them."""
+    dtype = np.dtype(dtype)
+    m, n = matrix.shape
+    order, panels = panel_order(n, dtype), -(-m // PANEL_ROWS)
+    rows = np.zeros((panels * PANEL_ROWS, len(order)), dtype)
+    rows[:m, order >= 0] = matrix[:, order[order >= 0]]
+    packed = aligned_zeros((panels, len(order), PANEL_ROWS), dtype)
+    packed[:] = rows.reshape(panels, PANEL_ROWS, -1).transpose(0, 2, 1)
+    panel_values = np.zeros(len(rows), dtype)
+    panel_values[:m] = values
+    return SharedMatrix(padded_columns([matrix], dtype)[0], values.astype(dtype), packed.ravel(), panel_values, order)

@@ -1,0 +1,164 @@
+"""Hadamard products ``x = u_1 o ... o u_L`` (less ``v_1 o ... o v_L``), their gradients, and one step of descent.
+
+The factors of one run are one flat array: u_1, ..., u_L and, if signed, v_1, ..., v_L, each (n,); or u and v alone,
+when the factors are identical and run as one. With the gradient ``g`` by x, the gradient by ``u_j`` is g times the
+product of the other u's, and by ``v_j`` minus g times that of the other v's. A `Form` says which of these a network is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import llvmlite.ir as ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastflow.kernels.compile.jit import jit_inline
+from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.vectors.layouts import lanes_of
+from fastflow.kernels.vectors.simd import I64, Vector, constant, for_vectors, switch
+
+DEEPEST = 8
+"""The greatest depth L: `hadamard_step` has straight-line code for each."""
+
+
+class Form(NamedTuple):
+    """``depth`` L in 1 .. `DEEPEST`; ``signed``: whether there is a v; ``identical``: whether one u stands for L."""
+
+    depth: int
+    signed: bool
+    identical: bool
+
+
+@jit_inline
+def hadamard_product(factors, x, form):
+    """``x``, (n,), from the factors of one run, (parameters,)."""
+    n, count = x.size, 1 if form.identical else form.depth
+    for i in range(n):
+        x[i] = _side(factors, i, n, count, form)
+        if form.signed:
+            x[i] -= _side(factors, i + count * n, n, count, form)
+
+
+@jit_inline
+def _side(factors, at, n, count, form):
+    """One product of L factors at one coordinate, from the first to the last."""
+    product = factors[at]
+    for j in range(1, form.depth):
+        product *= factors[at + (j % count) * n]
+    return product
+
+
+@jit_inline
+def hadamard_gradient(factors, g, gradient, form):
+    """The gradient by every factor, (parameters,), given the gradient ``g`` by x, (n,)."""
+    n, count = g.size, 1 if form.identical else form.depth
+    for side in range(2 if form.signed else 1):
+        for j in range(count):
+            at = (side * count + j) * n
+            for i in range(n):
+                others = g[i] if side == 0 else -g[i]
+                for k in range(1, form.depth):
+                    others *= factors[side * count * n + ((j + k) % count) * n + i]
+                gradient[at + i] = others
+
+
+@intrinsic
+def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, form):
+    """One step of every factor, and x after it: ``w <- fma(-step, g o (product of the others), w)``.
+
+    At addresses, in either layout: factors, each of which begins ``stride`` elements after the one before, x and g
+    (size,), the step; lanes have one each. One pass over memory. ``moved``, the address of an int64 each, is set to 1
+    where an entry of a factor changed its value, and left where none did.
+    """
+    n = types.intp
+    signature = types.void(kind, n, n, n, n, n, n, n, form)
+
+    def codegen(context, builder, signature, arguments):
+        stride, form_value = arguments[7:]
+        dtype, of_lanes = lanes_of(kind)
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        base, x_base, g_base, step_base = (vector.at(value) for value in arguments[1:5])
+        moved_base, size = builder.inttoptr(arguments[5], I64.as_pointer()), arguments[6]
+        if of_lanes:
+            size, stride = (builder.mul(number, constant(vector.lanes)) for number in (size, stride))
+            up = vector.load(step_base, constant(0))
+        else:
+            up = vector.splat(builder.load(step_base))
+        down = builder.fneg(up)
+        depth, signed, identical = (
+            builder.zext(field, I64) if field.type != I64 else field
+            for field in (builder.extract_value(form_value, i) for i in range(3))
+        )
+        changed = cgutils.alloca_once_value(builder, ir.Constant(vector.mask_type, None))
+        builder.store(ir.Constant(vector.mask_type, None), changed)
+
+        def emit(depth, signed, identical):
+            count = 1 if identical else depth
+
+            def side(offset, mask, first, steps, slope):
+                """Move one side's factors; their product afterwards."""
+                places = [
+                    builder.add(offset, builder.mul(stride, constant(first + j))) if first + j else offset
+                    for j in range(count)
+                ]
+                before = [vector.load(base, place, mask) for place in places]
+                after = []
+                for factor, others in zip(before, _products_of_others(builder, before, depth), strict=True):
+                    gradient = slope if others is None else builder.fmul(slope, others)
+                    after.append(vector.fma(steps, gradient, factor))
+                for place, old, new in zip(places, before, after, strict=True):
+                    vector.store(new, base, place, mask)
+                    differs = builder.fcmp_unordered("!=", new, old)
+                    builder.store(builder.or_(builder.load(changed), differs), changed)
+                product = after[0]
+                for j in range(1, depth):
+                    product = builder.fmul(product, after[j % count])
+                return product
+
+            def body(offset, mask):
+                slope = vector.load(g_base, offset, mask)
+                product = side(offset, mask, 0, down, slope)
+                if signed:
+                    product = builder.fsub(product, side(offset, mask, count, up, slope))
+                vector.store(product, x_base, offset, mask)
+
+            for_vectors(builder, vector, size, body, unroll=False)
+
+        forms = [(d, s, i) for d in range(1, DEEPEST + 1) for s in (0, 1) for i in (0, 1)]
+        key = builder.add(builder.mul(depth, constant(4)), builder.add(builder.mul(signed, constant(2)), identical))
+        switch(builder, key, {4 * d + 2 * s + i: (lambda d=d, s=s, i=i: emit(d, s, i)) for d, s, i in forms})
+        wide = ir.VectorType(I64, vector.lanes)
+        flags = builder.zext(builder.load(changed), wide)
+        if of_lanes:
+            moved_vector = builder.bitcast(moved_base, wide.as_pointer())
+            builder.store(builder.or_(flags, builder.load(moved_vector, align=8)), moved_vector, align=8)
+        else:
+            total = builder.load(moved_base)
+            for lane in range(vector.lanes):
+                total = builder.or_(total, builder.extract_element(flags, constant(lane)))
+            builder.store(total, moved_base)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _products_of_others(builder, factors, depth):
+    """For each factor the product of the others, None where there are none; ``u^{L-1}`` if one stands for all."""
+    if depth == 1:
+        return [None]
+    if len(factors) == 1:
+        power = factors[0]
+        for _ in range(depth - 2):
+            power = builder.fmul(power, factors[0])
+        return [power]
+    prefixes, suffixes = [None], [None]
+    for factor in factors[:-1]:
+        prefixes.append(factor if prefixes[-1] is None else builder.fmul(prefixes[-1], factor))
+    for factor in reversed(factors[1:]):
+        suffixes.append(factor if suffixes[-1] is None else builder.fmul(factor, suffixes[-1]))
+    others = []
+    for prefix, suffix in zip(prefixes, reversed(suffixes), strict=True):
+        others.append(suffix if prefix is None else prefix if suffix is None else builder.fmul(prefix, suffix))
+    return others

@@ -1,0 +1,257 @@
+"""Groups of runs of a diagonal network that share a measurement matrix: one run per SIMD lane, in strips of lanes.
+
+The coordinates of factors, x and gradients lie in the order of the matrix's panels (`networks.panels`); only
+what is loaded into a member or extracted from it has the order that the user knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit_inline, jit_internal, kernel_overload_inline
+from fastflow.kernels.losses.formulas import LossWorkspace
+from fastflow.kernels.losses.shared_matrix import SharedMatrix, lanes_of_vector
+from fastflow.kernels.networks.diagonal import (
+    DiagonalGroup,
+    Row,
+    balancedness_of_sides,
+    for_groups,
+    make_diagonal_group,
+    square_norm_of,
+)
+from fastflow.kernels.networks.groups import (
+    backward,
+    balancedness,
+    extract_member,
+    forward,
+    group_places,
+    load_member,
+    measure,
+    move,
+    of_members,
+    square_norms,
+)
+from fastflow.kernels.networks.hadamard import Form, hadamard_product, hadamard_step
+from fastflow.kernels.networks.panels import descend_together, partial_room, residuals, slope_room
+from fastflow.kernels.vectors.aligned import aligned_zeros
+from fastflow.kernels.vectors.elementwise import copy
+from fastflow.kernels.vectors.layouts import VECTOR_BYTES, OfLanes, address
+
+MEMBERS = 64
+"""Runs of a group: enough that reading A from beyond the second-level cache costs little."""
+
+FEWEST = 4
+"""With fewer runs than this share of a strip each goes alone."""
+
+
+class TogetherGroup(NamedTuple):
+    """The members of such a group; `networks.groups.Group` says what is what.
+
+    ``factors`` (strips, parameters / n, panel columns, lanes); ``product`` and ``work.gradient`` (strips, panel
+    columns, lanes); ``work.scratch``, the residuals, (strips, panel rows, lanes); ``partial`` and ``slope`` scratch.
+    """
+
+    problem: SharedMatrix
+    data: np.ndarray
+    form: Form
+    factors: np.ndarray
+    product: np.ndarray
+    partial: np.ndarray
+    slope: np.ndarray
+    work: LossWorkspace
+    row_factors: np.ndarray
+    row: Row
+    run: np.ndarray
+    idle: np.ndarray
+    record: np.ndarray
+    offset: np.ndarray
+    weight: np.ndarray
+    least: np.ndarray
+    step: np.ndarray
+    moved: np.ndarray
+    norm: np.ndarray
+
+
+def make_vector_group(
+    problem: Any, size: int, parameters: int, form: tuple[int, bool, bool], like: np.ndarray, runs: int
+) -> TogetherGroup | DiagonalGroup:
+    """Memory for the runs of a diagonal network that go together; parameters as for `make_diagonal_group`."""
+    dtype = like.dtype
+    lanes = lanes_of_vector(dtype)
+    if not isinstance(problem, SharedMatrix) or runs * FEWEST < lanes:
+        return make_diagonal_group(problem, size, parameters, form, like, runs)
+    members = -(-runs // -(-runs // max(MEMBERS, lanes)))
+    strips = -(-members // lanes)
+    members, columns, rows = strips * lanes, problem.order.size, problem.panel_values.size
+    return TogetherGroup(
+        problem=problem,
+        data=np.zeros(1, np.int64),
+        form=Form(*form),
+        factors=aligned_zeros((strips, parameters // size, columns, lanes), dtype),
+        product=aligned_zeros((strips, columns, lanes), dtype),
+        partial=aligned_zeros((partial_room(dtype),), dtype),
+        slope=aligned_zeros((slope_room(dtype),), dtype),
+        work=LossWorkspace(
+            aligned_zeros((strips, columns, lanes), dtype),
+            aligned_zeros((strips, rows, lanes), dtype),
+            np.zeros(members, dtype),
+            np.zeros(members, dtype),
+        ),
+        row_factors=aligned_zeros((parameters,), dtype),
+        row=Row(aligned_zeros((size,), dtype), aligned_zeros((parameters,), dtype)),
+        **of_members(members, dtype),
+    )
+
+
+class TogetherPlaces(NamedTuple):
+    """Where a group's memory begins: addresses."""
+
+    factors: int
+    product: int
+    gradient: int
+    residual: int
+    loss: int
+    partial: int
+    slope: int
+    step: int
+    moved: int
+    panels: int
+    values: int
+
+
+_for_together = for_groups(TogetherGroup)
+_for_together_inline = for_groups(TogetherGroup, kernel_overload_inline)
+
+
+@_for_together(group_places)
+def _group_places(group, widths):
+    return TogetherPlaces(
+        address(group.factors.ravel(), 0),
+        address(group.product.ravel(), 0),
+        address(group.work.gradient.ravel(), 0),
+        address(group.work.scratch.ravel(), 0),
+        address(group.work.loss, 0),
+        address(group.partial, 0),
+        address(group.slope, 0),
+        address(group.step, 0),
+        address(group.moved, 0),
+        address(group.problem.panels, 0),
+        address(group.problem.panel_values, 0),
+    )
+
+
+@_for_together_inline(forward)
+def _forward(group, at, widths):
+    i, strips = np.intp, group.product.shape[0]
+    rows, columns, measurements = group.work.scratch.shape[1], group.product.shape[1], group.problem.values.size
+    residuals(
+        group.row_factors.dtype.type(0),
+        at.panels,
+        at.values,
+        i(rows),
+        i(columns),
+        i(strips),
+        at.product,
+        at.residual,
+        at.partial,
+        at.loss,
+        i(measurements),
+    )
+
+
+@_for_together_inline(measure)
+def _measure(group, columns):
+    pass  # by `forward`
+
+
+@_for_together_inline(backward)
+def _backward(group, at, widths, now):
+    if now:
+        group.moved[:] = 0
+    i, strips, rows, columns = np.intp, group.product.shape[0], group.work.scratch.shape[1], group.product.shape[1]
+    descend_together(
+        group.row_factors.dtype.type(0),
+        at.panels,
+        i(rows),
+        i(columns),
+        i(strips),
+        at.residual,
+        at.slope if now else at.gradient,
+        at.factors,
+        at.product,
+        at.step,
+        at.moved,
+        i(group.factors.shape[1]),
+        group.form,
+        bool(now),
+    )
+
+
+@jit_internal
+def step_strips(zero, at, n, count, strips, lanes, form):
+    """One step of every member by the gradients, and what changed, to ``moved``."""
+    for strip in range(strips):
+        x, factors = strip * n * VECTOR_BYTES, strip * count * n * VECTOR_BYTES
+        step, moved = at.step + strip * VECTOR_BYTES, at.moved + strip * lanes * 8
+        hadamard_step(OfLanes(zero), at.factors + factors, at.product + x, at.gradient + x, step, moved, n, n, form)
+
+
+@_for_together(move)
+def _move(group, at):
+    group.moved[:] = 0
+    i, (strips, columns, lanes) = np.intp, group.product.shape
+    zero, count = group.row_factors.dtype.type(0), group.factors.shape[1]
+    step_strips(zero, at, i(columns), i(count), i(strips), i(lanes), group.form)
+
+
+@_for_together(square_norms)
+def _square_norms(group):
+    size, lanes = group.row.product.size, group.product.shape[2]
+    for member in range(group.run.size):
+        if group.run[member] >= 0:
+            strip, lane = member // lanes, member % lanes
+            gather(group.factors, strip, lane, group.problem.order, size, group.row_factors)
+            for q in range(group.problem.order.size):
+                if group.problem.order[q] >= 0:
+                    group.row.product[group.problem.order[q]] = group.work.gradient[strip, q, lane]
+            square_norm_of(group.row_factors, group.row.product, group, member)
+
+
+@jit_inline
+def gather(laid_out, strip, lane, order, size, factors):
+    """The factors of one member in the user's order."""
+    for j in range(laid_out.shape[1]):
+        for q in range(order.size):
+            if order[q] >= 0:
+                factors[j * size + order[q]] = laid_out[strip, j, q, lane]
+
+
+@_for_together(load_member)
+def _load_member(group, member, factors, problem, index):
+    order, size, lanes = group.problem.order, group.row.product.size, group.product.shape[2]
+    strip, lane = member // lanes, member % lanes
+    copy(group.row_factors, factors, group.row_factors.size)
+    hadamard_product(group.row_factors, group.row.product, group.form)
+    for q in range(order.size):
+        k = order[q]
+        # Where no coordinate lies there are zeros, also after a run that diverged.
+        group.product[strip, q, lane] = group.row.product[k] if k >= 0 else 0
+        for j in range(group.factors.shape[1]):
+            group.factors[strip, j, q, lane] = factors[j * size + k] if k >= 0 else 0
+
+
+@_for_together(extract_member)
+def _extract_member(group, member):
+    order, lanes = group.problem.order, group.product.shape[2]
+    strip, lane = member // lanes, member % lanes
+    gather(group.factors, strip, lane, order, group.row.product.size, group.row_factors)
+    for q in range(order.size):
+        if order[q] >= 0:
+            group.row.product[order[q]] = group.product[strip, q, lane]
+
+
+@_for_together(balancedness)
+def _balancedness(group, widths):
+    return balancedness_of_sides(group)

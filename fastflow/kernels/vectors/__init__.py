@@ -1,0 +1,1 @@
+"""Arrays of numbers in SIMD registers: layouts, elementwise operations, inner products, matrix products, factors."""

@@ -1,0 +1,85 @@
+"""Linear combinations of many arrays, and their squares, in one pass: the arithmetic of integrators.
+
+What an array of an integrator costs is its way through the cache, so that an array is read once for all that is made of
+it. Arrays are contiguous float64, and are named by their addresses.
+"""
+
+from __future__ import annotations
+
+import llvmlite.ir as ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.vectors.elementwise import PARTIAL_BYTES
+from fastflow.kernels.vectors.simd import Vector, constant, for_vectors
+
+
+def _members(builder, tuple_type, value):
+    return [builder.extract_value(value, i) for i in range(tuple_type.count)]
+
+
+@intrinsic
+def combine_at(typingctx, target, factors, sources, sums, weights, size):
+    """``target = sum_k factors[k] sources[k]`` and ``sums[j] += weights[j] sources[0]``, for ``size`` numbers.
+
+    Tuples of addresses and as many numbers; no source is a sum, but the target may be a source. FMAs in the order of k.
+    """
+    if not all(isinstance(members, types.BaseTuple) for members in (factors, sources, sums, weights)):
+        return None
+    signature = types.void(target, factors, sources, sums, weights, types.intp)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, types.float64, SHAPE.vector_bytes // 8)
+        parts = [
+            _members(builder, kind, value) for kind, value in zip(signature.args[1:5], arguments[1:5], strict=True)
+        ]
+        factors, weights = ([vector.splat(number) for number in parts[i]] for i in (0, 3))
+        sources, sums = ([vector.at(place) for place in parts[i]] for i in (1, 2))
+        target = vector.at(arguments[0])
+
+        def body(offset, mask):
+            first = vector.load(sources[0], offset, mask)
+            total = builder.fmul(factors[0], first)
+            for factor, source in zip(factors[1:], sources[1:], strict=True):
+                total = vector.fma(factor, vector.load(source, offset, mask), total)
+            for weight, place in zip(weights, sums, strict=True):
+                vector.store(vector.fma(weight, first, vector.load(place, offset, mask)), place, offset, mask)
+            vector.store(total, target, offset, mask)
+
+        for_vectors(builder, vector, arguments[5], body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def squares_at(typingctx, sources, size, results):
+    """``results[k] = ||sources[k]||^2``, each sum in the order of `elementwise.dot`.
+
+    A tuple of addresses of ``size`` numbers each, and the address of as many results.
+    """
+    if not isinstance(sources, types.BaseTuple):
+        return None
+    signature = types.void(sources, types.intp, types.intp)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, types.float64, PARTIAL_BYTES // 8)
+        places = [vector.at(place) for place in _members(builder, signature.args[0], arguments[0])]
+        totals = [cgutils.alloca_once_value(builder, vector.zero) for _ in places]
+        results = vector.at(arguments[2])
+
+        def body(offset, mask):
+            for place, total in zip(places, totals, strict=True):
+                number = vector.load(place, offset, mask)
+                builder.store(vector.fma(number, number, builder.load(total)), total)
+
+        for total in totals:
+            builder.store(ir.Constant(vector.type, None), total)
+        for_vectors(builder, vector, arguments[1], body)
+        for k, total in enumerate(totals):
+            builder.store(vector.sum(builder.load(total)), builder.gep(results, [constant(k)]))
+        return context.get_dummy_value()
+
+    return signature, codegen

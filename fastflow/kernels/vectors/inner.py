@@ -1,0 +1,116 @@
+"""Products of a matrix with vectors, and the gradient of ``1/2 ||A x - y||^2`` in one pass over A.
+
+An inner product has the fixed order of summation of `vectors.elementwise`, whatever the block, so that a run
+has the same bits alone and with others of its matrix (`networks.panels`).
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import types
+from numba.extending import intrinsic
+
+from fastflow.kernels.compile.jit import jit, jit_internal
+from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.vectors.elementwise import (
+    PARTIAL_BYTES,
+    ROWS_AT_ONCE,
+    add_rows,
+    clear_at,
+    dot_rows,
+    emit_added_rows,
+    emit_dots,
+    for_row_counts,
+    lanes_splat,
+    row_pointers,
+    rows_together,
+)
+from fastflow.kernels.vectors.layouts import item_bytes
+from fastflow.kernels.vectors.simd import Vector, constant
+
+ROW_BYTES = 3 * 2**13
+"""Bytes of the rows of a block that one run takes at once: most of a first-level cache, beside two vectors."""
+
+LEAST_ROWS = min(4, ROWS_AT_ONCE)
+"""Rows at once of even the longest: the sums of fewer would wait for each other more than for the second level."""
+
+
+@intrinsic
+def measure_block(typingctx, zero, residual, values, matrix, columns, rows, x, gradient):
+    """``residual[i] = <row i, x> - values[i]``, and that times row i added to ``gradient``, for ``i < rows``.
+
+    ``rows`` is as `rows_together` has it: they are still in the first-level cache when they are added. At addresses of
+    elements of the type of ``zero``, the matrix row-major with the given number of columns.
+    """
+    n = types.intp
+    signature = types.void(zero, n, n, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        sums = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
+        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
+        columns, rows = arguments[4:6]
+        residual, values, matrix, x, gradient = (vector.at(arguments[i]) for i in (1, 2, 3, 6, 7))
+
+        def emit(count):
+            pointers = row_pointers(builder, matrix, constant(0), columns, count)
+            few, at = Vector(context, builder, zero, count), constant(0)
+            left = builder.fsub(emit_dots(builder, sums, pointers, x, columns), few.load(values, at))
+            few.store(left, residual, at)
+            emit_added_rows(builder, vector, gradient, lanes_splat(vector, left), pointers, columns)
+
+        for_row_counts(builder, rows, emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@jit_internal
+def measure_rows(zero, matrix, values, m, n, x, residual, gradient):
+    """``r = A x - y`` and ``A^T r`` in one pass over A (m, n), row-major; at addresses of elements like ``zero``."""
+    size = item_bytes(zero)
+    most = rows_together(max(LEAST_ROWS, ROW_BYTES // (n * size)), ROWS_AT_ONCE)
+    clear_at(zero, gradient, n)
+    first = 0
+    while first < m:
+        rows = rows_together(m - first, most)
+        at = first * size
+        measure_block(zero, residual + at, values + at, matrix + n * at, n, rows, x, gradient)
+        first += rows
+
+
+@jit
+def times(a, m, n, x, out):
+    """``out = A x``, A (m, n) flat and row-major."""
+    first = 0
+    while first < m:
+        rows = rows_together(m - first, ROWS_AT_ONCE)
+        dot_rows(out[first:], a, first, n, rows, x)
+        first += rows
+
+
+@jit
+def transposed_times(a, m, n, c, out):
+    """``out = A^T c``, A (m, n) flat and row-major."""
+    out[:] = 0
+    first = 0
+    while first < m:
+        rows = rows_together(m - first, ROWS_AT_ONCE)
+        add_rows(out, c[first:], a, first, n, rows)
+        first += rows
+
+
+@jit
+def norm(v):
+    """The Euclidean norm, also where squares would overflow or vanish; NaN where an entry is."""
+    largest = 0.0
+    for value in v:
+        if math.isnan(value):
+            return value
+        largest = max(largest, abs(value))
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    total = 0.0
+    for value in v:
+        total += (value / largest) ** 2
+    return largest * math.sqrt(total)

@@ -1,0 +1,336 @@
+"""Small dense products on flat, row-major storage, from the register tiles.
+
+Factors of any shapes share one buffer and one compiled function, so matrices are named by where they begin: by an array
+and an offset (`multiply`), or by an address (`nn_at`), in either of the layouts of `vectors.layouts`.
+
+An element of a product is one FMA chain in the order of the inner index, in either layout.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal, kernel_overload_inline
+from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.vectors.layouts import (
+    CROWDED_BYTES,
+    VECTOR_BYTES,
+    address,
+    is_padded,
+    item_bytes,
+    keep,
+    kind_of,
+    lanes_of,
+    number_of,
+    pitch,
+)
+from fastflow.kernels.vectors.tiles import (
+    MOST_VECTORS,
+    PANEL_DEPTH,
+    TINY,
+    lane_tile,
+    pack_columns,
+    pack_rows,
+    panel_memory,
+    step_tile,
+    tiny_lane_product,
+)
+
+TILE_ROWS, TILE_VECTORS = SHAPE.tile_rows, SHAPE.tile_vectors
+WIDE_ROWS = max(SHAPE.wide_rows, 1)
+LANE_ROWS, LANE_COLUMNS = SHAPE.lane_rows, SHAPE.lane_columns
+
+PACKED_ROWS = 16
+"""From so many rows of A on, a panel of B is copied to where it is contiguous before it is multiplied (measured)."""
+
+
+@jit_inline
+def share(left, most):
+    """What the next tile takes of what is left: no sliver at the end that is too thin to hide the latency of an FMA."""
+    share = left
+    if left >= 2 * most:
+        share = most
+    elif left > most:
+        share = (left + 1) >> 1
+    return share
+
+
+@jit_inline
+def row_product(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n):
+    """``C = A B`` of one run at addresses, C (m, n) with a row stride, A and B with two strides, one of B's being 1."""
+    o = np.intp(0)
+    row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, False, False, o, o, o)
+
+
+@jit_internal
+def row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, resume, whole, factor, steps, moved):
+    """`row_product`; with ``resume`` the chains go on from what C holds.
+
+    With ``whole`` C has room for whole vectors in each row, and what is in that padding is undefined. Where ``factor``
+    is not 0, it is the address of a W of the same form that takes a step by the product instead, see `step_tile`; C is
+    then undefined.
+
+    Panels of B, of as many columns as a tile has, share them evenly, and tiles of a panel the rows: a tile that is thin
+    does not hide the latency of an FMA. Panels are taken from the last to the first and in blocks of `PANEL_DEPTH`
+    rows, and packed where that pays: where columns lie along k, or where many rows of A use vectors that straddle cache
+    lines or meet in few of its places.
+    """
+    size = item_bytes(zero)
+    lanes = VECTOR_BYTES // size
+    panel = panel_memory(zero)
+    left = (n + lanes - 1) // lanes
+    panels = (left + MOST_VECTORS - 1) // MOST_VECTORS
+    in_lines = (b | (b_row * size)) % VECTOR_BYTES == 0 and (b_row * size) % CROWDED_BYTES != 0
+    while left > 0:
+        vectors = (left + panels - 1) // panels
+        panels -= 1
+        left -= vectors
+        tiles = (m + TILE_ROWS - 1) // TILE_ROWS
+        if vectors > TILE_VECTORS:
+            tiles = (m + WIDE_ROWS - 1) // WIDE_ROWS
+        fewest = m // tiles
+        fuller = m - fewest * tiles
+        j = left * lanes
+        tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
+        packs = b_col != 1 or (not in_lines and (tail < lanes or m >= PACKED_ROWS))
+        # A last vector that is not whole may spill into the row of C below, which is written later, if there is one.
+        spills = c_row == n and n >= lanes and k <= PANEL_DEPTH and not resume
+        first = 0
+        while first < k:
+            depth = min(k - first, PANEL_DEPTH)
+            b_at, b_step = b + (first * b_row + j * b_col) * size, b_row
+            if packs:
+                if b_col == 1:
+                    pack_rows(zero, panel, b_at, b_row, depth, vectors, tail)
+                else:
+                    lines = depth
+                    if (b | (b_col * size)) % VECTOR_BYTES == 0:  # what is read behind the last is in the same row
+                        lines = (depth + lanes - 1) // lanes * lanes
+                    for v in range(vectors):
+                        columns = tail if v == vectors - 1 else lanes
+                        source = b_at + v * lanes * b_col * size
+                        pack_columns(zero, panel + v * VECTOR_BYTES, vectors * lanes, source, b_col, lines, columns)
+                b_at, b_step = panel, vectors * lanes
+            stepped = factor if first + depth == k else 0
+            i = 0
+            while i < m:
+                rows = fewest
+                if i < fuller * (fewest + 1):
+                    rows += 1
+                place, a_at = (i * c_row + j) * size, a + (i * a_row + first * a_col) * size
+                written, factor_at = tail, 0
+                if stepped != 0:
+                    factor_at = stepped + place
+                elif whole or (spills and i + rows < m):
+                    written = lanes
+                step_tile(
+                    zero,
+                    rows,
+                    vectors,
+                    c + place,
+                    c_row,
+                    a_at,
+                    a_row,
+                    a_col,
+                    b_at,
+                    b_step,
+                    depth,
+                    written,
+                    resume or first > 0,
+                    factor_at,
+                    steps,
+                    moved,
+                )
+                i += rows
+            first += depth
+
+
+@jit_internal
+def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n, factor, steps, moved):
+    """``C = A B`` of one run per lane, C (m, n) row-major, A and B with two strides each; at addresses, see `tile`.
+
+    Where ``factor`` is not 0, see `row_tiles`.
+    """
+    i = 0
+    while i < m:
+        rows = share(m - i, LANE_ROWS)
+        j = 0
+        while j < n:
+            columns = share(n - j, LANE_COLUMNS)
+            place = (i * n + j) * VECTOR_BYTES
+            a_at, b_at = a + i * a_row * VECTOR_BYTES, b + j * b_col * VECTOR_BYTES
+            factor_at = factor + place if factor != 0 else 0
+            lane_tile(
+                zero, rows, columns, c + place, n, a_at, a_row, a_col, b_at, b_row, b_col, k, factor_at, steps, moved
+            )
+            j += columns
+        i += rows
+
+
+@jit_internal
+def tiny_product(zero, n, c, a, transposed_a, b, transposed_b, factor, steps, moved):
+    """`lane_product` of square matrices of width 2 to `TINY`: arguments cost as much as the product of such."""
+    tiny_lane_product(zero, n, c, a, transposed_a, b, transposed_b, factor, steps, moved)
+
+
+class Step(NamedTuple):
+    """A step that a product is to take instead of being stored: the address of the factors (0: none), and the rest of
+    `take_steps_at`."""
+
+    factor: int
+    steps: int
+    moved: int
+
+
+@jit_inline
+def no_step():
+    """A `Step` that is none."""
+    return Step(np.intp(0), np.intp(0), np.intp(0))
+
+
+def product_at(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
+    """``C = A B`` at addresses: C[i, j] element ``i*c_row + j`` from ``c``, A[i, j] element ``i*a_row + j*a_col`` from
+    ``a``, B likewise.
+
+    One of B's strides must be 1, and ``c_row`` must be n for lanes. ``step`` is a `Step`, for a ``c_row`` that is the
+    `pitch` of n only; with one, C is undefined.
+    """
+    raise TypeError("product_at is for compiled code; product_nn takes matrices")
+
+
+@kernel_overload_inline(product_at)
+def _product_at(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
+    # The casts to intp strip Numba's literal types, each of which would compile the tiles anew.
+    padded = is_padded(kind)
+    if lanes_of(kind)[1]:
+
+        def of_lanes(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
+            i = np.intp
+            w, s, moved = i(step.factor), i(step.steps), i(step.moved)
+            if m == k and k == n and 2 <= n <= TINY:
+                tiny_product(kind.zero, i(n), c, a, a_col != 1, b, b_col != 1, w, s, moved)
+            else:
+                lane_product(kind.zero, c, a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n), w, s, moved)
+
+        return of_lanes
+
+    def of_one(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
+        i, zero = np.intp, number_of(kind)
+        whole = padded and c_row == pitch(kind, n)
+        w, s, moved = i(step.factor), i(step.steps), i(step.moved)
+        ar, ac, br, bc = i(a_row), i(a_col), i(b_row), i(b_col)
+        row_tiles(zero, c, i(c_row), a, ar, ac, b, br, bc, i(m), i(k), i(n), False, whole, w, s, moved)
+
+    return of_one
+
+
+@jit_inline
+def nn_at(kind, c, a, b, m, k, n):
+    """``C = A B`` at addresses, A (m, k) and B (k, n) row-major."""
+    product_at(kind, c, n, a, k, 1, b, n, 1, m, k, n, no_step())
+
+
+@jit_inline
+def tn_at(kind, c, a, b, m, k, n):
+    """``C = A^T B`` at addresses, A (k, m) and B (k, n) row-major."""
+    product_at(kind, c, n, a, 1, m, b, n, 1, m, k, n, no_step())
+
+
+@jit_inline
+def nt_at(kind, c, a, b, m, k, n):
+    """``C = A B^T`` at addresses, A (m, k) and B (n, k) row-major."""
+    product_at(kind, c, n, a, k, 1, b, 1, k, m, k, n, no_step())
+
+
+@jit_inline
+def multiply(c, c0, a, a0, b, b0, m, k, n):
+    """``C = A B`` for A (m, k), B (k, n), C (m, n) at the given offsets in arrays of either layout."""
+    i = np.intp
+    nn_at(kind_of(c), address(c, i(c0)), address(a, i(a0)), address(b, i(b0)), m, k, n)
+    keep(a)
+    keep(b)
+
+
+@jit_inline
+def multiply_tn(c, c0, a, a0, b, b0, m, k, n):
+    """``C = A^T B`` for A (k, m), B (k, n), C (m, n) at the given offsets in arrays of either layout."""
+    i = np.intp
+    tn_at(kind_of(c), address(c, i(c0)), address(a, i(a0)), address(b, i(b0)), m, k, n)
+    keep(a)
+    keep(b)
+
+
+@jit_inline
+def multiply_nt(c, c0, a, a0, b, b0, m, k, n):
+    """``C = A B^T`` for A (m, k), B (n, k), C (m, n) at the given offsets in arrays of either layout."""
+    i = np.intp
+    nt_at(kind_of(c), address(c, i(c0)), address(a, i(a0)), address(b, i(b0)), m, k, n)
+    keep(a)
+    keep(b)
+
+
+@jit
+def transpose(c, a, rows, columns):
+    """``C = A^T`` of flat arrays, A (rows, columns) row-major."""
+    for i in range(rows):
+        for j in range(columns):
+            c[j * rows + i] = a[i * columns + j]
+
+
+@jit
+def product_nn(a, b):
+    """``A B`` for matrices (m, k) and (k, n) of one float type; any memory layout.
+
+    Returns
+    -------
+    array (m, n)
+    """
+    (m, k), n = a.shape, b.shape[1]
+    if b.shape[0] != k:
+        raise ValueError("product_nn: the inner dimensions differ")
+    c = np.zeros((m, n), a.dtype)
+    if m * k * n > 0:
+        multiply(c.ravel(), 0, flat(a), 0, flat(b), 0, m, k, n)
+    return c
+
+
+@jit
+def product_tn(a, b):
+    """``A^T B`` for matrices (k, m) and (k, n) of one float type; any memory layout.
+
+    Returns
+    -------
+    array (m, n)
+    """
+    (k, m), n = a.shape, b.shape[1]
+    if b.shape[0] != k:
+        raise ValueError("product_tn: the inner dimensions differ")
+    c = np.zeros((m, n), a.dtype)
+    if m * k * n > 0:
+        multiply_tn(c.ravel(), 0, flat(a), 0, flat(b), 0, m, k, n)
+    return c
+
+
+@jit
+def product_nt(a, b):
+    """``A B^T`` for matrices (m, k) and (n, k) of one float type; any memory layout.
+
+    Returns
+    -------
+    array (m, n)
+    """
+    (m, k), n = a.shape, b.shape[0]
+    if b.shape[1] != k:
+        raise ValueError("product_nt: the inner dimensions differ")
+    c = np.zeros((m, n), a.dtype)
+    if m * k * n > 0:
+        multiply_nt(c.ravel(), 0, flat(a), 0, flat(b), 0, m, k, n)
+    return c
+
+
+@jit
+def flat(a):
+    """The elements of an array in row-major order, as one contiguous dimension (a view where the layout allows)."""
+    return np.ascontiguousarray(a).ravel()

@@ -1,0 +1,375 @@
+"""Register tiles for small dense products, one run at a time (`tile`) or one run per SIMD lane (`lane_tile`).
+
+One rule keeps the bits the same in both, and on every vector width, so that compiled variants can be checked against
+each other: an element of a product is one chain ``acc = fma(a_ik, b_kj, acc)`` in the order of k, from +0.
+"""
+
+from __future__ import annotations
+
+import llvmlite.ir as ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.vectors.simd import (
+    I32,
+    I64,
+    Vector,
+    chosen,
+    constant,
+    counted_loop,
+    for_vectors,
+    opaque,
+    switch,
+)
+from fastflow.kernels.vectors.steps import Steps
+
+PANEL_DEPTH = 128
+"""Rows of a packed panel: it stays in the first-level cache, beside the rows of A that it meets."""
+
+
+MOST_VECTORS = SHAPE.tile_vectors + (SHAPE.wide_rows > 0)
+"""Vectors of the widest tile."""
+
+
+@intrinsic
+def panel_memory(typingctx, zero):
+    """The address of memory for a packed panel of the widest tile, on the stack of the function that asks."""
+    signature = types.intp(zero)
+
+    def codegen(context, builder, signature, arguments):
+        lanes = SHAPE.vector_bytes // (zero.bitwidth // 8)
+        vector = Vector(context, builder, zero, lanes)
+        room = cgutils.alloca_once(builder, vector.type, size=(PANEL_DEPTH + lanes) * MOST_VECTORS)
+        return builder.ptrtoint(room, I64)
+
+    return signature, codegen
+
+
+def _multiples(builder, stride, count):
+    """``i * stride`` for ``i < count``, each in a register of its own.
+
+    LLVM would go from one to the next by a chain of additions in each turn of the loop, which take the FMAs' places.
+    """
+    return [opaque(builder, builder.mul(constant(i), stride)) if i else constant(0) for i in range(count)]
+
+
+def _codegen_of_tile(dtype):
+    def codegen(context, builder, signature, arguments):
+        _, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, *stepping = arguments
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
+        mask = vector.first(tail)
+        is_whole = builder.icmp_signed("==", tail, constant(vector.lanes))
+        steps = Steps(builder, vector, *stepping, of_lanes=False) if stepping else None
+
+        def emit(row_count, vector_count):
+            a_rows = _multiples(builder, a_row, row_count)
+            places = [
+                (builder.add(builder.mul(constant(i), ldc), constant(v * vector.lanes)), v == vector_count - 1)
+                for i in range(row_count)
+                for v in range(vector_count)
+            ]
+
+            def load():
+                return [vector.load(c_base, offset, mask if last else None) for offset, last in places]
+
+            def store(sums):
+                # Many processors are slow at masked stores.
+                with builder.if_else(is_whole) as branches:
+                    for branch, last_mask in zip(branches, (None, mask), strict=True):
+                        with branch:
+                            for total, (offset, last) in zip(sums, places, strict=True):
+                                vector.store(total, c_base, offset, last_mask if last else None)
+
+            def body(k, accumulators):
+                b_row = builder.mul(k, ldb)
+                b_vectors = [
+                    vector.load(b_base, builder.add(b_row, constant(v * vector.lanes))) for v in range(vector_count)
+                ]
+                a_offset, following = builder.mul(k, a_col), []
+                for i, a_offset_of_row in enumerate(a_rows):
+                    scalar = builder.load(builder.gep(a_base, [builder.add(a_offset, a_offset_of_row)]))
+                    broadcast = vector.splat(scalar)
+                    for v in range(vector_count):
+                        accumulator = accumulators[i * vector_count + v]
+                        following.append(vector.fma(broadcast, b_vectors[v], accumulator))
+                return following
+
+            start = chosen(builder, resume, load, lambda: [vector.zero] * len(places))
+            sums = counted_loop(builder, depth, start, body)
+            if steps is None:
+                store(sums)
+                return
+            with builder.if_else(steps.wanted) as (step, keep):
+                with step:
+                    steps.take(sums, [offset for offset, _ in places], [mask if last else None for _, last in places])
+                with keep:
+                    store(sums)
+
+        shapes = [(r, v) for v in range(1, SHAPE.tile_vectors + 1) for r in range(1, SHAPE.tile_rows + 1)]
+        if stepping:
+            shapes += [(r, MOST_VECTORS) for r in range(1, SHAPE.wide_rows + 1)]
+        base = SHAPE.tile_rows + 1
+        cases = {v * base + r: (lambda r=r, v=v: emit(r, v)) for r, v in shapes}
+        switch(builder, builder.add(builder.mul(vectors, constant(base)), rows), cases)
+        if steps is not None:
+            steps.report()
+        return context.get_dummy_value()
+
+    return codegen
+
+
+@intrinsic
+def tile(typingctx, zero, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume):
+    """One register tile of ``C = A B``, accumulators in registers over the whole of k.
+
+    ``C[i, j] = sum_k A[i, k] B[k, j]`` for ``i < rows``, ``j < vectors * lanes``, where ``C[i, j]`` is element
+    ``i*ldc + j`` from the address ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a`` and ``B[k, j]`` element
+    ``k*ldb + j`` from ``b``; elements are of the type of ``zero``.
+    ``A`` is read as broadcast scalars through two strides, so ``A`` and ``A^T`` cost the same. Of each last vector
+    only ``tail`` lanes (1 to lanes) are stored. ``rows`` and ``vectors`` run up to the target's `SimdShape`; each pair
+    is its own straight-line loop; ``depth`` >= 1. With ``resume`` the chains go on from what ``C`` holds.
+    """
+    dtype, n = zero, types.intp
+    return types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, types.boolean), _codegen_of_tile(dtype)
+
+
+@intrinsic
+def step_tile(
+    typingctx, zero, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, factor, steps, moved
+):
+    """`tile`, of up to `MOST_VECTORS`; or, where ``factor`` is not 0, ``W = W - step * C`` for the W at that address.
+
+    W has the strides of C. C is then not stored, W in whole vectors (`Padded`), and ``steps`` and ``moved`` are those
+    of `take_steps_at`; what is behind ``tail`` does not count as moved.
+    """
+    dtype, n = zero, types.intp
+    return types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, types.boolean, n, n, n), _codegen_of_tile(dtype)
+
+
+@intrinsic
+def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row, b_col, depth, factor, steps, moved):
+    """One register tile of ``C = A B`` for as many runs at once as a vector has lanes: one run per lane.
+
+    Strides count elements, each of which is a vector of lanes: ``C[i, j]`` is element ``i*ldc + j`` from the address
+    ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a``, ``B[k, j]`` element ``k*b_row + j*b_col`` from ``b``.
+    Both operands have two strides, so transposes are free, and no lane is wasted however small the matrix is. ``rows``
+    and ``columns`` run up to the target's `SimdShape`; ``depth`` >= 1. Where ``factor`` is not 0, see `step_tile`.
+    """
+    dtype, n = zero, types.intp
+    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        _, rows, columns, c, ldc, a, a_row, a_col, b, b_row, b_col, depth, *stepping = arguments
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
+        steps = Steps(builder, vector, *stepping, of_lanes=True)
+
+        def lanes(offset):
+            return builder.mul(offset, constant(vector.lanes))
+
+        def emit(row_count, column_count):
+            a_steps = _multiples(builder, lanes(a_row), row_count)
+            b_steps = _multiples(builder, lanes(b_col), column_count)
+
+            def body(k, accumulators):
+                b_at, a_at = lanes(builder.mul(k, b_row)), lanes(builder.mul(k, a_col))
+                b_vectors = [vector.load(b_base, builder.add(b_at, step)) for step in b_steps]
+                following = []
+                for i, step in enumerate(a_steps):
+                    a_vector = vector.load(a_base, builder.add(a_at, step))
+                    for j, b_vector in enumerate(b_vectors):
+                        following.append(vector.fma(a_vector, b_vector, accumulators[i * column_count + j]))
+                return following
+
+            sums = counted_loop(builder, depth, [vector.zero] * (row_count * column_count), body)
+            c_rows = [builder.mul(constant(i), ldc) for i in range(row_count)]
+            places = [lanes(builder.add(c_row, constant(j))) for c_row in c_rows for j in range(column_count)]
+            _step_or_store(builder, vector, steps, sums, c_base, places)
+
+        shapes = [(r, s) for r in range(1, SHAPE.lane_rows + 1) for s in range(1, SHAPE.lane_columns + 1)]
+        base = SHAPE.lane_columns + 1
+        cases = {r * base + s: (lambda r=r, s=s: emit(r, s)) for r, s in shapes}
+        switch(builder, builder.add(builder.mul(rows, constant(base)), columns), cases)
+        steps.report()
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _step_or_store(builder, vector, steps, sums, c_base, places):
+    """Tiles of lanes: the step of `step_tile`, or the product."""
+    with builder.if_else(steps.wanted) as (step, keep):
+        with step:
+            steps.take(sums, places, [None] * len(places))
+        with keep:
+            for total, place in zip(sums, places, strict=True):
+                vector.store(total, c_base, place)
+
+
+TINY = 5
+"""Square matrices up to this width have straight-line code of their own in lanes."""
+
+
+@intrinsic
+def tiny_lane_product(typingctx, zero, width, c, a, transposed_a, b, transposed_b, factor, steps, moved):
+    """``C = A B`` of square matrices of one run per lane, width 2 to `TINY`, without a loop; at addresses.
+
+    A and B are row-major, or transposed, not both. In a tile the strides are known only at run time, and its loop over
+    k ends before it has paid for its start. Where ``factor`` is not 0, see `step_tile`.
+    """
+    dtype, n = zero, types.intp
+    signature = types.void(dtype, n, n, n, types.boolean, n, types.boolean, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        _, width, c, a, transposed_a, b, transposed_b, *stepping = arguments
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
+        steps = Steps(builder, vector, *stepping, of_lanes=True)
+
+        def element(base, size, i, j):
+            return vector.load(base, constant((i * size + j) * vector.lanes))
+
+        def emit(size, turn_a, turn_b):
+            def at(turned, i, j):
+                return (j, i) if turned else (i, j)
+
+            for first in range(0, size, SHAPE.lane_columns):
+                columns = range(first, min(first + SHAPE.lane_columns, size))
+                sums = {(i, j): vector.zero for i in range(size) for j in columns}
+                for k in range(size):
+                    b_vectors = {j: element(b_base, size, *at(turn_b, k, j)) for j in columns}
+                    for i in range(size):
+                        a_vector = element(a_base, size, *at(turn_a, i, k))
+                        for j in columns:
+                            sums[i, j] = vector.fma(a_vector, b_vectors[j], sums[i, j])
+                places = [constant((i * size + j) * vector.lanes) for i, j in sums]
+                _step_or_store(builder, vector, steps, list(sums.values()), c_base, places)
+
+        turns = [(False, False), (True, False), (False, True)]
+        cases = {
+            4 * size + 2 * a_turn + b_turn: (lambda size=size, a=a_turn, b=b_turn: emit(size, a, b))
+            for size in range(2, TINY + 1)
+            for a_turn, b_turn in turns
+        }
+        flags = [builder.zext(flag, I64) for flag in (transposed_a, transposed_b)]
+        kind = builder.add(builder.mul(constant(2), flags[0]), flags[1])
+        switch(builder, builder.add(builder.mul(constant(4), width), kind), cases)
+        steps.report()
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def pack_rows(typingctx, zero, c, a, lda, depth, vectors, tail):
+    """Copy a panel of a matrix to where it is contiguous: ``depth`` rows of ``vectors`` vectors; at addresses.
+
+    Row k of the panel is ``a[k*lda:]``, ``(vectors - 1) * lanes + tail`` elements long, and zeros to the end of its
+    last vector; it goes to ``c[k*vectors*lanes:]``.
+    """
+    dtype, n = zero, types.intp
+    signature = types.void(dtype, n, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        _, c, a, lda, depth, vectors, tail = arguments
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        c_base, a_base = (vector.at(value) for value in (c, a))
+        mask = vector.first(tail)
+
+        def emit(count):
+            def body(k, state):
+                source, target = builder.mul(k, lda), builder.mul(k, constant(count * vector.lanes))
+                for v in range(count):
+                    step = constant(v * vector.lanes)
+                    loaded = vector.load(a_base, builder.add(source, step), mask if v == count - 1 else None)
+                    vector.store(loaded, c_base, builder.add(target, step))
+                return state
+
+            counted_loop(builder, depth, [], body)
+
+        switch(builder, vectors, {v: (lambda v=v: emit(v)) for v in range(1, MOST_VECTORS + 1)})
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def pack_columns(typingctx, zero, c, ldc, a, lda, depth, tail):
+    """`pack_rows` of one vector of columns of a transposed matrix: ``c[k*ldc + j] = a[j*lda + k]``; at addresses.
+
+    ``k < depth``, ``j < tail``; what is beyond in that vector is undefined, and so are the lines of ``c`` behind
+    ``depth`` up to a multiple of the lanes.
+    """
+    dtype, n = zero, types.intp
+    signature = types.void(dtype, n, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        _, c, ldc, a, lda, depth, tail = arguments
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        c_base, a_base = (vector.at(value) for value in (c, a))
+        last = builder.sub(tail, constant(1))
+        sources = []
+        for j in range(vector.lanes):  # lines that are not there repeat the last one that is
+            inside = builder.icmp_signed("<=", constant(j), last)
+            sources.append(builder.mul(builder.select(inside, constant(j), last), lda))
+
+        chunk = Vector(context, builder, dtype, CHUNK_BYTES // (dtype.bitwidth // 8))
+
+        def block(k, mask):
+            if mask is None:
+                lines = [
+                    _joined(
+                        builder,
+                        [
+                            chunk.load(a_base, builder.add(source, builder.add(k, constant(part))))
+                            for source in sources[i :: chunk.lanes]
+                        ],
+                    )
+                    for part in range(0, vector.lanes, chunk.lanes)
+                    for i in range(chunk.lanes)
+                ]
+                widest = chunk.lanes // 2
+            else:
+                lines = [vector.load(a_base, builder.add(source, k), mask) for source in sources]
+                widest = vector.lanes // 2
+            for line, transposed in enumerate(_transposed(builder, vector.lanes, lines, widest)):
+                vector.store(transposed, c_base, builder.mul(builder.add(k, constant(line)), ldc))
+
+        for_vectors(builder, vector, depth, block)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+CHUNK_BYTES = 16
+"""Parts of a vector that can be loaded into their place: larger blocks are transposed by loads, which are cheaper than
+shuffles."""
+
+
+def _joined(builder, parts):
+    """The vector of all numbers of some short vectors, a power of two many."""
+    while len(parts) > 1:
+        both = ir.Constant(ir.VectorType(I32, 2 * parts[0].type.count), list(range(2 * parts[0].type.count)))
+        parts = [builder.shuffle_vector(*pair, both) for pair in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _transposed(builder, lanes, lines, widest):
+    """The transpose of a block of ``lanes`` vectors, in registers, all but its blocks wider than ``widest``."""
+    lines = list(lines)
+    # Swap ever smaller blocks across the diagonal: after the stage of width h, line i has its h-bit transposed.
+    half = widest
+    while half:
+        keep_low = [j if not j & half else lanes + (j ^ half) for j in range(lanes)]
+        keep_high = [j ^ half if not j & half else lanes + j for j in range(lanes)]
+        for i in range(lanes):
+            if not i & half:
+                low, high = lines[i], lines[i | half]
+                for line, pattern in ((i, keep_low), (i | half, keep_high)):
+                    indices = ir.Constant(ir.VectorType(I32, lanes), pattern)
+                    lines[line] = builder.shuffle_vector(low, high, indices)
+        half //= 2
+    return lines
