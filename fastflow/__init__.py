@@ -10,7 +10,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 
 from fastflow import baselines, ensembles, inits, kernels, metrics, plot, theory
 from fastflow.flow_distance import FlowDistance, flow_distance
-from fastflow.flow_limit import LimitResult, LimitStatus, flow_limit
+from fastflow.flow_limit import LimitResult, flow_limit
 from fastflow.gradient_flow import Flow, gradient_flow
 from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow, ProductFlow
 from fastflow.networks import DeepLinear, DiagonalLinear
@@ -54,7 +54,6 @@ __all__ = [
     "History",
     "Interrupted",
     "LimitResult",
-    "LimitStatus",
     "LinearRegression",
     "MatrixCompletion",
     "MatrixEstimation",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number
-from fastflow.kernels.dual.limit import CONVERGED, NOT_FINITE, TOO_SLOW
+from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP
+from fastflow.kernels.queues import PLACE
 from fastflow.stacks import as_problems
 from fastflow.status import Status
 from fastflow.threads import next_budget, one_blas_thread, run_workers, thread_count
@@ -29,28 +29,6 @@ TANGENTS = CAREFUL._replace(near=np.inf)
 BOLD = kernels.LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
 
 
-class LimitStatus(IntEnum):
-    """How the search for a limit ended; `message` says what that means and what to try."""
-
-    CONVERGED = CONVERGED
-    INACCURATE = TOO_SLOW
-    NOT_FINITE = NOT_FINITE
-
-    @property
-    def message(self) -> str:
-        """What the status means, and what to try."""
-        return _MESSAGES[self]
-
-
-_MESSAGES = {
-    LimitStatus.CONVERGED: "The residual is at most tol times the norm of y, or round-off.",
-    LimitStatus.INACCURATE: "max_steps did not bring the residual to tol: x is what was reached. Try a larger tol or "
-    "max_steps, or an alpha nearer to the size of x^(1/L); the rows of A may be nearly dependent.",
-    LimitStatus.NOT_FINITE: "The search left the range of float64: x means nothing. Scale A and y, or take an alpha "
-    "nearer to the size of x^(1/L).",
-}
-
-
 class LimitResult(NamedTuple):
     """Limits of gradient flows; the leading axes are those of the stack of problems.
 
@@ -59,7 +37,7 @@ class LimitResult(NamedTuple):
     x : array (..., n), the limit
     dual : array (..., m), lam, the integral of ``y - A x`` over all time: ``x = x(A^T lam)``. Where only part of y can
         be reached, and the integral diverges, the lam of that part, for the coordinates that do not tend to 0
-    status : int array (...), see `LimitStatus`
+    status : int array (...), see `Status`: CONVERGED, INACCURATE or DIVERGED
     steps : int array (...), Newton steps, and those of the flow where it had to be followed
     residual : array (...), the norm of ``A x - y``, where only part of y can be reached of what is left to that part
     """
@@ -72,8 +50,8 @@ class LimitResult(NamedTuple):
 
     @property
     def converged(self) -> NDArray[np.bool_]:
-        """Where ``status`` is ``LimitStatus.CONVERGED``."""
-        return np.asarray(self.status == LimitStatus.CONVERGED)
+        """Where ``status`` is ``Status.CONVERGED``."""
+        return np.asarray(self.status == Status.CONVERGED)
 
 
 def flow_limit(
@@ -155,11 +133,11 @@ def solve_limits(problems: kernels.LimitProblems, tol: float, max_steps: int, th
         np.zeros((count, m)),
         np.full(count, np.inf),
         np.zeros(count, np.int64),
-        np.full(count, TOO_SLOW),
+        np.full(count, Status.INACCURATE, np.int64),
     )
     if m <= n:
         _run(problems, BOLD, limits, np.arange(count), tol, max_steps, threads)
-    left = np.flatnonzero(limits.status != CONVERGED)
+    left = np.flatnonzero(limits.status != Status.CONVERGED)
     with one_blas_thread():
         lock = threading.Lock()
         queue = list(left[::-1])
@@ -207,9 +185,9 @@ def _run(
             elapsed = time.perf_counter() - started
             if steps >= budget:
                 budget = next_budget(budget, elapsed)
-            if work.at[0] == len(mine):
+            if work.at[PLACE] == len(mine):
                 mine = take()
-                work.at[0] = 0
+                work.at[PLACE] = 0
 
     run_workers(worker, threads, lambda: None)
 
@@ -229,15 +207,15 @@ def _solve_with_care(
     depth, *maps = problems.mirrors
     maps = [array[problems.mirror_of[i]] for array in maps]
     sides, reached = maps[0], values
-    keep = sides != 0
-    if depth > 1 and np.any(abs(sides) == 1):
+    keep = sides != NEITHER
+    if depth > 1 and np.any((sides == UP) | (sides == DOWN)):
         reached, keep = _nonnegative_face(matrix, values, sides)
     left, sizes, right = np.linalg.svd(matrix[:, keep], full_matrices=False)
     rank = int(np.sum(sizes > max(m, n) * np.finfo(float).eps * sizes[:1].sum()))
     left, sizes, right = left[:, :rank], sizes[:rank], right[:rank]
     reached = left @ (left.T @ reached)
     x, dual = np.zeros(n), np.zeros(m)
-    status, steps = CONVERGED, 0
+    status, steps = int(Status.CONVERGED), 0
     if rank == 0:
         mirror = kernels.Mirror(depth, *maps)
         kernels.mirror_point(mirror, mirror.rest, x, np.zeros(n))
@@ -255,7 +233,7 @@ def _solve_with_care(
             allowed = max_steps if path is BOLD else CAREFUL_STEPS * max_steps
             _run(reduced, path, found, zero, tol, allowed, 1)
             steps += int(found.steps[0])
-            if found.status[0] == CONVERGED:
+            if found.status[0] == Status.CONVERGED:
                 break
         else:
             steps += _follow(reduced, tol, max_steps, found, should_stop)
@@ -277,14 +255,14 @@ def _follow(
     control = kernels.FlowControl(np.array([np.inf]), 1e-6, -1.0, 0.0, FLOW_STEPS * max_steps)
     flows = kernels.Flows(np.zeros((1, 1, n)), np.zeros((1, 1)), np.zeros(1, np.int64), np.zeros(1, np.int64))
     work, queue = kernels.flow_workspace(m, n), np.zeros(1, np.int64)
-    while work.at[0] == 0 and not should_stop():
+    while work.at[PLACE] == 0 and not should_stop():
         kernels.flow_slice(problem, control, flows, queue, 50, work)
     x, y = flows.x[0, 0], problem.values[0]
     residual, round_off = np.linalg.norm(problem.matrices.reshape(m, n) @ x - y), 1e-14 * m * np.linalg.norm(x)
     if flows.status[0] == Status.CRITICAL and residual <= max(tol * np.linalg.norm(y), round_off):
         z = np.zeros(n)
         kernels.mirror_dual(kernels.mirror_row.py_func(problem.mirrors, 0), work.theta, z)
-        found.x[0], found.dual[0], found.status[0] = x, problem.matrices.reshape(m, n) @ z, CONVERGED
+        found.x[0], found.dual[0], found.status[0] = x, problem.matrices.reshape(m, n) @ z, Status.CONVERGED
     return int(flows.steps[0])
 
 
@@ -298,7 +276,7 @@ def _nonnegative_face(
     """
     from scipy.optimize import linprog, nnls
 
-    up, down = np.flatnonzero(sides > 0), np.flatnonzero((sides == 2) | (sides == -1))
+    up, down = np.flatnonzero(sides > 0), np.flatnonzero((sides == BOTH) | (sides == DOWN))
     columns = np.hstack([matrix[:, up], -matrix[:, down]])
     reached = columns @ nnls(columns, values)[0] if columns.any() else np.zeros_like(values)
     size = max(np.linalg.norm(reached), np.finfo(float).tiny)
@@ -314,7 +292,7 @@ def _nonnegative_face(
     cost = np.concatenate([np.zeros(weights), -np.ones(len(one_sided))])
     limits = [(0, None)] * weights + [(0, 1)] * len(one_sided)
     solution = linprog(cost, bounds, np.zeros(len(one_sided)), equalities, np.zeros(len(values)), limits)
-    keep = sides == 2
+    keep = sides == BOTH
     if solution.status == 0:
         found = one_sided[solution.x[weights:] > 0.5]
         keep[np.concatenate([up, down])[found]] = True

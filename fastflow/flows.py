@@ -17,7 +17,7 @@ import numpy as np
 from fastflow.architectures import Architecture, Hadamard
 from fastflow.batch import draw_factors, progress_bar, relative_errors, start_title
 from fastflow.checks import FloatArray
-from fastflow.flow_limit import LimitStatus, flow_limit
+from fastflow.flow_limit import flow_limit
 from fastflow.gradient_flow import gradient_flow
 from fastflow.inits import Init
 from fastflow.layer_flows import LayerFlows
@@ -196,11 +196,9 @@ class LimitBatch(FlowBatch):
         limits = flow_limit(
             **self.arguments(block, np.ones_like(self.weights)), tol=self.method.tol, max_steps=self.method.max_steps
         )
-        lost = limits.status == LimitStatus.NOT_FINITE
+        lost = limits.status == Status.DIVERGED
         self.x[block], self.steps[block] = np.where(lost[:, None], np.nan, limits.x), limits.steps
-        self.status[block] = np.where(
-            limits.converged, Status.CONVERGED, np.where(lost, Status.DIVERGED, Status.INACCURATE)
-        )
+        self.status[block] = limits.status
 
 
 class TimedBatch(FlowBatch):

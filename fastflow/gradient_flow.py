@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number, as_times
+from fastflow.kernels.queues import PLACE
 from fastflow.stacks import as_problems
 from fastflow.threads import next_budget, run_workers, thread_count
 
@@ -147,7 +148,7 @@ def _run(problems: kernels.LimitProblems, control: kernels.FlowControl, flows: k
         while (i := next(numbers)) < len(flows.status):
             queue = np.array([i])
             workspace.at[:] = 0
-            while workspace.at[0] == 0:
+            while workspace.at[PLACE] == 0:
                 if should_stop():
                     return
                 started = time.perf_counter()

@@ -17,6 +17,7 @@ from fastflow.kernels.flow.chebyshev import chebyshev
 from fastflow.kernels.flow.dormand_prince import dormand_prince
 from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, FlowTrace, Methods, flow_memory, layer_flow_slice
 from fastflow.kernels.networks.vector_field import chain_field, hadamard_field
+from fastflow.kernels.queues import PLACE
 from fastflow.memory import require_memory
 from fastflow.methods import GradientFlow
 from fastflow.problems import Problem
@@ -177,9 +178,9 @@ class _Worker:
         budget, mine = FIRST_BUDGET, np.zeros(0, np.int64)
         try:
             while not should_stop():
-                if self.memory.at[0] == len(mine):
+                if self.memory.at[PLACE] == len(mine):
                     mine = queue.take(1)
-                    self.memory.at[0] = 0
+                    self.memory.at[PLACE] = 0
                     if len(mine) == 0:
                         return
                 started = time.perf_counter()

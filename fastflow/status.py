@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from fastflow.kernels import endings
+
 
 class Status(IntEnum):
     """How a run ended; `message` says what that means and what to try.
 
-    The numbers are part of the saved format and of the compiled kernels.
+    The numbers are part of the saved format, and those that kernels write.
     """
 
-    RUNNING = 0
-    CONVERGED = 1
-    CRITICAL = 2
-    STALLED = 3
-    MAX_STEPS = 4
-    DIVERGED = 5
-    MAX_TIME = 6
-    INACCURATE = 7
+    RUNNING = endings.RUNNING
+    CONVERGED = endings.CONVERGED
+    CRITICAL = endings.CRITICAL
+    STALLED = endings.STALLED
+    MAX_STEPS = endings.MAX_STEPS
+    DIVERGED = endings.DIVERGED
+    MAX_TIME = endings.MAX_TIME
+    INACCURATE = endings.INACCURATE
 
     @property
     def message(self) -> str:

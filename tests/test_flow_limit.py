@@ -401,9 +401,9 @@ def test_bad_input(change, error, message):
 def test_what_was_not_reached_is_said(rng):
     matrix, values, _ = draw(rng, 5, 12)
     result = ff.flow_limit(matrix, values, 1e-6, 8, max_steps=1)
-    assert result.status == ff.LimitStatus.INACCURATE
+    assert result.status == ff.Status.INACCURATE
     assert not result.converged
-    assert "max_steps" in ff.LimitStatus(int(result.status)).message
+    assert "max_steps" in ff.Status(int(result.status)).message
     with pytest.raises(ValueError, match="tol must be greater than 0"):
         ff.FlowLimit(tol=-1)
     assert ff.FlowLimit() == ff.FlowLimit(tol=1e-10, max_steps=200)

@@ -15,6 +15,7 @@ from scipy.optimize import brentq, nnls
 import fastflow as ff
 from fastflow import kernels
 from fastflow.kernels.dual import rosenbrock
+from fastflow.kernels.queues import PLACE
 from fastflow.methods import GradientFlow
 from fastflow.status import Status
 
@@ -351,7 +352,7 @@ def test_slices_of_any_size(rng):
         flows = kernels.Flows(np.zeros((1, 2, n)), np.zeros((1, 2)), np.zeros(1, np.int64), np.zeros(1, np.int64))
         work = kernels.flow_workspace(4, n)
         calls = 0
-        while work.at[0] == 0:
+        while work.at[PLACE] == 0:
             control = kernels.FlowControl(times, 1e-6, -1.0, 0.0, 1000)
             assert kernels.flow_slice(problems, control, flows, zero, budget, work) <= budget
             calls += 1

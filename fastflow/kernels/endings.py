@@ -1,7 +1,12 @@
-"""How runs end, as kernels write it: the numbers of `fastflow.status.Status`."""
+"""How runs end: the numbers that kernels write, that `fastflow.status.Status` names, and that are in saved files."""
 
 from __future__ import annotations
 
-from fastflow.status import Status
-
-RUNNING, CONVERGED, CRITICAL, STALLED, MAX_STEPS, DIVERGED, MAX_TIME, INACCURATE = map(int, Status)
+RUNNING = 0
+CONVERGED = 1
+CRITICAL = 2
+STALLED = 3
+MAX_STEPS = 4
+DIVERGED = 5
+MAX_TIME = 6
+INACCURATE = 7

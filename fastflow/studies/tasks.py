@@ -18,9 +18,10 @@ from fastflow.architectures import Hadamard
 from fastflow.batch import draw_factors, relative_errors
 from fastflow.checks import FloatArray
 from fastflow.ensembles import Ensemble, Sparse
-from fastflow.flow_limit import LimitStatus, flow_limit, solve_limits
+from fastflow.flow_limit import flow_limit, solve_limits
 from fastflow.flows import as_two_vectors
 from fastflow.inits import Explicit, Init
+from fastflow.kernels.dual.mirror import BOTH
 from fastflow.methods import FlowLimit
 from fastflow.networks import DiagonalLinear, Network
 from fastflow.problems import Problem
@@ -158,21 +159,17 @@ def _run_limits(setup: Setup, first: int, last: int) -> Outcomes:
     own, zero = np.arange(count), np.zeros(count, np.int64)
     problems = kernels.LimitProblems(matrices.reshape(count, m * n), values, mirrors, own, own, zero if alike else own)
     limits = solve_limits(problems, method.tol, method.max_steps, 1)
-    lost = limits.status == LimitStatus.NOT_FINITE
+    lost = limits.status == Status.DIVERGED
     x = np.where(lost[:, None], np.nan, limits.x)
     # The residual that a limit comes with is that of what of y can be reached, so of all of y where all can.
-    reached = m <= n and ensemble.matrix_name != "given" and bool(np.all(mirrors.sides == 2))
+    reached = m <= n and ensemble.matrix_name != "given" and bool(np.all(mirrors.sides == BOTH))
     residual = limits.residual if reached else np.linalg.norm(np.einsum("kmn,kn->km", matrices, x) - values, axis=1)
     return make_outcomes(
         error=relative_errors(x, truths, own),
         loss=np.where(lost, np.nan, 0.5 * residual**2),
         steps=limits.steps,
         seconds=np.full(count, (time.perf_counter() - started) / count),
-        status=np.where(
-            limits.status == LimitStatus.CONVERGED,
-            Status.CONVERGED,
-            np.where(lost, Status.DIVERGED, Status.INACCURATE),
-        ),
+        status=limits.status,
     )
 
 

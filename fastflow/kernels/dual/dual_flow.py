@@ -18,9 +18,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline
-from fastflow.kernels.dual.mirror import mirror_move, mirror_point, mirror_row
+from fastflow.kernels.dual.mirror import BOTH, mirror_move, mirror_point, mirror_row
 from fastflow.kernels.dual.rosenbrock import DENSE, GAMMA, NODE, ORDER, RATE, STAGE, STAGES, STEP, WEIGHT
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, MAX_TIME, RUNNING
+from fastflow.kernels.queues import PLACE
 from fastflow.kernels.vectors.cholesky import (
     NormalWorkspace,
     factor_normal,
@@ -68,7 +69,7 @@ class Flows(NamedTuple):
 class FlowWorkspace(NamedTuple):
     """The problem under way, and scratch.
 
-    ``at`` is its place in the queue, whether it has begun, and how many times it has passed; ``numbers`` see below.
+    ``at`` and ``numbers`` have the places named below.
     ``theta``, ``x``, ``slope`` (n,), ``residual`` (m,), ``push = A^T residual`` (n,) belong to where the flow is; the
     ``new_`` ones to the point under trial, ``slow_push`` (n,) is ``A^T f_s`` of `rosenbrock`. ``stages`` (8, m) are the
     v_j of `rosenbrock`; ``step`` (m,) and ``change`` (n,) are scratch. ``matrix`` (m n) and ``values`` (m,) are A and
@@ -93,6 +94,9 @@ class FlowWorkspace(NamedTuple):
     values: np.ndarray
     normal: NormalWorkspace
 
+
+BEGUN, PASSED = 1, 2
+"""The places of `FlowWorkspace.at` after `PLACE`: whether the problem has begun, and how many times it has passed."""
 
 # The places of `FlowWorkspace.numbers`: the time in two floats, the next step, whether the last one was rejected, the
 # largest norm of a column, the size of x that y asks for, its tolerance over what an error in z does to it, ||y||, the
@@ -127,21 +131,21 @@ def flow_workspace(m: int, n: int) -> FlowWorkspace:
 def flow_slice(problems, control, flows, queue, budget, work):
     """Take the problems of a queue some steps further, one after the other; returns how many steps were tried.
 
-    It goes on where it was in ``work.at``, and ends with ``work.at[0] == queue.size``.
+    It goes on where it was in ``work.at``, and ends with ``work.at[PLACE] == queue.size``.
     """
     tried = 0
-    while tried < budget and work.at[0] < queue.size:
-        i = queue[work.at[0]]
+    while tried < budget and work.at[PLACE] < queue.size:
+        i = queue[work.at[PLACE]]
         a, y = problems.matrices[problems.matrix_of[i]], problems.values[problems.values_of[i]]
         mirror = mirror_row(problems.mirrors, problems.mirror_of[i])
-        if work.at[1] == 0:
+        if work.at[BEGUN] == 0:
             copy(work.matrix, a, a.size)
             copy(work.values, y, y.size)
             _begin(mirror, control, work)
-            work.at[1], work.at[2], flows.steps[i] = 1, 0, 0
-            while work.at[2] < control.times.size and control.times[work.at[2]] == 0:
-                _keep(flows, i, work.at[2], work.x, work.residual)
-                work.at[2] += 1
+            work.at[BEGUN], work.at[PASSED], flows.steps[i] = 1, 0, 0
+            while work.at[PASSED] < control.times.size and control.times[work.at[PASSED]] == 0:
+                _keep(flows, i, work.at[PASSED], work.x, work.residual)
+                work.at[PASSED] += 1
         else:
             error = _try_step(a, y, mirror, control, work)
             if error <= 1:
@@ -154,12 +158,12 @@ def flow_slice(problems, control, flows, queue, budget, work):
         if status != RUNNING:
             flows.status[i] = status
             if status in (CONVERGED, CRITICAL):
-                for k in range(work.at[2], control.times.size):
+                for k in range(work.at[PASSED], control.times.size):
                     if status == CRITICAL and control.times[k] == np.inf:
                         _polish(a, y, mirror, work)
                     _keep(flows, i, k, work.x, work.residual)
-            work.at[0] += 1
-            work.at[1] = 0
+            work.at[PLACE] += 1
+            work.at[BEGUN] = 0
     return tried
 
 
@@ -304,9 +308,9 @@ def _keep_inside(mirror, control, flows, problem, work):
     """Keep x at the times that the step passes; leaves the ``new_`` fields as it found them, at the step's end."""
     a, y, numbers, times = work.matrix, work.values, work.numbers, control.times
     weights = np.empty(STAGES)
-    first = work.at[2]
-    while work.at[2] < times.size:
-        share = ((times[work.at[2]] - numbers[TIME]) - numbers[TIME_REST]) / numbers[LENGTH]
+    first = work.at[PASSED]
+    while work.at[PASSED] < times.size:
+        share = ((times[work.at[PASSED]] - numbers[TIME]) - numbers[TIME_REST]) / numbers[LENGTH]
         if not share <= 1:
             break
         for i in range(STAGES):
@@ -314,9 +318,9 @@ def _keep_inside(mirror, control, flows, problem, work):
             weights[i] = share * (STEP[i] + (1 - share) * inner)
         _move(share * numbers[LENGTH], weights, STAGES, a, mirror, work)
         _residual(a, y, work.new_x, work.step)
-        _keep(flows, problem, work.at[2], work.new_x, work.step)
-        work.at[2] += 1
-    if work.at[2] > first:
+        _keep(flows, problem, work.at[PASSED], work.new_x, work.step)
+        work.at[PASSED] += 1
+    if work.at[PASSED] > first:
         _move(numbers[LENGTH], STEP, STAGES, a, mirror, work)
 
 
@@ -354,12 +358,12 @@ def _keep(flows, i, k, x, residual):
 def _judge(mirror, control, steps, work):
     """How the problem under way stands."""
     numbers, times = work.numbers, control.times
-    if work.at[2] == times.size:
+    if work.at[PASSED] == times.size:
         return MAX_TIME
     if 0.5 * norm(work.residual) ** 2 <= control.tol:
         return CONVERGED
     rest = 10 * ROUNDING * numbers[COLUMN] * (numbers[VALUES] + numbers[COLUMN] * norm(work.x))
-    if times[work.at[2]] == np.inf:
+    if times[work.at[PASSED]] == np.inf:
         rest = max(rest, 0.1 * control.rtol * numbers[COLUMN] ** 2 * numbers[SIZE])
     if _gradient(mirror, work) <= rest:
         return CRITICAL
@@ -374,7 +378,7 @@ def _gradient(mirror, work):
     numbers, largest = work.numbers, 0.0
     for i in range(work.x.size):
         push, sides = work.push[i], mirror.sides[i]
-        if mirror.depth > 1 and sides != 2:
+        if mirror.depth > 1 and sides != BOTH:
             push = max(sides * push, min(-sides * push, abs(work.x[i]) * numbers[COLUMN] ** 2))
         largest = max(largest, abs(push))
     return largest

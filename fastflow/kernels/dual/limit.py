@@ -38,7 +38,9 @@ from fastflow.kernels.dual.limit_step import (
     secants,
     share_of_step,
 )
-from fastflow.kernels.dual.mirror import Mirror, mirror_inverse, mirror_move, mirror_point, mirror_row
+from fastflow.kernels.dual.mirror import BOTH, NEITHER, Mirror, mirror_inverse, mirror_move, mirror_point, mirror_row
+from fastflow.kernels.endings import CONVERGED, DIVERGED, INACCURATE, RUNNING
+from fastflow.kernels.queues import PLACE
 from fastflow.kernels.vectors.cholesky import (
     NormalWorkspace,
     factor_normal,
@@ -57,7 +59,12 @@ ROUND_OFF = 2e-15
 GOAL = 1e-13
 """A relative residual that is not improved on."""
 
-RUNNING, CONVERGED, TOO_SLOW, NOT_FINITE, STALLED = range(5)
+HELD_UP = -1
+"""How a problem stands whose residual gets no smaller before its equations are rotated."""
+
+STAGE = 1
+"""The place of `LimitWorkspace.at` after `PLACE`: the stage of the problem, one of the following."""
+
 WAITING, STRAIGHT, ROTATED = range(3)
 
 
@@ -85,7 +92,7 @@ class Limits(NamedTuple):
 class LimitWorkspace(NamedTuple):
     """The problem under way, and scratch.
 
-    ``at`` is its place in the queue and its stage; ``matrix`` (m n), ``values`` (m), are its A and y, which `_rotate`
+    ``at`` and ``numbers`` have named places; ``matrix`` (m n), ``values`` (m), are its A and y, which `_rotate`
     may have multiplied by ``basis`` (m m); ``dual`` is lam; ``theta`` stands for z and ``x`` for itself; ``point`` and
     ``tangent`` are x and dx/dz at theta (boost left out), ``image`` is ``A point``.
     """
@@ -121,35 +128,35 @@ def limit_workspace(m: int, n: int) -> LimitWorkspace:
 def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
     """Take the problems of a queue some Newton steps further, one after the other; returns how many steps were taken.
 
-    It goes on where ``work`` is, and has ended with ``work.at[0] == queue.size``.
+    It goes on where ``work`` is, and has ended with ``work.at[PLACE] == queue.size``.
     """
     m, n = work.values.size, work.theta.size
     taken = 0
-    while taken < budget and work.at[0] < queue.size:
-        i = queue[work.at[0]]
+    while taken < budget and work.at[PLACE] < queue.size:
+        i = queue[work.at[PLACE]]
         mirror = mirror_row(problems.mirrors, problems.mirror_of[i])
-        if work.at[1] == WAITING:
+        if work.at[STAGE] == WAITING:
             copy(work.matrix, problems.matrices[problems.matrix_of[i]], m * n)
             copy(work.values, problems.values[problems.values_of[i]], m)
             transpose(work.normal.transposed, work.matrix, m, n)
-            work.at[1], limits.steps[i] = STRAIGHT, 1
+            work.at[STAGE], limits.steps[i] = STRAIGHT, 1
             _begin(mirror, path, problems, i, work)
         else:
             _advance(mirror, path, problems, i, work)
             limits.steps[i] += 1
         taken += 1
         status = _judge(tol, max_steps, limits.steps[i], work)
-        if status == STALLED:
+        if status == HELD_UP:
             _rotate(work)
             work.numbers[RESIDUAL] = work.numbers[GAP] = np.inf
         elif status != RUNNING:
             limits.residual[i], limits.status[i] = work.numbers[RESIDUAL], status
             copy(limits.x[i], work.point, n)
-            if work.at[1] == ROTATED:
+            if work.at[STAGE] == ROTATED:
                 transposed_times(work.basis, m, m, work.dual, limits.dual[i])
             else:
                 copy(limits.dual[i], work.dual, m)
-            work.at[0], work.at[1] = work.at[0] + 1, WAITING
+            work.at[PLACE], work.at[STAGE] = work.at[PLACE] + 1, WAITING
     return taken
 
 
@@ -167,7 +174,7 @@ def _begin(mirror, path, problems, number, work):
     _factor(a, m, n, work)
     two_sided = True
     for i in range(n):
-        two_sided = two_sided and mirror.sides[i] in (0, 2)
+        two_sided = two_sided and mirror.sides[i] in (NEITHER, BOTH)
     boost = 1.0
     times(a, m, n, work.point, work.image)
     if mirror.depth > 1 and not two_sided:
@@ -184,7 +191,7 @@ def _begin(mirror, path, problems, number, work):
     largest = 0.0
     for i in range(n):
         work.x[i] = boost * work.point[i] + work.slope[i] * work.change[i]
-        if mirror.sides[i] == 2:
+        if mirror.sides[i] == BOTH:
             largest = max(largest, abs(work.x[i]) / (mirror.scale[i] * unit))
         else:
             work.x[i] = on_its_side(mirror.sides[i], work.x[i], boost * work.point[i], mirror.depth)
@@ -215,7 +222,7 @@ def _advance(mirror, path, problems, number, work):
         _factor(a, m, n, work)
     for j in range(m):
         work.step[j] = y[j] - boost * work.image[j]
-        if work.at[1] == ROTATED and abs(work.step[j]) < ROUND_OFF * numbers[VALUES]:
+        if work.at[STAGE] == ROTATED and abs(work.step[j]) < ROUND_OFF * numbers[VALUES]:
             work.step[j] = 0  # divided by slopes that only a rotation sets free, round-off would not be small
     solve_normal(work.step, m, work.normal)
     transposed_times(a, m, n, work.step, work.change)
@@ -236,7 +243,7 @@ def _advance(mirror, path, problems, number, work):
 
 @jit
 def _move(mirror, boost, reach, work):
-    """Take theta along ``work.change``, as far as `_share_of_step` says, and evaluate there; returns the share."""
+    """Take theta along ``work.change``, as far as `share_of_step` says, and evaluate there; returns the share."""
     m, n = work.values.size, work.theta.size
     share = share_of_step(mirror, work.theta, work.change, reach)
     for i in range(n):
@@ -262,13 +269,13 @@ def _judge(tol, max_steps, steps, work):
             round_off = 1e-14 * numbers[MATRIX] * norm(work.point)
             if residual <= max(10 * GOAL * numbers[VALUES], round_off):
                 return CONVERGED
-            if work.at[1] == STRAIGHT and residual < 1e-4 * numbers[VALUES]:
-                return STALLED
+            if work.at[STAGE] == STRAIGHT and residual < 1e-4 * numbers[VALUES]:
+                return HELD_UP
             if residual <= tol * numbers[VALUES] and residual > 0.7 * numbers[BEFORE]:
                 return CONVERGED
     if math.isnan(residual):
-        return NOT_FINITE
-    return TOO_SLOW if steps >= max_steps else RUNNING
+        return DIVERGED
+    return INACCURATE if steps >= max_steps else RUNNING
 
 
 @jit
@@ -276,11 +283,11 @@ def _rotate(work):
     """`rotate_rows` of A, y and lam by the slopes."""
     a, y, dual, basis = work.matrix, work.values, work.dual, work.basis
     m, n = y.size, work.theta.size
-    if work.at[1] != ROTATED:
+    if work.at[STAGE] != ROTATED:
         basis[:] = 0
         for i in range(m):
             basis[i * m + i] = 1
-    work.at[1] = ROTATED
+    work.at[STAGE] = ROTATED
     rotate_rows(a, y, dual, basis, m, n, m, work.slope, work.other, work.step, work.change)
     transpose(work.normal.transposed, a, m, n)
     times(a, m, n, work.point, work.image)
@@ -290,12 +297,12 @@ def _rotate(work):
 def _rotate_anew(problems, number, work):
     """`_rotate` of the A and y that were given: rotated again and again they would gather round-off."""
     m, n = work.values.size, work.theta.size
-    if work.at[1] == ROTATED:
+    if work.at[STAGE] == ROTATED:
         transposed_times(work.basis, m, m, work.dual, work.step)
         copy(work.dual, work.step, m)
         copy(work.matrix, problems.matrices[problems.matrix_of[number]], m * n)
         copy(work.values, problems.values[problems.values_of[number]], m)
-        work.at[1] = STRAIGHT
+        work.at[STAGE] = STRAIGHT
     _rotate(work)
 
 

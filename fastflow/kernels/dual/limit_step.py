@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from fastflow.kernels.compile.jit import jit, jit_inline
+from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP
 
 NEAR = 0.3
 """Within this of each other (in theta) x and z have met: the tangent serves better than the secant."""
@@ -38,7 +39,7 @@ def growth(depth):
 @jit_inline
 def on_its_side(sides, moved, x, depth):
     """A one-sided x keeps its sign: it loses at most nine tenths of itself."""
-    if sides == 2 or depth == 1:
+    if sides == BOTH or depth == 1:
         return moved
     return sides * max(sides * moved, 0.1 * abs(x))
 
@@ -69,14 +70,14 @@ def secants(mirror, boost, path, work):
     for i in range(theta.size):
         sides = mirror.sides[i]
         work.slope[i] = boost * work.tangent[i]
-        if depth == 1 or sides == 0:
+        if depth == 1 or sides == NEITHER:
             continue
         largest = max(largest, abs(work.x[i]))
         apart = theta[i] - other[i]
         gap = max(gap, abs(apart))
         if abs(apart) > path.near:
             if depth > 2:
-                apart = _dual_difference(mirror, i, sides, 1, math.exp(2 * theta[i]), math.exp(2 * other[i]))
+                apart = _dual_difference(mirror, i, sides, UP, math.exp(2 * theta[i]), math.exp(2 * other[i]))
             work.slope[i] = (boost * work.point[i] - work.x[i]) / apart
     work.numbers[GAP] = gap
     work.numbers[REACH] = math.log(largest / boost) + 2 * growth(depth) * path.overshoot
@@ -84,12 +85,12 @@ def secants(mirror, boost, path, work):
 
 @jit_inline
 def _dual_difference(mirror, i, sides, sign, large, other):
-    """``z(s) - z(t)``, L >= 3, from ``large = e^{2s}`` and ``other = e^{2t}``; for sign -1 of the mirrored map."""
-    if sides == 2:
+    """``z(s) - z(t)``, L >= 3, from ``large = e^{2s}`` and ``other = e^{2t}``; for sign `DOWN` of the mirrored map."""
+    if sides == BOTH:
         return (mirror.upper[i] + mirror.lower[i]) * ((large - other) / ((1 + large) * (1 + other)))
     if sides == sign:
-        return (mirror.upper[i] if sign == 1 else mirror.lower[i]) * (1 / other - 1 / large)
-    return (mirror.lower[i] if sign == 1 else mirror.upper[i]) * (large - other)
+        return (mirror.upper[i] if sign == UP else mirror.lower[i]) * (1 / other - 1 / large)
+    return (mirror.lower[i] if sign == UP else mirror.upper[i]) * (large - other)
 
 
 @jit
@@ -100,8 +101,8 @@ def share_of_step(mirror, theta, change, reach):
         return share
     rate = 1 / (2 * growth(mirror.depth))
     for i in range(theta.size):
-        sides, sign = mirror.sides[i], 1 if change[i] > 0 else -1
-        if sides != 2 and sides != sign:
+        sides, sign = mirror.sides[i], UP if change[i] > 0 else DOWN
+        if sides != BOTH and sides != sign:
             continue
         out = sign * theta[i]
         far = max(out + 1, rate * (reach - math.log(mirror.scale[i])))

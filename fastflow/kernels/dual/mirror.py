@@ -27,16 +27,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.checks import FloatArray
 from fastflow.kernels.compile.jit import jit, jit_inline
+
+BOTH, UP, DOWN, NEITHER = 2, 1, -1, 0
+"""The sides of a coordinate: ``u^L - v^L``, ``u^L`` alone, ``-v^L`` alone, and none, where x stays 0. Of one side the
+number is the sign of x."""
 
 
 class Mirror(NamedTuple):
     """The mirror maps of n coordinates; arrays (n,), or (problems, n) for a stack of which `mirror_row` takes one.
 
-        ``sides`` is 2 for ``u^L - v^L``, 1 for ``u^L`` alone, -1 for ``-v^L`` alone and 0 where x stays 0; ``scale`` is
-        the factor of x (``2^{-P} alpha^L`` for two sides and L >= 3), ``rest`` is theta where ``z = 0``, ``upper`` and
-    ``lower`` are ``c_a`` and ``c_b`` (L >= 3).
+    ``sides`` is `BOTH`, `UP`, `DOWN` or `NEITHER`; ``scale`` is the factor of x (``2^{-P} alpha^L`` for two sides and
+    L >= 3), ``rest`` is theta where ``z = 0``, ``upper`` and ``lower`` are ``c_a`` and ``c_b`` (L >= 3).
     """
 
     depth: int
@@ -47,7 +49,7 @@ class Mirror(NamedTuple):
     lower: np.ndarray
 
 
-def make_mirror(positive: FloatArray, negative: FloatArray | None, depth: int) -> Mirror:
+def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -> Mirror:
     """The maps for ``u(0) = positive`` and ``v(0) = negative``, arrays of one shape; None for the network ``x = u^L``.
 
     For L >= 2 starts are at least 0, and 0 stays 0.
@@ -55,10 +57,10 @@ def make_mirror(positive: FloatArray, negative: FloatArray | None, depth: int) -
     a = np.asarray(positive, np.float64)
     b = np.zeros_like(a) if negative is None else np.asarray(negative, np.float64)
     if depth == 1:
-        sides = np.full(a.shape, 1 if negative is None else 2, np.int8)
+        sides = np.full(a.shape, UP if negative is None else BOTH, np.int8)
         return Mirror(depth, sides, np.ones_like(a), (a - b) / sides, np.zeros_like(a), np.zeros_like(a))
     both = (a > 0) & (b > 0)
-    sides = np.where(both, 2, (a > 0) * 1 - (b > 0) * 1).astype(np.int8)
+    sides = np.where(both, BOTH, (a > 0) * UP + (b > 0) * DOWN).astype(np.int8)
     large, small, k = np.maximum(a, b), np.where(both, np.minimum(a, b), np.maximum(a, b)), depth - 2
     with np.errstate(divide="ignore", invalid="ignore"):
         rest = np.where(both, max(k, 1) / 2 * np.log(a / b), 0.0)
@@ -90,16 +92,16 @@ def mirror_point(mirror, theta, x, slope):
         sides, scale = mirror.sides[i], mirror.scale[i]
         if depth == 1:
             x[i], slope[i] = sides * theta[i], sides
-        elif sides == 0:
+        elif sides == NEITHER:
             x[i], slope[i] = 0.0, 0.0
-        elif sides != 2:
+        elif sides != BOTH:
             large = math.exp(2 * sides * theta[i])
             value = scale * large**power
             x[i] = sides * value
             if depth == 2:
                 slope[i] = 2 * value
             else:
-                slope[i] = power * value * large / (mirror.upper[i] if sides == 1 else mirror.lower[i])
+                slope[i] = power * value * large / (mirror.upper[i] if sides == UP else mirror.lower[i])
         elif depth == 2:
             growth = math.expm1(2 * abs(theta[i]))
             x[i] = math.copysign(scale * (growth + growth / (1 + growth)), theta[i])
@@ -117,11 +119,11 @@ def mirror_point(mirror, theta, x, slope):
 def mirror_dual(mirror, theta, z):
     """``z`` at ``theta``: exact to the last bits of z, or of ``c_a`` and ``c_b`` near them."""
     for i in range(theta.size):
-        if mirror.depth <= 2 or mirror.sides[i] == 0:
+        if mirror.depth <= 2 or mirror.sides[i] == NEITHER:
             z[i] = theta[i] - mirror.rest[i]
-        elif mirror.sides[i] == 1:
+        elif mirror.sides[i] == UP:
             z[i] = -mirror.upper[i] * math.expm1(-2 * theta[i])
-        elif mirror.sides[i] == -1:
+        elif mirror.sides[i] == DOWN:
             z[i] = mirror.lower[i] * math.expm1(2 * theta[i])
         else:
             rest = (mirror.upper[i] + mirror.lower[i]) / (1 + math.exp(2 * abs(theta[i])))
@@ -140,11 +142,11 @@ def mirror_theta(mirror, z, theta):
 def mirror_move(mirror, change, theta):
     """Move ``theta`` to where ``z`` is larger by ``change``, without forming z; NaN outside the domain."""
     for i in range(theta.size):
-        if mirror.depth <= 2 or mirror.sides[i] == 0:
+        if mirror.depth <= 2 or mirror.sides[i] == NEITHER:
             theta[i] += change[i]
-        elif mirror.sides[i] == 1:
+        elif mirror.sides[i] == UP:
             theta[i] -= 0.5 * math.log1p(-change[i] * math.exp(2 * theta[i]) / mirror.upper[i])
-        elif mirror.sides[i] == -1:
+        elif mirror.sides[i] == DOWN:
             theta[i] += 0.5 * math.log1p(change[i] * math.exp(-2 * theta[i]) / mirror.lower[i])
         else:
             share = change[i] / (mirror.upper[i] + mirror.lower[i])
@@ -164,9 +166,9 @@ def mirror_inverse(mirror, boost, x, theta):
         sides = mirror.sides[i]
         if depth == 1:
             theta[i] = x[i] / (boost * sides)
-        elif sides == 0:
+        elif sides == NEITHER:
             theta[i] = 0.0
-        elif sides != 2:
+        elif sides != BOTH:
             theta[i] = sides * math.log(sides * x[i] / (boost * mirror.scale[i])) / (2 * power)
         else:
             ratio = abs(x[i]) / (boost * mirror.scale[i])

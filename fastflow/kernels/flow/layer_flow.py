@@ -25,6 +25,7 @@ from fastflow.kernels.flow.dense_output import high_order_point, more_slopes, st
 from fastflow.kernels.flow.dormand_prince import SLOPES, STAGES, DormandPrince
 from fastflow.kernels.flow.stabilised import Step, high_order_step, largest_rate, stabilised_step, step_memory
 from fastflow.kernels.networks.vector_field import field_balancedness, slope_of
+from fastflow.kernels.queues import PLACE
 from fastflow.kernels.vectors.elementwise import copy, dot
 
 HIGH_ORDER, STABILISED = 0, 1
@@ -126,10 +127,10 @@ class FlowMemory(NamedTuple):
     step: Step
 
 
-# The places of `FlowMemory.at`: the place in the queue, whether its run has begun, the next record, the method, steps
-# since the rate was computed (negative: never), steps of the trial so far (-1: none), steps since the last trial, and
-# until the next one, whether the last step changed nothing.
-PLACE, BEGUN, RECORD, METHOD, SINCE, TRIED, RESTED, PAUSE, STILL = range(9)
+# The places of `FlowMemory.at` after `PLACE`: whether the run has begun, the next record, the method, steps since the
+# rate was computed (negative: never), steps of the trial so far (-1: none), steps since the last trial, and until the
+# next one, whether the last step changed nothing.
+BEGUN, RECORD, METHOD, SINCE, TRIED, RESTED, PAUSE, STILL = range(1, 9)
 
 # The places of `FlowMemory.numbers`: time, length of the next step, largest rate, loss, norms of the gradient and of
 # the factors, length and progress per evaluation of the method that a trial may come back to.
