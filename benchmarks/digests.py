@@ -196,7 +196,7 @@ def studies() -> Iterator[tuple[str, ff.Study]]:
     yield (
         "study of descent",
         ff.Study(
-            ff.ensembles.LowRank(n=6),
+            ff.ensembles.LowRank(n=6, rank=1),
             ff.DeepLinear(),
             ff.inits.Gaussian(1e-2),
             ff.GradientDescent(max_steps=2000),
@@ -208,7 +208,7 @@ def studies() -> Iterator[tuple[str, ff.Study]]:
     yield (
         "study of one problem",
         ff.Study(
-            ff.ensembles.LowRank(n=6, m=24),
+            ff.ensembles.LowRank(n=6, m=24, rank=1),
             init=ff.inits.Gaussian(1e-2),
             method=ff.GradientFlow(t_max=20),
             axes={"depth": [2, 3]},

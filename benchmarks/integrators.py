@@ -18,8 +18,8 @@ from benchmarks.peers_flow import LOSSES, setting
 from benchmarks.report import Table
 from benchmarks.rock4 import rock4
 from benchmarks.tasks import Array
-from fastflow.hessian import Hessian
 from fastflow.kernels.flow.chebyshev import chebyshev
+from fastflow.theory.hessian import Hessian
 
 ERRORS = (1e-4, 1e-7)
 TOLERANCES = 10.0 ** -np.arange(2.0, 9.1, 0.5)

@@ -8,10 +8,12 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
     print(runs.summary())
 """
 
-from fastflow import baselines, ensembles, inits, kernels, metrics, plot, theory
-from fastflow.flow_distance import FlowDistance, flow_distance
-from fastflow.flow_limit import LimitResult, flow_limit
-from fastflow.gradient_flow import Flow, gradient_flow
+from fastflow import baselines, ensembles, inits, kernels, metrics, theory
+from fastflow._check import Guarantees, check
+from fastflow._distance import FlowDistance, flow_distance
+from fastflow._train import train
+from fastflow._warmup import warmup
+from fastflow.dual import Flow, LimitResult, flow_limit, gradient_flow
 from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow, ProductFlow
 from fastflow.networks import DeepLinear, DiagonalLinear
 from fastflow.problems import (
@@ -23,7 +25,7 @@ from fastflow.problems import (
     MatrixSensing,
 )
 from fastflow.records import History, Record
-from fastflow.runs import Interrupted, Runs
+from fastflow.results import Interrupted, Runs, plot
 from fastflow.status import Status
 from fastflow.studies.cost import Cost
 from fastflow.studies.driver import StudyError, StudyInterrupted
@@ -32,10 +34,7 @@ from fastflow.studies.result import StudyResult
 from fastflow.studies.store import StoreError
 from fastflow.studies.study import Study
 from fastflow.studies.success import Success
-from fastflow.train import train
-from fastflow.warmup import warmup
-
-__version__ = "0.1.0"
+from fastflow.version import __version__
 
 load = Runs.load
 
@@ -51,6 +50,7 @@ __all__ = [
     "FlowLimit",
     "GradientDescent",
     "GradientFlow",
+    "Guarantees",
     "History",
     "Interrupted",
     "LimitResult",
@@ -70,6 +70,7 @@ __all__ = [
     "Success",
     "__version__",
     "baselines",
+    "check",
     "ensembles",
     "flow_distance",
     "flow_limit",

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_number
 
@@ -264,6 +264,14 @@ def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Any:
     if np.any(size == 0):
         raise ValueError("truth is the zero matrix: no error is relative to it")
     return (np.sqrt(np.sum((array - reference) ** 2, axis=(-2, -1))) / size)[()]
+
+
+def relative_errors(solutions: FloatArray, truths: FloatArray, problem_index: NDArray[np.int64]) -> FloatArray:
+    """``||x - truth|| / ||truth||`` of flat solutions (runs, size), each of such a truth of (problems, size)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # runs that diverged have no finite error
+        differences = solutions.astype(np.float64) - truths[problem_index]
+        errors: FloatArray = np.linalg.norm(differences, axis=1) / np.linalg.norm(truths, axis=1)[problem_index]
+    return errors
 
 
 def support(vector: ArrayLike, tol: float = 1e-3) -> Any:

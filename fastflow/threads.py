@@ -14,8 +14,6 @@ from threadpoolctl import threadpool_limits
 from fastflow.checks import as_count
 
 POLL_SECONDS = 0.1
-SLICE_SECONDS = 0.05
-"""What a call of a kernel should take, so that Ctrl-C need not wait."""
 
 
 def thread_count(threads: int | None) -> int:
@@ -25,11 +23,6 @@ def thread_count(threads: int | None) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def next_budget(budget: int, seconds: float) -> int:
-    """How much work the next call of a kernel gets if ``budget`` took so long: a slice, at most 8 times as much."""
-    return max(1, int(budget * min(8.0, SLICE_SECONDS / max(seconds, 1e-6))))
 
 
 class _BlasPin:

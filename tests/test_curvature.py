@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow.hessian import Hessian
+from fastflow.theory.hessian import Hessian
 
 WIDTHS = [(5, 4), (7, 3, 2), (2, 3, 7), (9, 5, 4, 6), (6, 4, 5, 9), (3, 2, 1, 4, 5, 8), (1, 6, 3, 1)]
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
+from fastflow.kernels.elementwise import half_square_at
+from fastflow.kernels.layouts import address
 from test_bits import assert_same
 
 import fastflow as ff
 from fastflow import batch, kernels, threads
-from fastflow.architectures import Hadamard
-from fastflow.kernels.networks import diagonal, groups, together
+from fastflow.kernels import diagonal, groups, inner, together
 from fastflow.kernels.networks.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
-from fastflow.kernels.vectors import inner
-from fastflow.kernels.vectors.elementwise import half_square_at
-from fastflow.kernels.vectors.layouts import address
+from fastflow.networks import Hadamard
 from fastflow.status import Status
 
 inits = ff.inits
@@ -665,19 +664,19 @@ def test_scale_of_starts(rng):
     for identical in (True, False):
         form = Hadamard(20_000, 3, True, identical)
         for init in (inits.Gaussian(0.3), inits.Uniform(0.3)):
-            for side in sides_of(init.vectors(form, rng), 3, True):
+            for side in sides_of(init.draw(form, rng), 3, True):
                 energies = np.prod(side, axis=0) ** 2
                 assert abs(energies.mean() - 0.09) < 5 * energies.std() / np.sqrt(energies.size)
-        for vector in inits.Gaussian(0.3, of="factor").vectors(form, rng):
+        for vector in inits.Gaussian(0.3, of="factor").draw(form, rng):
             assert abs(np.mean(vector**2) / 0.09 - 1) < 5 * np.sqrt(2 / vector.size)
             assert (vector.min() >= 0) == identical
-        for vector in inits.Uniform(0.3, of="factor").vectors(form, rng):
+        for vector in inits.Uniform(0.3, of="factor").draw(form, rng):
             assert 0.299 < np.abs(vector).max() <= 0.3
     form = Hadamard(3, 4, True, True)
-    u, v = inits.Constant(0.3, of="product", negative=[0.1, 0.2, 0.4]).vectors(form, rng)
+    u, v = inits.Constant(0.3, of="product", negative=[0.1, 0.2, 0.4]).draw(form, rng)
     np.testing.assert_allclose(u**4, 0.3)
     np.testing.assert_allclose(v**4, [0.1, 0.2, 0.4])
-    assert inits.Gaussian(1.0).vectors(Hadamard(100, 1, False, True), rng)[0].min() < 0
+    assert inits.Gaussian(1.0).draw(Hadamard(100, 1, False, True), rng)[0].min() < 0
 
 
 def test_depths_of_identical_factors_share_their_starts():

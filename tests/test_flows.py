@@ -7,7 +7,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import flows
-from fastflow.architectures import Hadamard
+from fastflow.networks import Hadamard
 
 EVERY = [
     ff.DiagonalLinear(depth, signed=signed, identical=identical)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow.architectures import Chain
+from fastflow.networks import Chain
 from fastflow.streams import stream
 
 inits = ff.inits
@@ -20,7 +20,7 @@ SIGMAS = 5.0
 
 def start(init, widths, seed=0):
     """The factors of one start."""
-    return init.factors(widths, stream(seed, "test", widths))
+    return init.draw(Chain(widths), stream(seed, "test", widths))
 
 
 def energy(factors):
@@ -41,7 +41,7 @@ def test_factors_have_the_shapes_of_the_widths(init, widths):
 @pytest.mark.parametrize("init", [inits.Gaussian, inits.Uniform, inits.Orthogonal], ids=lambda init: init.__name__)
 def test_scale_of_the_product_in_the_mean(init, widths, scale, rng):
     """``E ||W||_F^2 = scale^2 min_j d_j``: the mean of 2000 draws is within 5 standard errors (p < 1e-6 for each)."""
-    draws = np.array([energy(init(scale).factors(widths, rng)) for _ in range(2000)])
+    draws = np.array([energy(init(scale).draw(Chain(widths), rng)) for _ in range(2000)])
     expected = scale**2 * min(widths)
     assert abs(draws.mean() - expected) <= SIGMAS * draws.std() / np.sqrt(draws.size) + 1e-12 * expected
 
@@ -63,21 +63,21 @@ def test_the_product_of_identities_is_scale_times_the_identity(widths):
 
 def test_scale_of_the_factors(rng):
     widths = (60, 50, 70)
-    for factor in inits.Gaussian(0.1, of="factor").factors(widths, rng):
+    for factor in inits.Gaussian(0.1, of="factor").draw(Chain(widths), rng):
         # The standard deviation of a sample variance of n normals is sqrt(2/n).
         assert abs(factor.var() / 0.01 - 1) < SIGMAS * np.sqrt(2 / factor.size)
         assert abs(factor.mean()) < SIGMAS * 0.1 / np.sqrt(factor.size)
-    for factor in inits.Uniform(0.1, of="factor").factors(widths, rng):
+    for factor in inits.Uniform(0.1, of="factor").draw(Chain(widths), rng):
         assert np.abs(factor).max() <= 0.1
         assert np.abs(factor).max() > 0.0995
         assert abs(3 * factor.var() / 0.01 - 1) < SIGMAS * np.sqrt(0.8 / factor.size)
-    for factor in inits.Identity(0.1, of="factor").factors(widths, rng):
+    for factor in inits.Identity(0.1, of="factor").draw(Chain(widths), rng):
         np.testing.assert_array_equal(factor, 0.1 * np.eye(*factor.shape))
 
 
 @pytest.mark.parametrize("widths", [(5, 5), (7, 3, 4, 6)], ids=str)
 def test_orthogonal_factors_have_orthonormal_rows_or_columns(widths, rng):
-    for factor in inits.Orthogonal(2.0, of="factor").factors(widths, rng):
+    for factor in inits.Orthogonal(2.0, of="factor").draw(Chain(widths), rng):
         gram = factor.T @ factor if factor.shape[0] >= factor.shape[1] else factor @ factor.T
         np.testing.assert_allclose(gram, 4 * np.eye(len(gram)), rtol=0, atol=1e-14)
 
@@ -86,7 +86,7 @@ def test_orthogonal_factors_are_haar(rng):
     """Of a Haar matrix of size d > 1 the trace has mean 0 and variance 1, and an entry mean 0 and variance 1/d."""
     traces, corners = np.empty(4000), np.empty(4000)
     for i in range(4000):
-        (factor,) = inits.Orthogonal(1.0, of="factor").factors((3, 3), rng)
+        (factor,) = inits.Orthogonal(1.0, of="factor").draw(Chain((3, 3)), rng)
         traces[i], corners[i] = np.trace(factor), factor[2, 2]
     for values, variance in ((traces, 1), (corners, 1 / 3)):
         assert abs(values.mean()) < SIGMAS * np.sqrt(variance / values.size)
@@ -145,7 +145,7 @@ def test_train_starts_where_the_init_says(init, make_problem):
         problems, ff.DeepLinear(2), init(0.2), ff.GradientDescent(step=1.0, max_steps=0), runs=[5, 2], seed=9
     )
     for run, (trial, number) in enumerate([(0, 5), (0, 2), (1, 5), (1, 2)]):
-        expected = init(0.2).factors((3, 3, 4), stream(9, "init", (3, 3, 4), trial, number))
+        expected = init(0.2).draw(Chain((3, 3, 4)), stream(9, "init", (3, 3, 4), trial, number))
         for got, wanted in zip(runs.factors, expected, strict=True):
             np.testing.assert_array_equal(got[run], wanted)
 

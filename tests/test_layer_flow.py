@@ -11,18 +11,18 @@ import naive
 import numba
 import numpy as np
 import pytest
+from fastflow.kernels.dense_output import high_order_point, high_order_weights, more_slopes, stabilised_point
+from fastflow.kernels.stabilised import high_order_step, stabilised_step, step_memory
 from test_flow_accuracy import flat
 
 import fastflow as ff
 from fastflow import kernels, layer_flows, theory, threads
-from fastflow.hessian import Hessian
+from fastflow.kernels import any_loss
 from fastflow.kernels.flow.chebyshev import MANY, chebyshev
-from fastflow.kernels.flow.dense_output import high_order_point, high_order_weights, more_slopes, stabilised_point
 from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, STABLE, STAGES, dormand_prince
 from fastflow.kernels.flow.layer_flow import Methods
-from fastflow.kernels.flow.stabilised import high_order_step, stabilised_step, step_memory
-from fastflow.kernels.losses import any_loss
 from fastflow.kernels.networks.vector_field import chain_field
+from fastflow.theory.hessian import Hessian
 
 # Coefficients
 

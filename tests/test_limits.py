@@ -7,6 +7,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import theory
+from fastflow.networks import Chain
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2, 3])
@@ -63,7 +64,7 @@ def test_runs_end_at_the_predicted_limits(rng):
     target = (vectors * [3.0, 1.0, -1.0, -2.0]) @ vectors.T
     problem = ff.MatrixEstimation((target + target.T) / 2)
     identical = ff.inits.Identity(0.1, of="factor")
-    factors = identical.factors((4, 4, 4), rng)
+    factors = identical.draw(Chain((4, 4, 4)), rng)
     limit = theory.predicted_limit(problem, factors)
     np.testing.assert_allclose(limit.solution, (vectors[:, :2] * [3.0, 1.0]) @ vectors[:, :2].T, atol=1e-13)
     assert "0.1 I: the positive part of the target, a saddle" in limit.reason
@@ -71,7 +72,7 @@ def test_runs_end_at_the_predicted_limits(rng):
     runs = ff.train(problem, ff.DeepLinear(2), identical, method, runs=1)
     np.testing.assert_allclose(runs.solution[0], limit.solution, atol=1e-8)
 
-    start = ff.inits.Gaussian(0.1).factors((4, 2, 4), rng)
+    start = ff.inits.Gaussian(0.1).draw(Chain((4, 2, 4)), rng)
     limit = theory.predicted_limit(problem, start)
     runs = ff.train(problem, ff.DeepLinear(widths=(4, 2, 4)), ff.inits.Explicit(start), method)
     np.testing.assert_allclose(runs.solution[0], limit.solution, atol=1e-8)

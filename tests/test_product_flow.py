@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 
 import fastflow as ff
 from fastflow import theory
+from fastflow.networks import Chain
 
 TIMES = np.array([0.0, 0.1, 1.0, 6.0])
 
@@ -38,7 +39,7 @@ def test_product_of_the_flow_of_layers(shape, rank, depth, make_problem, rng):
     problem = make_problem(kinds[depth], shape, normalization=normalization)
     product = 0.5 * rng.standard_normal((shape[0], rank)) @ rng.standard_normal((rank, shape[1]))
     network, init = ff.DeepLinear(depth), ff.inits.Balanced(product=product)
-    factors = init.factors(network.widths_for(shape), rng)
+    factors = init.draw(Chain(network.widths_for(shape)), rng)
     expected = layer_flow(problem, factors, TIMES)
     errors = []
     for rtol in (1e-6, 1e-9):
@@ -161,5 +162,5 @@ def test_what_product_flow_does_not_take(make_problem):
 def test_balanced_factors_of_a_deficient_product_are_deficient(rng):
     """The root of a round-off singular value would be 5e-6."""
     product = np.outer(rng.standard_normal(5), rng.standard_normal(4))
-    for factor in ff.inits.Balanced(product=product).factors((4, 4, 4, 5), rng):
+    for factor in ff.inits.Balanced(product=product).draw(Chain((4, 4, 4, 5)), rng):
         assert np.linalg.svd(factor, compute_uv=False)[1] < 1e-15

@@ -10,6 +10,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import metrics, theory
+from fastflow.networks import Chain
 from fastflow.theory.regions import observe
 
 DEPTHS = [2, 3, 4, 5]
@@ -112,7 +113,7 @@ def test_linear_rate_holds(depth, rng):
         solution = rng.standard_normal(shape) + 2 * np.eye(*shape)
         problem = ff.LinearRegression(inputs, solution @ inputs)
         start = solution + rng.uniform(0, 0.3) * rng.standard_normal(shape)
-        factors = ff.inits.Balanced(product=start).factors((2, *[2] * (depth - 1), 3), rng)
+        factors = ff.inits.Balanced(product=start).draw(Chain((2, *[2] * (depth - 1), 3)), rng)
         factors = [f + 10 ** rng.uniform(-9, -3) * rng.standard_normal(f.shape) for f in factors]
         rate = theory.linear_rate(problem, factors)
         margin = np.linalg.svd(solution, compute_uv=False)[-1] - np.linalg.norm(naive.chain_product(factors) - solution)

@@ -7,6 +7,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import theory
+from fastflow.networks import Chain
 
 
 def test_safe_steps_are_those_of_each_start(make_problem):
@@ -30,7 +31,7 @@ def test_safe_steps_are_those_of_each_start(make_problem):
 def test_safe_step_of_identical_starts(rng):
     target = rng.standard_normal((4, 4))
     problem, network = ff.MatrixEstimation(target + target.T), ff.DeepLinear(3)
-    start = ff.inits.Identity(0.2, of="factor").factors((4, 4, 4, 4), rng)
+    start = ff.inits.Identity(0.2, of="factor").draw(Chain((4, 4, 4, 4)), rng)
     safe = theory.safe_step(problem, network, start)
     assert "monotone_step" in safe.reason
     norm = np.linalg.norm(target + target.T, 2)

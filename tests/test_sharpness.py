@@ -8,10 +8,11 @@ import pytest
 
 import fastflow as ff
 from fastflow import theory
+from fastflow.networks import Chain
 
 
 def balanced(product, widths):
-    return ff.inits.Balanced(product=product).factors(widths, np.random.default_rng())
+    return ff.inits.Balanced(product=product).draw(Chain(widths), np.random.default_rng())
 
 
 def dense_hessian(problem, factors):

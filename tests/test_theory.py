@@ -11,6 +11,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import theory
+from fastflow.networks import Chain
 
 DEPTHS = [1, 2, 3, 4, 6]
 
@@ -22,7 +23,7 @@ def eigenvalue(first, second, depth):
 
 def balanced_factors(product, widths):
     """Balanced factors of a given product."""
-    return ff.inits.Balanced(product=product).factors(widths, np.random.default_rng())
+    return ff.inits.Balanced(product=product).draw(Chain(widths), np.random.default_rng())
 
 
 def hessian(problem, factors, width=1e-5):

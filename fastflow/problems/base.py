@@ -35,6 +35,8 @@ class Problem:
     name: ClassVar[str]
     unknown: ClassVar[str]
     """How the unknown is called, W or x."""
+    has_gradient: ClassVar[bool] = True
+    """Whether `gradient` and `residual` can be called outside of compiled code."""
 
     if TYPE_CHECKING:  # a field in one subclass, so it must not be an attribute of this class
 

@@ -33,6 +33,7 @@ class CustomProblem(MatrixProblem):
     shape: tuple[int, int]
     data: Any
     name: ClassVar[str] = "custom"
+    has_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not kernels.has_formula(type(self.data)):

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import fastflow
 from fastflow.shell.arguments import Parser
 from fastflow.shell.info import add_info, info
 from fastflow.shell.output import DONE, FAILED, INTERRUPTED, WRONG_INPUT, complain, plain_warnings
 from fastflow.shell.phase import add_phase
 from fastflow.shell.study import add_study
 from fastflow.shell.train import add_train
+from fastflow.version import __version__
 
 __all__ = ["DONE", "FAILED", "INTERRUPTED", "WRONG_INPUT", "info", "main"]
+
+
+ABOUT = "fastflow: where does gradient descent go when a linear map is learned through a product of factors?"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,8 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="fastflow", description=(fastflow.__doc__ or "").splitlines()[0])
-    parser.add_argument("--version", action="version", version=f"fastflow {fastflow.__version__}")
+    parser = Parser(
+        prog="fastflow",
+        description=ABOUT,
+    )
+    parser.add_argument("--version", action="version", version=f"fastflow {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_info(commands)
     add_phase(commands)

@@ -6,10 +6,11 @@ import argparse
 import platform
 from typing import Any
 
-import fastflow
+from fastflow import kernels
 from fastflow.shell.output import DONE, say
-from fastflow.speed import speed_table
+from fastflow.shell.speed import speed_table
 from fastflow.threads import thread_count
+from fastflow.version import __version__
 
 
 def add_info(commands: Any) -> None:
@@ -30,12 +31,12 @@ def info() -> str:
 
     from fastflow.kernels.compile.target import target_features
 
-    shape = fastflow.kernels.SHAPE
+    shape = kernels.SHAPE
     vectors = sorted(target_features() & {"sse2", "avx", "avx2", "fma", "avx512f", "neon", "sve"})
-    cache = getattr(getattr(fastflow.kernels.descend, "_cache", None), "cache_path", None)
+    cache = getattr(getattr(kernels.descend, "_cache", None), "cache_path", None)
     rows = {
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "fastflow": fastflow.__version__,
+        "fastflow": __version__,
         **{name: version(name) for name in ("numba", "llvmlite", "numpy", "scipy")},
         "cpu": f"{config.CPU_NAME or llvm.get_host_cpu_name()} ({', '.join(vectors) or 'no vector features known'})",
         "simd": f"{shape.name}: vectors of {shape.vector_bytes} bytes, tiles of {shape.tile_rows} rows x "

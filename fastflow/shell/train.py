@@ -11,22 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from fastflow import plot, tables
-from fastflow.architectures import Chain
+from fastflow._train import train
 from fastflow.checks import as_count, as_number
-from fastflow.choices import INITS, METHODS, choices_for
 from fastflow.memory import format_bytes
-from fastflow.methods import SAFE
-from fastflow.networks import DeepLinear
+from fastflow.methods.gradient_descent import SAFE
+from fastflow.networks import Chain, DeepLinear
 from fastflow.problems import NORMALIZATIONS, CompressedSensing
-from fastflow.records import Record
-from fastflow.runs import QUANTILES, Interrupted, Runs
+from fastflow.records import Record, recording_at_steps
+from fastflow.results import Interrupted, Runs, plot
+from fastflow.results.runs import QUANTILES
+from fastflow.setting import DEFAULT_RUNS
+from fastflow.shell import tables
 from fastflow.shell.arguments import a_count, a_number, argument, as_real
+from fastflow.shell.choices import INITS, LABELS, choices_for
 from fastflow.shell.output import DONE, FAILED, INTERRUPTED, check_writable, complain, handling, interrupt, say
 from fastflow.status import Status
 from fastflow.theory import Edge
 from fastflow.threads import thread_count
-from fastflow.train import DEFAULT_RUNS, train
 
 
 def add_train(commands: Any) -> None:
@@ -95,7 +96,7 @@ def add_train(commands: Any) -> None:
     g = p.add_argument_group("method")
     g.add_argument(
         "--method",
-        choices=METHODS,
+        choices=tuple(LABELS),
         default="descent",
         help="gradient descent (default), the gradient flow, or (of a vector) the flow's limit alone",
     )
@@ -182,11 +183,12 @@ def _train(a: argparse.Namespace) -> int:
     if isinstance(architecture, Chain):
         of = f"with widths {','.join(map(str, architecture.widths))}"
     else:
-        of = f"of {architecture.network} from alpha = {', '.join(f'{scale:g}' for scale in a.scale)}"
+        of = f"of {architecture.title} from alpha = {', '.join(f'{scale:g}' for scale in a.scale)}"
     say(f"training {count} {'runs' if count > 1 else 'run'} {of}, threads: {threads}")
     if record is not None:
-        size = record.nbytes(architecture, count, a.max_steps, a.dtype, has_truth=data.problem.truth is not None)
-        say(f"the record of {len(record.grid(a.max_steps))} steps takes {format_bytes(size)} of memory")
+        recording = recording_at_steps(record, architecture, a.max_steps, data.problem.truth is not None)
+        size = recording.nbytes(count, np.dtype(a.dtype))
+        say(f"the record of {len(recording.moments)} steps takes {format_bytes(size)} of memory")
 
     interrupted = False
     try:

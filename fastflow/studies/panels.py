@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastflow.plot import PANEL_SIZE
+from fastflow.results.pictures import PANEL_SIZE
 from fastflow.studies.layouts import Layout, Result, are_whole, named
 from fastflow.studies.predictions import PROGRAMS
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, one_of
-from fastflow.plot import BLUE, ORANGE
+from fastflow.results.pictures import BLUE, ORANGE
 from fastflow.studies.layouts import (
     ACROSS,
     Layout,

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from fastflow.studies.held import Held
 from fastflow.studies.outcomes import FIELDS, NOT_DONE, empty_outcomes
+from fastflow.version import __version__
 
 FORMAT = 1
 CHUNK_ENTRIES = 2**17
@@ -217,9 +218,7 @@ def _attributes(table: Mapping[str, Any]) -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    import fastflow
-
-    return {"fastflow": fastflow.__version__, **{name: version(name) for name in ("numpy", "numba", "scipy")}}
+    return {"fastflow": __version__, **{name: version(name) for name in ("numpy", "numba", "scipy")}}
 
 
 def create(path: Path, table: Mapping[str, Any], arrays: Arrays, held: Held) -> Store:

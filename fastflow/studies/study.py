@@ -15,11 +15,11 @@ from fastflow.ensembles import Ensemble
 from fastflow.inits import Constant, Gaussian
 from fastflow.methods import GradientDescent, Method
 from fastflow.networks import DeepLinear, DiagonalLinear
+from fastflow.setting import check_words
 from fastflow.studies.axes import Axis, parse_axes
 from fastflow.studies.spec import WORDS, build, describe
 from fastflow.studies.success import Success
 from fastflow.studies.tasks import Setup, draw_problem
-from fastflow.train import check_flow, check_words
 
 if TYPE_CHECKING:
     from fastflow.studies.cost import Cost
@@ -263,9 +263,8 @@ class Study:
             if isinstance(method, Method):
                 for network in self._each("network").values():
                     for init in self._each("init").values():
-                        check_words(network, init, method, None)
-                        if not isinstance(method, GradientDescent):
-                            check_flow(network, method, None, np.dtype(np.float64))
+                        check_words(network, init)
+                        method.check(network, init)
                         self._check_start(init)
             elif not callable(getattr(method, "solve", None)):
                 raise TypeError(f"method must be a method or a baseline with solve(problem), got {shown(method)}")
@@ -301,7 +300,9 @@ class Study:
             seen.add(kind)
             problem = draw_problem(Setup(ensemble, None, None, None, self.seed, True, 1), 0)
             for method in self._each("method").values():
-                if hasattr(method, "check"):  # a baseline that can say whether it fits
+                if not isinstance(method, Method) and hasattr(
+                    method, "check"
+                ):  # a baseline that can say whether it fits
                     method.check(problem)
             if any(isinstance(method, Method) for method in self._each("method").values()):
                 for network in self._each("network").values():

@@ -14,23 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow import kernels
-from fastflow.architectures import Hadamard
-from fastflow.batch import draw_factors, relative_errors
+from fastflow._train import train
 from fastflow.checks import FloatArray
+from fastflow.dual import find_limits, flow_limit, mirrors_of
 from fastflow.ensembles import Ensemble, Sparse
-from fastflow.flow_limit import flow_limit, solve_limits
-from fastflow.flows import as_two_vectors
 from fastflow.inits import Explicit, Init
 from fastflow.kernels.dual.mirror import BOTH
 from fastflow.methods import FlowLimit
-from fastflow.networks import DiagonalLinear, Network
+from fastflow.metrics import relative_errors
+from fastflow.networks import DiagonalLinear, Hadamard, Network
 from fastflow.problems import Problem
-from fastflow.stacks import allowed_starts, wrong_starts
 from fastflow.status import Status
 from fastflow.streams import Streams, stream
 from fastflow.studies.outcomes import Outcomes, joined, make_outcomes
 from fastflow.threads import one_blas_thread, stopped_by
-from fastflow.train import train
 
 STACK_BYTES = 2**24
 """Problems are drawn into memory by stacks of this size."""
@@ -137,7 +134,7 @@ def _draw_starts(setup: Setup, architecture: Any, first: int, last: int) -> tupl
     numbers = np.tile(np.arange(setup.starts), last - first)
     factors = np.zeros((len(trials), architecture.parameter_count))
     assert setup.init is not None
-    draw_factors(setup.init, architecture, setup.seed, trials, numbers, factors)
+    setup.init.fill(architecture, setup.seed, trials, numbers, factors)
     return factors, trials
 
 
@@ -158,7 +155,7 @@ def _run_limits(setup: Setup, first: int, last: int) -> Outcomes:
     mirrors = _mirror(setup.init, network, n) if alike else _mirrors(setup, network, n, first, last)
     own, zero = np.arange(count), np.zeros(count, np.int64)
     problems = kernels.LimitProblems(matrices.reshape(count, m * n), values, mirrors, own, own, zero if alike else own)
-    limits = solve_limits(problems, method.tol, method.max_steps, 1)
+    limits = find_limits(problems, method.tol, method.max_steps, 1)
     lost = limits.status == Status.DIVERGED
     x = np.where(lost[:, None], np.nan, limits.x)
     # The residual that a limit comes with is that of what of y can be reached, so of all of y where all can.
@@ -177,11 +174,7 @@ def _mirrors(setup: Setup, network: DiagonalLinear, n: int, first: int, last: in
     """The mirror maps of the starts of some trials."""
     form = Hadamard(n, network.depth, network.signed, network.identical)
     factors = _draw_starts(setup, form, first, last)[0]
-    positive, negative = as_two_vectors(form, form.unpack(factors))
-    wrong = wrong_starts(positive if negative is None else np.concatenate([positive, negative]), network.depth)
-    if wrong.size:
-        raise ValueError(f"FlowLimit needs starts that are {allowed_starts(network.depth)}; got {wrong[0]:g}")
-    return kernels.make_mirror(positive, negative, network.depth)
+    return mirrors_of(form, factors, "FlowLimit")
 
 
 @functools.lru_cache(16)

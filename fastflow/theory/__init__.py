@@ -1,10 +1,9 @@
 """What is known beforehand.
 
-Of deep linear networks: steps that are stable or safe, limits, the metric of the balanced flow, modes in time, and what
-all that says of a setting (`check`). Of recovery: how sparse, or of how low a rank, and how small a start it takes.
+Of deep linear networks: steps that are stable or safe, limits, the metric of the balanced flow, and modes in
+time. Of recovery: how sparse, or of how low a rank, and how small a start it takes.
 """
 
-from fastflow.theory.checking import Setting, check
 from fastflow.theory.curvature import CriticalPoint, critical_point, sharpness, smallest_curvature
 from fastflow.theory.finite_dimension import l1_finite_dimension, nuclear_finite_dimension
 from fastflow.theory.limits import Limit, Minimum, global_minimum, positive_part, predicted_limit
@@ -29,8 +28,6 @@ __all__ = [
     "Minimum",
     "Region",
     "SafeStep",
-    "Setting",
-    "check",
     "critical_point",
     "descent_region",
     "edge",

@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow import metrics
-from fastflow.architectures import chain_product
 from fastflow.checks import FloatArray, as_number, shown
-from fastflow.hessian import Hessian
-from fastflow.networks import DeepLinear, DiagonalLinear, Network
+from fastflow.networks import DeepLinear, DiagonalLinear, Network, chain_product
 from fastflow.problems import Problem
 from fastflow.streams import stream
 from fastflow.theory.arguments import as_posed, as_problem
+from fastflow.theory.hessian import Hessian
 
 DENSE = 48
 """Up to how many parameters the Hessian is formed."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow import metrics
-from fastflow.architectures import chain_product
 from fastflow.checks import FloatArray, as_number
+from fastflow.networks import chain_product
 from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixProblem, MatrixSensing
 from fastflow.theory.arguments import as_chain
 from fastflow.theory.roots import invert

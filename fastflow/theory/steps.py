@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastflow.checks import as_count, as_number
-from fastflow.networks import DiagonalLinear, Network
+from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, MatrixEstimation, Problem
 from fastflow.streams import stream
 from fastflow.theory.arguments import as_posed
@@ -99,6 +99,7 @@ def stability_edge(problem: Problem, network: Network, rtol: float = 1e-11) -> f
     posed = as_posed(problem, network)
     if isinstance(network, DiagonalLinear):
         return diagonal_stability_edge(posed, network)
+    assert isinstance(network, DeepLinear)
     widths = network.widths_for(posed.shape)
     depth, rank = len(widths) - 1, min(widths)
     solution = posed.expected_solution(rank).astype(np.float64)

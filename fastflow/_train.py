@@ -1,0 +1,73 @@
+"""Training: problem x network x init x method, from many starts, on all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastflow.inits import Init
+from fastflow.methods import DEFAULT_METHOD, Method, as_method, execute
+from fastflow.networks import Network
+from fastflow.problems import Problem
+from fastflow.records import Record
+from fastflow.results import Runs
+from fastflow.setting import pose
+from fastflow.threads import thread_count
+
+
+def train(
+    problem: Problem | Sequence[Problem],
+    network: Network | None = None,
+    init: Init | None = None,
+    method: Method | None = None,
+    runs: int | Sequence[int] | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    *,
+    record: Record | None = None,
+    dtype: DTypeLike = np.float64,
+    progress: bool | None = None,
+) -> Runs:
+    """Train a network from many starts.
+
+    Parameters
+    ----------
+    problem : a problem, or a list of problems of one class and shape
+        With a list, ``runs`` counts the starts of each problem, and run ``p * starts + s`` is start s of problem p.
+    network : default ``DeepLinear(depth=3)`` for a matrix, ``DiagonalLinear(depth=2)`` for a vector
+    init : an init of `fastflow.inits`, or ``runs.last`` to go on
+        By default ``Gaussian(scale=1e-3)`` for a DeepLinear network, ``Constant(scale=1e-3)`` for a DiagonalLinear one.
+    method : GradientDescent, GradientFlow, FlowLimit or ProductFlow; default ``GradientDescent()``
+        `FlowLimit` takes DiagonalLinear networks with identical factors, or two independent ones; for L >= 2 of starts
+        that are positive or 0, where a factor stays. It gives a row a run, its steps are Newton's. `GradientFlow` has
+        ``history.times`` instead of ``history.steps``; what can be made of the product and the factors is recorded, by
+        default the product as well. `ProductFlow` is the flow of the product of a DeepLinear network from a balanced
+        start.
+    runs : int or sequence of ints
+        How many starts, or which ones: start 17 of 64 is start 17 of 1000 is ``runs=[17]``. Default: 256 for a random
+        init, as many as were given for an explicit one, else 1.
+    seed : int, of the random starts
+    threads : int, default the CPUs that this process may use; 1 runs in the calling thread
+    record : Record, what to keep along the way; default nothing, of a GradientFlow with times all that there is
+    dtype : float64 or float32, of all arithmetic; the flow and its limit take float64
+    progress : show a progress bar on standard error; default: if that is a terminal, after a second
+
+    Returns
+    -------
+    Runs
+
+    Raises
+    ------
+    TypeError, ValueError
+        for arguments that are wrong or do not combine, before any work
+    MemoryError
+        if the machine has less memory than the results would take, before any work
+    Interrupted
+        on Ctrl-C; a `KeyboardInterrupt` whose ``.runs`` has all that was done
+    """
+    setting = pose(problem, network, init, runs, seed, record, dtype)
+    method = as_method(DEFAULT_METHOD() if method is None else method)
+    method.check(setting.network, setting.init, record, setting.dtype, setting.problems[0])
+    return execute(setting, method, thread_count(threads), progress, stacklevel=2)

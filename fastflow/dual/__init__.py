@@ -1,0 +1,24 @@
+"""Duals: limits and flows of diagonal networks ``x = u^L - v^L`` as functions on stacks of arrays."""
+
+from fastflow.dual.flow import Flow, FlowSearch, gradient_flow
+from fastflow.dual.limit import LimitResult, LimitSearch, find_limits, flow_limit, limits_from
+from fastflow.dual.stacks import allowed_starts, check_identical, mirrors_of, pose_runs, wrong_starts
+from fastflow.dual.vectors import as_two_vectors, factors_at
+
+__all__ = [
+    "Flow",
+    "FlowSearch",
+    "LimitResult",
+    "LimitSearch",
+    "allowed_starts",
+    "as_two_vectors",
+    "check_identical",
+    "factors_at",
+    "find_limits",
+    "flow_limit",
+    "gradient_flow",
+    "limits_from",
+    "mirrors_of",
+    "pose_runs",
+    "wrong_starts",
+]

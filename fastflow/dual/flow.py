@@ -1,0 +1,172 @@
+"""The gradient flow of diagonal networks, in time: for stacks of arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastflow import kernels
+from fastflow.checks import FloatArray, as_count, as_number, as_times
+from fastflow.dual.stacks import as_problems
+from fastflow.scheduling import QueueWorker, work_through
+from fastflow.threads import thread_count
+
+
+class Flow(NamedTuple):
+    """The gradient flow of problems of shape ``...``, as `gradient_flow` returns it.
+
+    Attributes
+    ----------
+    times : array (times,)
+    x : array (..., times, n)
+        NaN at times that were not reached.
+    loss : array (..., times)
+        ``1/2 ||A x - y||^2``.
+    status : integer array (...)
+        How it ended: a `Status`.
+    steps : integer array (...)
+        The steps of the integrator, those that it rejected included.
+    """
+
+    times: FloatArray
+    x: FloatArray
+    loss: FloatArray
+    status: NDArray[np.int64]
+    steps: NDArray[np.int64]
+
+
+def gradient_flow(
+    matrix: ArrayLike,
+    values: ArrayLike,
+    alpha: ArrayLike,
+    times: ArrayLike,
+    depth: int = 2,
+    *,
+    signed: bool = True,
+    negative: ArrayLike | None = None,
+    rtol: float = 1e-8,
+    atol: float | None = None,
+    tol: float = 0.0,
+    max_steps: int = 100_000,
+    threads: int | None = None,
+) -> Flow:
+    """The gradient flow of ``1/2 ||A x - y||^2`` by identical factors of ``x = u^L - v^L`` (or ``x = u^L``), in time.
+
+    The flow ``u' = -g u^{L-1}``, ``v' = +g v^{L-1}``, ``g = A^T (A x - y)``, from ``u(0) = alpha``,
+    ``v(0) = negative``, by its dual ``lam' = y - A x(A^T lam)``, ``lam(0) = 0``: m unknowns, stiff, integrated by a
+    Rosenbrock method of order 5. One step of gradient descent with a small step h is the time h.
+
+    Parameters
+    ----------
+    matrix : array (..., m, n), A
+    values : array (..., m), y
+    alpha : float, array (n,) or array (..., n)
+        Where u starts: from 1e-12 to 1e3, or 0, where u stays 0; any number up to 1e3 in size if L = 1.
+    times : array (times,)
+        At least 0 and not decreasing; infinity stands for the limit, found from where the flow is at rest by Newton's
+        method (`flow_limit` is the faster way).
+    depth : int in 1 .. 8, the number L of factors
+    signed : bool
+        False for the network ``x = u^L``.
+    negative : like alpha
+        Where v starts; by default where u does.
+    rtol, atol : float
+        Tolerances for the error of an entry of x: ``atol + rtol |x_i|``. ``atol`` is by default rtol times
+        ``||y|| / max ||a_i||`` (a_i the columns of A), or the start if y = 0.
+    tol : float >= 0
+        The flow ends when its loss is at most this (absolute); its end is its value at later times.
+    max_steps : int >= 1
+    threads : int or None
+        None takes the CPUs that this process may use.
+
+    Returns
+    -------
+    `Flow`
+
+    Raises
+    ------
+    ValueError, TypeError
+        for arrays that are not finite or do not fit together, and starts outside of what float64 can hold
+
+    Notes
+    -----
+    The dual's solutions never move apart, so errors of steps do not grow; the error that is controlled is that of lam,
+    by what it can do to x now and later. Leading dimensions broadcast. What is at one time does not depend on
+    the other times, nor a problem's result on other problems or threads.
+
+    At L >= 3 and small starts an entry of x comes up within a time of the order of 1, after a time of the order of
+    ``alpha^{2-L}``: the rounding of the time itself, of A and of y (1e-16) then says how well x is determined while it
+    comes up, and how well it can be found.
+
+    A flow also ends where the gradient of the loss by x vanishes, or pushes to 0 only entries that are 0: to rounding,
+    or if only infinity is left to a tenth of rtol, relative to ``max ||a_i|| ||y||``.
+
+    References
+    ----------
+    H.-H. Chou, J. Maly, H. Rauhut, More is less: inducing sparsity via overparameterization, arXiv:2112.11027.
+    """
+    problems, batch = as_problems(matrix, values, alpha, depth, signed, negative)
+    moments = as_times("times", times)
+    control = kernels.FlowControl(
+        moments,
+        as_number("rtol", rtol, least=1e-13),
+        -1.0 if atol is None else as_number("atol", atol, least=0),
+        as_number("tol", tol, least=0),
+        as_count("max_steps", max_steps, 1),
+    )
+    search = FlowSearch(problems, control)
+    count = len(problems.matrix_of)
+    search.compile()
+    work_through(count, min(thread_count(threads), count), search.worker)
+    flows, n = search.flows, problems.mirrors.scale.shape[1]
+    return Flow(
+        moments,
+        flows.x.reshape(*batch, moments.size, n),
+        flows.loss.reshape(*batch, moments.size),
+        flows.status.reshape(batch),
+        flows.steps.reshape(batch),
+    )
+
+
+class FlowSearch:
+    """The flows of many problems, which were checked before.
+
+    Attributes
+    ----------
+    flows : Flows, what has been found; NaN at times that were not reached, and status 0 before the end
+    """
+
+    def __init__(self, problems: kernels.LimitProblems, control: kernels.FlowControl) -> None:
+        self.problems, self.control = problems, control
+        count, n, moments = len(problems.matrix_of), problems.mirrors.scale.shape[1], len(control.times)
+        self.flows = kernels.Flows(
+            x=np.full((count, moments, n), np.nan),
+            loss=np.full((count, moments), np.nan),
+            status=np.zeros(count, np.int64),
+            steps=np.zeros(count, np.int64),
+        )
+
+    def compile(self) -> None:
+        """Compile the kernel, or load it, in this thread, where Ctrl-C is heard."""
+        self.worker().advance(np.zeros(0, np.int64), 0)
+
+    def worker(self) -> FlowWorker:
+        """One thread's memory."""
+        return FlowWorker(self)
+
+
+class FlowWorker(QueueWorker):
+    """One thread's part of a `FlowSearch`."""
+
+    def __init__(self, search: FlowSearch) -> None:
+        self.search = search
+        m, n = search.problems.values.shape[1], search.problems.mirrors.scale.shape[1]
+        self.workspace = kernels.flow_workspace(m, n)
+        self.place = self.workspace.at
+
+    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
+        search = self.search
+        tried: int = kernels.flow_slice(search.problems, search.control, search.flows, runs, budget, self.workspace)
+        return tried

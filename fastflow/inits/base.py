@@ -1,0 +1,119 @@
+"""What every init brings, and the parameters that most of them share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow.checks import FloatArray, as_number, one_of
+from fastflow.networks import Architecture, Chain, DeepLinear, Network
+from fastflow.streams import stream
+
+Factors = list[FloatArray]
+WHOSE = ("factor", "product")
+
+
+class Init(ABC):
+    """The factors at step 0."""
+
+    networks: ClassVar[tuple[type[Network], ...]]
+    """What it can start."""
+    steps: NDArray[np.int64] | None = None
+    """The steps that each run has already taken; None where all begin."""
+
+    @property
+    def random(self) -> bool:
+        """Whether starts differ."""
+        return True
+
+    @abstractmethod
+    def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
+        """The factors of one run, in the order of its architecture."""
+
+    def title(self, architecture: Architecture) -> str:
+        """This init in words."""
+        return repr(self)
+
+    def count(self, architecture: Architecture) -> int | None:
+        """How many starts there are; None where that is for the user to say.
+
+        Raises
+        ------
+        ValueError
+            for factors that are not of this architecture
+        """
+        return None
+
+    def fill(
+        self,
+        architecture: Architecture,
+        seed: int,
+        trials: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        factors: FloatArray,
+    ) -> None:
+        """Set ``factors`` (runs, parameters) to the starts of runs, which are such a start of such a trial each.
+
+        Raises
+        ------
+        ValueError
+            for a start that is 0, or not finite, in the dtype of ``factors``
+        """
+        with np.errstate(over="ignore"):  # what does not fit the dtype is refused below
+            for run, (trial, start) in enumerate(zip(trials, starts, strict=True)):
+                rng = stream(seed, "init", architecture.stream_key, int(trial), int(start))
+                for target, drawn in zip(architecture.unpack(factors[run]), self.draw(architecture, rng), strict=True):
+                    target[...] = drawn
+        if not np.isfinite(factors).all() or not factors.any(axis=1).all():
+            raise ValueError(f"a start of {self} is zero or not finite in {factors.dtype.name}: choose another scale")
+
+
+@dataclass(frozen=True)
+class ScaledInit(Init):
+    """What the random and the identity starts share.
+
+    ``scale`` is a number > 0, ``of`` "product" or "factor", whose scale it is (see `fastflow.inits`).
+    """
+
+    scale: float = 1e-3
+    of: str = "product"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", as_number("scale", self.scale, above=0))
+        one_of("of", self.of, WHOSE)
+
+
+@dataclass(frozen=True)
+class ChainInit(ScaledInit):
+    """Scaled matrices, which start a chain of factors."""
+
+    networks: ClassVar[tuple[type[Network], ...]] = (DeepLinear,)
+
+    @abstractmethod
+    def unscaled(self, chain: Chain, rng: np.random.Generator) -> Factors:
+        """What ``of="factor"`` multiplies."""
+
+    @abstractmethod
+    def product_energy(self, chain: Chain) -> float:
+        """``E ||W||_F^2`` of the product of unscaled factors."""
+
+    def factor_scale(self, chain: Chain) -> float:
+        """What each factor is multiplied by."""
+        return self.scale if self.of == "factor" else chain.factor_scale(self.scale, self.product_energy(chain))
+
+    def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
+        assert isinstance(architecture, Chain)
+        scale = self.factor_scale(architecture)
+        return [scale * factor for factor in self.unscaled(architecture, rng)]
+
+
+def balanced_factors(left: FloatArray, roots: FloatArray, right: FloatArray, widths: Sequence[int]) -> Factors:
+    """Balanced factors of ``left diag(roots^N) right``, left and right with orthonormal columns and rows."""
+    hidden = (np.eye(width, len(roots)) for width in widths[1:-1])
+    return [(after * roots) @ before.T for before, after in pairwise([right.T, *hidden, left])]

@@ -1,0 +1,64 @@
+"""Starts with independent entries, which any network can have."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from fastflow.checks import FloatArray
+from fastflow.inits.base import Factors, ScaledInit
+from fastflow.networks import Architecture, Network
+
+
+@dataclass(frozen=True)
+class EntryInit(ScaledInit):
+    """Independent entries, scaled. Those of identical factors are positive (`DiagonalLinear`), unless L = 1."""
+
+    networks: ClassVar[tuple[type[Network], ...]] = (Network,)
+
+    @abstractmethod
+    def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+        """Unscaled entries."""
+
+    @abstractmethod
+    def moment(self, order: int) -> float:
+        """``E |w|^order`` of an unscaled entry w, for an even order."""
+
+    def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
+        drawn = [self.entries(shape, rng) for shape in architecture.factor_shapes]
+        if architecture.starts_positive:
+            drawn = [np.abs(factor) for factor in drawn]
+        scale = architecture.entry_scale(self.scale, self.moment) if self.of == "product" else self.scale
+        return [scale * factor for factor in drawn]
+
+
+@dataclass(frozen=True)
+class Gaussian(EntryInit):
+    """Independent N(0, 1) entries, scaled; their magnitudes for identical factors of a DiagonalLinear network.
+
+    ``scale`` is a number > 0, ``of`` "product" or "factor": see `fastflow.inits`.
+    """
+
+    def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+        return rng.standard_normal(shape)
+
+    def moment(self, order: int) -> float:
+        return float(math.prod(range(order - 1, 0, -2)))
+
+
+@dataclass(frozen=True)
+class Uniform(EntryInit):
+    """Independent U(-1, 1) entries, scaled; their magnitudes for identical factors of a DiagonalLinear network.
+
+    ``scale`` is a number > 0, ``of`` "product" or "factor": see `fastflow.inits`.
+    """
+
+    def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+        return rng.uniform(-1, 1, shape)
+
+    def moment(self, order: int) -> float:
+        return 1 / (order + 1)

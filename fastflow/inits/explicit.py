@@ -1,0 +1,112 @@
+"""Factors that the user gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastflow.checks import FloatArray, as_floats, frozen, shown
+from fastflow.inits.base import Factors, Init
+from fastflow.networks import Architecture, Network
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explicit(Init):
+    """Factors that the user gives.
+
+    Parameters
+    ----------
+    arrays : sequence of arrays
+        For a DeepLinear network its N factors, first to last: (d_j, d_{j-1}) for one start, (runs, d_j, d_{j-1}) for a
+        start a run. For a DiagonalLinear network u and v, or u_1, ..., u_L, v_1, ..., v_L if factors are not
+        identical: (n,) or (runs, n); without those of v if it is not signed.
+    steps : int array (runs,) or None
+        The steps that each run has already taken, so that schedules, records and ``max_steps`` go on from there.
+    """
+
+    arrays: Sequence[ArrayLike]
+    steps: NDArray[np.int64] | None = None
+
+    networks: ClassVar[tuple[type[Network], ...]] = (Network,)
+
+    @property
+    def random(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return f"Explicit(<arrays {', '.join(str(np.shape(array)) for array in self.arrays)}>)"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.arrays, Sequence) or len(self.arrays) == 0:
+            raise TypeError("arrays must be a sequence of factors, first to last")
+        # What a run has come to may have diverged; what a user makes up may not.
+        going_on = self.steps is not None
+        checked = [
+            as_floats(f"factor {j + 1}", array, (1, 2, 3), finite=not going_on) for j, array in enumerate(self.arrays)
+        ]
+        if len({array.ndim for array in checked}) > 1:
+            raise ValueError("factors must all be one start, or all stacks (runs, ...) of starts")
+        if len({len(array) for array in checked if array.ndim == 3}) > 1:
+            raise ValueError(f"factors have different numbers of runs: {[len(array) for array in checked]}")
+        # Arrays (k, n) of one shape may be vectors of k runs, too.
+        if checked[0].ndim == 3 or (checked[0].ndim == 2 and len({array.shape for array in checked}) > 1):
+            for j, (first, second) in enumerate(pairwise(checked), start=1):
+                if first.shape[-2] != second.shape[-1]:
+                    raise ValueError(
+                        f"factors do not chain: factor {j} has {first.shape[-2]} rows, "
+                        f"factor {j + 1} has {second.shape[-1]} columns"
+                    )
+        if not going_on:
+            checked = [frozen(array) for array in checked]
+        object.__setattr__(self, "arrays", tuple(checked))
+        if self.steps is not None:
+            steps, runs = np.asarray(self.steps), len(checked[0])
+            if steps.dtype.kind not in "iu" or steps.shape != (runs,) or np.any(steps < 0):
+                raise ValueError(f"steps must be {runs} nonnegative integers, got {shown(self.steps)}")
+
+    def count(self, architecture: Architecture) -> int | None:
+        """The number of runs, or None for one start that every run shares.
+
+        Raises
+        ------
+        ValueError
+            when these are no factors of this architecture
+        """
+        given, needed = [np.shape(array) for array in self.arrays], architecture.factor_shapes
+        stacks = len(given[0]) > len(needed[0])
+        if [shape[stacks:] for shape in given] != needed:
+            raise ValueError(
+                f"the factors given have shapes {shown(given)}, the network needs {shown(needed)}, or stacks "
+                "(runs, ...) of them"
+            )
+        if self.steps is not None and not stacks:
+            raise ValueError("steps belong to stacks of factors, one start a run; these are one start for all runs")
+        return given[0][0] if stacks else None
+
+    def title(self, architecture: Architecture) -> str:
+        return f"Explicit({self.count(architecture) or 1} starts)"
+
+    def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
+        """The first of them."""
+        return [np.array(factor) for factor in architecture.unpack(self.flat(architecture)[0])]
+
+    def fill(
+        self,
+        architecture: Architecture,
+        seed: int,
+        trials: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        factors: FloatArray,
+    ) -> None:
+        with np.errstate(over="ignore"):  # what does not fit the dtype diverges
+            factors[:] = self.flat(architecture)
+
+    def flat(self, architecture: Architecture) -> FloatArray:
+        """The factors in flat storage, (runs or 1, parameters)."""
+        runs = self.count(architecture) or 1
+        return np.concatenate([np.reshape(array, (runs, -1)) for array in self.arrays], axis=1)

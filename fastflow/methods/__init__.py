@@ -1,0 +1,49 @@
+"""Methods: which dynamics takes the factors from their start to the end.
+
+One module each, with what the user says and how it is executed.
+"""
+
+from fastflow.methods.base import Execution, Method, execute
+from fastflow.methods.flow_limit import FlowLimit
+from fastflow.methods.gradient_descent import Decreasing, GradientDescent
+from fastflow.methods.gradient_flow import GradientFlow
+from fastflow.methods.product_flow import ProductFlow
+
+__all__ = [
+    "DEFAULT_METHOD",
+    "METHODS",
+    "Decreasing",
+    "Execution",
+    "FlowLimit",
+    "GradientDescent",
+    "GradientFlow",
+    "Method",
+    "ProductFlow",
+    "as_method",
+    "execute",
+]
+
+DEFAULT_METHOD = GradientDescent
+"""What trains where the user names nothing."""
+
+METHODS: tuple[type[Method], ...] = (
+    GradientDescent,
+    GradientFlow,
+    ProductFlow,
+    FlowLimit,
+)
+"""Every method that there is: the face, files, the shell, `warmup` and the battery of tests go through them."""
+
+
+def as_method(method: object) -> Method:
+    """A method.
+
+    Raises
+    ------
+    TypeError
+        for what is none
+    """
+    if not isinstance(method, Method):
+        names = ", ".join(kind.__name__ for kind in METHODS)
+        raise TypeError(f"method must be one of {names}, got {type(method).__name__}")
+    return method

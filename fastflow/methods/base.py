@@ -1,0 +1,264 @@
+"""What every method brings: a word that the user says, and how it is executed.
+
+A method is a frozen dataclass that says which dynamics is followed, and for how long; its execution has the arrays of
+all runs of one call and takes these to their ends. `execute` is the road from one to the other.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastflow.checks import FloatArray
+from fastflow.inits import Init
+from fastflow.memory import require_memory
+from fastflow.metrics import relative_errors
+from fastflow.networks import Network
+from fastflow.problems import Problem
+from fastflow.records import Record, Recording
+from fastflow.results import Interrupted, Runs
+from fastflow.scheduling import Worker, work_through
+from fastflow.setting import Setting
+from fastflow.status import Status
+from fastflow.threads import one_blas_thread
+
+
+class Method(ABC):
+    """Which dynamics takes the factors from their start to the end."""
+
+    label: ClassVar[str]
+    """Its name on the command line and in pictures."""
+    networks: ClassVar[tuple[type[Network], ...]] = (Network,)
+    """What it trains."""
+    dtypes: ClassVar[tuple[str, ...]] = ("float64",)
+    """The precisions that it computes in."""
+    elsewhere: ClassVar[str] = "GradientDescent"
+    """What takes the networks that it does not."""
+
+    has_steps: ClassVar[bool] = False
+    """Whether it takes steps of sizes that the user chooses."""
+
+    max_steps: int | None
+
+    @property
+    def accuracy(self) -> str:
+        """How accurately it follows a flow, in words that may stand after one."""
+        return ""
+
+    def check(
+        self,
+        network: Network,
+        init: Init | None = None,
+        record: Record | None = None,
+        dtype: DTypeLike = np.float64,
+        problem: Problem | None = None,
+    ) -> None:
+        """Whether this method takes such a setting.
+
+        Parameters
+        ----------
+        network : Network
+        init : Init, where one is at hand
+        record : Record or None
+        dtype : of all arithmetic
+        problem : one of the problems, where one is at hand
+
+        Raises
+        ------
+        TypeError, ValueError
+            where it does not, with what would
+        """
+        name, precision = type(self).__name__, np.dtype(dtype)
+        if not isinstance(network, self.networks):
+            takes = " or a ".join(kind.__name__ for kind in self.networks)
+            raise TypeError(f"{name} needs a {takes} network, got {type(network).__name__}: use {self.elsewhere}")
+        if precision.name not in self.dtypes:
+            raise ValueError(f"{name} computes in {' or '.join(self.dtypes)}, got dtype {precision}")
+
+    @abstractmethod
+    def begin(self, setting: Setting) -> Execution:
+        """The runs of one call, by this method, before they are drawn."""
+
+    @abstractmethod
+    def briefest(self) -> Self:
+        """This method with as few steps as there may be, for which it must compile the same."""
+
+    def first_step(self, problem: Problem, network: Network, factors: Sequence[FloatArray]) -> float | None:
+        """The first step from a start, or the largest of an explicit sequence; None for what has no steps of its own.
+
+        Parameters
+        ----------
+        problem, network : as they are trained
+        factors : the start, first to last
+        """
+        return None
+
+    def step_sizes(self, first: float, count: int) -> FloatArray:
+        """The sizes of so many steps from the start on, of which ``first`` is the first unless they are given.
+
+        Raises
+        ------
+        TypeError
+            for a method that has none
+        """
+        raise TypeError(f"{type(self).__name__} has no steps")
+
+    def matching_flow(self, times: FloatArray, rtol: float) -> Method:
+        """The flow that the steps follow as they become small, at such times.
+
+        Raises
+        ------
+        TypeError
+            for a method that has no steps
+        """
+        raise TypeError(f"{type(self).__name__} has no steps")
+
+
+class Execution(ABC):
+    """All runs of one call: the arrays that are worked on, and how they come to their ends.
+
+    Parameters
+    ----------
+    setting : Setting
+    method : Method
+    recording : Recording, of what is kept along the way
+
+    Attributes
+    ----------
+    factors : array (runs, parameters), the start, then where each run is
+    solution : array (runs, size), the product, flat
+    loss, status, steps : arrays (runs,)
+    step : array (runs,), the first step of each run; NaN where there is none
+    threads, seconds, flops : what the work took
+
+    Raises
+    ------
+    MemoryError
+        when the results take more memory than there is
+    """
+
+    work_bytes: ClassVar[int] = 0
+    """How many more numbers for each parameter of each run it needs."""
+
+    def __init__(self, setting: Setting, method: Method, recording: Recording) -> None:
+        self.setting, self.method, self.recording = setting, method, recording
+        architecture, runs, dtype = setting.architecture, setting.runs, setting.dtype
+        parameters, size = architecture.parameter_count, math.prod(architecture.solution_shape)
+        needed = runs * ((1 + self.work_bytes) * parameters + size) * dtype.itemsize + recording.nbytes(runs, dtype)
+        require_memory(needed, f"the results of {runs} runs", "take fewer runs, or record less")
+        recording.open(runs, dtype)
+        self.truths = setting.truths
+        self.factors, self.solution = np.zeros((runs, parameters), dtype), np.zeros((runs, size), dtype)
+        self.loss, self.status = np.full(runs, np.nan), np.full(runs, Status.RUNNING, np.int64)
+        self.steps, self.step = np.zeros(runs, np.int64), np.full(runs, np.nan)
+        self.threads, self.seconds, self.flops = 1, 0.0, 0.0
+
+    def draw(self) -> None:
+        """Set the factors of every run to their start."""
+        self.setting.draw(self.factors)
+
+    def admit(self) -> None:
+        """Look at the starts, now that there are any.
+
+        Raises
+        ------
+        ValueError
+            for starts that the method does not take, and records that these do not have
+        """
+        setting = self.setting
+        self.recording.prepare(
+            setting.problems, setting.architecture, setting.problem_index, self.truths, self.factors.copy()
+        )
+
+    def compile(self) -> None:  # noqa: B027, since not everything compiles
+        """Compile kernels, or load them, in this thread: others would wait for it where Ctrl-C does not reach."""
+
+    @abstractmethod
+    def worker(self) -> Worker:
+        """One thread's memory, and how it takes runs further."""
+
+    @property
+    def ended(self) -> int:
+        """How many runs have ended."""
+        return int(np.count_nonzero(self.status != Status.RUNNING))
+
+    def run(self, threads: int, progress: bool | None) -> None:
+        """Take every run to its end, or as far as an exception lets it come."""
+        self.threads = threads = min(threads, self.setting.runs)
+        started = time.perf_counter()
+        try:
+            work_through(self.setting.runs, threads, self.worker, ended=lambda: self.ended, progress=progress)
+        finally:
+            self.seconds = time.perf_counter() - started
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Bring loss, solution and histories of every run to where it is, ended or not."""
+
+    def finish(self, stacklevel: int = 1) -> Runs:
+        """The results.
+
+        Parameters
+        ----------
+        stacklevel : int, of warnings of what was recorded, from the caller of this method
+        """
+        self.settle()
+        setting = self.setting
+        truths = self.truths
+        return Runs(
+            solution=self.solution.reshape(-1, *setting.architecture.solution_shape),
+            loss=self.loss,
+            status=self.status,
+            steps=self.steps,
+            error=relative_errors(self.solution, truths, setting.problem_index) if truths.size else None,
+            step=self.step,
+            problem_index=setting.problem_index,
+            run_index=setting.run_index,
+            architecture=setting.architecture,
+            history=self.recording.history(setting.architecture, stacklevel + 1),
+            seconds=self.seconds,
+            threads=self.threads,
+            flops=self.flops,
+            description=setting.description(repr(self.method)),
+            flat_factors=self.factors,
+        )
+
+
+def execute(
+    setting: Setting, method: Method, threads: int = 1, progress: bool | None = False, stacklevel: int = 1
+) -> Runs:
+    """Take the runs of a setting, which the method has been asked for, to their ends.
+
+    Parameters
+    ----------
+    setting : Setting
+    method : Method
+    threads : int
+    progress : show a bar on standard error; None if that is a terminal, after a second
+    stacklevel : int, of warnings, from the caller of this function
+
+    Returns
+    -------
+    Runs
+
+    Raises
+    ------
+    Interrupted
+        on Ctrl-C, with the runs as they are
+    """
+    with one_blas_thread():
+        execution = method.begin(setting)
+        execution.draw()
+        execution.admit()
+        execution.compile()
+        try:
+            execution.run(threads, progress)
+        except KeyboardInterrupt:
+            raise Interrupted(execution.finish(stacklevel + 1)) from None
+        return execution.finish(stacklevel + 1)

@@ -1,0 +1,299 @@
+"""The gradient flow: by its dual where there is one, by the flow of layers elsewhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastflow import kernels
+from fastflow.checks import FloatArray, as_count, as_number, as_times, frozen
+from fastflow.dual import FlowSearch, factors_at
+from fastflow.dual.flow import FlowWorker
+from fastflow.inits import Init
+from fastflow.kernels.flow.chebyshev import chebyshev
+from fastflow.kernels.flow.dormand_prince import dormand_prince
+from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, FlowTrace, Methods, flow_memory, layer_flow_slice
+from fastflow.methods.base import Execution, Method
+from fastflow.methods.dual_execution import DualExecution
+from fastflow.metrics import relative_errors
+from fastflow.networks import Architecture, Hadamard, Network
+from fastflow.problems import Problem
+from fastflow.records import Record, Tracing, recording_at_times
+from fastflow.scheduling import QueueWorker
+from fastflow.setting import Setting
+from fastflow.status import Status
+
+AT_REST = (Status.CONVERGED, Status.CRITICAL, Status.STALLED)
+"""Ends after which the flow is where it was."""
+
+ERRING_ALIKE = 3
+"""How many factors may err alike before their product errs by more than was asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class GradientFlow(Method):
+    """The flow ``W_j' = -(gradient by W_j)`` of all factors, in time, by an integrator that controls its error.
+
+    Of identical or two independent diagonal factors by the dual (`fastflow.gradient_flow`); of all else by explicit
+    steps of order 8 and, where the flow is stiff, stabilised ones of order 3, each run with steps of its own
+    (`fastflow.kernels.flow.layer_flow`).
+
+    Parameters
+    ----------
+    times : array (times,), at least 0 and not decreasing
+        When the history is recorded; none by default. Steps end at them, or, where many fall within a step, they are
+        interpolated within the same error.
+    t_max : float > 0
+        A run ends at this time; infinity, the default, is where the flow comes to rest (which can be far, see Notes).
+    rtol, atol : float
+        Tolerances. By the dual: for the error of an entry of the product, ``atol + rtol |x_i|``; None for atol takes
+        rtol times the size that the data ask for. Else: for the error of all factors of a run in norm, ``atol + rtol
+        ||(W_1, ..., W_N)||_F`` in each step, and where the gradient grows 8 rtol of the step itself, so that a flow
+        leaves a saddle when it should; from four layers on 3/N of that. None for atol is 0. Factors and product then
+        come out wrong by about rtol of their largest norm along the run, mostly by less than 10 rtol; by more where the
+        flow itself amplifies errors, as it does after long rests near saddles.
+    tol : float >= 0
+        A run ends when its loss is at most this (absolute).
+    gradient_tol : None or float >= 0
+        A run ends when the norm of its gradient by all factors is at most this. None is where the flow rests as far as
+        rounding tells: 1e-12 times the largest eigenvalue of the Hessian and the norm of the factors. Not of the dual.
+    max_steps : int >= 1
+        Steps of the integrator, those that it rejects included.
+
+    Notes
+    -----
+    What a run came to rest at may be a minimum or a saddle: `theory.critical_point` says which. A flow that starts
+    within rounding of a saddle's stable set, such as `inits.Identity` for a matrix with negative eigenvalues, leaves
+    the saddle by rounding or not at all. A run that goes on from ``runs.last`` starts at time 0 again.
+
+    What the data do not determine, and what a zero eigenvalue of the target leaves, may die like a power of time: by
+    itself a mode y of N balanced factors falls like ``t^{-N / (2 N - 2)}``, and the gradient, like ``1/t`` times the
+    factor's distance from rest, takes until ``t = 10^7`` and later to fall to the default ``gradient_tol``. Steps of
+    such a flow grow to 57,000 over the largest eigenvalue and no further, so a run may need all of ``max_steps``,
+    which its status then says. A ``t_max``, or ``gradient_tol=1e-6``, ends it where nothing visible happens any more.
+    """
+
+    times: ArrayLike = ()
+    t_max: float = math.inf
+    rtol: float = 1e-8
+    atol: float | None = None
+    tol: float = 1e-20
+    max_steps: int = 100_000
+    gradient_tol: float | None = None
+
+    def __post_init__(self) -> None:
+        times = as_times("times", self.times) if np.size(self.times) else np.zeros(0)
+        t_max = math.inf if self.t_max == math.inf else as_number("t_max", self.t_max, above=0)
+        if times.size and times[-1] > t_max:
+            raise ValueError(f"times go to {times[-1]:g}, past t_max = {t_max:g}")
+        object.__setattr__(self, "times", frozen(times))
+        object.__setattr__(self, "t_max", t_max)
+        object.__setattr__(self, "rtol", as_number("rtol", self.rtol, least=1e-13))
+        if self.atol is not None:
+            object.__setattr__(self, "atol", as_number("atol", self.atol, least=0))
+        object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
+        object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
+        if self.gradient_tol is not None:
+            object.__setattr__(self, "gradient_tol", as_number("gradient_tol", self.gradient_tol, least=0))
+
+    def __repr__(self) -> str:
+        atol = "" if self.atol is None else f", atol={self.atol:g}"
+        rest = "" if self.gradient_tol is None else f", gradient_tol={self.gradient_tol:g}"
+        return (
+            f"{type(self).__name__}(times=<{np.size(self.times)} times>, t_max={self.t_max:g}, "
+            f"rtol={self.rtol:g}{atol}, tol={self.tol:g}, max_steps={self.max_steps}{rest})"
+        )
+
+    label: ClassVar[str] = "flow"
+
+    def check(
+        self,
+        network: Network,
+        init: Init | None = None,
+        record: Record | None = None,
+        dtype: DTypeLike = np.float64,
+        problem: Problem | None = None,
+    ) -> None:
+        super().check(network, init, record, dtype, problem)
+        name = type(self).__name__
+        if record is not None:
+            if not np.size(self.times):
+                raise ValueError(f"{name} records at its times and has none: use {name}(times=...)")
+            if record.says_when:
+                raise ValueError(f"{name} records at its times, so Record's steps and spacing must be left out")
+        if problem is not None and self.gradient_tol is not None and _has_dual(network.architecture(problem)):
+            raise ValueError("gradient_tol does not apply to a flow that is integrated by its dual: leave it out")
+
+    @property
+    def accuracy(self) -> str:
+        return f" to rtol = {self.rtol:g}"
+
+    def begin(self, setting: Setting) -> Execution:
+        return (_DualFlow if _has_dual(setting.architecture) else _LayerFlow)(setting, self)
+
+    def briefest(self) -> Self:
+        return replace(self, max_steps=1)
+
+
+def _has_dual(architecture: Architecture) -> bool:
+    """Whether the flow of all factors is that of two vectors, which a dual has."""
+    return isinstance(architecture, Hadamard) and (architecture.identical or architecture.depth <= 2)
+
+
+class _DualFlow(DualExecution):
+    """The runs of one call of a diagonal network, by the dual of their flow."""
+
+    method: GradientFlow
+    is_weighted = True
+
+    def __init__(self, setting: Setting, method: GradientFlow) -> None:
+        self.times = np.asarray(method.times)
+        recording = recording_at_times(setting.record, setting.architecture, self.times, setting.has_truth)
+        super().__init__(setting, method, recording)
+
+    def admit(self) -> None:
+        super().admit()
+        method = self.method
+        atol = -1.0 if method.atol is None else method.atol
+        moments = np.append(self.times, method.t_max)
+        control = kernels.FlowControl(moments, method.rtol, atol, method.tol, method.max_steps)
+        self.search = FlowSearch(self.posed, control)
+
+    def compile(self) -> None:
+        self.search.compile()
+
+    def worker(self) -> _DualWorker:
+        return _DualWorker(self)
+
+    def keep(self, runs: NDArray[np.int64]) -> None:
+        """Set what runs have come to, whose flows have ended."""
+        flows = self.search.flows
+        for run in runs.tolist():
+            reached = np.flatnonzero(np.isfinite(flows.x[run]).all(axis=1))
+            if reached.size:
+                self.solution[run] = flows.x[run, reached[-1]]
+            if flows.status[run] == Status.DIVERGED:
+                self.solution[run] = np.nan
+            self._record(run, flows.x[run, : self.times.size], flows.loss[run])
+        self.place_factors(runs)
+        self.steps[runs], self.status[runs] = flows.steps[runs], flows.status[runs]
+
+    def _record(self, run: int, products: FloatArray, loss: FloatArray) -> None:
+        """Set the histories of a run from its products (times, n); NaN where there are none."""
+        reached = np.flatnonzero(np.isfinite(products).all(axis=1))
+        if not reached.size:
+            return
+        products, index = products[reached], int(self.setting.problem_index[run])
+        factors = factors_at(self.architecture, self.architecture.unpack(self.starts[run]), products)
+        made = {"loss": loss[reached]}
+        wanted = self.recording.histories
+        if "gradient_norm" in wanted:
+            gradient = self.setting.problems[index].gradient
+            made["gradient_norm"] = self.architecture.gradient_norm(factors, np.array([gradient(x) for x in products]))
+        if "balancedness" in wanted:
+            made["balancedness"] = self.architecture.balancedness(factors)
+        if "error" in wanted:
+            made["error"] = relative_errors(products, self.truths, np.full(len(products), index))
+        self.recording.write(run, reached, made)
+        self.recording.keep(np.full(len(products), run), reached, products, np.concatenate(factors, axis=1))
+
+
+class _DualWorker(FlowWorker):
+    """One thread's part of a `_DualFlow`."""
+
+    def __init__(self, execution: _DualFlow) -> None:
+        super().__init__(execution.search)
+        self.execution, self.mine = execution, np.zeros(0, np.int64)
+
+    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
+        self.mine = runs
+        return super().advance(runs, budget)
+
+    def settle(self) -> None:
+        ended = self.search.flows.status[self.mine] != Status.RUNNING
+        self.execution.keep(self.mine[ended & (self.execution.status[self.mine] == Status.RUNNING)])
+
+
+class _LayerFlow(Execution):
+    """The runs of one call of a chain, or of independent diagonal factors, by `kernels.layer_flow`."""
+
+    method: GradientFlow
+
+    def __init__(self, setting: Setting, method: GradientFlow) -> None:
+        times = np.asarray(method.times)
+        recording = recording_at_times(setting.record, setting.architecture, times, setting.has_truth)
+        super().__init__(setting, method, recording)
+        runs, first = setting.runs, setting.problems[0]
+        self.weights = setting.weights
+        self.problem = kernels.as_any_loss(first.kernel_data(setting.problems, setting.dtype), self.solution.shape[1])
+        self.state = FlowRuns(
+            factors=self.factors,
+            solution=self.solution,
+            loss=self.loss,
+            status=self.status,
+            steps=self.steps,
+            recorded=np.zeros(runs, np.int64),
+            problem=setting.problem_index,
+            time=np.zeros(runs),
+            rate=np.zeros(runs),
+            evaluations=np.zeros(runs, np.int64),
+        )
+        gradient_tol = -1.0 if method.gradient_tol is None else method.gradient_tol
+        atol = 0.0 if method.atol is None else method.atol
+        rtol = method.rtol * min(1.0, ERRING_ALIKE / setting.architecture.factors_multiplied)
+        self.ends = FlowEnds(method.t_max, method.tol, gradient_tol, method.max_steps, rtol, atol)
+
+    def compile(self) -> None:
+        self.worker().advance(np.zeros(0, np.int64), 1)
+
+    def worker(self) -> _LayerWorker:
+        return _LayerWorker(self)
+
+    def settle(self) -> None:
+        waiting = np.flatnonzero((self.status == Status.RUNNING) & ~np.isfinite(self.loss))
+        if waiting.size:
+            worker = self.worker()
+            for run in waiting.tolist():
+                worker.evaluate(run)
+        for run in np.flatnonzero(np.isin(self.status, AT_REST)).tolist():
+            self.recording.repeat_last(run, int(self.state.recorded[run]))
+
+
+class _LayerWorker(QueueWorker):
+    """One thread's memory, and its kernel calls; its work is counted in evaluations of the gradient."""
+
+    first_budget = 1000
+
+    def __init__(self, execution: _LayerFlow) -> None:
+        e = self.execution = execution
+        like, size = e.factors[0], e.solution.shape[1]
+        self.field = e.setting.architecture.make_field(e.problem, e.weights, like)
+        self.methods = Methods(dormand_prince(), chebyshev())
+        # Room for all times of a run, so that a step always finds it.
+        least = 2 * len(e.recording.moments) + 2
+        self.tracing = Tracing(e.recording, e.truths, size, like.size, least, e.setting.dtype, FlowTrace)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.memory = flow_memory(self.execution.factors.shape[1])
+        self.place = self.memory.at
+
+    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
+        e = self.execution
+        spent: int = layer_flow_slice(
+            self.field, self.methods, e.state, runs, e.ends, self.tracing.trace, budget, self.memory
+        )
+        return spent
+
+    def settle(self) -> None:
+        self.tracing.keep()
+
+    def evaluate(self, run: int) -> None:
+        """The loss, the solution and the record at time 0 of a run that has not begun."""
+        self.advance(np.array([run]), 1)
+        self.settle()
+        self._begin()

@@ -1,0 +1,157 @@
+"""What every network brings: a word that the user says, and its architecture over an unknown of one shape."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow.checks import FloatArray
+from fastflow.problems import Problem
+
+
+class Network(ABC):
+    """How the unknown is factored, whatever its size."""
+
+    @abstractmethod
+    def pose(self, problem: Problem) -> Problem:
+        """The problem as this network sees it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            for a problem whose unknown this network does not factor
+        """
+
+    @abstractmethod
+    def architecture(self, problem: Problem) -> Architecture:
+        """The factors for the unknown of a problem."""
+
+
+class Architecture(ABC):
+    """A network over an unknown of one shape: where its factors lie, and what holds of them.
+
+    The factors of one run lie one after the other in flat storage, as the kernels take them.
+    """
+
+    solution_axes: ClassVar[tuple[str, ...]]
+    """The names of the axes of the solution."""
+
+    @property
+    @abstractmethod
+    def network(self) -> Network:
+        """The network that gives this architecture."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """The network in words."""
+
+    @property
+    @abstractmethod
+    def factors_multiplied(self) -> int:
+        """How many factors are multiplied, N or L."""
+
+    @property
+    @abstractmethod
+    def solution_shape(self) -> tuple[int, ...]:
+        """The shape of the product."""
+
+    @property
+    @abstractmethod
+    def factor_shapes(self) -> Sequence[tuple[int, ...]]:
+        """The shapes of the factors, in the order in which they lie."""
+
+    @property
+    @abstractmethod
+    def factor_axes(self) -> dict[str, tuple[str, ...]]:
+        """The factors' names, in that order, and the names of their axes."""
+
+    @property
+    @abstractmethod
+    def stream_key(self) -> Sequence[Any]:
+        """What a start's stream of random numbers is keyed by."""
+
+    @property
+    @abstractmethod
+    def attributes(self) -> dict[str, Any]:
+        """The architecture as numbers that JSON can hold; `read` reads them."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, attributes: Mapping[str, Any]) -> Architecture | None:
+        """The architecture with these `attributes`, or None if they are those of another kind."""
+
+    @property
+    @abstractmethod
+    def gradient_flops(self) -> int:
+        """Floating-point operations of the product and its gradient by every factor, those of products only."""
+
+    @property
+    def sides(self) -> str:
+        """A letter for each of the products of vectors whose difference is x; none where factors are matrices."""
+        return ""
+
+    @property
+    def has_balance(self) -> bool:
+        """Whether factors have a balance of their own to record."""
+        return True
+
+    @property
+    def starts_positive(self) -> bool:
+        """Whether entries that start at random must be positive, since they cannot change their sign."""
+        return False
+
+    @abstractmethod
+    def entry_scale(self, scale: float, moment: Callable[[int], float]) -> float:
+        """What random entries are multiplied by so that the product has the size that ``scale`` asks for.
+
+        Parameters
+        ----------
+        scale : float
+            ``E ||W||_F^2`` is to be ``scale^2 min_j d_j``, of each product of vectors ``scale^2 n``.
+        moment : function of an even k, ``E |w|^k`` of an unscaled entry w
+        """
+
+    @abstractmethod
+    def balancedness(self, factors: Sequence[FloatArray]) -> FloatArray:
+        """How far factors (..., *shape) are from balanced, (...): 0 where the flow keeps them equal."""
+
+    @abstractmethod
+    def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
+        """What a summary says of solutions (runs, ...), by name."""
+
+    @property
+    @abstractmethod
+    def kernel_shape(self) -> NDArray[np.int64]:
+        """What the kernels are told about the shape."""
+
+    @abstractmethod
+    def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
+        """The kernels' memory for descent of runs that go together, of which there are so many."""
+
+    @abstractmethod
+    def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
+        """The kernels' memory for the vector field of the flow of one run; ``like`` is flat."""
+
+    @abstractmethod
+    def make_curvature(self, problem: Any, like: FloatArray) -> Any:
+        """The kernels' memory for Hessian-vector products at one point; ``like`` is flat."""
+
+    @property
+    def parameter_count(self) -> int:
+        """The number of entries of all factors together."""
+        return sum(map(math.prod, self.factor_shapes))
+
+    def unpack(self, flat: Any) -> list[Any]:
+        """Views of the factors in flat storage (..., parameters), each (..., *shape)."""
+        factors, at = [], 0
+        for shape in self.factor_shapes:
+            size = math.prod(shape)
+            factors.append(flat[..., at : at + size].reshape(*flat.shape[:-1], *shape))
+            at += size
+        return factors

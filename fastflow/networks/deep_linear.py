@@ -1,0 +1,166 @@
+"""Deep linear networks: a matrix as a product of matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow import kernels, metrics
+from fastflow.checks import FloatArray, as_count, shown
+from fastflow.kernels.networks.vector_field import chain_field
+from fastflow.networks.base import Architecture, Network
+from fastflow.problems import MatrixProblem, Problem
+
+
+@dataclass(frozen=True)
+class DeepLinear(Network):
+    """``W = W_N ... W_1`` with ``W_j`` of shape ``(d_j, d_{j-1})``.
+
+    Parameters
+    ----------
+    depth : int, the number N of factors; the hidden widths are then ``min(d_0, d_N)``
+    widths : (d_0, ..., d_N), instead of a depth
+    """
+
+    depth: int | None = None
+    widths: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        depth, widths = self.depth, self.widths
+        if widths is not None:
+            if isinstance(widths, str) or not isinstance(widths, Sequence | np.ndarray) or len(widths) < 2:
+                raise ValueError(f"widths must be (d_0, ..., d_N) with at least two entries, got {shown(widths)}")
+            widths = tuple(as_count(f"widths[{j}]", width, 1) for j, width in enumerate(widths))
+            if depth is not None and as_count("depth", depth, 1) != len(widths) - 1:
+                raise ValueError(
+                    f"depth {depth} contradicts widths {shown(widths)}, which have depth {len(widths) - 1}"
+                )
+            depth = len(widths) - 1
+        else:
+            depth = 3 if depth is None else as_count("depth", depth, 1)
+        object.__setattr__(self, "depth", depth)
+        object.__setattr__(self, "widths", widths)
+
+    def widths_for(self, shape: tuple[int, int]) -> tuple[int, ...]:
+        """The widths (d_0, ..., d_N) for a product of the given shape (d_N, d_0).
+
+        Raises
+        ------
+        ValueError
+            when the widths that were given do not end in that shape
+        """
+        rows, columns = shape
+        if self.widths is None:
+            assert self.depth is not None
+            return (columns, *[min(shape)] * (self.depth - 1), rows)
+        if (self.widths[-1], self.widths[0]) != (rows, columns):
+            raise ValueError(
+                f"widths {shown(self.widths)} do not chain to the problem: W is {rows} x {columns}, "
+                f"so widths must start with {columns} and end with {rows}"
+            )
+        return self.widths
+
+    def architecture(self, problem: Problem) -> Chain:
+        """The chain of factors for a problem of a matrix."""
+        return Chain(self.widths_for(problem.of_matrix().shape))
+
+    def pose(self, problem: Problem) -> MatrixProblem:
+        """The problem as this network sees it."""
+        return problem.of_matrix()
+
+
+@dataclass(frozen=True)
+class Chain(Architecture):
+    """``W = W_N ... W_1`` with ``W_j`` of shape ``(d_j, d_{j-1})``, one after the other from W_1.
+
+    Attributes
+    ----------
+    widths : (d_0, ..., d_N)
+    """
+
+    widths: tuple[int, ...]
+
+    solution_axes = ("row", "column")
+
+    @property
+    def network(self) -> DeepLinear:
+        return DeepLinear(widths=self.widths)
+
+    @property
+    def title(self) -> str:
+        return f"DeepLinear(widths={self.widths})"
+
+    @property
+    def factors_multiplied(self) -> int:
+        return len(self.widths) - 1
+
+    @property
+    def solution_shape(self) -> tuple[int, int]:
+        return self.widths[-1], self.widths[0]
+
+    @property
+    def factor_shapes(self) -> list[tuple[int, int]]:
+        return [(after, before) for before, after in pairwise(self.widths)]
+
+    @property
+    def factor_axes(self) -> dict[str, tuple[str, ...]]:
+        return {f"factor_{j}": (f"width_{j}", f"width_{j - 1}") for j in range(1, len(self.widths))}
+
+    @property
+    def stream_key(self) -> Sequence[Any]:
+        return self.widths
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return {"widths": list(self.widths)}
+
+    @classmethod
+    def read(cls, attributes: Mapping[str, Any]) -> Chain | None:
+        return cls(tuple(attributes["widths"])) if "widths" in attributes else None
+
+    @property
+    def gradient_flops(self) -> int:
+        """Swept from the cheaper side."""
+        sizes = list(map(math.prod, self.factor_shapes))
+        return 6 * min(self.widths[0] * sum(sizes[1:]), self.widths[-1] * sum(sizes[:-1]))
+
+    def entry_scale(self, scale: float, moment: Callable[[int], float]) -> float:
+        energy = math.prod(self.widths) * moment(2) ** self.factors_multiplied
+        return self.factor_scale(scale, energy)
+
+    def factor_scale(self, scale: float, energy: float) -> float:
+        """What each factor is multiplied by so that ``E ||W||_F^2`` becomes ``scale^2 min d_j`` where it was energy."""
+        return (scale * math.sqrt(min(self.widths) / energy)) ** (1 / self.factors_multiplied)
+
+    def balancedness(self, factors: Sequence[FloatArray]) -> FloatArray:
+        return np.asarray(metrics.balancedness(factors))
+
+    def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
+        return {"effective rank": metrics.effective_rank(solutions)}
+
+    @property
+    def kernel_shape(self) -> NDArray[np.int64]:
+        return np.array(self.widths, np.int64)
+
+    def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
+        return kernels.make_group(problem, self.widths, like, runs)
+
+    def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
+        return chain_field(problem, weights, self.widths, like)
+
+    def make_curvature(self, problem: Any, like: FloatArray) -> Any:
+        return kernels.chain_curvature(problem, self.widths, like)
+
+
+def chain_product(factors: Sequence[FloatArray]) -> FloatArray:
+    """``W_N ... W_1`` of factors first to last, each (..., d_j, d_{j-1})."""
+    product = factors[0]
+    for factor in factors[1:]:
+        product = factor @ product
+    return product

@@ -1,0 +1,192 @@
+"""Diagonal linear networks: a vector as an entrywise product of vectors, or as a difference of two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow import kernels, metrics
+from fastflow.checks import FloatArray, as_count, shown
+from fastflow.kernels.networks.vector_field import hadamard_field
+from fastflow.networks.base import Architecture, Network
+from fastflow.problems import CompressedSensing, Problem
+
+DEEPEST = 8
+"""The most factors of a DiagonalLinear network: each depth has kernels of its own."""
+
+
+@dataclass(frozen=True)
+class DiagonalLinear(Network):
+    """``x = u_1 o ... o u_L``, an entrywise product; if signed less another one, ``v_1 o ... o v_L``.
+
+    This is `DeepLinear` with diagonal matrices. From a small start gradient descent finds (nearly) the solution of
+    least l1 norm (Woodworth et al., arXiv:2002.09277; Chou, Maly, Rauhut, arXiv:2112.11027).
+
+    Parameters
+    ----------
+    depth : int in 1 .. 8, the number L of factors
+    signed : bool
+        Without it x is the one product, and stays nonnegative if factors are identical, L >= 2 and the start is
+        nonnegative.
+    identical : bool
+        Factors that start equal stay equal, and then run as one vector u (and one v), ``x = u^L - v^L``, with the
+        dynamics that the L equal factors have, each with a gradient of its own::
+
+            u' = -g o u^{L-1},   v' = +g o v^{L-1},   g = A^T (A x - y)
+
+        One shared variable with the loss ``1/2 ||A u^L - y||^2`` would have L times this gradient: L times the step.
+        Without ``identical`` every factor has a start of its own.
+
+    Notes
+    -----
+    For even L the sign of an entry of u changes nothing; for odd L >= 3 an identical network can never change it, so
+    that a coordinate that starts at ``u < 0`` keeps ``u^L <= 0``. Random starts of identical factors are
+    therefore positive, unless L = 1. An entry that starts at 0 stays there for L >= 2.
+    """
+
+    depth: int = 2
+    signed: bool = True
+    identical: bool = True
+
+    def __post_init__(self) -> None:
+        depth = as_count("depth", self.depth, 1)
+        if depth > DEEPEST:
+            raise ValueError(f"depth of a DiagonalLinear network must be at most {DEEPEST}, got {depth}")
+        object.__setattr__(self, "depth", depth)
+        for name in ("signed", "identical"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise TypeError(f"{name} must be True or False, got {shown(getattr(self, name))}")
+            object.__setattr__(self, name, bool(getattr(self, name)))
+
+    def architecture(self, problem: Problem) -> Hadamard:
+        """The vectors for a problem of a vector."""
+        return Hadamard(problem.of_vector().shape[0], self.depth, self.signed, self.identical)
+
+    def pose(self, problem: Problem) -> CompressedSensing:
+        """The problem as this network sees it."""
+        return problem.of_vector()
+
+
+@dataclass(frozen=True)
+class Hadamard(Architecture):
+    """``x = u_1 o ... o u_L``, less ``v_1 o ... o v_L`` if signed: one vector u, then one v, if factors are identical.
+
+    Attributes
+    ----------
+    size : int, n
+    depth : int, L
+    signed, identical : bool
+    """
+
+    size: int
+    depth: int
+    signed: bool
+    identical: bool
+
+    solution_axes = ("coordinate",)
+
+    @property
+    def network(self) -> DiagonalLinear:
+        return DiagonalLinear(self.depth, self.signed, self.identical)
+
+    @property
+    def title(self) -> str:
+        return f"DiagonalLinear(depth={self.depth}, signed={self.signed}, identical={self.identical})"
+
+    @property
+    def factors_multiplied(self) -> int:
+        return self.depth
+
+    @property
+    def solution_shape(self) -> tuple[int]:
+        return (self.size,)
+
+    @property
+    def factor_shapes(self) -> list[tuple[int, ...]]:
+        return [(self.size,)] * len(self.factor_axes)
+
+    @property
+    def factor_axes(self) -> dict[str, tuple[str, ...]]:
+        numbers = [""] if self.identical else [f"_{j}" for j in range(1, self.depth + 1)]
+        return {f"factor_{side}{number}": ("coordinate",) for side in self.sides for number in numbers}
+
+    @property
+    def stream_key(self) -> Sequence[Any]:
+        return "diagonal", self.size, len(self.factor_axes)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return {"size": self.size, "depth": self.depth, "signed": int(self.signed), "identical": int(self.identical)}
+
+    @classmethod
+    def read(cls, attributes: Mapping[str, Any]) -> Hadamard | None:
+        if not {"size", "depth", "signed", "identical"} <= set(attributes):
+            return None
+        size, depth = attributes["size"], attributes["depth"]
+        return cls(size, depth, bool(attributes["signed"]), bool(attributes["identical"]))
+
+    @property
+    def gradient_flops(self) -> int:
+        return 0
+
+    @property
+    def sides(self) -> str:
+        """``"uv"`` if signed, else ``"u"``."""
+        return "uv" if self.signed else "u"
+
+    @property
+    def has_balance(self) -> bool:
+        return not self.identical
+
+    @property
+    def starts_positive(self) -> bool:
+        return self.identical and self.depth > 1
+
+    @property
+    def form(self) -> tuple[int, bool, bool]:
+        """L, and whether signed and identical, as the kernels take them."""
+        return self.depth, self.signed, self.identical
+
+    def entry_scale(self, scale: float, moment: Callable[[int], float]) -> float:
+        energy = moment(2 * self.depth) if self.identical else moment(2) ** self.depth
+        return (scale / math.sqrt(energy)) ** (1 / self.depth)
+
+    def balancedness(self, factors: Sequence[FloatArray]) -> FloatArray:
+        """The larger of `metrics.balancedness_of_vectors` of both sides, (...)."""
+        return np.max([metrics.balancedness_of_vectors(side) for side in self.sides_of(factors)], axis=0)
+
+    def gradient_norm(self, factors: Sequence[FloatArray], gradient: FloatArray) -> FloatArray:
+        """The norm (...) of the gradient by all L factors of each side, given that by x; all (..., n)."""
+        total = np.zeros(gradient.shape[:-1])
+        for side in self.sides_of(factors):
+            for j in range(self.depth):
+                others = np.prod([gradient, *side[:j], *side[j + 1 :]], axis=0)
+                total += np.sum(others**2, axis=-1)
+        return np.sqrt(total)
+
+    def sides_of(self, factors: Sequence[FloatArray]) -> list[list[FloatArray]]:
+        """The L factors of u, and those of v if signed."""
+        count = len(factors) // len(self.sides)
+        sides = [list(factors[at : at + count]) for at in range(0, len(factors), count)]
+        return [side * self.depth for side in sides] if self.identical else sides
+
+    def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
+        return {"l1 norm": metrics.l1_norm(solutions), "support size": metrics.support(solutions).sum(axis=-1)}
+
+    @property
+    def kernel_shape(self) -> NDArray[np.int64]:
+        return np.array(self.solution_shape, np.int64)
+
+    def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
+        return kernels.make_vector_group(problem, self.size, self.parameter_count, self.form, like, runs)
+
+    def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
+        return hadamard_field(problem, weights, self.size, self.form, like)
+
+    def make_curvature(self, problem: Any, like: FloatArray) -> Any:
+        return kernels.hadamard_curvature(problem, self.size, self.form, like)

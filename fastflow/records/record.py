@@ -1,0 +1,113 @@
+"""Records: when what is kept of every run."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastflow.checks import as_count, one_of, shown
+from fastflow.networks import Architecture
+from fastflow.records.quantities import NAMED, QUANTITIES, Shape
+
+STEPS, SPACING = 200, "log"
+"""What a `Record` takes if it is told nothing of steps."""
+SPACINGS = ("log", "linear")
+
+
+class Record:
+    __doc__ = (
+        """When and what to record of every run.
+
+    Parameters
+    ----------
+    steps : int or increasing int array
+        How many steps, spread over 0 .. max_steps with both ends in, or which ones. (Spread steps that round to the
+        same integer are taken once.)
+    spacing : "log" or "linear", how a number of steps is spread
+"""
+        + "".join(
+            f"    {quantity.name} : bool, default {quantity.default}\n"
+            + textwrap.indent(textwrap.fill(quantity.meaning, 100), " " * 8)
+            + "\n"
+            for quantity in QUANTITIES
+        )
+        + """
+    Notes
+    -----
+    What does not apply to a network or problem is left out.
+    """
+    )
+
+    def __init__(self, steps: int | ArrayLike = STEPS, spacing: str = SPACING, **quantities: bool) -> None:
+        self.steps: int | NDArray[np.int64]
+        if np.ndim(steps) == 0:
+            self.steps = as_count("steps", steps, 2)
+        else:
+            array = np.asarray(steps)
+            if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+                raise ValueError(f"steps must be a number of steps or an array of integers, got {shown(steps)}")
+            if array[0] < 0 or np.any(np.diff(array.astype(np.int64)) <= 0):
+                raise ValueError("steps must be nonnegative and strictly increasing")
+            self.steps = array.astype(np.int64)
+            self.steps.flags.writeable = False
+        self.spacing = one_of("spacing", spacing, SPACINGS)
+        for name in quantities:
+            if name not in NAMED:
+                raise TypeError(f"a Record has no {name!r}; it has {', '.join(NAMED)}")
+        self.wanted = tuple(q.name for q in QUANTITIES if quantities.get(q.name, q.default))
+
+    def __repr__(self) -> str:
+        steps = self.steps if isinstance(self.steps, int) else f"<{self.steps.size} steps>"
+        changed = "".join(f", {q.name}={not q.default}" for q in QUANTITIES if (q.name in self.wanted) != q.default)
+        return f"Record(steps={steps}, spacing={self.spacing!r}{changed})"
+
+    def with_product(self) -> Record:
+        """This record, and the product."""
+        chosen = {name: name in self.wanted or name == "product" for name in NAMED}
+        return Record(self.steps, self.spacing, **chosen)
+
+    @property
+    def says_when(self) -> bool:
+        """Whether steps or their spacing were chosen."""
+        return not isinstance(self.steps, int) or (self.steps, self.spacing) != (STEPS, SPACING)
+
+    def grid(self, max_steps: int) -> NDArray[np.int64]:
+        """The steps at which a run of ``max_steps`` steps is recorded."""
+        if isinstance(self.steps, np.ndarray):
+            return self.steps
+        if self.spacing == "linear" or max_steps <= 1 or self.steps == 2:
+            points = np.linspace(0, max_steps, self.steps)
+        else:
+            points = np.concatenate([[0.0], np.geomspace(1, max_steps, self.steps - 1)])
+        return np.unique(np.rint(points).astype(np.int64))
+
+    def shapes(self, architecture: Architecture, *, has_truth: bool = True) -> dict[str, Shape]:
+        """What is kept per run and moment, by name, each with its shape."""
+        shapes = {name: NAMED[name].shape(architecture) for name in self.wanted}
+        return {
+            name: shape
+            for name, shape in shapes.items()
+            if shape is not None and (has_truth or not NAMED[name].needs_truth)
+        }
+
+
+def _signature() -> inspect.Signature:
+    """The arguments of a `Record` by name, for help and completion."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    given = [p for p in inspect.signature(Record.__init__).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    of_table = [inspect.Parameter(q.name, keyword, default=q.default, annotation=bool) for q in QUANTITIES]
+    return inspect.Signature([*given, *of_table])
+
+
+Record.__signature__ = _signature()  # type: ignore[attr-defined]
+
+
+def empty_histories(shapes: dict[str, Shape], runs: int, moments: int, dtype: Any) -> dict[str, NDArray[Any]]:
+    """Arrays full of NaN for what `Record.shapes` says: arrays in ``dtype``, numbers in float64."""
+    return {
+        name: np.full((runs, moments, *shape), np.nan, dtype if shape else np.float64) for name, shape in shapes.items()
+    }

@@ -1,0 +1,159 @@
+"""Recordings: the histories of the runs of one call, while these go on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow.checks import FloatArray
+from fastflow.networks import Architecture
+from fastflow.problems import Problem
+from fastflow.records.history import History
+from fastflow.records.quantities import NAMED, Shape, Source
+from fastflow.records.record import Record, empty_histories
+from fastflow.records.snapshot import Snapshot, Subject
+
+
+class Recording:
+    """The histories of the runs of one call: arrays to write into, and what makes of products what goes there.
+
+    Parameters
+    ----------
+    axis : "steps" or "times"
+    moments : array (moments,), of steps or times
+    shapes : what is kept per run and moment, as `Record.shapes` has it
+
+    Attributes
+    ----------
+    histories : dict, name: array (runs, moments, *shape), full of NaN until written
+    """
+
+    def __init__(self, axis: str, moments: NDArray[Any], shapes: Mapping[str, Shape]) -> None:
+        self.axis, self.moments, self.shapes = axis, moments, dict(shapes)
+        self.histories: dict[str, NDArray[Any]] = {}
+        self._subject: Subject | None = None
+
+    @property
+    def entries(self) -> int:
+        """How many numbers are kept of a run at one moment."""
+        return sum(int(np.prod(shape, dtype=np.int64)) for shape in self.shapes.values())
+
+    def nbytes(self, runs: int, dtype: np.dtype[Any]) -> int:
+        """Bytes that the histories of so many runs take."""
+        per_moment = sum(
+            int(np.prod(shape, dtype=np.int64)) * (dtype.itemsize if shape else 8) for shape in self.shapes.values()
+        )
+        return per_moment * runs * len(self.moments)
+
+    def open(self, runs: int, dtype: np.dtype[Any]) -> None:
+        """Make the arrays."""
+        self.histories = empty_histories(self.shapes, runs, len(self.moments), dtype)
+
+    def prepare(
+        self,
+        problems: Sequence[Problem],
+        architecture: Architecture,
+        problem_index: NDArray[np.int64],
+        truths: FloatArray,
+        starts: FloatArray,
+    ) -> None:
+        """Learn what the runs are, and from where they start.
+
+        Raises
+        ------
+        ValueError
+            when something is to be recorded that is not known of them
+        """
+        self._subject = Subject(problems, architecture, problem_index, truths, starts)
+        for name in self.shapes:
+            prepare = NAMED[name].prepare
+            if prepare is not None:
+                prepare(self._subject)
+
+    def needs(self, source: Source) -> bool:
+        """Whether anything that is recorded is made from that."""
+        return any(NAMED[name].source is source for name in self.shapes)
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether one moment takes milliseconds."""
+        return any(NAMED[name].costly for name in self.shapes)
+
+    def of_kernel(self, name: str) -> FloatArray:
+        """The history that kernels write themselves, or an empty array where it is not wanted."""
+        return self.histories.get(name, np.zeros((0, 0)))
+
+    def write(self, run: int, moments: NDArray[np.int64], made: Mapping[str, FloatArray]) -> None:
+        """Write what was made elsewhere at such moments of a run, as far as it is wanted."""
+        for name, values in made.items():
+            if name in self.histories:
+                self.histories[name][run, moments] = values
+
+    def keep(
+        self,
+        runs: NDArray[np.int64],
+        moments: NDArray[np.int64],
+        flat_products: FloatArray,
+        flat_factors: FloatArray,
+    ) -> None:
+        """Write what is made of products and factors, flat, at such moments of such runs."""
+        assert self._subject is not None
+        products = flat_products.reshape(-1, *self._subject.architecture.solution_shape)
+        seen = Snapshot(self._subject, runs, products, flat_factors)
+        for name, values in self.histories.items():
+            make = NAMED[name].make
+            if make is not None:
+                values[runs, moments] = make(seen)
+
+    def repeat_last(self, run: int, recorded: int) -> None:
+        """Let the history of a run that is at rest repeat the last of so many values."""
+        if 0 < recorded < len(self.moments):
+            for values in self.histories.values():
+                values[run, recorded:] = values[run, recorded - 1]
+
+    def history(self, architecture: Architecture, stacklevel: int) -> History | None:
+        """What was recorded, None if that was nothing; warns of what should not be.
+
+        Parameters
+        ----------
+        architecture : Architecture
+        stacklevel : int, of a warning, from the caller of this method
+        """
+        if not len(self.moments):
+            return None
+        for name, values in self.histories.items():
+            review = NAMED[name].review
+            if review is not None and self._subject is not None:
+                wrong = review(self._subject, values, self.moments)
+                if wrong is not None:
+                    warnings.warn(wrong, stacklevel=stacklevel + 1)
+        kept: dict[str, Any] = dict(self.histories)
+        if "factors" in kept:
+            kept["factors"] = architecture.unpack(kept["factors"])
+        return History(**{self.axis: self.moments}, **kept)
+
+
+def no_recording(axis: str) -> Recording:
+    """A recording of nothing."""
+    return Recording(axis, np.zeros(0, np.int64), {})
+
+
+def recording_at_steps(record: Record | None, architecture: Architecture, max_steps: int, has_truth: bool) -> Recording:
+    """The recording of methods that count steps."""
+    if record is None:
+        return no_recording("steps")
+    return Recording("steps", record.grid(max_steps), record.shapes(architecture, has_truth=has_truth))
+
+
+def recording_at_times(
+    record: Record | None, architecture: Architecture, times: FloatArray, has_truth: bool
+) -> Recording:
+    """The recording of methods that follow time; by default of everything and of the product."""
+    if not times.size:
+        return no_recording("times")
+    record = Record(product=True) if record is None else record
+    return Recording("times", times, record.shapes(architecture, has_truth=has_truth))

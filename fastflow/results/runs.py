@@ -1,0 +1,236 @@
+"""Runs: what training gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow.checks import FloatArray
+from fastflow.inits import Explicit
+from fastflow.kernels.vectors.peak import measured_peak
+from fastflow.networks import Architecture, Chain
+from fastflow.records import History
+from fastflow.results import pictures
+from fastflow.results.files import read_runs, write_runs
+from fastflow.results.tables import dataset_of
+from fastflow.status import Status
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@dataclass(eq=False, repr=False)
+class Runs:
+    """The runs of one call of `train`; the first axis of every array is the run.
+
+    Attributes
+    ----------
+    solution : array (runs, d_N, d_0) or (runs, n), the product W or x at the end
+    loss : array (runs,), the loss at the end
+    status : int array (runs,) of `Status`
+    steps : int array (runs,), steps taken; those of a `FlowLimit` are Newton's
+    error : array (runs,) or None, ``||W - truth||_F / ||truth||_F`` (of x likewise) where the problem has a truth
+    step : array (runs,), the (first) step that was used; NaN for an explicit sequence
+    problem_index, run_index : int arrays (runs,), which problem of the list, which of its starts
+    architecture : Architecture, where factors lie; ``architecture.widths`` of a DeepLinear network
+    history : `History`, or None without a record
+    seconds : float, wall time of the training itself, without drawing and compiling
+    threads : int, that were used
+    flops : float, floating-point operations of the products in that time
+    description : dict of str, how the runs were made, in words
+    """
+
+    solution: FloatArray
+    loss: FloatArray
+    status: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    error: FloatArray | None
+    step: FloatArray
+    problem_index: NDArray[np.int64]
+    run_index: NDArray[np.int64]
+    architecture: Architecture
+    history: History | None
+    seconds: float
+    threads: int
+    flops: float
+    description: dict[str, str]
+    flat_factors: FloatArray = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def __repr__(self) -> str:
+        ended = ", ".join(f"{count} {status.label}" for status, count in self.status_counts().items())
+        what = f"{len(self)} runs of {self.description['network']} on {self.description['problem']}"
+        return f"<Runs: {what}; {ended}; median loss {np.median(self.loss):.4g}>"
+
+    @property
+    def factors(self) -> list[FloatArray]:
+        """The factors at the end, first to last: views (runs, d_j, d_{j-1}) of one array.
+
+        Of a DiagonalLinear network u and v, (runs, n), or u_1, ..., u_L, v_1, ..., v_L if they are not identical.
+        """
+        return self.architecture.unpack(self.flat_factors)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths (d_0, ..., d_N) of a DeepLinear network.
+
+        Raises
+        ------
+        AttributeError
+            for a network without widths
+        """
+        if not isinstance(self.architecture, Chain):
+            raise AttributeError(f"{self.architecture.title} has no widths")
+        return self.architecture.widths
+
+    @property
+    def last(self) -> Explicit:
+        """Where every run is: ``train(problem, network, runs.last, ...)`` goes on from here, counting steps on."""
+        return Explicit(self.factors, steps=self.steps)
+
+    def status_counts(self) -> dict[Status, int]:
+        """How many runs ended in which way."""
+        values, counts = np.unique(self.status, return_counts=True)
+        return {Status(value): int(count) for value, count in zip(values, counts, strict=True)}
+
+    def summary(self) -> str:
+        """A table: quantiles over the runs that did not diverge, and how the runs ended."""
+        kept = self.status != Status.DIVERGED
+        rows: list[tuple[str, Any]] = [("loss", self.loss), ("steps", self.steps)]
+        if kept.any():
+            for name, measured in self.architecture.measures(self.solution[kept]).items():
+                values = np.full(len(self), np.nan)
+                values[kept] = measured
+                rows.insert(-1, (name, values))
+        if self.error is not None:
+            rows.insert(-1, ("error", self.error))
+        if not np.isnan(self.step).any():
+            rows.append(("step size", self.step))
+        lines = [f"{len(self)} runs of {self.description['network']} on {self.description['problem']}"]
+        lines += [f"from {self.description['init']} by {self.description['method']}"]
+        lines += [f"{'':16}" + "".join(f"{name:>12}" for name in ("10%", "median", "90%"))]
+        for name, values in rows:
+            if kept.any():
+                numbers = np.quantile(values[kept].astype(np.float64), QUANTILES)
+                lines.append(f"{name:16}" + "".join(f"{number:12.4g}" for number in numbers))
+        for status, count in self.status_counts().items():
+            lines.append(f"{count:6d} {status.label}: {status.message}")
+        lines.append(f"{self.seconds:.3g} s, {self.steps.sum():.4g} steps in all{self._speed()}")
+        return "\n".join(lines)
+
+    def _speed(self) -> str:
+        """What the machine did and could do, where the time is long enough to say."""
+        if self.flops == 0 or self.seconds < 0.01:
+            return ""
+        rate, peak = self.flops / self.seconds, measured_peak(self.solution.dtype.name, self.threads)
+        return f", {rate / 1e9:.3g} GFLOP/s, {rate / peak:.0%} of the FMA peak of {self.threads} thread(s)"
+
+    def plot(self) -> Figure:
+        """Draw what was recorded against steps or times: median and 10-90% band over the runs that did not diverge.
+
+        Loss, error, and of matrices singular values and effective rank, of vectors l1 norm and support size each have
+        a panel where they were recorded; of the singular values the `pictures.MOST_VALUES` largest are drawn.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Not known to pyplot; ``figure.savefig("runs.png")`` writes it, a notebook shows it after ``%matplotlib
+            inline``.
+
+        Raises
+        ------
+        ValueError
+            without a history, when none of these quantities was recorded, or when every run diverged
+        ImportError
+            without matplotlib
+        """
+        if self.history is None:
+            raise ValueError("these runs have no history to draw: train(..., record=ff.Record())")
+        kept = self.status != Status.DIVERGED
+        return pictures.draw_history(self.history, kept, self.steps, self.description)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """An `xarray.Dataset` with the dimensions run, row, column and, with a record, record.
+
+        Its coordinate is record_step, of a flow record_time. Of a DiagonalLinear network, coordinate stands where row
+        and column do.
+
+        Raises
+        ------
+        ImportError
+            without xarray
+        """
+        numbers = {"loss": self.loss, "status": self.status, "steps": self.steps, "step_size": self.step}
+        if self.error is not None:
+            numbers["error"] = self.error
+        coordinates = {"problem": self.problem_index, "start": self.run_index}
+        attributes = {**self.description, **self.architecture.attributes, "seconds": self.seconds}
+        return dataset_of(self.solution, numbers, coordinates, self.architecture, self.history, attributes)
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to a ``.npz`` file (NumPy arrays and one JSON text, no pickle); `load` reads it back.
+
+        The file appears whole or not at all.
+
+        Returns
+        -------
+        the path, with ``.npz`` appended if it was missing
+        """
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        if self.error is not None:
+            arrays["error"] = self.error
+        facts = {name: getattr(self, name) for name in _FACTS}
+        return write_runs(path, arrays, self.architecture, self.history, facts)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Runs:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path, of the .npz file
+
+        Returns
+        -------
+        Runs
+
+        Raises
+        ------
+        ValueError
+            when the file is not one that `save` wrote
+        """
+        arrays, architecture, history, facts = read_runs(path)
+        return cls(
+            **{name: arrays[name] for name in _ARRAYS},
+            **{name: facts[name] for name in _FACTS},
+            error=arrays.get("error"),
+            architecture=architecture,
+            history=history,
+        )
+
+
+_ARRAYS = ("solution", "loss", "status", "steps", "step", "problem_index", "run_index", "flat_factors")
+_FACTS = ("seconds", "threads", "flops", "description")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during `train`, a `KeyboardInterrupt`, so a loop around `train` stops too.
+
+    Attributes
+    ----------
+    runs : `Runs`, everything that was done so far, ended or not
+    """
+
+    def __init__(self, runs: Runs) -> None:
+        done = int(np.sum(runs.status != Status.RUNNING))
+        super().__init__(f"interrupted: {done} of {len(runs)} runs had ended; .runs has them all")
+        self.runs = runs

@@ -1,0 +1,157 @@
+"""Scheduling: the queue of runs, the budget of a slice, the progress bar.
+
+Threads take runs from one queue and work on them in slices, kernel calls of about a twentieth of a second, between
+which they look whether they should stop. Which thread takes which run, and where a slice ends, changes no bit of any
+run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow.kernels.queues import PLACE
+from fastflow.threads import run_workers
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+SLICE_SECONDS = 0.05
+"""What a call of a kernel should take, so that Ctrl-C need not wait."""
+
+MOST_GROWTH = 8.0
+"""How many times the work of one slice the next may get."""
+
+SHARES = 4
+"""A thread takes one in so many of its equal part of the runs that are left."""
+
+
+def next_budget(budget: int, seconds: float) -> int:
+    """How much work the next slice gets if ``budget`` took so long."""
+    return max(1, int(budget * min(MOST_GROWTH, SLICE_SECONDS / max(seconds, 1e-6))))
+
+
+class Queue:
+    """The runs that no worker has taken yet.
+
+    Parameters
+    ----------
+    runs : int array, or how many runs there are
+    threads : int, how many workers share them
+    """
+
+    def __init__(self, runs: int | NDArray[np.int64], threads: int) -> None:
+        self._runs = np.arange(runs) if isinstance(runs, int) else runs
+        self._threads, self._next, self._lock = threads, 0, threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def take(self, least: int) -> NDArray[np.int64]:
+        """The next runs: many while there are many, so that calls are few, then few, so that threads end together."""
+        total = len(self._runs)
+        with self._lock:
+            first = self._next
+            self._next = min(total, first + max(least, (total - first) // (SHARES * self._threads)))
+            return self._runs[first : self._next]
+
+
+class Worker(ABC):
+    """One thread's memory, and how it takes runs from the queue to their ends, slice by slice."""
+
+    first_budget: int = 1
+    """The work of the first slice."""
+    members: int = 1
+    """How many runs go together."""
+
+    @abstractmethod
+    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
+        """Take runs further by so much work; how much was done, less than ``budget`` only if nothing is left to do."""
+
+    @abstractmethod
+    def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the runs that `advance` should be given again."""
+
+    def settle(self) -> None:  # noqa: B027, since most have nothing to do
+        """Keep what a slice has brought; safe to interrupt and to repeat."""
+
+    def work(self, queue: Queue, should_stop: Callable[[], bool]) -> None:
+        """Take runs from the queue to their ends, until there are none or it is told to stop."""
+        runs, budget = np.zeros(0, np.int64), self.first_budget
+        try:
+            while not should_stop():
+                runs = self.unfinished(runs)
+                if len(runs) < self.members:
+                    runs = np.concatenate([runs, queue.take(self.members)])
+                if not len(runs):
+                    return
+                started = time.perf_counter()
+                done = self.advance(runs, budget)
+                self.settle()
+                if done >= budget:
+                    budget = next_budget(budget, time.perf_counter() - started)
+        finally:
+            self.settle()
+
+
+class QueueWorker(Worker):
+    """A worker whose kernel goes through the runs that it is given one after the other, and keeps its place."""
+
+    place: NDArray[np.int64]
+    """Of which the first entry is the kernel's place among the runs; it is theirs in number when all have ended."""
+
+    def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self.place[PLACE] < len(runs):
+            return runs
+        self.place[PLACE] = 0
+        return runs[:0]
+
+
+def work_through(
+    runs: int | NDArray[np.int64],
+    threads: int,
+    make_worker: Callable[[], Worker],
+    *,
+    ended: Callable[[], int] | None = None,
+    progress: bool | None = False,
+) -> None:
+    """Take runs to their ends, or as far as an exception lets them come.
+
+    Parameters
+    ----------
+    runs : int array, or how many runs there are
+    threads : int
+    make_worker : function that makes the worker of one thread, called there
+    ended : function that counts the runs that have ended, for the bar
+    progress : show a bar on standard error; None if that is a terminal, after a second
+    """
+    queue = Queue(runs, threads)
+
+    def work(should_stop: Callable[[], bool]) -> None:
+        make_worker().work(queue, should_stop)
+
+    with progress_bar(progress, len(queue)) as bar:
+
+        def show() -> None:
+            if bar is not None and ended is not None:
+                bar.update(ended() - bar.n)
+
+        run_workers(work, threads, show)
+        show()
+
+
+def progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[tqdm[Any] | None]:
+    """A bar over runs after the first second; by default only where standard error is a terminal."""
+    if progress is False:
+        return nullcontext()
+    from tqdm import tqdm
+
+    bar: tqdm[Any] = tqdm(total=runs, unit="run", delay=1, disable=None if progress is None else False, leave=False)
+    return bar

@@ -1,0 +1,224 @@
+"""Settings: one call of `train`, checked and posed. They are data; methods take them to results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastflow.checks import FloatArray, as_count, shown
+from fastflow.inits import INITS, Constant, Gaussian, Init
+from fastflow.networks import Architecture, DeepLinear, DiagonalLinear, Network
+from fastflow.problems import Problem
+from fastflow.records import Record
+
+DEFAULT_RUNS = 256
+DTYPES = ("float64", "float32")
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One call of `train`, checked and posed.
+
+    Attributes
+    ----------
+    problems : list of problems of one class and shape, as the network sees them
+    title : one of them in words, as the user gave it
+    shared : whether one problem was given for all runs, not a list
+    network : Network, as the user gave it
+    architecture : Architecture
+    init : Init
+    problem_index : int array (runs,), which problem each run has
+    trial_index : int array (runs,), the number of the trial that keys a run's random numbers
+    run_index : int array (runs,), which start of its problem each run is
+    seed : int
+    record : Record or None
+    dtype : of all arithmetic
+    """
+
+    problems: Sequence[Any]
+    title: str
+    shared: bool
+    network: Network
+    architecture: Architecture
+    init: Init
+    problem_index: NDArray[np.int64]
+    trial_index: NDArray[np.int64]
+    run_index: NDArray[np.int64]
+    seed: int
+    record: Record | None
+    dtype: np.dtype[Any]
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.run_index)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether errors can be told."""
+        return self.problems[0].truth is not None
+
+    @property
+    def truths(self) -> FloatArray:
+        """What errors are measured against, (problems, size), or (0, 0) without."""
+        truths = [np.ravel(problem.truth) for problem in self.problems] if self.has_truth else np.zeros((0, 0))
+        return np.array(truths, self.dtype)
+
+    @property
+    def weights(self) -> FloatArray:
+        """The weight of each problem's loss."""
+        return np.array([problem.weight for problem in self.problems], np.float64)
+
+    def description(self, method: str) -> dict[str, str]:
+        """What runs are of, and by which method, in words."""
+        count = len(self.problems)
+        return {
+            "problem": (f"{count} x " if count > 1 else "") + self.title,
+            "network": self.architecture.title,
+            "method": method,
+            "dtype": self.dtype.name,
+            "seed": str(self.seed),
+            "init": self.init.title(self.architecture),
+        }
+
+    def draw(self, factors: FloatArray) -> None:
+        """Set ``factors`` (runs, parameters) to every run's start."""
+        self.init.fill(self.architecture, self.seed, self.trial_index, self.run_index, factors)
+
+
+def pose(
+    problem: Problem | Sequence[Problem],
+    network: Network | None = None,
+    init: Init | None = None,
+    runs: int | Sequence[int] | None = None,
+    seed: int = 0,
+    record: Record | None = None,
+    dtype: DTypeLike = np.float64,
+) -> Setting:
+    """Check what `train` was asked for and pose it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        for arguments that are wrong or do not combine
+    """
+    given = _as_problems(problem)
+    network = default_network(given[0]) if network is None else network
+    init = default_init(network) if init is None else init
+    check_words(network, init, record)
+    dtype = _as_dtype(dtype)
+    seed = as_count("seed", seed, 0)
+    problems = [network.pose(item) for item in given]
+    architecture = network.architecture(problems[0])
+    starts = np.asarray(_start_numbers(init, runs, architecture, len(problems)), np.int64)
+    problem_index = np.repeat(np.arange(len(problems)), len(starts))
+    return Setting(
+        problems,
+        given[0].title,
+        not isinstance(problem, list | tuple),
+        network,
+        architecture,
+        init,
+        problem_index,
+        problem_index,
+        np.tile(starts, len(problems)),
+        seed,
+        record,
+        dtype,
+    )
+
+
+def default_network(problem: Problem) -> Network:
+    """The network for a problem where the user names none."""
+    return DeepLinear() if problem.unknown == "W" else DiagonalLinear()
+
+
+def default_init(network: Any) -> Init:
+    """The init for a network where the user names none."""
+    return Constant() if isinstance(network, DiagonalLinear) else Gaussian()
+
+
+def check_words(network: Any, init: Any, record: Any = None) -> None:
+    """That network, init and record are what their names say, and that the init starts the network.
+
+    Raises
+    ------
+    TypeError
+        where they are not, or do not
+    """
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be a DeepLinear or a DiagonalLinear, got {_kind(network)}")
+    if not isinstance(init, Init):
+        raise TypeError(f"init must be an init such as inits.Gaussian(1e-3) or runs.last, got {_kind(init)}")
+    if not isinstance(network, init.networks):
+        fitting = ", ".join(kind.__name__ for kind in INITS if issubclass(type(network), kind.networks))
+        raise TypeError(f"{_kind(init)} does not start a {_kind(network)} network; of fastflow.inits {fitting} do")
+    if record is not None and not isinstance(record, Record):
+        raise TypeError(f"record must be a Record, got {_kind(record)}")
+
+
+def _as_problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
+    problems: list[Any] = list(problem) if isinstance(problem, list | tuple) else [problem]
+    if not problems:
+        raise ValueError("the list of problems is empty")
+    for item in problems:
+        if not isinstance(item, Problem):
+            raise TypeError(
+                f"problem must be a problem such as MatrixEstimation(matrix), or a list of them, got {_kind(item)}"
+            )
+        if type(item) is not type(problems[0]) or item.shape != problems[0].shape:
+            raise ValueError(
+                "problems in one list must have one class and shape, got "
+                f"{_kind(problems[0])} {problems[0].shape} and {_kind(item)} {item.shape}"
+            )
+        if (item.truth is None) != (problems[0].truth is None):
+            raise ValueError("either every problem of a list has a truth, or none")
+    return problems
+
+
+def _as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float64 or float32, got {shown(dtype)}") from None
+    if result.name not in DTYPES:
+        raise TypeError(f"dtype must be float64 or float32, got {result}")
+    return result
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _start_numbers(
+    init: Init, runs: int | Sequence[int] | None, architecture: Architecture, problems: int
+) -> Sequence[int]:
+    """Which starts each problem has."""
+    total = init.count(architecture)
+    if total is not None:
+        if total % problems:
+            raise ValueError(f"{total} starts cannot be shared evenly by {problems} problems")
+        count = total // problems
+        if runs is not None and (not isinstance(runs, int | np.integer) or runs != count):
+            raise ValueError(f"the factors given are {count} starts for each problem, but runs is {shown(runs)}")
+        return range(count)
+    if runs is None:
+        return range(DEFAULT_RUNS if init.random else 1)
+    numbers: Sequence[int]
+    try:
+        array = np.asarray(runs)
+    except ValueError:  # ragged
+        array = np.zeros(1)
+    if array.ndim == 0:
+        numbers = range(as_count("runs", runs, 1))
+    else:
+        if array.dtype.kind not in "iu" or array.ndim != 1 or array.size == 0 or array.min() < 0:
+            raise ValueError(f"runs must be a positive number or a sequence of nonnegative integers, got {shown(runs)}")
+        numbers = array.tolist()
+    if len(numbers) > 1 and not init.random:
+        raise ValueError(f"{_kind(init)} starts every run at the same factors, so all runs would be equal: runs=1")
+    return numbers

@@ -1,0 +1,115 @@
+"""Choices: what the options of ``fastflow train`` ask for, as a network, an init, a method and a record."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow import inits, theory
+from fastflow.inits import Init
+from fastflow.methods import METHODS, FlowLimit, GradientDescent, GradientFlow, Method
+from fastflow.methods.gradient_descent import SAFE
+from fastflow.networks import DeepLinear, DiagonalLinear, Network
+from fastflow.problems import CompressedSensing, Problem
+from fastflow.records import Record
+
+INITS: dict[str, type[inits.Gaussian | inits.Uniform | inits.Orthogonal | inits.Balanced | inits.Identity]] = {
+    "gaussian": inits.Gaussian,
+    "uniform": inits.Uniform,
+    "orthogonal": inits.Orthogonal,
+    "balanced": inits.Balanced,
+    "identity": inits.Identity,
+}
+LABELS = {method.label: method for method in METHODS}
+MAX_STEPS = 100_000
+"""The default of ``--max-steps``, which is not for Newton steps."""
+
+
+class Choices(NamedTuple):
+    """What `train` is asked for; ``runs`` is None where the init says it."""
+
+    network: Network
+    init: Init
+    method: Method
+    record: Record | None
+    runs: int | None
+
+
+def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
+    """What the options mean for a problem.
+
+    Raises
+    ------
+    ValueError
+        for options that are not for such a problem
+    """
+    if isinstance(problem, CompressedSensing):
+        return _for_vector(a, problem)
+    _refuse("for compressed sensing", {"--nonnegative": a.nonnegative, "--method limit": a.method == FlowLimit.label})
+    if len(a.scale) > 1:
+        raise ValueError("several values of --scale are for compressed sensing; a matrix takes one")
+    init = INITS[a.init or "gaussian"](scale=a.scale[0], of=a.of or "product")
+    network = DeepLinear(a.depth, a.widths)
+    if a.method == GradientDescent.label:
+        return Choices(network, init, _descent(a), a.record, a.runs)
+    _refuse("for --method descent", {"--dtype": a.dtype != "float64"})
+    flow = _flow(a, problem, network)
+    return Choices(network, init, flow, Record() if np.size(flow.times) else None, a.runs)
+
+
+def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
+    """One run for each scale, all factors starting there."""
+    _refuse(
+        "for matrices: a diagonal network has one run for each --alpha",
+        {
+            "--widths": a.widths is not None,
+            "--init": a.init is not None,
+            "--runs": a.runs is not None,
+            "--seed": a.seed != 0,
+        },
+    )
+    network = DiagonalLinear(2 if a.depth is None else a.depth, signed=not a.nonnegative)
+    power = 1 / network.depth if a.of == "product" else 1.0
+    start = np.array(a.scale)[:, None] ** power * np.ones(problem.shape)
+    init: Init = inits.Constant(a.scale[0], a.of or "factor")
+    if len(a.scale) > 1:
+        init = inits.Explicit([start] * (2 if network.signed else 1))
+    if a.method == GradientDescent.label:
+        record = None if a.record is None else a.record.with_product()
+        return Choices(network, init, _descent(a), record, None)
+    _refuse(
+        "for --method descent, or flow of a matrix" if a.gradient_tol > 0 else "for --method descent",
+        {"--gradient-tol": a.gradient_tol > 0, "--dtype": a.dtype != "float64"},
+    )
+    if a.method == FlowLimit.label:
+        recorded = a.record is not None and a.record.says_when
+        _refuse("for --method descent and flow", {"--step": a.step is not None, "--record": recorded})
+        if a.tol == 0:
+            raise ValueError("--tol of --method limit, relative to the norm of y, must be greater than 0")
+        most = FlowLimit.max_steps if a.max_steps == MAX_STEPS else a.max_steps
+        return Choices(network, init, FlowLimit(a.tol, most), None, None)
+    return Choices(network, init, _flow(a, problem, network), None, None)
+
+
+def _flow(a: argparse.Namespace, problem: Problem, network: Network) -> GradientFlow:
+    """As long as gradient descent would take, and at the times of the steps that it would record."""
+    _refuse("for --method descent", {"--step safe": a.step == SAFE})
+    step = 0.5 * theory.edge if a.step is None else a.step
+    if isinstance(step, theory.Edge):
+        step = step.step(problem, network)
+    times = [] if a.record is None else step * a.record.grid(a.max_steps)
+    kind = LABELS[a.method]
+    assert issubclass(kind, GradientFlow)
+    return kind(times, tol=a.tol, gradient_tol=a.gradient_tol or None)
+
+
+def _descent(a: argparse.Namespace) -> GradientDescent:
+    return GradientDescent(a.step, a.max_steps, a.tol, a.gradient_tol)
+
+
+def _refuse(why: str, options: dict[str, bool]) -> None:
+    given = [name for name, present in options.items() if present]
+    if given:
+        raise ValueError(f"{' and '.join(given)} {'are' if len(given) > 1 else 'is'} {why}")
