@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels, metrics
+from fastflow import metrics
 from fastflow.checks import FloatArray
+from fastflow.kernels.networks.chain_group import make_group
+from fastflow.kernels.networks.diagonal_together import make_vector_group
 
 if TYPE_CHECKING:
     from fastflow.inits import Drawn
@@ -208,7 +210,7 @@ class Chain(Architecture):
         return init.factors(self.widths, rng)
 
     def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
-        return kernels.make_group(problem, self.widths, like, runs)
+        return make_group(problem, self.widths, like, runs)
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
         return {"effective rank": metrics.effective_rank(solutions)}
@@ -320,7 +322,7 @@ class Hadamard(Architecture):
 
     def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
         form = (self.depth, self.signed, self.identical)
-        return kernels.make_vector_group(problem, self.size, self.parameter_count, form, like, runs)
+        return make_vector_group(problem, self.size, self.parameter_count, form, like, runs)
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
         return {"l1 norm": metrics.l1_norm(solutions), "support size": metrics.support(solutions).sum(axis=-1)}

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels
 from fastflow.architectures import Architecture
 from fastflow.checks import FloatArray
 from fastflow.inits import Explicit, Init
+from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
+from fastflow.kernels.trace import Trace
 from fastflow.memory import require_memory
 from fastflow.methods import Decreasing, GradientDescent
 from fastflow.networks import Network
@@ -81,7 +82,7 @@ class Batch:
         self.truths = np.array(truths, dtype)
         problem_index = np.repeat(np.arange(len(problems)), len(starts))
         self.run_index = np.tile(np.asarray(starts, np.int64), len(problems))
-        self.state = kernels.RunState(
+        self.state = RunState(
             factors=np.zeros((runs, parameters), dtype),
             solution=np.zeros((runs, size), dtype),
             loss=np.full(runs, np.nan),
@@ -93,8 +94,8 @@ class Batch:
         power, scale = 0.0, 1.0
         if isinstance(method.step, Decreasing):
             power, scale = method.step.power, method.step.scale
-        self.rule = kernels.StepRule(step_sizes[problem_index], power, scale, method.sequence.copy())
-        self.ends = kernels.Ends(method.max_steps, method.tol, method.gradient_tol)
+        self.rule = StepRule(step_sizes[problem_index], power, scale, method.sequence.copy())
+        self.ends = Ends(method.max_steps, method.tol, method.gradient_tol)
         self.record_steps = np.zeros(0, np.int64) if record is None else record.grid(method.max_steps)
         shapes = {} if record is None else record.shapes(architecture, has_truth=has_truth)
         self.histories = empty_histories(shapes, runs, len(self.record_steps), dtype)
@@ -272,8 +273,8 @@ class _Worker:
         if "sharpness" in histories:
             capacity = 8 * members  # each takes milliseconds
         numbers = np.zeros((0, 0))
-        self.trace = kernels.Trace(
-            steps=batch.record_steps,
+        self.trace = Trace(
+            moments=batch.record_steps,
             loss=histories.get("loss", numbers),
             gradient_norm=histories.get("gradient_norm", numbers),
             balancedness=histories.get("balancedness", numbers),
@@ -288,7 +289,7 @@ class _Worker:
     def descend(self, queue: NDArray[np.int64], budget: int) -> int:
         """Take the runs of a queue some steps further; a budget of 0 only evaluates them."""
         b = self.batch
-        taken: int = kernels.descend(
+        taken: int = descend(
             b.problem, b.weights, self.shape, b.state, queue, b.rule, b.ends, self.trace, budget, self.group
         )
         return taken

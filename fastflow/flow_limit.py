@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number
-from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP
+from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
+from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
+from fastflow.kernels.dual.limit_step import LimitPath
+from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP, Mirror, mirror_dual, mirror_point, mirror_row
 from fastflow.kernels.queues import PLACE
 from fastflow.stacks import as_problems
 from fastflow.status import Status
@@ -24,9 +26,9 @@ FLOW_STEPS = 500
 CAREFUL_STEPS = 10
 """Steps on a slower path for every step allowed on the fast one."""
 
-CAREFUL = kernels.LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
+CAREFUL = LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
 TANGENTS = CAREFUL._replace(near=np.inf)
-BOLD = kernels.LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
+BOLD = LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
 
 
 class LimitResult(NamedTuple):
@@ -125,10 +127,10 @@ def flow_limit(
     )
 
 
-def solve_limits(problems: kernels.LimitProblems, tol: float, max_steps: int, threads: int) -> kernels.Limits:
+def solve_limits(problems: LimitProblems, tol: float, max_steps: int, threads: int) -> Limits:
     """The limits of all problems: the fast way where it leads to tol, and the careful ones elsewhere."""
     count, m, n = len(problems.matrix_of), problems.values.shape[1], problems.mirrors.scale.shape[1]
-    limits = kernels.Limits(
+    limits = Limits(
         np.zeros((count, n)),
         np.zeros((count, m)),
         np.full(count, np.inf),
@@ -156,9 +158,9 @@ def solve_limits(problems: kernels.LimitProblems, tol: float, max_steps: int, th
 
 
 def _run(
-    problems: kernels.LimitProblems,
-    path: kernels.LimitPath,
-    limits: kernels.Limits,
+    problems: LimitProblems,
+    path: LimitPath,
+    limits: Limits,
     queue: NDArray[np.int64],
     tol: float,
     max_steps: int,
@@ -177,11 +179,11 @@ def _run(
             return queue[first:taken]
 
     def worker(should_stop: Callable[[], bool]) -> None:
-        work = kernels.limit_workspace(m, n)
+        work = limit_workspace(m, n)
         mine, budget = take(), 8
         while len(mine) and not should_stop():
             started = time.perf_counter()
-            steps = kernels.limit_slice(problems, path, tol, max_steps, limits, mine, budget, work)
+            steps = limit_slice(problems, path, tol, max_steps, limits, mine, budget, work)
             elapsed = time.perf_counter() - started
             if steps >= budget:
                 budget = next_budget(budget, elapsed)
@@ -193,11 +195,11 @@ def _run(
 
 
 def _solve_with_care(
-    problems: kernels.LimitProblems,
+    problems: LimitProblems,
     i: int,
     tol: float,
     max_steps: int,
-    limits: kernels.Limits,
+    limits: Limits,
     should_stop: Callable[[], bool],
 ) -> None:
     """One problem, reduced to what of y can be reached and to coordinates that do not tend to 0, on the slower path."""
@@ -217,19 +219,15 @@ def _solve_with_care(
     x, dual = np.zeros(n), np.zeros(m)
     status, steps = int(Status.CONVERGED), 0
     if rank == 0:
-        mirror = kernels.Mirror(depth, *maps)
-        kernels.mirror_point(mirror, mirror.rest, x, np.zeros(n))
+        mirror = Mirror(depth, *maps)
+        mirror_point(mirror, mirror.rest, x, np.zeros(n))
         x[~keep] = 0
     else:
         zero = np.zeros(1, np.int64)
-        mirrors = kernels.Mirror(depth, *(array[None, keep] for array in maps))
-        reduced = kernels.LimitProblems(
-            right.reshape(1, -1), (left.T @ reached / sizes)[None], mirrors, zero, zero, zero
-        )
+        mirrors = Mirror(depth, *(array[None, keep] for array in maps))
+        reduced = LimitProblems(right.reshape(1, -1), (left.T @ reached / sizes)[None], mirrors, zero, zero, zero)
         for path in (BOLD, CAREFUL, TANGENTS):
-            found = kernels.Limits(
-                np.zeros((1, int(keep.sum()))), np.zeros((1, rank)), np.zeros(1), zero.copy(), zero.copy()
-            )
+            found = Limits(np.zeros((1, int(keep.sum()))), np.zeros((1, rank)), np.zeros(1), zero.copy(), zero.copy())
             allowed = max_steps if path is BOLD else CAREFUL_STEPS * max_steps
             _run(reduced, path, found, zero, tol, allowed, 1)
             steps += int(found.steps[0])
@@ -244,24 +242,24 @@ def _solve_with_care(
 
 
 def _follow(
-    problem: kernels.LimitProblems,
+    problem: LimitProblems,
     tol: float,
     max_steps: int,
-    found: kernels.Limits,
+    found: Limits,
     should_stop: Callable[[], bool],
 ) -> int:
     """One problem with orthonormal rows by its flow in time; how many steps that took."""
     m, n = problem.values.shape[1], problem.mirrors.scale.shape[1]
-    control = kernels.FlowControl(np.array([np.inf]), 1e-6, -1.0, 0.0, FLOW_STEPS * max_steps)
-    flows = kernels.Flows(np.zeros((1, 1, n)), np.zeros((1, 1)), np.zeros(1, np.int64), np.zeros(1, np.int64))
-    work, queue = kernels.flow_workspace(m, n), np.zeros(1, np.int64)
+    control = FlowControl(np.array([np.inf]), 1e-6, -1.0, 0.0, FLOW_STEPS * max_steps)
+    flows = Flows(np.zeros((1, 1, n)), np.zeros((1, 1)), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    work, queue = flow_workspace(m, n), np.zeros(1, np.int64)
     while work.at[PLACE] == 0 and not should_stop():
-        kernels.flow_slice(problem, control, flows, queue, 50, work)
+        flow_slice(problem, control, flows, queue, 50, work)
     x, y = flows.x[0, 0], problem.values[0]
     residual, round_off = np.linalg.norm(problem.matrices.reshape(m, n) @ x - y), 1e-14 * m * np.linalg.norm(x)
     if flows.status[0] == Status.CRITICAL and residual <= max(tol * np.linalg.norm(y), round_off):
         z = np.zeros(n)
-        kernels.mirror_dual(kernels.mirror_row.py_func(problem.mirrors, 0), work.theta, z)
+        mirror_dual(mirror_row.py_func(problem.mirrors, 0), work.theta, z)
         found.x[0], found.dual[0], found.status[0] = x, problem.matrices.reshape(m, n) @ z, Status.CONVERGED
     return int(flows.steps[0])
 

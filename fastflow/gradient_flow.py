@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number, as_times
+from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
+from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.queues import PLACE
 from fastflow.stacks import as_problems
 from fastflow.threads import next_budget, run_workers, thread_count
@@ -112,7 +113,7 @@ def gradient_flow(
     """
     problems, batch = as_problems(matrix, values, alpha, depth, signed, negative)
     moments = as_times("times", times)
-    control = kernels.FlowControl(
+    control = FlowControl(
         moments,
         as_number("rtol", rtol, least=1e-13),
         -1.0 if atol is None else as_number("atol", atol, least=0),
@@ -120,7 +121,7 @@ def gradient_flow(
         as_count("max_steps", max_steps, 1),
     )
     count, n = len(problems.matrix_of), problems.mirrors.scale.shape[1]
-    flows = kernels.Flows(
+    flows = Flows(
         x=np.full((count, moments.size, n), np.nan),
         loss=np.full((count, moments.size), np.nan),
         status=np.zeros(count, np.int64),
@@ -136,15 +137,15 @@ def gradient_flow(
     )
 
 
-def _run(problems: kernels.LimitProblems, control: kernels.FlowControl, flows: kernels.Flows, threads: int) -> None:
+def _run(problems: LimitProblems, control: FlowControl, flows: Flows, threads: int) -> None:
     """All problems to their ends, each by one thread."""
     m, n = problems.values.shape[1], flows.x.shape[2]
     numbers = itertools.count()
     # Compiled here, where Ctrl-C is heard.
-    kernels.flow_slice(problems, control, flows, np.zeros(0, np.int64), 0, kernels.flow_workspace(m, n))
+    flow_slice(problems, control, flows, np.zeros(0, np.int64), 0, flow_workspace(m, n))
 
     def work(should_stop: Callable[[], bool]) -> None:
-        workspace, budget = kernels.flow_workspace(m, n), 1
+        workspace, budget = flow_workspace(m, n), 1
         while (i := next(numbers)) < len(flows.status):
             queue = np.array([i])
             workspace.at[:] = 0
@@ -152,7 +153,7 @@ def _run(problems: kernels.LimitProblems, control: kernels.FlowControl, flows: k
                 if should_stop():
                     return
                 started = time.perf_counter()
-                tried = kernels.flow_slice(problems, control, flows, queue, budget, workspace)
+                tried = flow_slice(problems, control, flows, queue, budget, workspace)
                 if tried == budget:
                     budget = next_budget(budget, time.perf_counter() - started)
 

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow import kernels
 from fastflow.architectures import Chain, Hadamard
 from fastflow.checks import FloatArray, shown
+from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.losses.any_loss import as_any_loss
+from fastflow.kernels.networks.chain_curvature import chain_curvature
+from fastflow.kernels.networks.curvature import curve, visit
+from fastflow.kernels.networks.diagonal_curvature import hadamard_curvature
 from fastflow.networks import DiagonalLinear, Network
 from fastflow.problems import Problem
 
@@ -48,16 +52,16 @@ class Hessian:
         posed: Any = network.pose(problem)
         architecture = network.architecture(posed)
         flat = flatten(architecture, factors)
-        self._problem = kernels.as_any_loss(
+        self._problem = as_any_loss(
             type(posed).kernel_data([posed], np.float64), math.prod(architecture.solution_shape)
         )
         self._weight, self.size = float(posed.weight), flat.size
         self._point: Any
         if isinstance(architecture, Chain):
-            self._point = kernels.chain_curvature(self._problem, architecture.widths, flat)
+            self._point = chain_curvature(self._problem, architecture.widths, flat)
         else:
             form = (architecture.depth, architecture.signed, architecture.identical)
-            self._point = kernels.hadamard_curvature(self._problem, architecture.size, form, flat)
+            self._point = hadamard_curvature(self._problem, architecture.size, form, flat)
         self._point.factors[:] = flat
         self.loss = float(_visit(self._point, self._problem, self._weight))
         self.factors: FloatArray = flat
@@ -98,11 +102,11 @@ def flatten(architecture: Chain | Hadamard, factors: ArrayLike | Sequence[ArrayL
     return flat
 
 
-@kernels.jit
+@jit
 def _visit(point: Any, problem: Any, weight: float) -> float:
-    return kernels.visit(point, problem, 0, weight)
+    return visit(point, problem, 0, weight)
 
 
-@kernels.jit
+@jit
 def _curve(point: Any, problem: Any, weight: float, direction: FloatArray, out: FloatArray) -> None:
-    kernels.curve(point, problem, 0, weight, direction, out)
+    curve(point, problem, 0, weight, direction, out)

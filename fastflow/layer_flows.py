@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels
 from fastflow.architectures import Architecture, Chain, Hadamard
 from fastflow.batch import PENDING_BYTES, Batch, Queue, keep_pending
 from fastflow.checks import FloatArray
 from fastflow.kernels.flow.chebyshev import chebyshev
 from fastflow.kernels.flow.dormand_prince import dormand_prince
-from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, FlowTrace, Methods, flow_memory, layer_flow_slice
-from fastflow.kernels.networks.vector_field import chain_field, hadamard_field
+from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, Methods, flow_memory, layer_flow_slice
+from fastflow.kernels.losses.any_loss import as_any_loss
+from fastflow.kernels.networks.chain_field import chain_field
+from fastflow.kernels.networks.diagonal_field import hadamard_field
 from fastflow.kernels.queues import PLACE
+from fastflow.kernels.trace import Trace
 from fastflow.memory import require_memory
 from fastflow.methods import GradientFlow
 from fastflow.problems import Problem
@@ -34,7 +36,7 @@ AT_REST = (Status.CONVERGED, Status.CRITICAL, Status.STALLED)
 
 
 class LayerFlows(Batch):
-    """All runs of one call, as `Batch` has them, by `kernels.layer_flow`.
+    """All runs of one call, as `Batch` has them, by `kernels.flow.layer_flow`.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ class LayerFlows(Batch):
         needed = 8 * runs * (parameters + size + self.times.size * entries)
         require_memory(needed, f"the results of {runs} runs", "take fewer runs, or record less")
         self.problems, self.architecture, self.dtype, self.flow = problems, architecture, dtype, method
-        self.problem = kernels.as_any_loss(first.kernel_data(problems, dtype), size)
+        self.problem = as_any_loss(first.kernel_data(problems, dtype), size)
         self.weights = np.array([p.weight for p in problems], np.float64)
         self.truths = np.array([np.ravel(p.truth) for p in problems] if has_truth else np.zeros((0, 0)), dtype)
         self.run_index = np.tile(np.asarray(starts, np.int64), len(problems))
@@ -147,8 +149,8 @@ class _Worker:
         # Room for all times of a run, so that a step always finds it, and more where that is little.
         capacity = max(2 * batch.times.size + 2, PENDING_BYTES // (8 * row)) if row else 0
         numbers = np.zeros((0, 0))
-        self.trace = FlowTrace(
-            times=batch.times,
+        self.trace = Trace(
+            moments=batch.times,
             loss=histories.get("loss", numbers),
             gradient_norm=histories.get("gradient_norm", numbers),
             balancedness=histories.get("balancedness", numbers),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_floats
+from fastflow.kernels.dual.limit import LimitProblems
+from fastflow.kernels.dual.mirror import make_mirror
 
 DEPTHS = range(1, 9)
 SMALLEST, LARGEST = 1e-12, 1e3
@@ -19,7 +20,7 @@ def as_problems(
     depth: int,
     signed: bool,
     negative: ArrayLike | None,
-) -> tuple[kernels.LimitProblems, tuple[int, ...]]:
+) -> tuple[LimitProblems, tuple[int, ...]]:
     """The problems as kernels take them, and the leading axes of all arguments, broadcast.
 
     Parameters
@@ -55,8 +56,8 @@ def as_problems(
         raise ValueError(f"the leading axes do not broadcast: {shapes}") from None
     if other is not None:
         positive, other = np.broadcast_arrays(positive, other)
-    mirrors = kernels.make_mirror(positive.reshape(-1, n), other if other is None else other.reshape(-1, n), depth)
-    problems = kernels.LimitProblems(
+    mirrors = make_mirror(positive.reshape(-1, n), other if other is None else other.reshape(-1, n), depth)
+    problems = LimitProblems(
         np.ascontiguousarray(a.reshape(-1, m * n)),
         np.ascontiguousarray(y.reshape(-1, m)),
         mirrors,

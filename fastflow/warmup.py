@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastflow import kernels
+from fastflow.kernels.networks.chain_group import LANE_WIDTH
 from fastflow.methods import FlowLimit, GradientDescent, GradientFlow, Method
 from fastflow.networks import Network
 from fastflow.problems import (
@@ -53,7 +53,7 @@ def warmup(
         flows = [flow for flow in flows if type(flow) is type(method)]
         pairs += [(problem, flow) for flow in flows] or [(problem, descent)]
     else:
-        for width in (2, kernels.LANE_WIDTH + 1):
+        for width in (2, LANE_WIDTH + 1):
             square, column = np.ones((width, width)), np.ones((width, 1))
             sensing = MatrixSensing(square[None], np.ones(1))
             kinds: list[Problem | Sequence[Problem]] = [MatrixEstimation(square), MatrixCompletion.from_dense(square)]

@@ -7,7 +7,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import batch, threads
-from fastflow.kernels.networks import groups
+from fastflow.kernels.networks import chain_group
 from fastflow.status import Status
 
 RECORD = ff.Record(steps=40, product=True, factors=True)
@@ -97,7 +97,7 @@ def test_layouts(kind, widths, normalization, make_problem, rng, monkeypatch):
         arguments = (given, ff.DeepLinear(widths=widths), ff.inits.Gaussian(0.5))
         chosen = ff.train(*arguments, runs=runs, **options)
         with monkeypatch.context() as patch:
-            patch.setattr(groups, "LANE_WIDTH", 0)
+            patch.setattr(chain_group, "LANE_WIDTH", 0)
             assert_same(chosen, ff.train(*arguments, runs=runs, **options))
 
 
@@ -106,7 +106,7 @@ def test_layouts_in_float32(kind, make_problem, monkeypatch):
     arguments = (make_problem(kind, (9, 7)), ff.DeepLinear(3), ff.inits.Gaussian(0.1))
     options = {"method": ff.GradientDescent(max_steps=200), "dtype": np.float32, "runs": 19, "record": RECORD}
     chosen = ff.train(*arguments, **options)
-    monkeypatch.setattr(groups, "LANE_WIDTH", 0)
+    monkeypatch.setattr(chain_group, "LANE_WIDTH", 0)
     assert_same(chosen, ff.train(*arguments, **options))
 
 

@@ -10,7 +10,10 @@ from test_bits import assert_same
 import fastflow as ff
 from fastflow import batch, kernels, threads
 from fastflow.architectures import Hadamard
-from fastflow.kernels.networks import diagonal, groups, together
+from fastflow.kernels.losses.shared_matrix import padded_columns, share_matrix
+from fastflow.kernels.networks import diagonal_group, diagonal_together
+from fastflow.kernels.networks.diagonal_together import make_vector_group
+from fastflow.kernels.networks.group import backward, forward, group_places
 from fastflow.kernels.networks.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
 from fastflow.kernels.vectors import inner
 from fastflow.kernels.vectors.elementwise import half_square_at
@@ -136,9 +139,9 @@ def _measure(matrix, values, n, x, residual, gradient, loss):
 
 @kernels.jit
 def _together(group, widths):
-    at = groups.group_places(group, widths)
-    groups.forward(group, at, widths)
-    groups.backward(group, at, widths, False)
+    at = group_places(group, widths)
+    forward(group, at, widths)
+    backward(group, at, widths, False)
 
 
 @pytest.mark.parametrize("members", [8, 20, 40])
@@ -147,8 +150,8 @@ def test_a_shared_matrix_gives_each_member_its_bits_alone(members, dtype, rng):
     for m, n in ((1, 1), (2, 3), (3, 8), (5, 13), (7, 24), (13, 61), (70, 150), (150, 4), (7, 1111)):
         matrix, values = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal(m).astype(dtype)
         x = rng.standard_normal((members, n)).astype(dtype)
-        shared = kernels.share_matrix(matrix, values, dtype)
-        group = kernels.make_vector_group(shared, n, n, (2, False, True), np.zeros(1, dtype), members)
+        shared = share_matrix(matrix, values, dtype)
+        group = make_vector_group(shared, n, n, (2, False, True), np.zeros(1, dtype), members)
         strips, columns, lanes = group.product.shape
         assert strips * lanes - lanes < members <= strips * lanes
         laid_out = np.zeros((strips * lanes, columns), dtype)
@@ -166,7 +169,7 @@ def test_a_shared_matrix_gives_each_member_its_bits_alone(members, dtype, rng):
         np.testing.assert_allclose(gradient, wanted @ wide, rtol=0, atol=100 * (m + n) * EPS[dtype.name])
         losses = group.work.loss[:members]
         np.testing.assert_allclose(losses, 0.5 * np.sum(wanted**2, axis=1), rtol=200 * n * EPS[dtype.name])
-        padded = kernels.padded_columns([matrix], dtype)[0]
+        padded = padded_columns([matrix], dtype)[0]
         for member in range(members):
             for a, size in ((matrix.ravel(), n), (padded, padded.size // m)):
                 vector = np.zeros(size, dtype)
@@ -403,8 +406,8 @@ def test_bits_of_threads_company_and_sharing(m, n, identical, dtype, make_sensin
     assert_same(whole, ff.train([problem], network, init, method, runs=41, threads=2, **options))
     assert_same(whole, ff.train(problem, network, init, method, runs=[17, 3], **options), [17, 3])
     assert_same(whole, ff.train(problem, network, init, method, runs=[40], **options), [40])
-    monkeypatch.setattr(diagonal, "ROWS", 5)
-    monkeypatch.setattr(together, "MEMBERS", 8)
+    monkeypatch.setattr(diagonal_group, "ROWS", 5)
+    monkeypatch.setattr(diagonal_together, "MEMBERS", 8)
     monkeypatch.setattr(threads, "SLICE_SECONDS", 0.0)
     monkeypatch.setattr(batch, "FIRST_BUDGET", 7)
     monkeypatch.setattr(batch, "PENDING_BYTES", 1)

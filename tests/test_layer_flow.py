@@ -14,15 +14,16 @@ import pytest
 from test_flow_accuracy import flat
 
 import fastflow as ff
-from fastflow import kernels, layer_flows, theory, threads
+from fastflow import layer_flows, theory, threads
 from fastflow.hessian import Hessian
 from fastflow.kernels.flow.chebyshev import MANY, chebyshev
 from fastflow.kernels.flow.dense_output import high_order_point, high_order_weights, more_slopes, stabilised_point
 from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, STABLE, STAGES, dormand_prince
 from fastflow.kernels.flow.layer_flow import Methods
 from fastflow.kernels.flow.stabilised import high_order_step, stabilised_step, step_memory
-from fastflow.kernels.losses import any_loss
-from fastflow.kernels.networks.vector_field import chain_field
+from fastflow.kernels.losses import any_loss, completion
+from fastflow.kernels.losses.any_loss import as_any_loss
+from fastflow.kernels.networks.chain_field import chain_field
 
 # Coefficients
 
@@ -93,7 +94,7 @@ def take_step(field, methods, step, which, length, shares, points):
 def test_steps_are_those_of_the_oracle(make_problem, make_factors):
     widths, methods, shares = (4, 4, 3, 5), Methods(dormand_prince(), chebyshev()), np.array([0.25, 0.8])
     problem, factors = make_problem("completion", (5, 4)), make_factors(widths)
-    data = kernels.as_any_loss(problem.kernel_data([problem], np.dtype(float)), 20)
+    data = as_any_loss(problem.kernel_data([problem], np.dtype(float)), 20)
     step, w = step_memory(43), flat(factors)
     field = chain_field(data, np.array([problem.weight]), widths, w)
     shapes = [factor.shape for factor in factors]
@@ -124,7 +125,7 @@ def test_steps_are_those_of_the_oracle(make_problem, make_factors):
 def test_sparse_completions_have_the_bits_of_dense_ones(make_problem, make_factors, monkeypatch):
     problem, factors = make_problem("completion", (5, 4)), make_factors((4, 3, 5))
     dense = Hessian(problem, ff.DeepLinear(widths=(4, 3, 5)), factors)
-    monkeypatch.setattr(any_loss, "SPARSE", 0)
+    monkeypatch.setattr(completion, "SPARSE", 0)
     sparse = Hessian(problem, ff.DeepLinear(widths=(4, 3, 5)), factors)
     assert (dense._problem.kind, sparse._problem.kind) == (any_loss.KNOWN, any_loss.COMPLETION)
     assert dense.loss == sparse.loss

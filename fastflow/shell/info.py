@@ -28,18 +28,18 @@ def info() -> str:
     import llvmlite.binding as llvm
     from numba.core import config
 
-    from fastflow.kernels.compile.target import target_features
+    from fastflow.kernels.compile.target import SHAPE, target_features
+    from fastflow.kernels.descent.descend import descend
 
-    shape = fastflow.kernels.SHAPE
     vectors = sorted(target_features() & {"sse2", "avx", "avx2", "fma", "avx512f", "neon", "sve"})
-    cache = getattr(getattr(fastflow.kernels.descend, "_cache", None), "cache_path", None)
+    cache = getattr(getattr(descend, "_cache", None), "cache_path", None)
     rows = {
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "fastflow": fastflow.__version__,
         **{name: version(name) for name in ("numba", "llvmlite", "numpy", "scipy")},
         "cpu": f"{config.CPU_NAME or llvm.get_host_cpu_name()} ({', '.join(vectors) or 'no vector features known'})",
-        "simd": f"{shape.name}: vectors of {shape.vector_bytes} bytes, tiles of {shape.tile_rows} rows x "
-        f"{shape.tile_vectors} vectors",
+        "simd": f"{SHAPE.name}: vectors of {SHAPE.vector_bytes} bytes, tiles of {SHAPE.tile_rows} rows x "
+        f"{SHAPE.tile_vectors} vectors",
         "threads": str(thread_count(None)),
         "kernel cache": cache or "none: no folder for it can be written; every process compiles",
     }

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels
 from fastflow.architectures import Hadamard
 from fastflow.batch import draw_factors, relative_errors
 from fastflow.checks import FloatArray
@@ -21,7 +20,8 @@ from fastflow.ensembles import Ensemble, Sparse
 from fastflow.flow_limit import flow_limit, solve_limits
 from fastflow.flows import as_two_vectors
 from fastflow.inits import Explicit, Init
-from fastflow.kernels.dual.mirror import BOTH
+from fastflow.kernels.dual.limit import LimitProblems
+from fastflow.kernels.dual.mirror import BOTH, Mirror, make_mirror
 from fastflow.methods import FlowLimit
 from fastflow.networks import DiagonalLinear, Network
 from fastflow.problems import Problem
@@ -157,7 +157,7 @@ def _run_limits(setup: Setup, first: int, last: int) -> Outcomes:
     alike = not setup.init.random  # one start for all
     mirrors = _mirror(setup.init, network, n) if alike else _mirrors(setup, network, n, first, last)
     own, zero = np.arange(count), np.zeros(count, np.int64)
-    problems = kernels.LimitProblems(matrices.reshape(count, m * n), values, mirrors, own, own, zero if alike else own)
+    problems = LimitProblems(matrices.reshape(count, m * n), values, mirrors, own, own, zero if alike else own)
     limits = solve_limits(problems, method.tol, method.max_steps, 1)
     lost = limits.status == Status.DIVERGED
     x = np.where(lost[:, None], np.nan, limits.x)
@@ -173,7 +173,7 @@ def _run_limits(setup: Setup, first: int, last: int) -> Outcomes:
     )
 
 
-def _mirrors(setup: Setup, network: DiagonalLinear, n: int, first: int, last: int) -> kernels.Mirror:
+def _mirrors(setup: Setup, network: DiagonalLinear, n: int, first: int, last: int) -> Mirror:
     """The mirror maps of the starts of some trials."""
     form = Hadamard(n, network.depth, network.signed, network.identical)
     factors = _draw_starts(setup, form, first, last)[0]
@@ -181,11 +181,11 @@ def _mirrors(setup: Setup, network: DiagonalLinear, n: int, first: int, last: in
     wrong = wrong_starts(positive if negative is None else np.concatenate([positive, negative]), network.depth)
     if wrong.size:
         raise ValueError(f"FlowLimit needs starts that are {allowed_starts(network.depth)}; got {wrong[0]:g}")
-    return kernels.make_mirror(positive, negative, network.depth)
+    return make_mirror(positive, negative, network.depth)
 
 
 @functools.lru_cache(16)
-def _mirror(init: Init, network: DiagonalLinear, n: int) -> kernels.Mirror:
+def _mirror(init: Init, network: DiagonalLinear, n: int) -> Mirror:
     """The mirror map of a start that is the same in all trials, for all cells that have it."""
     return _mirrors(Setup(Sparse(n), network, init, None, 0, True, 1), network, n, 0, 1)
 

@@ -18,9 +18,9 @@ from typing import Any
 import numba
 from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.extending import overload
+from numba.core.dispatcher import Dispatcher
 
-from fastflow.kernels.compile.compiler import KernelCompiler, NothingAlone
+from fastflow.kernels.compile.compiler import KernelCompiler
 
 PACKAGE = __name__.split(".", 1)[0]
 
@@ -49,7 +49,7 @@ def is_our_type(numba_type: types.Type) -> bool:
 class _Index(IndexDataCacheFile):
     """Numba's index of a kernel's cached versions, empty if it names classes that are no longer there."""
 
-    def _load_index(self) -> Any:
+    def _load_index(self) -> dict[object, str]:
         try:
             return super()._load_index()
         except (AttributeError, ImportError):  # written by another fastflow
@@ -59,7 +59,7 @@ class _Index(IndexDataCacheFile):
 class KernelCache(FunctionCache):
     """Numba's function cache, stale when any kernel file changes and closed to signatures with foreign classes."""
 
-    def __init__(self, py_func: Callable[..., Any]) -> None:
+    def __init__(self, py_func: Callable[..., object]) -> None:
         super().__init__(py_func)
         stamp = (self._impl.locator.get_source_stamp(), kernels_stamp())
         self._cache_file = _Index(
@@ -80,12 +80,12 @@ def _argument_types(sig: Any) -> tuple[types.Type, ...]:
     return tuple(getattr(sig, "args", sig))
 
 
-def jit(function: Callable[..., Any]) -> Any:
+def jit(function: Callable[..., object]) -> Dispatcher:
     """Compile a kernel: nopython, no GIL, cached on disk, IEEE arithmetic (no fastmath anywhere)."""
     return _compile(function)
 
 
-def jit_internal(function: Callable[..., Any]) -> Any:
+def jit_internal(function: Callable[..., object]) -> Dispatcher:
     """Compile a kernel that only other kernels call: it has no code that unpacks Python's objects.
 
     Called from Python it crashes, as it would from a wrong address, which is what these kernels take.
@@ -93,7 +93,7 @@ def jit_internal(function: Callable[..., Any]) -> Any:
     return _compile(function, no_cpython_wrapper=True)
 
 
-def jit_inline(function: Callable[..., Any]) -> Any:
+def jit_inline(function: Callable[..., object]) -> Dispatcher:
     """Compile a kernel that becomes part of each kernel that calls it.
 
     Every library that Numba builds compiles all that it calls once more. A tower of kernels would compile its register
@@ -103,21 +103,11 @@ def jit_inline(function: Callable[..., Any]) -> Any:
 
 
 # Wrappers for C callbacks are for nobody here, and a tenth of the time that compiling takes.
-_OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "pipeline_class": KernelCompiler}
+OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "pipeline_class": KernelCompiler}
 
 
-def _compile(function: Callable[..., Any], **options: Any) -> Any:
-    dispatcher = numba.njit(nogil=True, **_OPTIONS, **options)(function)
+def _compile(function: Callable[..., object], **options: object) -> Dispatcher:
+    dispatcher = numba.njit(nogil=True, **OPTIONS, **options)(function)
     with contextlib.suppress(RuntimeError):  # no writable folder for the cache: compile in every process
         dispatcher._cache = KernelCache(function)
     return dispatcher
-
-
-def kernel_overload(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`numba.extending.overload`, with the options of kernels."""
-    return overload(function, jit_options=_OPTIONS)
-
-
-def kernel_overload_inline(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`kernel_overload` of what becomes part of each kernel that calls it."""
-    return overload(function, inline="always", jit_options=_OPTIONS | {"pipeline_class": NothingAlone})

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
-from fastflow.kernels.descent.descend import relative_error
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, MAX_TIME, RUNNING, STALLED
 from fastflow.kernels.flow.chebyshev import Chebyshev
 from fastflow.kernels.flow.dense_output import high_order_point, more_slopes, stabilised_point
@@ -26,6 +25,7 @@ from fastflow.kernels.flow.dormand_prince import SLOPES, STAGES, DormandPrince
 from fastflow.kernels.flow.stabilised import Step, high_order_step, largest_rate, stabilised_step, step_memory
 from fastflow.kernels.networks.vector_field import field_balancedness, slope_of
 from fastflow.kernels.queues import PLACE
+from fastflow.kernels.trace import has_room, write_record
 from fastflow.kernels.vectors.elementwise import copy, dot
 
 HIGH_ORDER, STABILISED = 0, 1
@@ -104,21 +104,6 @@ class FlowRuns(NamedTuple):
     evaluations: np.ndarray
 
 
-class FlowTrace(NamedTuple):
-    """What is recorded at the given ``times`` (k,), not decreasing; the rest as in `descent.Trace`."""
-
-    times: np.ndarray
-    loss: np.ndarray
-    gradient_norm: np.ndarray
-    balancedness: np.ndarray
-    error: np.ndarray
-    truths: np.ndarray
-    pending_products: np.ndarray
-    pending_factors: np.ndarray
-    pending_at: np.ndarray
-    pending_count: np.ndarray
-
-
 class FlowMemory(NamedTuple):
     """The run under way: ``at`` and ``numbers`` by the names below, and its `Step`."""
 
@@ -172,7 +157,7 @@ def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
                 end = _end(ends, runs, run, memory)
         spent += runs.evaluations[run] - before
         ended = end in (CONVERGED, CRITICAL, STALLED)
-        due = at[RECORD] < trace.times.size and (ended or trace.times[at[RECORD]] <= numbers[TIME])
+        due = at[RECORD] < trace.moments.size and (ended or trace.moments[at[RECORD]] <= numbers[TIME])
         pauses = end != RUNNING or spent >= budget or _is_full(trace)
         if begins or pauses or due:
             # The product was that of the point last tried.
@@ -183,9 +168,9 @@ def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
                 dot(state, state, state.size, sizes[1:])
                 numbers[NORM], numbers[SIZE] = math.sqrt(sizes[0]), math.sqrt(sizes[1])
         while due:
-            ended = ended and trace.times[at[RECORD]] <= numbers[TIME]  # the state at the end is written once
+            ended = ended and trace.moments[at[RECORD]] <= numbers[TIME]  # the state at the end is written once
             _write(field, index, trace, run, state, numbers[LOSS], numbers[NORM], memory)
-            due = at[RECORD] < trace.times.size and (ended or trace.times[at[RECORD]] <= numbers[TIME])
+            due = at[RECORD] < trace.moments.size and (ended or trace.moments[at[RECORD]] <= numbers[TIME])
         if pauses:
             copy(runs.factors[run], state, state.size)
             copy(runs.solution[run], field.product, field.product.size)
@@ -236,10 +221,10 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
     # short that this is as exact.
     goal, record = ends.t_max, at[RECORD]
     last_of_many = record + MANY - 1
-    if last_of_many < trace.times.size and trace.times[last_of_many] < numbers[TIME] + DENSE[method] * wanted:
+    if last_of_many < trace.moments.size and trace.moments[last_of_many] < numbers[TIME] + DENSE[method] * wanted:
         wanted *= DENSE[method]
-    elif record < trace.times.size:
-        goal = min(goal, trace.times[record])
+    elif record < trace.moments.size:
+        goal = min(goal, trace.moments[record])
     left, length, meets = goal - numbers[TIME], wanted, False
     if wanted >= left:
         length, meets = left, True
@@ -271,7 +256,7 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         factor = max(0.1, safety * max(error, 1e-8) ** (-1 / order))
     if error <= 1 and math.isfinite(loss):
         moment = goal if meets else numbers[TIME] + length
-        if at[RECORD] < trace.times.size and trace.times[at[RECORD]] < moment:
+        if at[RECORD] < trace.moments.size and trace.moments[at[RECORD]] < moment:
             _write_between(field, index, methods, trace, runs, run, length, moment, memory)
         numbers[TIME] = moment
         copy(step.state, step.point, step.state.size)
@@ -301,8 +286,8 @@ def _write_between(field, index, methods, trace, runs, run, length, moment, memo
     if high_order:
         more_slopes(field, index, methods.high_order, step, length)
         runs.evaluations[run] += SLOPES - STAGES - 1
-    while at[RECORD] < trace.times.size and trace.times[at[RECORD]] < moment:
-        share = (trace.times[at[RECORD]] - numbers[TIME]) / length
+    while at[RECORD] < trace.moments.size and trace.moments[at[RECORD]] < moment:
+        share = (trace.moments[at[RECORD]] - numbers[TIME]) / length
         if high_order:
             high_order_point(methods.high_order, step, length, share)
         else:
@@ -371,27 +356,13 @@ def _end(ends, runs, run, memory):
 @jit_inline
 def _write(field, index, trace, run, state, loss, norm, memory):
     """The record of a state, whose product the field has."""
-    record, pending = memory.at[RECORD], trace.pending_count[0]
-    if trace.loss.size > 0:
-        trace.loss[run, record] = loss
-    if trace.gradient_norm.size > 0:
-        trace.gradient_norm[run, record] = norm
     if trace.balancedness.size > 0:
-        trace.balancedness[run, record] = field_balancedness(field, state)
-    if trace.error.size > 0:
-        trace.error[run, record] = relative_error(field.product, trace.truths[index])
-    if trace.pending_products.size > 0:
-        copy(trace.pending_products[pending], field.product, field.product.size)
-    if trace.pending_factors.size > 0:
-        copy(trace.pending_factors[pending], state, state.size)
-    if trace.pending_products.size + trace.pending_factors.size > 0:
-        trace.pending_at[pending, 0], trace.pending_at[pending, 1] = run, record
-        trace.pending_count[0] = pending + 1
+        trace.balancedness[run, memory.at[RECORD]] = field_balancedness(field, state)
+    write_record(trace, run, memory.at[RECORD], index, loss, norm, field.product, state)
     memory.at[RECORD] += 1
 
 
 @jit_inline
 def _is_full(trace):
     """Whether a step might find no room in the trace: equal times may all be due at once."""
-    capacity = max(trace.pending_products.shape[0], trace.pending_factors.shape[0])
-    return 0 < capacity <= trace.pending_count[0] + trace.times.size + 1
+    return not has_room(trace, trace.moments.size + 2)
