@@ -16,11 +16,11 @@ from test_flow_accuracy import flat
 import fastflow as ff
 from fastflow import layer_flows, theory, threads
 from fastflow.hessian import Hessian
-from fastflow.kernels.flow.chebyshev import MANY, chebyshev
+from fastflow.kernels.flow.chebyshev import ERROR_WEIGHT, MANY, MOVE, WEIGHT, chebyshev
 from fastflow.kernels.flow.dense_output import high_order_point, high_order_weights, more_slopes, stabilised_point
 from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, STABLE, STAGES, dormand_prince
 from fastflow.kernels.flow.layer_flow import Methods
-from fastflow.kernels.flow.stabilised import high_order_step, stabilised_step, step_memory
+from fastflow.kernels.flow.stabilised import OF_ERROR, high_order_step, stabilised_step, step_memory
 from fastflow.kernels.losses import any_loss, completion
 from fastflow.kernels.losses.any_loss import as_any_loss
 from fastflow.kernels.networks.chain_field import chain_field
@@ -34,22 +34,24 @@ def test_the_stabilised_methods_have_their_order_and_are_stable():
     for i, stages in enumerate(table.stages):
         rows, last = table.rows[table.first[i] : table.first[i + 1]], table.last[i]
         z = np.concatenate([-np.geomspace(1e-2, 0.5, 20), -np.linspace(0, table.length[i], 30 * stages)])
-        powers = [np.ones_like(z), 1 + rows[1, 3] * z]
-        c = [0.0, rows[1, 3]]
+        powers = [np.ones_like(z), 1 + rows[1, MOVE] * z]
+        c = [0.0, rows[1, MOVE]]
         for mu, nu, rest, m, lag, _, _ in rows[2:]:
             powers.append(mu * powers[-1] + nu * powers[-2] + rest + z * (m * powers[-1] + lag))
             c.append(mu * c[-1] + nu * c[-2] + m + lag)
             assert np.all(np.abs(powers[-1]) <= 1 + 1e-9)
-        new = 1 + z * (rows[:, 5] @ powers)
-        error = z * (rows[:, 6] @ powers + last * new)
+        new = 1 + z * (rows[:, WEIGHT] @ powers)
+        error = z * (rows[:, ERROR_WEIGHT] @ powers + last * new)
         assert np.all(np.abs(new) <= 1 + 1e-9)
         assert np.all(np.abs(new - np.exp(z))[:20] <= 0.01 * np.abs(z[:20]) ** 5 + 1e-12)
         for power in range(3):
-            assert rows[:, 5] @ np.power(c, power) == pytest.approx(1 / (power + 1), rel=5 / stages**4 + 1e-10)
-            assert rows[:, 6] @ np.power(c, power) + last == pytest.approx(0, abs=1 / stages**4 + 1e-10)
+            assert rows[:, WEIGHT] @ np.power(c, power) == pytest.approx(1 / (power + 1), rel=5 / stages**4 + 1e-10)
+            assert rows[:, ERROR_WEIGHT] @ np.power(c, power) + last == pytest.approx(0, abs=1 / stages**4 + 1e-10)
         # what is not met of the tree of order 4 that has no linear part is what the estimate is scaled to
-        defect = rows[:, 5] @ np.power(c, 3) - 1 / 4
-        assert rows[:, 6] @ np.power(c, 3) + last == pytest.approx(defect, rel=1e-6 if stages <= MANY else 0.01)
+        defect = rows[:, WEIGHT] @ np.power(c, 3) - 1 / 4
+        assert rows[:, ERROR_WEIGHT] @ np.power(c, 3) + last == pytest.approx(
+            defect, rel=1e-6 if stages <= MANY else 0.01
+        )
         np.testing.assert_allclose(np.abs(error[:5]), 0.4 * np.abs(z[:5]) ** 4 / 24, rtol=0.1, atol=1e-12)
         assert np.abs(error).max() < 10
     assert np.all(table.length[table.stages >= 14] > 0.33 * table.stages[table.stages >= 14] ** 2)
@@ -81,7 +83,7 @@ def take_step(field, methods, step, which, length, shares, points):
         stabilised_step(field, 0, methods.stabilised, step, which, length)
     else:
         high_order_step(field, 0, methods.high_order, step, length)
-        step.weights[0] = step.sizes[0]
+        step.weights[0] = step.sizes[OF_ERROR]
         more_slopes(field, 0, methods.high_order, step, length)
     for i in range(shares.size):
         if which >= 0:
@@ -119,7 +121,7 @@ def test_steps_are_those_of_the_oracle(make_problem, make_factors):
         np.testing.assert_allclose(step.point, new, rtol=1e-11, atol=1e-12)
         np.testing.assert_allclose(points, wanted, rtol=1e-11, atol=1e-12)
         np.testing.assert_allclose(step.slope, slope(new), rtol=1e-10, atol=1e-11)
-        np.testing.assert_allclose(step.sizes[0], size, rtol=1e-6, atol=1e-13)
+        np.testing.assert_allclose(step.sizes[OF_ERROR], size, rtol=1e-6, atol=1e-13)
 
 
 def test_sparse_completions_have_the_bits_of_dense_ones(make_problem, make_factors, monkeypatch):

@@ -60,7 +60,16 @@ def write_record(trace, run, record, index, loss, norm, product, factors):
 
 @jit_inline
 def relative_error(x, truth):
-    """``||x - truth|| / ||truth||`` of two flat arrays, summed in float64."""
+    """Measure ``||x - truth|| / ||truth||``, summed in float64.
+
+    Parameters
+    ----------
+    x, truth : arrays (size,)
+
+    Returns
+    -------
+    float
+    """
     difference, size = 0.0, 0.0
     for i in range(x.size):
         difference += np.float64(x[i] - truth[i]) ** 2

@@ -47,7 +47,7 @@ def is_our_type(numba_type: types.Type) -> bool:
 
 
 class _Index(IndexDataCacheFile):
-    """Numba's index of a kernel's cached versions, empty if it names classes that are no longer there."""
+    """Index of a kernel's cached versions as Numba keeps it, empty if it names classes that are no longer there."""
 
     def _load_index(self) -> dict[object, str]:
         try:
@@ -81,7 +81,18 @@ def _argument_types(sig: Any) -> tuple[types.Type, ...]:
 
 
 def jit(function: Callable[..., object]) -> Dispatcher:
-    """Compile a kernel: nopython, no GIL, cached on disk, IEEE arithmetic (no fastmath anywhere)."""
+    """Compile a kernel: nopython, no GIL, cached on disk, IEEE arithmetic (no fastmath anywhere).
+
+    Unlike that of ``numba.njit(cache=True)``, what it keeps on disk goes stale when any of fastflow's kernels changes.
+
+    Parameters
+    ----------
+    function : a function in the part of Python that Numba compiles
+
+    Returns
+    -------
+    Numba's dispatcher
+    """
     return _compile(function)
 
 

@@ -22,14 +22,25 @@ from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, M
 from fastflow.kernels.flow.chebyshev import Chebyshev
 from fastflow.kernels.flow.dense_output import high_order_point, more_slopes, stabilised_point
 from fastflow.kernels.flow.dormand_prince import SLOPES, STAGES, DormandPrince
-from fastflow.kernels.flow.stabilised import Step, high_order_step, largest_rate, stabilised_step, step_memory
+from fastflow.kernels.flow.stabilised import (
+    OF_ERROR,
+    OF_POINT,
+    OF_SLOPE,
+    OF_STEP,
+    OF_THIRD,
+    Step,
+    high_order_step,
+    largest_rate,
+    stabilised_step,
+    step_memory,
+)
 from fastflow.kernels.networks.vector_field import field_balancedness, slope_of
 from fastflow.kernels.queues import PLACE
 from fastflow.kernels.trace import has_room, write_record
 from fastflow.kernels.vectors.elementwise import copy, dot
 
 HIGH_ORDER, STABILISED = 0, 1
-"""The methods."""
+"""The two methods that a run changes between."""
 
 HIGH_ORDER_SHARE, STABILISED_SHARE = 1.0, 2.0
 """Of the estimates of the methods, which are of lower orders than what they estimate, in what is held to the tolerance
@@ -68,7 +79,7 @@ REFRESH = 20
 
 
 class Methods(NamedTuple):
-    """The coefficients of both methods."""
+    """The coefficients of the method of order 8 and of the stabilised ones."""
 
     high_order: DormandPrince
     stabilised: Chebyshev
@@ -88,8 +99,9 @@ class FlowEnds(NamedTuple):
 class FlowRuns(NamedTuple):
     """Where each run is; first axis runs.
 
-    As `RunState`, and ``time``, ``rate`` (the largest eigenvalue of the Hessian last seen), ``evaluations`` of
-    gradients, a product of the Hessian with a vector counted as two.
+    ``factors`` (runs, parameters), ``solution`` (runs, d_N * d_0) or (runs, n), ``loss``, ``status``, ``steps``,
+    ``recorded`` (records written), ``problem`` (index of the run's problem), ``time``, ``rate`` (the largest eigenvalue
+    of the Hessian last seen), ``evaluations`` of gradients, a product of the Hessian with a vector counted as two.
     """
 
     factors: np.ndarray
@@ -124,7 +136,7 @@ TIME, LENGTH, RATE, LOSS, NORM, SIZE, OTHER_LENGTH, PROGRESS = range(8)
 
 def flow_memory(parameters: int) -> FlowMemory:
     """A `FlowMemory` for runs of so many parameters."""
-    return FlowMemory(np.zeros(9, np.int64), np.zeros(8), step_memory(parameters))
+    return FlowMemory(np.zeros(STILL + 1, np.int64), np.zeros(PROGRESS + 1), step_memory(parameters))
 
 
 @jit
@@ -241,13 +253,14 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         stages, order, share, safety = table.stages[which], 4, STABILISED_SHARE, 0.8
     runs.steps[run] += 1
     runs.evaluations[run] += stages
-    grows = sizes[3] > numbers[NORM]
-    of_step = (GROWING * ends.rtol / share if grows else DECAYING) * sizes[1]
+    grows = sizes[OF_SLOPE] > numbers[NORM]
+    of_step = (GROWING * ends.rtol / share if grows else DECAYING) * sizes[OF_STEP]
     rounding = ROUNDING * (1 + length * rate) * numbers[SIZE]
-    allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[2])) / share
-    error = sizes[0]
-    if method == HIGH_ORDER and sizes[1] > 0:  # the estimate of order 5 may vanish; with that of order 3 it seldom does
-        error = max(error, VANISHING * sizes[1] * min(1.0, sizes[4] / sizes[1]) ** (9 / 4))
+    allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[OF_POINT])) / share
+    error = sizes[OF_ERROR]
+    if method == HIGH_ORDER and sizes[OF_STEP] > 0:
+        # The estimate of order 5 may vanish; with that of order 3 it seldom does.
+        error = max(error, VANISHING * sizes[OF_STEP] * min(1.0, sizes[OF_THIRD] / sizes[OF_STEP]) ** (9 / 4))
     error /= min(allowed, max(of_step, rounding))
     if method == HIGH_ORDER:  # whose estimate hardly sees what is stiff and not stable
         error = max(error, (length * rate / SEEN) ** order)
@@ -261,8 +274,8 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         numbers[TIME] = moment
         copy(step.state, step.point, step.state.size)
         copy(step.gradient, step.slope, step.state.size)
-        numbers[LOSS], numbers[SIZE], numbers[NORM] = loss, sizes[2], sizes[3]
-        at[STILL] = sizes[1] == 0 and length * rate > 1
+        numbers[LOSS], numbers[SIZE], numbers[NORM] = loss, sizes[OF_POINT], sizes[OF_SLOPE]
+        at[STILL] = sizes[OF_STEP] == 0 and length * rate > 1
         if method == STABILISED:
             at[SINCE] += REFRESH // 4 if grows else 1
         else:
@@ -281,7 +294,7 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
 def _write_between(field, index, methods, trace, runs, run, length, moment, memory):
     """The records of the times within the step that was found good, from the interpolant of its method."""
     at, numbers, step = memory.at, memory.numbers, memory.step
-    kept = (step.sizes[2], step.sizes[3], step.sizes[1])
+    kept = (step.sizes[OF_POINT], step.sizes[OF_SLOPE], step.sizes[OF_STEP])
     high_order = at[METHOD] == HIGH_ORDER
     if high_order:
         more_slopes(field, index, methods.high_order, step, length)
@@ -296,7 +309,7 @@ def _write_between(field, index, methods, trace, runs, run, length, moment, memo
         runs.evaluations[run] += 1
         dot(step.b, step.b, step.b.size, step.sizes)
         _write(field, index, trace, run, step.a, loss, math.sqrt(step.sizes[0]), memory)
-    step.sizes[2], step.sizes[3], step.sizes[1] = kept
+    step.sizes[OF_POINT], step.sizes[OF_SLOPE], step.sizes[OF_STEP] = kept
 
 
 @jit_inline

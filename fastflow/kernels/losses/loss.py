@@ -45,7 +45,18 @@ class LossWorkspace(NamedTuple):
 
 
 def loss_workspace(problem: NamedTuple, size: int, dtype: DTypeLike) -> LossWorkspace:
-    """A `LossWorkspace` for one run of a problem whose W has ``size`` entries."""
+    """Make memory for `loss_gradient` of one run.
+
+    Parameters
+    ----------
+    problem : the NamedTuple of a problem
+    size : int, the entries of W
+    dtype : that of W
+
+    Returns
+    -------
+    LossWorkspace
+    """
     scratch = np.zeros(scratch_size(problem, size), dtype)
     return LossWorkspace(np.zeros(size, dtype), scratch, np.zeros(1, dtype), np.zeros(1, dtype))
 
@@ -56,7 +67,7 @@ def loss_gradient(problem, index, product, columns, work):
 
     Parameters
     ----------
-    problem : the NamedTuple of a problem
+    problem : the NamedTuple of a problem, as `Estimation`, or one that `add_problem` has taught
     index : int, which of the problems; 0 for problems laid out in lanes
     product : array (rows * columns,), W; or (rows * columns, lanes)
     columns : int

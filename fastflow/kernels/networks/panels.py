@@ -29,7 +29,7 @@ BLOCK_ROWS = 32
 """Rows of A that all runs go through together, so that it is read once from beyond the second-level cache."""
 
 BLOCK_COLUMNS = 32
-"""The same for the columns of A, when A^T is multiplied."""
+"""Columns of A that all runs go through together when A^T is multiplied."""
 
 
 def partial_room(dtype: np.dtype) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 CACHE_LINE = 64
-"""Bytes."""
+"""Bytes of a line of the processor's caches."""
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:

@@ -285,11 +285,21 @@ def transpose(c, a, rows, columns):
 
 @jit
 def product_nn(a, b):
-    """``A B`` for matrices (m, k) and (k, n) of one float type; any memory layout.
+    """``A B``, each element one FMA chain in the order of k, whatever the shapes.
+
+    Parameters
+    ----------
+    a : array (m, k)
+    b : array (k, n), of the same float type; any memory layouts
 
     Returns
     -------
     array (m, n)
+
+    Raises
+    ------
+    ValueError
+        if the inner dimensions differ
     """
     (m, k), n = a.shape, b.shape[1]
     if b.shape[0] != k:
@@ -302,11 +312,21 @@ def product_nn(a, b):
 
 @jit
 def product_tn(a, b):
-    """``A^T B`` for matrices (k, m) and (k, n) of one float type; any memory layout.
+    """``A^T B``, each element one FMA chain in the order of k, whatever the shapes.
+
+    Parameters
+    ----------
+    a : array (k, m)
+    b : array (k, n), of the same float type; any memory layouts
 
     Returns
     -------
     array (m, n)
+
+    Raises
+    ------
+    ValueError
+        if the inner dimensions differ
     """
     (k, m), n = a.shape, b.shape[1]
     if b.shape[0] != k:
@@ -319,11 +339,21 @@ def product_tn(a, b):
 
 @jit
 def product_nt(a, b):
-    """``A B^T`` for matrices (m, k) and (n, k) of one float type; any memory layout.
+    """``A B^T``, each element one FMA chain in the order of k, whatever the shapes.
+
+    Parameters
+    ----------
+    a : array (m, k)
+    b : array (n, k), of the same float type; any memory layouts
 
     Returns
     -------
     array (m, n)
+
+    Raises
+    ------
+    ValueError
+        if the inner dimensions differ
     """
     (m, k), n = a.shape, b.shape[0]
     if b.shape[1] != k:
