@@ -12,8 +12,9 @@ from fastflow import batch, kernels, threads
 from fastflow.architectures import Hadamard
 from fastflow.kernels.losses.shared_matrix import padded_columns, share_matrix
 from fastflow.kernels.networks import diagonal_group, diagonal_together
+from fastflow.kernels.networks.diagonal_group import make_diagonal_group
 from fastflow.kernels.networks.diagonal_together import make_vector_group
-from fastflow.kernels.networks.group import backward, forward, group_places
+from fastflow.kernels.networks.group import backward, forward, group_places, load_member, measure
 from fastflow.kernels.networks.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
 from fastflow.kernels.vectors import inner
 from fastflow.kernels.vectors.elementwise import half_square_at
@@ -142,6 +143,24 @@ def _together(group, widths):
     at = group_places(group, widths)
     forward(group, at, widths)
     backward(group, at, widths, False)
+
+
+@kernels.jit
+def _alone(group, widths, factors):
+    at = group_places(group, widths)
+    load_member(group, 0, factors, group.problem, 0)
+    forward(group, at, widths)
+    measure(group, widths[0])
+
+
+def test_a_problem_that_knows_no_diagonal_networks_is_measured_by_its_loss(rng):
+    """One run at a time: what a new problem gets without doing anything for it."""
+    target, factors = rng.standard_normal((1, 5)), rng.standard_normal(10)
+    group = make_diagonal_group(kernels.Estimation(target), 5, 10, (2, True, True), np.zeros(1), 30)
+    _alone(group, np.array([5]), factors)
+    left = factors[:5] ** 2 - factors[5:] ** 2 - target[0]
+    assert group.work.loss == pytest.approx(0.5 * np.sum(left**2), rel=1e-14)
+    assert group.work.gradient == pytest.approx(left, rel=1e-14, abs=1e-14)
 
 
 @pytest.mark.parametrize("members", [8, 20, 40])
