@@ -15,6 +15,8 @@ from scipy.optimize import brentq, nnls
 import fastflow as ff
 from fastflow import kernels
 from fastflow.kernels.dual import rosenbrock
+from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
+from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.queues import PLACE
 from fastflow.methods import GradientFlow
 from fastflow.status import Status
@@ -346,15 +348,15 @@ def test_slices_of_any_size(rng):
     zero = np.zeros(1, np.int64)
     a = rng.standard_normal((1, 4 * n))
     mirrors = kernels.make_mirror(np.full((1, n), 0.1), np.full((1, n), 0.1), 2)
-    problems = kernels.LimitProblems(a, rng.standard_normal((1, 4)), mirrors, zero, zero, zero)
+    problems = LimitProblems(a, rng.standard_normal((1, 4)), mirrors, zero, zero, zero)
     found = []
     for budget in (1, 7, 10**6):
-        flows = kernels.Flows(np.zeros((1, 2, n)), np.zeros((1, 2)), np.zeros(1, np.int64), np.zeros(1, np.int64))
-        work = kernels.flow_workspace(4, n)
+        flows = Flows(np.zeros((1, 2, n)), np.zeros((1, 2)), np.zeros(1, np.int64), np.zeros(1, np.int64))
+        work = flow_workspace(4, n)
         calls = 0
         while work.at[PLACE] == 0:
-            control = kernels.FlowControl(times, 1e-6, -1.0, 0.0, 1000)
-            assert kernels.flow_slice(problems, control, flows, zero, budget, work) <= budget
+            control = FlowControl(times, 1e-6, -1.0, 0.0, 1000)
+            assert flow_slice(problems, control, flows, zero, budget, work) <= budget
             calls += 1
         assert calls == -(-(flows.steps[0] + 1) // budget)
         found.append(flows)

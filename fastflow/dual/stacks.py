@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_floats
 from fastflow.dual.vectors import as_two_vectors
+from fastflow.kernels.dual.limit import LimitProblems
+from fastflow.kernels.dual.mirror import make_mirror
 from fastflow.networks import Hadamard
 from fastflow.problems import CompressedSensing
 
@@ -24,7 +26,7 @@ def as_problems(
     depth: int,
     signed: bool,
     negative: ArrayLike | None,
-) -> tuple[kernels.LimitProblems, tuple[int, ...]]:
+) -> tuple[LimitProblems, tuple[int, ...]]:
     """The problems as kernels take them, and the leading axes of all arguments, broadcast.
 
     Parameters
@@ -60,8 +62,8 @@ def as_problems(
         raise ValueError(f"the leading axes do not broadcast: {shapes}") from None
     if other is not None:
         positive, other = np.broadcast_arrays(positive, other)
-    mirrors = kernels.make_mirror(positive.reshape(-1, n), other if other is None else other.reshape(-1, n), depth)
-    problems = kernels.LimitProblems(
+    mirrors = make_mirror(positive.reshape(-1, n), other if other is None else other.reshape(-1, n), depth)
+    problems = LimitProblems(
         np.ascontiguousarray(a.reshape(-1, m * n)),
         np.ascontiguousarray(y.reshape(-1, m)),
         mirrors,
@@ -115,7 +117,7 @@ def pose_runs(
     whose: str,
     *,
     weighted: bool = False,
-) -> kernels.LimitProblems:
+) -> LimitProblems:
     """Runs of posed problems from starts (runs, parameters), each of such a problem, as kernels take them.
 
     Parameters
@@ -141,7 +143,7 @@ def pose_runs(
         root = np.sqrt(problem.weight) if weighted else 1.0
         matrices[i] = problem.matrix.ravel() * root
         values[i] = problem.values * root
-    return kernels.LimitProblems(
+    return LimitProblems(
         matrices, values, mirrors, problem_index, problem_index, np.arange(len(starts), dtype=np.int64)
     )
 

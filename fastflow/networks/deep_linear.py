@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels, metrics
+from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, shown
-from fastflow.kernels.networks.vector_field import chain_field
+from fastflow.kernels.networks.chain_curvature import chain_curvature
+from fastflow.kernels.networks.chain_field import chain_field
+from fastflow.kernels.networks.chain_group import make_group
 from fastflow.networks.base import Architecture, Network
 from fastflow.problems import MatrixProblem, Problem
 
@@ -149,13 +151,13 @@ class Chain(Architecture):
         return np.array(self.widths, np.int64)
 
     def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
-        return kernels.make_group(problem, self.widths, like, runs)
+        return make_group(problem, self.widths, like, runs)
 
     def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
         return chain_field(problem, weights, self.widths, like)
 
     def make_curvature(self, problem: Any, like: FloatArray) -> Any:
-        return kernels.chain_curvature(problem, self.widths, like)
+        return chain_curvature(problem, self.widths, like)
 
 
 def chain_product(factors: Sequence[FloatArray]) -> FloatArray:

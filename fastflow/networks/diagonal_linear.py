@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels, metrics
+from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, shown
-from fastflow.kernels.networks.vector_field import hadamard_field
+from fastflow.kernels.networks.diagonal_curvature import hadamard_curvature
+from fastflow.kernels.networks.diagonal_field import hadamard_field
+from fastflow.kernels.networks.diagonal_together import make_vector_group
 from fastflow.networks.base import Architecture, Network
 from fastflow.problems import CompressedSensing, Problem
 
@@ -183,10 +185,10 @@ class Hadamard(Architecture):
         return np.array(self.solution_shape, np.int64)
 
     def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
-        return kernels.make_vector_group(problem, self.size, self.parameter_count, self.form, like, runs)
+        return make_vector_group(problem, self.size, self.parameter_count, self.form, like, runs)
 
     def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
         return hadamard_field(problem, weights, self.size, self.form, like)
 
     def make_curvature(self, problem: Any, like: FloatArray) -> Any:
-        return kernels.hadamard_curvature(problem, self.size, self.form, like)
+        return hadamard_curvature(problem, self.size, self.form, like)

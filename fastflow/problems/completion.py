@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_floats, shown
+from fastflow.kernels.losses.completion import Completion
 from fastflow.problems.base import MatrixProblem
 
 
@@ -114,7 +114,7 @@ class MatrixCompletion(MatrixProblem):
 
     @classmethod
     def kernel_data(cls, problems: Sequence[MatrixCompletion], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
-        return kernels.Completion(
+        return Completion(
             np.concatenate([p._entries() for p in problems]),
             np.concatenate([p.values for p in problems]).astype(dtype),
             np.cumsum([0] + [p.values.size for p in problems], dtype=np.int64),

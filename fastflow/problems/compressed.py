@@ -10,8 +10,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_floats, frozen
+from fastflow.kernels.losses.sensing import Sensing
+from fastflow.kernels.losses.shared_matrix import padded_columns, share_matrix
 from fastflow.problems.base import Problem, stacked
 from fastflow.problems.gram import regression_by_gram
 
@@ -109,7 +110,7 @@ class CompressedSensing(Problem):
             raise ValueError("problems in one list must have the same number of measurements")
         if shared:
             (problem,) = problems
-            return kernels.share_matrix(problem.matrix, problem.values, dtype)
-        return kernels.Sensing(
-            kernels.padded_columns([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
+            return share_matrix(problem.matrix, problem.values, dtype)
+        return Sensing(
+            padded_columns([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
         )

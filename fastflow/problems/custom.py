@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_count
+from fastflow.kernels.losses.taught import has_formula
 from fastflow.problems.base import MatrixProblem
 
 
@@ -36,7 +36,7 @@ class CustomProblem(MatrixProblem):
     has_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not kernels.has_formula(type(self.data)):
+        if not has_formula(type(self.data)):
             raise TypeError(
                 f"no formula is known for {type(self.data).__name__}: register it with fastflow.kernels.add_problem"
             )

@@ -8,8 +8,8 @@ from typing import ClassVar, NamedTuple
 
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_floats
+from fastflow.kernels.losses.estimation import Estimation
 from fastflow.problems.base import MatrixProblem, stacked
 
 
@@ -58,4 +58,4 @@ class MatrixEstimation(MatrixProblem):
 
     @classmethod
     def kernel_data(cls, problems: Sequence[MatrixEstimation], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
-        return kernels.Estimation(stacked([p.target for p in problems], dtype))
+        return Estimation(stacked([p.target for p in problems], dtype))

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_floats
+from fastflow.kernels.losses.regression import RegressionBySamples, SharedSamples
 from fastflow.problems.base import MatrixProblem, stacked
 from fastflow.problems.compressed import CompressedSensing
 from fastflow.problems.gram import regression_by_gram
@@ -119,6 +119,6 @@ class LinearRegression(MatrixProblem):
         if not all(p.prefers_gram for p in problems):
             if len({p.inputs.shape[1] for p in problems}) > 1:
                 raise ValueError("problems in one list must have the same number of samples")
-            kind = kernels.SharedSamples if shared else kernels.RegressionBySamples
+            kind = SharedSamples if shared else RegressionBySamples
             return kind(stacked([p.inputs for p in problems], dtype), stacked([p.outputs for p in problems], dtype))
         return regression_by_gram([(p.inputs, p.outputs) for p in problems], dtype)

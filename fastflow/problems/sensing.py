@@ -9,8 +9,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_floats
+from fastflow.kernels.losses.sensing import Sensing, SharedSensing
 from fastflow.problems.base import MatrixProblem, stacked
 
 
@@ -75,7 +75,5 @@ class MatrixSensing(MatrixProblem):
     def kernel_data(cls, problems: Sequence[MatrixSensing], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if shared:
             (problem,) = problems
-            return kernels.SharedSensing(problem.operators.astype(dtype).ravel(), problem.values.astype(dtype))
-        return kernels.Sensing(
-            stacked([p.operators for p in problems], dtype), stacked([p.values for p in problems], dtype)
-        )
+            return SharedSensing(problem.operators.astype(dtype).ravel(), problem.values.astype(dtype))
+        return Sensing(stacked([p.operators for p in problems], dtype), stacked([p.values for p in problems], dtype))

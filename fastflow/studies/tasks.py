@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels
 from fastflow._train import train
 from fastflow.checks import FloatArray
 from fastflow.dual import find_limits, flow_limit, mirrors_of
 from fastflow.ensembles import Ensemble, Sparse
 from fastflow.inits import Explicit, Init
-from fastflow.kernels.dual.mirror import BOTH
+from fastflow.kernels.dual.limit import LimitProblems
+from fastflow.kernels.dual.mirror import BOTH, Mirror
 from fastflow.methods import FlowLimit
 from fastflow.metrics import relative_errors
 from fastflow.networks import DiagonalLinear, Hadamard, Network
@@ -154,7 +154,7 @@ def _run_limits(setup: Setup, first: int, last: int) -> Outcomes:
     alike = not setup.init.random  # one start for all
     mirrors = _mirror(setup.init, network, n) if alike else _mirrors(setup, network, n, first, last)
     own, zero = np.arange(count), np.zeros(count, np.int64)
-    problems = kernels.LimitProblems(matrices.reshape(count, m * n), values, mirrors, own, own, zero if alike else own)
+    problems = LimitProblems(matrices.reshape(count, m * n), values, mirrors, own, own, zero if alike else own)
     limits = find_limits(problems, method.tol, method.max_steps, 1)
     lost = limits.status == Status.DIVERGED
     x = np.where(lost[:, None], np.nan, limits.x)
@@ -170,7 +170,7 @@ def _run_limits(setup: Setup, first: int, last: int) -> Outcomes:
     )
 
 
-def _mirrors(setup: Setup, network: DiagonalLinear, n: int, first: int, last: int) -> kernels.Mirror:
+def _mirrors(setup: Setup, network: DiagonalLinear, n: int, first: int, last: int) -> Mirror:
     """The mirror maps of the starts of some trials."""
     form = Hadamard(n, network.depth, network.signed, network.identical)
     factors = _draw_starts(setup, form, first, last)[0]
@@ -178,7 +178,7 @@ def _mirrors(setup: Setup, network: DiagonalLinear, n: int, first: int, last: in
 
 
 @functools.lru_cache(16)
-def _mirror(init: Init, network: DiagonalLinear, n: int) -> kernels.Mirror:
+def _mirror(init: Init, network: DiagonalLinear, n: int) -> Mirror:
     """The mirror map of a start that is the same in all trials, for all cells that have it."""
     return _mirrors(Setup(Sparse(n), network, init, None, 0, True, 1), network, n, 0, 1)
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, shown
+from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.losses.any_loss import as_any_loss
+from fastflow.kernels.networks.curvature import curve, visit
 from fastflow.networks import Architecture, DiagonalLinear, Network
 from fastflow.problems import Problem
 
@@ -47,7 +49,7 @@ class Hessian:
         posed: Any = network.pose(problem)
         architecture = network.architecture(posed)
         flat = flatten(architecture, factors)
-        self._problem = kernels.as_any_loss(
+        self._problem = as_any_loss(
             type(posed).kernel_data([posed], np.float64), math.prod(architecture.solution_shape)
         )
         self._weight, self.size = float(posed.weight), flat.size
@@ -92,11 +94,11 @@ def flatten(architecture: Architecture, factors: ArrayLike | Sequence[ArrayLike]
     return flat
 
 
-@kernels.jit
+@jit
 def _visit(point: Any, problem: Any, weight: float) -> float:
-    return kernels.visit(point, problem, 0, weight)
+    return visit(point, problem, 0, weight)
 
 
-@kernels.jit
+@jit
 def _curve(point: Any, problem: Any, weight: float, direction: FloatArray, out: FloatArray) -> None:
-    kernels.curve(point, problem, 0, weight, direction, out)
+    curve(point, problem, 0, weight, direction, out)
