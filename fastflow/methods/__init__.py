@@ -5,13 +5,14 @@ One module each, with what the user says and how it is executed.
 
 from fastflow.methods.base import Execution, Method, execute
 from fastflow.methods.flow_limit import FlowLimit
-from fastflow.methods.gradient_descent import Decreasing, GradientDescent
+from fastflow.methods.gradient_descent import SAFE, Decreasing, GradientDescent
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.methods.product_flow import ProductFlow
 
 __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
+    "SAFE",
     "Decreasing",
     "Execution",
     "FlowLimit",
