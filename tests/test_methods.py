@@ -158,6 +158,30 @@ def test_interrupted_and_continued(kind, setting, monkeypatch):
 
 
 @pairs
+def test_what_had_not_begun_has_its_record_at_the_start(kind, setting, monkeypatch):
+    problem, network, init = SETTINGS[setting]
+    record = record_of(kind, setting)
+    if record is None or kind is DEFAULT_METHOD:
+        return
+
+    def interrupted(worker, count, on_poll):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scheduling, "run_workers", interrupted)
+    with pytest.raises(ff.Interrupted) as caught:
+        ff.train(problem, network, init, kind([0.0, 0.5]), 3, record=record)
+    runs = caught.value.runs
+    assert np.all(runs.status == ff.Status.RUNNING)
+    np.testing.assert_array_equal(runs.history.loss[:, 0], runs.loss)
+    np.testing.assert_array_equal(runs.history.product[:, 0], runs.solution)
+    for name in runs.history.recorded:
+        values = getattr(runs.history, name)
+        for array in values if isinstance(values, list) else [values]:
+            assert np.isfinite(array[:, 0]).all(), name
+            assert np.isnan(array[:, 1]).all(), name
+
+
+@pairs
 def test_memory_is_asked_for_before_any_work(kind, setting, monkeypatch):
     problem, network, init = SETTINGS[setting]
     monkeypatch.setattr(memory, "available_memory", lambda: 1000)
