@@ -268,7 +268,7 @@ def test_ends(make_sensing):
     tall = ff.CompressedSensing(problem.matrix.T, np.arange(30.0))
     runs = ff.train(tall, ff.DiagonalLinear(), ff.inits.Constant(0.1), ff.FlowLimit())
     assert runs.status[0] == ff.Status.CONVERGED
-    np.testing.assert_allclose(runs.solution[0], np.linalg.lstsq(tall.matrix, tall.values)[0], rtol=1e-7)
+    np.testing.assert_allclose(runs.solution[0], np.linalg.lstsq(tall.matrix, tall.values, rcond=None)[0], rtol=1e-7)
     np.testing.assert_allclose(runs.loss[0], tall.loss(runs.solution[0]), rtol=1e-12)
 
 

@@ -202,6 +202,12 @@ class _DualFlow(DualExecution):
         self.recording.write(run, reached, made)
         self.recording.keep(np.full(len(products), run), reached, products, np.concatenate(factors, axis=1))
 
+    def settle(self) -> None:
+        super().settle()
+        at_start = np.where(self.times == 0, 1.0, np.nan)
+        for run in np.flatnonzero(self.status == Status.RUNNING).tolist():
+            self._record(run, at_start[:, None] * self.solution[run], at_start * self.loss[run])
+
 
 class _DualWorker(FlowWorker):
     """One thread's part of a `_DualFlow`."""

@@ -9,8 +9,7 @@ import numpy as np
 
 from fastflow import inits, theory
 from fastflow.inits import Init
-from fastflow.methods import METHODS, FlowLimit, GradientDescent, GradientFlow, Method
-from fastflow.methods.gradient_descent import SAFE
+from fastflow.methods import METHODS, SAFE, FlowLimit, GradientDescent, GradientFlow, Method
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, Problem
 from fastflow.records import Record

@@ -240,6 +240,6 @@ def _weighted_stages(s: int, zero: np.ndarray) -> tuple[np.ndarray, float, float
     left = np.array([0, 0, 0, LINEAR / 24, weights @ trees[:s, 0] ** 3 - 1 / 4]) - conditions.T @ errors
     if s > MANY:
         conditions, left = conditions[:, :4], left[:4]
-    errors += np.linalg.solve(r, np.linalg.lstsq(np.linalg.solve(r.T, conditions).T, left)[0])
+    errors += np.linalg.solve(r, np.linalg.lstsq(np.linalg.solve(r.T, conditions).T, left, rcond=None)[0])
     rows[:, ERROR_WEIGHT] = errors[:s]
     return rows, length, errors[s]
