@@ -12,10 +12,10 @@ from fastflow.checks import FloatArray, as_count, as_floats
 from fastflow.dual.vectors import as_two_vectors
 from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.dual.mirror import make_mirror
+from fastflow.kernels.networks.hadamard import DEEPEST
 from fastflow.networks import Hadamard
-from fastflow.problems import CompressedSensing
+from fastflow.problems import VectorProblem
 
-DEPTHS = range(1, 9)
 SMALLEST, LARGEST = 1e-12, 1e3
 
 
@@ -38,9 +38,9 @@ def as_problems(
     signed : bool; False leaves v out
     negative : like alpha, the start of v, by default that of u
     """
-    depth = as_count("depth", depth, DEPTHS.start)
-    if depth not in DEPTHS:
-        raise ValueError(f"depth must be at most {DEPTHS[-1]}, got {depth}")
+    depth = as_count("depth", depth, 1)
+    if depth > DEEPEST:
+        raise ValueError(f"depth must be at most {DEEPEST}, got {depth}")
     a = as_floats("matrix", matrix, (2, 3, 4, 5, 6)).astype(np.float64)
     y = as_floats("values", values, (1, 2, 3, 4, 5)).astype(np.float64)
     (m, n), batches = a.shape[-2:], {"matrix": a.shape[:-2], "values": y.shape[:-1]}
@@ -110,7 +110,7 @@ def mirrors_of(architecture: Hadamard, starts: FloatArray, whose: str) -> kernel
 
 
 def pose_runs(
-    problems: Sequence[CompressedSensing],
+    problems: Sequence[VectorProblem],
     architecture: Hadamard,
     problem_index: NDArray[np.int64],
     starts: FloatArray,
@@ -122,7 +122,7 @@ def pose_runs(
 
     Parameters
     ----------
-    problems : sequence of CompressedSensing of one shape
+    problems : sequence of posed problems of a vector, of one shape
     architecture : Hadamard
     problem_index : int array (runs,)
     starts : array (runs, parameters)
@@ -172,7 +172,7 @@ def allowed_starts(depth: int) -> str:
     """Which starts float64 has a flow for, in words."""
     if depth == 1:
         return f"from {-LARGEST:g} to {LARGEST:g}"
-    return f"0 or from {SMALLEST:g} to {LARGEST:g}, where float64 holds the answer at every depth up to {DEPTHS[-1]}"
+    return f"0 or from {SMALLEST:g} to {LARGEST:g}, where float64 holds the answer at every depth up to {DEEPEST}"
 
 
 def _index(shape: tuple[int, ...], batch: tuple[int, ...]) -> NDArray[np.int64]:
