@@ -8,6 +8,7 @@ from fastflow.methods.flow_limit import FlowLimit
 from fastflow.methods.gradient_descent import Decreasing, GradientDescent
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.methods.product_flow import ProductFlow
+from fastflow.methods.stacked import StackedMethod, StackEnds, SystemStack
 
 __all__ = [
     "DEFAULT_METHOD",
@@ -19,6 +20,9 @@ __all__ = [
     "GradientFlow",
     "Method",
     "ProductFlow",
+    "StackEnds",
+    "StackedMethod",
+    "SystemStack",
     "as_method",
     "execute",
 ]
