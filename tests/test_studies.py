@@ -16,8 +16,6 @@ from fastflow.ensembles import Custom, LowRank, Sparse
 from fastflow.streams import stream
 from fastflow.studies import driver
 from fastflow.studies.outcomes import FIELDS
-from fastflow.studies.study import build_study
-from fastflow.studies.tasks import draw_problem
 
 SPARSE = Sparse(n=24, sparsity=3)
 BITS = tuple(name for name in FIELDS if name != "seconds")
@@ -89,7 +87,7 @@ def test_what_no_vector_reaches(ensemble, network):
     axes = {"m": (12,)} if ensemble.m is None else {"sparsity": (2,)}
     study = ff.Study(ensemble, network, ff.inits.Constant(1e-3), ff.FlowLimit(), axes=axes, trials=3)
     result = study.run(threads=1, progress=False)
-    problems = [draw_problem(study.setup(0), trial) for trial in range(3)]
+    problems = [study.setup(0).problem(trial) for trial in range(3)]
     runs = ff.train(problems, network, ff.inits.Constant(1e-3), ff.FlowLimit(), threads=1)
     for name in ("error", "steps", "status"):
         assert np.array_equal(result.outcomes[name][0], getattr(runs, name)), name
@@ -188,8 +186,8 @@ def test_steps_may_be_multiples_of_the_edge_and_safe_ones():
     study = ff.Study(*words, method, axes={"method.step": steps, "scale": (0.1,)}, trials=2)
     assert study.axes[0].values == ("0.30000000000000004 edge", "safe", 0.02, "0.9edge")
     for one in (fixed, study):
-        assert build_study(one.describe()).describe() == one.describe()
-    result = build_study(study.describe()).run(threads=1, progress=False)
+        assert ff.Study.from_table(one.describe()).describe() == one.describe()
+    result = ff.Study.from_table(study.describe()).run(threads=1, progress=False)
     for step in steps:
         alone = ff.Study(*words, replace(method, step=step), axes={"scale": (0.1,)}, trials=2)
         assert same_bits(result[{"method.step": step}], alone.run(threads=1, progress=False))
@@ -202,8 +200,8 @@ def test_steps_may_be_multiples_of_the_edge_and_safe_ones():
 def test_a_study_is_made_again_from_its_table(reference):
     for study in (small(), ff.Study(Custom(failing, 2), method=ff.baselines.LeastNorm(), axes={"m": (3, 4)})):
         table = study.describe()
-        assert build_study(table).describe() == table
-    assert same_bits(build_study(small().describe()).run(threads=2, progress=False), reference)
+        assert ff.Study.from_table(table).describe() == table
+    assert same_bits(ff.Study.from_table(small().describe()).run(threads=2, progress=False), reference)
 
 
 def test_success_changes_afterwards(reference):
@@ -324,7 +322,7 @@ def test_a_part_of_a_result_is_that_of_a_study_of_its_own(chosen):
     methods = {"limit": ff.FlowLimit(), "l1": ff.baselines.BasisPursuit()}
     whole = ff.Study(SPARSE, ff.DiagonalLinear(2), axes={"method": methods, **axes}, trials=3)
     part = whole.run(threads=1, progress=False)[chosen].with_success(ff.Success(below=0.1))
-    assert same_bits(part, part.study.run(threads=1, progress=False))
+    assert same_bits(part, ff.Study.from_table(part.table).run(threads=1, progress=False))
     assert part.fixed == chosen
     assert part.setting["n"] == 24
     assert part.setting.get("m") == chosen.get("m")
@@ -407,10 +405,13 @@ def test_wrong_axes_are_named(axes, message):
         (lambda: small().run(shard=(2, 2)), "i in 0 .. k - 1"),
         (lambda: small().run(shard=(0, 7)), "6 cells make no 7 shares"),
         (lambda: small().run(executor=3), "must have submit"),
-        (lambda: build_study({"axes": {"m": [1]}, "trails": 3}), "has no 'trails'"),
-        (lambda: build_study({"axes": {"m": [1]}, "ensemble": {"n": 3}}), "ensemble needs a kind"),
-        (lambda: build_study({"axes": {"m": [1]}, "ensemble": {"kind": "Spare"}}), "kind must be one of"),
-        (lambda: build_study({"axes": {"m": [1]}, "ensemble": {"kind": "Sparse", "k": 1}}), "Sparse has no 'k'"),
+        (lambda: ff.Study.from_table({"axes": {"m": [1]}, "trails": 3}), "has no 'trails'"),
+        (lambda: ff.Study.from_table({"axes": {"m": [1]}, "ensemble": {"n": 3}}), "ensemble needs a kind"),
+        (lambda: ff.Study.from_table({"axes": {"m": [1]}, "ensemble": {"kind": "Spare"}}), "kind must be one of"),
+        (
+            lambda: ff.Study.from_table({"axes": {"m": [1]}, "ensemble": {"kind": "Sparse", "k": 1}}),
+            "Sparse has no 'k'",
+        ),
     ],
 )
 def test_what_does_not_combine_is_refused(make, message):
