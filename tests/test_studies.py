@@ -417,3 +417,159 @@ def test_wrong_axes_are_named(axes, message):
 def test_what_does_not_combine_is_refused(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+VECTORS = Sparse(n=8, m=5, sparsity=2)
+MATRICES = LowRank(n=4, rank=1, m=12)
+MISMATCHES = {
+    "a tolerance that the dual flow has not": (
+        lambda **axes: ff.Study(VECTORS, method=ff.GradientFlow(gradient_tol=1e-9), **axes),
+        {"scale": (1e-3, 1e-2)},
+        "in the cell scale = 0.001: gradient_tol does not apply",
+    ),
+    "a network whose flow has a dual, in the last cell": (
+        lambda **axes: ff.Study(
+            VECTORS,
+            ff.DiagonalLinear(3, identical=False),
+            ff.inits.Gaussian(),
+            ff.GradientFlow(gradient_tol=1e-9),
+            **axes,
+        ),
+        {"scale": (1e-3, 1e-2), "depth": (4, 3, 2)},
+        "in the cell scale = 0.001, depth = 2: gradient_tol does not apply",
+    ),
+    "three independent factors, in the last cell": (
+        lambda **axes: ff.Study(
+            VECTORS, ff.DiagonalLinear(identical=False), ff.inits.Gaussian(), ff.FlowLimit(), **axes
+        ),
+        {"depth": (1, 2, 3)},
+        "in the cell depth = 3: FlowLimit needs identical factors",
+    ),
+    "starts that are not balanced": (
+        lambda **axes: ff.Study(MATRICES, init=ff.inits.Gaussian(), method=ff.ProductFlow(t_max=1), **axes),
+        {"scale": (0.1, 0.2)},
+        "in the cell scale = 0.1: .*balanced",
+    ),
+    "starts that are not balanced, in the last cell": (
+        lambda **axes: ff.Study(MATRICES, method=ff.ProductFlow(t_max=1), **axes),
+        {"m": (12, 13), "init": {"balanced": ff.inits.Balanced(0.1), "Gaussian": ff.inits.Gaussian(0.1)}},
+        "in the cell m = 12, init = 'Gaussian': .*balanced",
+    ),
+    "a method for vectors, as the last": (
+        lambda **axes: ff.Study(MATRICES, **axes),
+        {"method": {"descent": ff.GradientDescent(), "limit": ff.FlowLimit()}},
+        "in the cell method = 'limit': FlowLimit needs a DiagonalLinear network, got DeepLinear",
+    ),
+    "widths that are those of the first cell": (
+        lambda **axes: ff.Study(LowRank(n=4, rank=1, m=12), ff.DeepLinear(widths=(4, 5, 4)), **axes),
+        {"n": (4, 6)},
+        "in the cell n = 6: .*widths",
+    ),
+    "factors that are those of the first cell": (
+        lambda **axes: ff.Study(
+            VECTORS, ff.DiagonalLinear(2), ff.inits.Explicit([np.ones(8)] * 2), ff.FlowLimit(), **axes
+        ),
+        {"n": (8, 9)},
+        r"in the cell n = 9: the factors given have shapes \[\(8,\), \(8,\)\]",
+    ),
+    "starts that are not those of a trial": (
+        lambda **axes: ff.Study(
+            VECTORS, ff.DiagonalLinear(2), ff.inits.Explicit([np.ones((3, 8))] * 2), ff.FlowLimit(), **axes
+        ),
+        {"m": (5, 6)},
+        "in the cell m = 5: .*give one start",
+    ),
+    "two outputs for a diagonal network, in the last cell": (
+        lambda **axes: ff.Study(ff.ensembles.Regression(n=5, samples=9), ff.DiagonalLinear(2), **axes),
+        {"outputs": (1, 2)},
+        "in the cell outputs = 2: a DiagonalLinear network factors a vector",
+    ),
+    "a baseline that does not solve the last cell": (
+        lambda **axes: ff.Study(method=ff.baselines.NuclearNorm(), **axes),
+        {"ensemble": {"sensing": MATRICES, "all": LowRank(n=4, rank=1, observed="estimation")}, "n": (4, 5)},
+        "in the cell ensemble = 'all', n = 4: NuclearNorm solves MatrixCompletion",
+    ),
+    "a word of a user's function, in the last cell": (
+        lambda **axes: ff.Study(Custom(of_kind, 1), method=ff.baselines.LeastNorm(), **axes),
+        {"m": (4, 5), "kind": ("vector", "matrix")},
+        "in the cell m = 4, kind = 'matrix': LeastNorm solves CompressedSensing",
+    ),
+}
+
+
+def of_kind(rng, m=3, kind="vector"):
+    """A user's ensemble of two kinds of problems."""
+    return (Sparse(n=8, m=m, sparsity=1) if kind == "vector" else LowRank(n=4, rank=1, m=m)).draw(rng)
+
+
+@pytest.mark.parametrize("case", MISMATCHES)
+def test_every_cell_is_asked_before_any_work(case):
+    make, axes, message = MISMATCHES[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        make(axes=axes)
+
+
+def test_what_combines_in_every_cell_is_made():
+    networks = {"dual": ff.DiagonalLinear(2), "layers": ff.DiagonalLinear(3, identical=False)}
+    ff.Study(VECTORS, init=ff.inits.Gaussian(), method=ff.GradientFlow(t_max=1), axes={"network": networks})
+    ff.Study(MATRICES, init=ff.inits.Balanced(0.1), method=ff.ProductFlow(t_max=1), axes={"depth": (2, 3)})
+
+
+def test_an_ensemble_is_asked_once_for_all_problems_of_one_form(monkeypatch):
+    """So a study of many cells draws few problems before it is run."""
+    drawn = []
+    draw = Sparse.draw
+    monkeypatch.setattr(Sparse, "draw", lambda self, rng: drawn.append(self.n) or draw(self, rng))
+    ff.Study(Sparse(n=30), method=ff.FlowLimit(), axes={"m": range(5, 25), "sparsity": range(1, 21), "n": (30, 40)})
+    assert drawn == [30, 40]
+
+
+def test_axes_of_one_object_change_it_at_once():
+    """A value need not fit what another axis replaces; where none is wrong alone all are named."""
+    study = ff.Study(SPARSE, method=ff.FlowLimit(), axes={"sparsity": (30, 40), "n": (50, 60), "m": (20,)})
+    assert study.setup(0).ensemble.n == 50
+    with pytest.raises(ValueError, match="n = 20, sparsity = 21: sparsity must be at most n = 20, got 21"):
+        ff.Study(Sparse(n=24, m=5), method=ff.FlowLimit(), axes={"n": (22, 20), "sparsity": (21,)})
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A user's baseline without any base class."""
+
+    factor: float = 1.0
+
+    def solve(self, problem):
+        return self.factor * np.asarray(problem.truth)
+
+
+@dataclass(frozen=True)
+class Choosy(Scaled):
+    """One that says beforehand what it solves."""
+
+    def check(self, problem):
+        if problem.unknown != "x":
+            raise TypeError("Choosy solves vectors")
+
+
+def test_a_users_object_stands_where_a_baseline_does():
+    study = ff.Study(VECTORS, method=Choosy(), axes={"factor": (1.0, 1.5), "m": (5, 6)}, trials=2)
+    result = study.run(threads=1, progress=False)
+    assert result.outcomes["error"][:, 0, 0] == pytest.approx([0.0, 0.5])
+    assert ff.Study.from_table(result.table).words["method"] == Choosy()
+    ff.Study(MATRICES, method=Scaled(), axes={"factor": (1.0,)})
+    with pytest.raises(TypeError, match=r"in the cell factor = 1.0: Choosy solves vectors"):
+        ff.Study(MATRICES, method=Choosy(), axes={"factor": (1.0,)})
+    for nothing in (3, Scaled):
+        with pytest.raises(TypeError, match="must be a method or a baseline with solve"):
+            ff.Study(VECTORS, method=nothing, axes={"m": (5, 6)})
+
+
+def test_defaults_are_those_of_train():
+    for ensemble, network, init in (
+        (VECTORS, ff.DiagonalLinear(), ff.inits.Constant()),
+        (MATRICES, ff.DeepLinear(), ff.inits.Gaussian()),
+    ):
+        words = ff.Study(ensemble, axes={"m": (12,)}).words
+        assert words["network"] == network
+        assert repr(words["init"]) == repr(init)
+        assert isinstance(words["method"], ff.GradientDescent)

@@ -42,30 +42,41 @@ class Axis:
     field: str | None
     objects: tuple[object, ...] = ()
 
-    def applied(self, thing: object, position: int) -> object:
-        """What becomes of an object at a position on this axis.
 
-        Parameters
-        ----------
-        thing : object, which is replaced, or gets another value of a field
-        position : int
+def applied(thing: object, chosen: Sequence[tuple[Axis, int]]) -> object:
+    """The object with other values of some fields.
 
-        Raises
-        ------
-        ValueError, TypeError
-            that name the axis and the value
-        """
-        if self.field is None:
-            return self.objects[position]
-        value = self.values[position]
-        try:
-            if isinstance(thing, Ensemble):
-                return thing.replaced(**{self.field: value})
-            assert dataclasses.is_dataclass(thing)
-            assert not isinstance(thing, type)
-            return dataclasses.replace(thing, **{self.field: value})
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"axis {self.name!r} at {value!r}: {error}") from error
+    Parameters
+    ----------
+    thing : object
+    chosen : axes of its fields, and a position on each
+
+    Raises
+    ------
+    ValueError, TypeError
+        for values that the object does not take, with the axes
+    """
+    if not chosen:
+        return thing
+    try:
+        return _replaced(thing, chosen)
+    except (ValueError, TypeError) as error:
+        for axis, position in chosen:
+            try:
+                _replaced(thing, [(axis, position)])
+            except (ValueError, TypeError) as alone:
+                raise type(alone)(f"axis {axis.name!r} at {axis.values[position]!r}: {alone}") from error
+        where = ", ".join(f"{axis.name} = {axis.values[position]!r}" for axis, position in chosen)
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _replaced(thing: object, chosen: Sequence[tuple[Axis, int]]) -> object:
+    changes = {axis.field: axis.values[position] for axis, position in chosen if axis.field is not None}
+    if isinstance(thing, Ensemble):
+        return thing.replaced(**changes)
+    assert dataclasses.is_dataclass(thing)
+    assert not isinstance(thing, type)
+    return dataclasses.replace(thing, **changes)
 
 
 def fields_of(thing: object) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fastflow.studies.axes import Axis, parse_axes
+from fastflow.studies.axes import Axis, applied, parse_axes
 from fastflow.studies.spec import WORDS
 
 Place = tuple[int, ...]
@@ -88,9 +88,12 @@ class Grid:
         """The object of a word at a place on its own axes."""
         key = word, place
         if key not in self._made:
-            thing, axes = self.words[word], [self.axes[i] for i in self._of_word[word]]
-            # Whole objects first, then what changes their fields.
-            for axis, at in sorted(zip(axes, place, strict=True), key=lambda pair: pair[0].field is not None):
-                thing = axis.applied(thing, at)
-            self._made[key] = thing
+            thing, fields = self.words[word], []
+            for i, position in zip(self._of_word[word], place, strict=True):
+                axis = self.axes[i]
+                if axis.field is None:
+                    thing = axis.objects[position]
+                else:
+                    fields.append((axis, position))
+            self._made[key] = applied(thing, fields)
         return self._made[key]
