@@ -105,7 +105,7 @@ class Sparse(Ensemble):
 
     @property
     def measurements(self) -> int:
-        """m, given as such or by delta."""
+        """The number m of measurements, given as such or by delta."""
         if self.delta is not None:
             return max(1, round(self.delta * self.n))
         self._required(**{"m (or delta)": self.m})

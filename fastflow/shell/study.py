@@ -116,7 +116,7 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
     except StudyError as error:
         result, code, ended = error.result, FAILED, f"error: {error}"
     except StoreError as error:
-        if not hasattr(error, "result"):
+        if error.result is None:
             raise
         result, code, ended = error.result, FAILED, f"error: {error}"
     say(result.summary())

@@ -214,7 +214,7 @@ class _Driver:
             told = f"{failure}" if isinstance(failure, TrialError) else f"the executor failed: {failure!r}"
             cause, failure = failure, StudyError(f"{told} ({done}{where}; .result has them)")
             failure.__cause__ = cause
-        failure.result = result  # type: ignore[union-attr]
+        failure.result = result
         return failure
 
     def _hand_out(self) -> None:

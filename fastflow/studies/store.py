@@ -32,7 +32,14 @@ Chunk = tuple[int, ...]
 
 
 class StoreError(OSError):
-    """A store that is damaged, in use, of another study, or cannot be written."""
+    """A store that is damaged, in use, of another study, or cannot be written.
+
+    Attributes
+    ----------
+    result : `StudyResult` or None, what was done, where the study had begun
+    """
+
+    result: Any = None
 
 
 class Store:
