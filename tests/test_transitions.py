@@ -202,6 +202,7 @@ def test_what_makes_no_slices():
     assert all(len(status.message) > 20 for status in Crossing)
 
 
+@pytest.mark.filterwarnings("ignore:basis pursuit was solved only to")  # one in 1680 may have a gap just above 1e-8
 def test_basis_pursuit_crosses_at_the_statistical_dimension(rng):
     """Gaussian matrices, n = 100: the 50% crossing by HiGHS, and the value of this size within its 99% interval."""
     n, trials, sparsities = 100, 80, np.array([5, 15, 30])
