@@ -21,9 +21,6 @@ from benchmarks.limits import pursue
 from benchmarks.report import Table, number
 from benchmarks.tasks import Array
 from fastflow.streams import stream
-from fastflow.studies import tasks as study_tasks
-from fastflow.studies.study import Study
-from fastflow.studies.tasks import draw_problem
 
 N, ALPHA, DEPTH = 128, 1e-6, 2
 PURSUITS, DESCENTS, DESCENT_STEPS, DISTANCE = 120, 6, 2_000_000, 1e-3
@@ -38,7 +35,7 @@ class Nothing:
         return np.zeros(problem.shape)
 
 
-def default_map(trials: int = 50, values: int = 31) -> Study:
+def default_map(trials: int = 50, values: int = 31) -> ff.Study:
     """The study of ``fastflow phase``, or one of fewer values over the same range."""
     whole = np.arange(1, 32) * (N // 32)
     chosen = whole[np.unique(np.linspace(0, 30, values).astype(int))]
@@ -46,7 +43,7 @@ def default_map(trials: int = 50, values: int = 31) -> Study:
     return ff.Study(*words, axes={"m": chosen, "sparsity": chosen // 2}, trials=trials)
 
 
-def _sampled(study: Study, count: int) -> list[int]:
+def _sampled(study: ff.Study, count: int) -> list[int]:
     cells: list[int] = stream(0, "benchmark").choice(study.cells, count, replace=False).tolist()
     return cells
 
@@ -54,7 +51,7 @@ def _sampled(study: Study, count: int) -> list[int]:
 def _pursuit_seconds(cells: list[int]) -> float:
     """Seconds of HiGHS for one trial of each cell, in one process."""
     study = default_map()
-    problems: list[Any] = [draw_problem(study.setup(cell), 0) for cell in cells]
+    problems: list[Any] = [study.setup(cell).problem(0) for cell in cells]
     pursue(problems[0].matrix, problems[0].values)
     started = time.perf_counter()
     for problem in problems:
@@ -68,7 +65,7 @@ def _wall(run: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def _shares(study: Study) -> tuple[float, float, float]:
+def _shares(study: ff.Study) -> tuple[float, float, float]:
     """CPU seconds of a study in one thread: of all, of drawing problems, of finding limits."""
     spent = {"draw": 0.0, "solve": 0.0}
 
@@ -83,14 +80,14 @@ def _shares(study: Study) -> tuple[float, float, float]:
 
     started = time.process_time()
     with (
-        mock.patch.object(study_tasks, "solve_limits", timed("solve", study_tasks.solve_limits)),
+        mock.patch.object(ff.FlowLimit, "solve_stack", timed("solve", ff.FlowLimit.solve_stack)),
         mock.patch.object(ff.ensembles.Sparse, "fill", timed("draw", ff.ensembles.Sparse.fill)),
     ):
         study.run(threads=1, progress=False)
     return time.process_time() - started, spent["draw"], spent["solve"]
 
 
-def _descent_seconds(study: Study, threads: int) -> list[float]:
+def _descent_seconds(study: ff.Study, threads: int) -> list[float]:
     """For sampled cells, seconds a trial of JAX's gradient descent to `DISTANCE` of the limit, by its time per step.
 
     Steps are counted by fastflow's own descent at half the stability edge; where they do not suffice they count as they
@@ -99,7 +96,7 @@ def _descent_seconds(study: Study, threads: int) -> list[float]:
     seconds = []
     for cell in _sampled(study, DESCENTS):
         setup = study.setup(cell)
-        problems: list[Any] = [draw_problem(setup, trial) for trial in range(threads)]
+        problems: list[Any] = [setup.problem(trial) for trial in range(threads)]
         limits = ff.train(problems, setup.network, setup.init, setup.method, threads=threads, progress=False).solution
         aimed = [ff.CompressedSensing(p.matrix, p.values, truth=x) for p, x in zip(problems, limits, strict=True)]
         record = ff.Record(np.arange(0, DESCENT_STEPS + 1, 1000), loss=False, gradient_norm=False)

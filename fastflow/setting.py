@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -132,17 +132,74 @@ def pose(
     )
 
 
-def default_network(problem: Problem) -> Network:
-    """The network for a problem where the user names none."""
+def pose_trials(
+    problem: Problem | Sequence[Problem],
+    network: Network,
+    init: Init,
+    trials: NDArray[np.int64],
+    starts: int = 1,
+    seed: int = 0,
+) -> Setting:
+    """Pose trials of a study, whose network and init the method has been asked for before.
+
+    Parameters
+    ----------
+    problem : a problem that all trials share, or a list of one for each trial
+    network : Network
+    init : Init
+    trials : int array (trials,), the numbers that key what is random
+    starts : int, of each trial; run ``t * starts + s`` is start s of the trial at place t
+    seed : int
+
+    Returns
+    -------
+    Setting
+        In float64, without a record.
+
+    Raises
+    ------
+    TypeError, ValueError
+        for problems of several classes or shapes
+    """
+    given = _as_problems(problem)
+    shared = not isinstance(problem, list | tuple)
+    problems = [network.pose(item) for item in given]
+    each = np.zeros(len(trials), np.int64) if shared else np.arange(len(trials))
+    return Setting(
+        problems,
+        given[0].title,
+        shared,
+        network,
+        network.architecture(problems[0]),
+        init,
+        np.repeat(each, starts),
+        np.repeat(trials, starts),
+        np.tile(np.arange(starts), len(trials)),
+        seed,
+        None,
+        np.dtype(np.float64),
+    )
+
+
+class OfUnknown(Protocol):
+    """What says how its unknown is called: a problem, or an ensemble of problems."""
+
+    @property
+    def unknown(self) -> str:
+        """W for a matrix, x for a vector."""
+
+
+def default_network(problem: OfUnknown) -> Network:
+    """The network for a problem, or for those of an ensemble, where the user names none."""
     return DeepLinear() if problem.unknown == "W" else DiagonalLinear()
 
 
-def default_init(network: Any) -> Init:
+def default_init(network: object) -> Init:
     """The init for a network where the user names none."""
     return Constant() if isinstance(network, DiagonalLinear) else Gaussian()
 
 
-def check_words(network: Any, init: Any, record: Any = None) -> None:
+def check_words(network: object, init: object, record: object = None) -> None:
     """That network, init and record are what their names say, and that the init starts the network.
 
     Raises

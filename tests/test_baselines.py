@@ -543,3 +543,28 @@ def test_float32_and_other_layouts_are_taken_and_nothing_is_changed(rng):
     ):
         solve(matrix, values)
         np.testing.assert_array_equal(matrix, before)
+
+
+def test_every_baseline_is_registered_and_has_a_label():
+    classes = {thing for thing in vars(baselines).values() if isinstance(thing, type)}
+    wanted = {cls for cls in classes if issubclass(cls, baselines.Baseline) and cls is not baselines.Baseline}
+    assert set(baselines.BASELINES) == wanted
+    assert len({cls.label for cls in baselines.BASELINES}) == len(wanted)
+
+
+def test_what_becomes_a_baseline():
+    class Zero:
+        def solve(self, problem):
+            return np.zeros(problem.shape).tolist()
+
+    own = baselines.LeastNorm()
+    assert baselines.as_baseline(own) is own
+    found = baselines.as_baseline(Zero())
+    found.check(ESTIMATION)
+    assert found.solve(ESTIMATION).shape == (3, 3)
+    assert found.kind is Zero
+    for nothing in (Zero, ff.GradientDescent(), None):
+        with pytest.raises(TypeError, match="must be a method or a baseline"):
+            baselines.as_baseline(nothing)
+    with pytest.raises(ValueError, match="needs a problem with a truth"):
+        baselines.OracleLeastSquares().check(ff.CompressedSensing(np.ones((1, 2)), [1.0]))

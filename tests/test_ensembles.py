@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastflow as ff
+from fastflow import ensembles
 from fastflow.ensembles import Autoencoder, Custom, LowRank, Regression, Sparse
 from fastflow.streams import Streams, encode, stream
 
@@ -178,3 +179,62 @@ def test_a_function_of_the_user():
 def test_what_is_wrong_is_named(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+def kinds(rng, kind="vector", m=3):
+    """A user's ensemble."""
+    return (Sparse(6, m, 1) if kind == "vector" else LowRank(4, rank=1, m=m)).draw(rng)
+
+
+EXAMPLES = (
+    *(Sparse(n, m, s, noise=noise) for n, m, s, noise in ((6, 4, 2, 0.0), (6, 5, 1, 0.1), (7, 4, 2, 0.0))),
+    Sparse(6, sparsity=1, matrix=np.eye(6)[:3]),
+    *(
+        LowRank(n, rank=1, m=m, observed=observed)
+        for n, m in ((4, 9), (5, 8))
+        for observed in ("sensing", "completion")
+    ),
+    LowRank(4, rank=2, observed="estimation"),
+    *(Regression(4, samples, outputs) for samples in (5, 6) for outputs in (1, 2)),
+    *(Autoencoder(n, 9, rank=rank) for n in (4, 5) for rank in (1, 2)),
+    *(Custom(kinds, 1, kind=kind, m=m) for kind in ("vector", "matrix") for m in (3, 4)),
+)
+
+
+def test_a_form_decides_the_class_and_the_shape_of_problems(rng):
+    forms = {}
+    for ensemble in EXAMPLES:
+        problem = ensemble.draw(rng)
+        forms.setdefault((type(ensemble), encode(ensemble.form())), set()).add((type(problem), problem.shape))
+    assert all(len(found) == 1 for found in forms.values())
+    assert len(forms) < len(EXAMPLES)
+
+
+@pytest.mark.parametrize("ensemble", EXAMPLES, ids=repr)
+def test_systems_are_filled_with_what_is_drawn(ensemble):
+    problem = ensemble.draw(stream(1))
+    if not isinstance(ensemble, Custom):
+        assert problem.unknown == ensemble.unknown
+    if ensemble.system_shape is None:
+        with pytest.raises(TypeError, match="does not draw into arrays"):
+            ensemble.fill(stream(1), np.zeros((1, 1)), np.zeros(1), np.zeros(1))
+        return
+    m, n = ensemble.system_shape
+    matrix, values, truth = np.empty((m, n)), np.empty(m), np.zeros(n)
+    ensemble.fill(stream(1), matrix, values, truth)
+    assert np.array_equal(matrix, problem.matrix)
+    assert np.array_equal(values, problem.values)
+    assert np.array_equal(truth, problem.truth)
+    assert ensemble.rows_independent == (ensemble.matrix_name != "given")
+
+
+def test_programs_are_those_of_gaussian_measurements_without_noise():
+    assert Sparse.program({"matrix": "dct"}) == "l1"
+    assert Sparse.program({"matrix": "correlated"}) is Sparse.program({"noise": 0.1}) is None
+    assert LowRank.program({"observed": "sensing"}) == "nuclear"
+    assert LowRank.program({"observed": "completion"}) is Regression.program({}) is None
+
+
+def test_every_ensemble_is_registered():
+    classes = {thing for thing in vars(ensembles).values() if isinstance(thing, type)}
+    assert set(ensembles.ENSEMBLES) == classes - {ensembles.Ensemble, Custom}

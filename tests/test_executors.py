@@ -100,7 +100,7 @@ def test_the_shell_uses_a_running_scheduler(reference, client, tmp_path, capfd):
     arguments = ["--n", "24", "--m", "6,10", "--sparsity", "2", "--trials", "9", "--out", str(tmp_path / "phase")]
     assert shell.main(["phase", *arguments, "--scheduler", client.scheduler.address]) == 0
     result = ff.open_study(tmp_path / "phase.zarr")
-    assert same_bits(result, result.study.run(threads=2, progress=False))
+    assert same_bits(result, ff.Study.from_table(result.table).run(threads=2, progress=False))
 
 
 def test_a_dask_worker_killed_in_mid_study(client, tmp_path):

@@ -15,9 +15,10 @@ from test_flow_accuracy import flat
 
 import fastflow as ff
 from fastflow import scheduling, theory
+from fastflow.kernels.dual.rosenbrock import STAGES
 from fastflow.kernels.flow.chebyshev import ERROR_WEIGHT, MANY, MOVE, WEIGHT, chebyshev
 from fastflow.kernels.flow.dense_output import high_order_point, high_order_weights, more_slopes, stabilised_point
-from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, STABLE, STAGES, dormand_prince
+from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, STABLE, dormand_prince
 from fastflow.kernels.flow.layer_flow import Methods
 from fastflow.kernels.flow.stabilised import OF_ERROR, high_order_step, stabilised_step, step_memory
 from fastflow.kernels.losses import any_loss, completion

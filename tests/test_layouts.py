@@ -11,6 +11,7 @@ import pytest
 
 import fastflow as ff
 from fastflow.kernels.compile.target import SHAPE, target_features
+from fastflow.kernels.losses import sensing
 from fastflow.kernels.networks import chain_group
 from fastflow.kernels.networks.chain_group import choose_layout
 
@@ -57,7 +58,7 @@ def test_lanes_agree_with_one_run_at_a_time(kind, dtype, monkeypatch):
         results = []
         for lane_width in (0, max(chain_group.LANE_WIDTH, *widths)):
             monkeypatch.setattr(chain_group, "LANE_WIDTH", lane_width)
-            monkeypatch.setattr(chain_group, "SENSING_LANE_WIDTH", lane_width)
+            monkeypatch.setattr(sensing, "SENSING_LANE_WIDTH", lane_width)
             # 19 runs that end at different steps: lanes are refilled, and the last are left empty.
             runs = ff.train(
                 problem, ff.DeepLinear(widths=widths), ff.inits.Gaussian(0.3), METHOD, 19, record=RECORD, dtype=dtype
@@ -109,9 +110,9 @@ def test_a_diverging_neighbour_changes_no_bit(lane_width, monkeypatch):
 
 def test_the_layout_depends_on_shapes_alone():
     estimation = ff.MatrixEstimation.kernel_data([ff.MatrixEstimation(np.eye(3))], np.float64, shared=True)
-    sensing = ff.MatrixSensing(np.ones((2, 3, 3)), np.ones(2))
-    shared = ff.MatrixSensing.kernel_data([sensing], np.float64, shared=True)
-    own = ff.MatrixSensing.kernel_data([sensing], np.float64)
+    problem = ff.MatrixSensing(np.ones((2, 3, 3)), np.ones(2))
+    shared = ff.MatrixSensing.kernel_data([problem], np.float64, shared=True)
+    own = ff.MatrixSensing.kernel_data([problem], np.float64)
     regression = ff.LinearRegression(np.ones((3, 1)), np.ones((3, 1)))
     samples = ff.LinearRegression.kernel_data([regression], np.float64, shared=True)
     small, middle, large = ((width,) * 3 for width in (3, sensing.SENSING_LANE_WIDTH + 1, chain_group.LANE_WIDTH + 1))

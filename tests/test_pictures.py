@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.special import expit
 
 import fastflow as ff
-from fastflow.studies import layouts, pictures
-from fastflow.studies.layouts import MOST_PANELS, edges_of, is_logarithmic, named
+from fastflow.studies import pictures
+from fastflow.studies.pictures.arrangement import MOST_PANELS, edges_of, is_logarithmic, named
 from fastflow.studies.predictions import PROGRAMS
 from fastflow.studies.statistics import wilson
 from fastflow.studies.transitions import boundary
@@ -151,7 +151,7 @@ def test_titles_break_between_parameters(triangle):
     setting = {"n": 100, "m": 40, "sparsity": 8, "noise": 0.001, "depth": 2, "kind": "GradientDescent", "scale": 1e-4}
     figure = pictures.slices(types.SimpleNamespace(**vars(part(triangle, scale=0)) | {"setting": setting}))
     first, second, *_ = figure.get_suptitle().split("\n")
-    assert first + ", " + second == ", ".join(layouts.named(name, value) for name, value in setting.items())
+    assert first + ", " + second == ", ".join(named(name, value) for name, value in setting.items())
 
 
 def test_no_ticks_between_integers(rng):

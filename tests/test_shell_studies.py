@@ -35,7 +35,7 @@ def expected(trials=10, m=(6, 10, 14, 18), **options):
 def test_phase_writes_what_the_study_gives(here, capsys):
     assert shell.main(["phase", *SMALL]) == 0
     result = ff.open_study("phase.zarr")
-    assert result.study.describe() == expected().describe()
+    assert result.design.describe() == expected().describe()
     assert same_bits(result, expected().run(threads=1, progress=False))
     output, errors = capsys.readouterr()
     assert errors == ""
@@ -55,7 +55,7 @@ def test_every_option_reaches_the_study(here):
     options = ["--matrix", "correlated", "--correlation", "0.3", "--scaling", "columns", "--coefficients", "flat"]
     options += ["--noise", "0.01", "--depth", "3", "--nonnegative", "--alpha", "1e-3", "--below", "0.1", "--seed", "4"]
     assert shell.main(["phase", *SMALL, *options, "--out", "other", "--max-steps", "50"]) == 0
-    study = ff.open_study("other.zarr").study
+    study = ff.open_study("other.zarr").design
     wanted = ff.ensembles.Sparse(
         n=24, matrix="correlated", correlation=0.3, scaling="columns", coefficients="flat", noise=0.01
     )
@@ -73,7 +73,7 @@ def test_other_methods(here, method, wanted):
     options = ["--m", "10", "--sparsity", "1", "--trials", "2"]
     options += [] if method == "pursuit" else ["--max-steps", "30"]
     assert shell.main(["phase", *SMALL, *options, "--method", method]) == 0
-    assert type(ff.open_study("phase.zarr").study.words["method"]).__name__ == wanted
+    assert type(ff.open_study("phase.zarr").design.words["method"]).__name__ == wanted
 
 
 def test_the_default_is_a_full_map():

@@ -47,7 +47,7 @@ def test_what_is_stored_is_what_was_computed(path, reference):
     assert np.array_equal(found.outcomes["seconds"], result.outcomes["seconds"])
     assert found.axes == reference.axes
     assert found.success == ff.Success(below=1e-2)
-    assert found.study.describe() == small(trials=50).describe()
+    assert found.design.describe() == small(trials=50).describe()
     assert sorted(p.name for p in path.parent.iterdir()) == ["s.zarr"]
 
 

@@ -17,8 +17,6 @@ from fastflow.ensembles import Custom, LowRank, Sparse
 from fastflow.streams import stream
 from fastflow.studies import driver
 from fastflow.studies.outcomes import FIELDS
-from fastflow.studies.study import build_study
-from fastflow.studies.tasks import draw_problem
 
 SPARSE = Sparse(n=24, sparsity=3)
 BITS = tuple(name for name in FIELDS if name != "seconds")
@@ -90,7 +88,7 @@ def test_what_no_vector_reaches(ensemble, network):
     axes = {"m": (12,)} if ensemble.m is None else {"sparsity": (2,)}
     study = ff.Study(ensemble, network, ff.inits.Constant(1e-3), ff.FlowLimit(), axes=axes, trials=3)
     result = study.run(threads=1, progress=False)
-    problems = [draw_problem(study.setup(0), trial) for trial in range(3)]
+    problems = [study.setup(0).problem(trial) for trial in range(3)]
     runs = ff.train(problems, network, ff.inits.Constant(1e-3), ff.FlowLimit(), threads=1)
     for name in ("error", "steps", "status"):
         assert np.array_equal(result.outcomes[name][0], getattr(runs, name)), name
@@ -189,8 +187,8 @@ def test_steps_may_be_multiples_of_the_edge_and_safe_ones():
     study = ff.Study(*words, method, axes={"method.step": steps, "scale": (0.1,)}, trials=2)
     assert study.axes[0].values == ("0.30000000000000004 edge", "safe", 0.02, "0.9edge")
     for one in (fixed, study):
-        assert build_study(one.describe()).describe() == one.describe()
-    result = build_study(study.describe()).run(threads=1, progress=False)
+        assert ff.Study.from_table(one.describe()).describe() == one.describe()
+    result = ff.Study.from_table(study.describe()).run(threads=1, progress=False)
     for step in steps:
         alone = ff.Study(*words, replace(method, step=step), axes={"scale": (0.1,)}, trials=2)
         assert same_bits(result[{"method.step": step}], alone.run(threads=1, progress=False))
@@ -203,8 +201,8 @@ def test_steps_may_be_multiples_of_the_edge_and_safe_ones():
 def test_a_study_is_made_again_from_its_table(reference):
     for study in (small(), ff.Study(Custom(failing, 2), method=ff.baselines.LeastNorm(), axes={"m": (3, 4)})):
         table = study.describe()
-        assert build_study(table).describe() == table
-    assert same_bits(build_study(small().describe()).run(threads=2, progress=False), reference)
+        assert ff.Study.from_table(table).describe() == table
+    assert same_bits(ff.Study.from_table(small().describe()).run(threads=2, progress=False), reference)
 
 
 def test_success_changes_afterwards(reference):
@@ -340,7 +338,7 @@ def test_a_part_of_a_result_is_that_of_a_study_of_its_own(chosen):
     methods = {"limit": ff.FlowLimit(), "l1": ff.baselines.BasisPursuit()}
     whole = ff.Study(SPARSE, ff.DiagonalLinear(2), axes={"method": methods, **axes}, trials=3)
     part = whole.run(threads=1, progress=False)[chosen].with_success(ff.Success(below=0.1))
-    assert same_bits(part, part.study.run(threads=1, progress=False))
+    assert same_bits(part, ff.Study.from_table(part.table).run(threads=1, progress=False))
     assert part.fixed == chosen
     assert part.setting["n"] == 24
     assert part.setting.get("m") == chosen.get("m")
@@ -423,12 +421,171 @@ def test_wrong_axes_are_named(axes, message):
         (lambda: small().run(shard=(2, 2)), "i in 0 .. k - 1"),
         (lambda: small().run(shard=(0, 7)), "6 cells make no 7 shares"),
         (lambda: small().run(executor=3), "must have submit"),
-        (lambda: build_study({"axes": {"m": [1]}, "trails": 3}), "has no 'trails'"),
-        (lambda: build_study({"axes": {"m": [1]}, "ensemble": {"n": 3}}), "ensemble needs a kind"),
-        (lambda: build_study({"axes": {"m": [1]}, "ensemble": {"kind": "Spare"}}), "kind must be one of"),
-        (lambda: build_study({"axes": {"m": [1]}, "ensemble": {"kind": "Sparse", "k": 1}}), "Sparse has no 'k'"),
+        (lambda: ff.Study.from_table({"axes": {"m": [1]}, "trails": 3}), "has no 'trails'"),
+        (lambda: ff.Study.from_table({"axes": {"m": [1]}, "ensemble": {"n": 3}}), "ensemble needs a kind"),
+        (lambda: ff.Study.from_table({"axes": {"m": [1]}, "ensemble": {"kind": "Spare"}}), "kind must be one of"),
+        (
+            lambda: ff.Study.from_table({"axes": {"m": [1]}, "ensemble": {"kind": "Sparse", "k": 1}}),
+            "Sparse has no 'k'",
+        ),
     ],
 )
 def test_what_does_not_combine_is_refused(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+VECTORS = Sparse(n=8, m=5, sparsity=2)
+MATRICES = LowRank(n=4, rank=1, m=12)
+MISMATCHES = {
+    "a tolerance that the dual flow has not": (
+        lambda **axes: ff.Study(VECTORS, method=ff.GradientFlow(gradient_tol=1e-9), **axes),
+        {"scale": (1e-3, 1e-2)},
+        "in the cell scale = 0.001: gradient_tol does not apply",
+    ),
+    "a network whose flow has a dual, in the last cell": (
+        lambda **axes: ff.Study(
+            VECTORS,
+            ff.DiagonalLinear(3, identical=False),
+            ff.inits.Gaussian(),
+            ff.GradientFlow(gradient_tol=1e-9),
+            **axes,
+        ),
+        {"scale": (1e-3, 1e-2), "depth": (4, 3, 2)},
+        "in the cell scale = 0.001, depth = 2: gradient_tol does not apply",
+    ),
+    "three independent factors, in the last cell": (
+        lambda **axes: ff.Study(
+            VECTORS, ff.DiagonalLinear(identical=False), ff.inits.Gaussian(), ff.FlowLimit(), **axes
+        ),
+        {"depth": (1, 2, 3)},
+        "in the cell depth = 3: FlowLimit needs identical factors",
+    ),
+    "starts that are not balanced": (
+        lambda **axes: ff.Study(MATRICES, init=ff.inits.Gaussian(), method=ff.ProductFlow(t_max=1), **axes),
+        {"scale": (0.1, 0.2)},
+        "in the cell scale = 0.1: .*balanced",
+    ),
+    "starts that are not balanced, in the last cell": (
+        lambda **axes: ff.Study(MATRICES, method=ff.ProductFlow(t_max=1), **axes),
+        {"m": (12, 13), "init": {"balanced": ff.inits.Balanced(0.1), "Gaussian": ff.inits.Gaussian(0.1)}},
+        "in the cell m = 12, init = 'Gaussian': .*balanced",
+    ),
+    "a method for vectors, as the last": (
+        lambda **axes: ff.Study(MATRICES, **axes),
+        {"method": {"descent": ff.GradientDescent(), "limit": ff.FlowLimit()}},
+        "in the cell method = 'limit': FlowLimit needs a DiagonalLinear network, got DeepLinear",
+    ),
+    "widths that are those of the first cell": (
+        lambda **axes: ff.Study(LowRank(n=4, rank=1, m=12), ff.DeepLinear(widths=(4, 5, 4)), **axes),
+        {"n": (4, 6)},
+        "in the cell n = 6: .*widths",
+    ),
+    "factors that are those of the first cell": (
+        lambda **axes: ff.Study(
+            VECTORS, ff.DiagonalLinear(2), ff.inits.Explicit([np.ones(8)] * 2), ff.FlowLimit(), **axes
+        ),
+        {"n": (8, 9)},
+        r"in the cell n = 9: the factors given have shapes \[\(8,\), \(8,\)\]",
+    ),
+    "starts that are not those of a trial": (
+        lambda **axes: ff.Study(
+            VECTORS, ff.DiagonalLinear(2), ff.inits.Explicit([np.ones((3, 8))] * 2), ff.FlowLimit(), **axes
+        ),
+        {"m": (5, 6)},
+        "in the cell m = 5: .*give one start",
+    ),
+    "two outputs for a diagonal network, in the last cell": (
+        lambda **axes: ff.Study(ff.ensembles.Regression(n=5, samples=9), ff.DiagonalLinear(2), **axes),
+        {"outputs": (1, 2)},
+        "in the cell outputs = 2: a DiagonalLinear network factors a vector",
+    ),
+    "a baseline that does not solve the last cell": (
+        lambda **axes: ff.Study(method=ff.baselines.NuclearNorm(), **axes),
+        {"ensemble": {"sensing": MATRICES, "all": LowRank(n=4, rank=1, observed="estimation")}, "n": (4, 5)},
+        "in the cell ensemble = 'all', n = 4: NuclearNorm solves MatrixCompletion",
+    ),
+    "a word of a user's function, in the last cell": (
+        lambda **axes: ff.Study(Custom(of_kind, 1), method=ff.baselines.LeastNorm(), **axes),
+        {"m": (4, 5), "kind": ("vector", "matrix")},
+        "in the cell m = 4, kind = 'matrix': LeastNorm solves CompressedSensing",
+    ),
+}
+
+
+def of_kind(rng, m=3, kind="vector"):
+    """A user's ensemble of two kinds of problems."""
+    return (Sparse(n=8, m=m, sparsity=1) if kind == "vector" else LowRank(n=4, rank=1, m=m)).draw(rng)
+
+
+@pytest.mark.parametrize("case", MISMATCHES)
+def test_every_cell_is_asked_before_any_work(case):
+    make, axes, message = MISMATCHES[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        make(axes=axes)
+
+
+def test_what_combines_in_every_cell_is_made():
+    networks = {"dual": ff.DiagonalLinear(2), "layers": ff.DiagonalLinear(3, identical=False)}
+    ff.Study(VECTORS, init=ff.inits.Gaussian(), method=ff.GradientFlow(t_max=1), axes={"network": networks})
+    ff.Study(MATRICES, init=ff.inits.Balanced(0.1), method=ff.ProductFlow(t_max=1), axes={"depth": (2, 3)})
+
+
+def test_an_ensemble_is_asked_once_for_all_problems_of_one_form(monkeypatch):
+    """So a study of many cells draws few problems before it is run."""
+    drawn = []
+    draw = Sparse.draw
+    monkeypatch.setattr(Sparse, "draw", lambda self, rng: drawn.append(self.n) or draw(self, rng))
+    ff.Study(Sparse(n=30), method=ff.FlowLimit(), axes={"m": range(5, 25), "sparsity": range(1, 21), "n": (30, 40)})
+    assert drawn == [30, 40]
+
+
+def test_axes_of_one_object_change_it_at_once():
+    """A value need not fit what another axis replaces; where none is wrong alone all are named."""
+    study = ff.Study(SPARSE, method=ff.FlowLimit(), axes={"sparsity": (30, 40), "n": (50, 60), "m": (20,)})
+    assert study.setup(0).ensemble.n == 50
+    with pytest.raises(ValueError, match="n = 20, sparsity = 21: sparsity must be at most n = 20, got 21"):
+        ff.Study(Sparse(n=24, m=5), method=ff.FlowLimit(), axes={"n": (22, 20), "sparsity": (21,)})
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A user's baseline without any base class."""
+
+    factor: float = 1.0
+
+    def solve(self, problem):
+        return self.factor * np.asarray(problem.truth)
+
+
+@dataclass(frozen=True)
+class Choosy(Scaled):
+    """One that says beforehand what it solves."""
+
+    def check(self, problem):
+        if problem.unknown != "x":
+            raise TypeError("Choosy solves vectors")
+
+
+def test_a_users_object_stands_where_a_baseline_does():
+    study = ff.Study(VECTORS, method=Choosy(), axes={"factor": (1.0, 1.5), "m": (5, 6)}, trials=2)
+    result = study.run(threads=1, progress=False)
+    assert result.outcomes["error"][:, 0, 0] == pytest.approx([0.0, 0.5])
+    assert ff.Study.from_table(result.table).words["method"] == Choosy()
+    ff.Study(MATRICES, method=Scaled(), axes={"factor": (1.0,)})
+    with pytest.raises(TypeError, match=r"in the cell factor = 1.0: Choosy solves vectors"):
+        ff.Study(MATRICES, method=Choosy(), axes={"factor": (1.0,)})
+    for nothing in (3, Scaled):
+        with pytest.raises(TypeError, match="must be a method or a baseline with solve"):
+            ff.Study(VECTORS, method=nothing, axes={"m": (5, 6)})
+
+
+def test_defaults_are_those_of_train():
+    for ensemble, network, init in (
+        (VECTORS, ff.DiagonalLinear(), ff.inits.Constant()),
+        (MATRICES, ff.DeepLinear(), ff.inits.Gaussian()),
+    ):
+        words = ff.Study(ensemble, axes={"m": (12,)}).words
+        assert words["network"] == network
+        assert repr(words["init"]) == repr(init)
+        assert isinstance(words["method"], ff.GradientDescent)

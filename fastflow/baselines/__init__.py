@@ -1,9 +1,10 @@
 """The convex programs and least-squares problems that the ends of a gradient flow are compared with.
 
-Plain functions on arrays, in float64. The classes stand where a method stands: ``BasisPursuit().solve(problem)`` gives
-the solution that is compared with the problem's truth.
+Plain functions on arrays, in float64. The classes, each a `Baseline`, stand where a method stands:
+``BasisPursuit().solve(problem)`` gives the solution that is compared with the problem's truth.
 """
 
+from fastflow.baselines.base import Baseline, as_baseline
 from fastflow.baselines.low_rank import (
     NuclearNormSolution,
     best_rank,
@@ -28,6 +29,8 @@ from fastflow.baselines.sparse import (
 )
 
 __all__ = [
+    "BASELINES",
+    "Baseline",
     "BasisPursuit",
     "BestRank",
     "LassoPath",
@@ -36,6 +39,7 @@ __all__ = [
     "NuclearNorm",
     "NuclearNormSolution",
     "OracleLeastSquares",
+    "as_baseline",
     "basis_pursuit",
     "best_rank",
     "lasso_path",
@@ -45,3 +49,13 @@ __all__ = [
     "nuclear_norm_sensing",
     "oracle_least_squares",
 ]
+
+BASELINES: tuple[type[Baseline], ...] = (
+    BasisPursuit,
+    LeastNorm,
+    NonnegativeLeastSquares,
+    OracleLeastSquares,
+    NuclearNorm,
+    BestRank,
+)
+"""Every baseline that there is: the kinds that files name, and the labels of pictures."""

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.baselines import low_rank, sparse
+from fastflow.baselines.base import Baseline
 from fastflow.baselines.systems import as_weights
 from fastflow.checks import FloatArray, as_count, as_number, brief_repr, frozen
-from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
+from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing, Problem
 
 
-class OfVectors:
+@runtime_checkable
+class LinearSystem(Protocol):
+    """What observes ``A x = y`` of a vector x: `CompressedSensing`, and a user's problem that has the same arrays."""
+
+    @property
+    def matrix(self) -> FloatArray:
+        """A, (m, n)."""
+
+    @property
+    def values(self) -> FloatArray:
+        """y, (m,)."""
+
+
+class OfVectors(Baseline):
     """What the baselines for vectors share."""
 
-    def check(self, problem: Any) -> None:
-        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
-        _vector_data(self, problem)
+    def check(self, problem: Problem) -> None:
+        _system(self, problem)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,21 +48,17 @@ class BasisPursuit(OfVectors):
     weights: ArrayLike | None = None
     nonnegative: bool = False
 
+    label: ClassVar[str] = "basis pursuit"
+
     def __post_init__(self) -> None:
         _freeze_weights(self)
 
     def __repr__(self) -> str:
         return brief_repr(self)
 
-    def solve(self, problem: Any) -> FloatArray:
-        """The solution x (n,) of a problem.
-
-        Raises
-        ------
-        TypeError
-            for a problem of another kind
-        """
-        return sparse.basis_pursuit(*_vector_data(self, problem), self.weights, self.nonnegative)
+    def solve(self, problem: Problem) -> FloatArray:
+        system = _system(self, problem)
+        return sparse.basis_pursuit(system.matrix, system.values, self.weights, self.nonnegative)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,58 +72,50 @@ class LeastNorm(OfVectors):
 
     weights: ArrayLike | None = None
 
+    label: ClassVar[str] = "least norm"
+
     def __post_init__(self) -> None:
         _freeze_weights(self)
 
     def __repr__(self) -> str:
         return brief_repr(self)
 
-    def solve(self, problem: Any) -> FloatArray:
-        """The solution x (n,) of a problem.
-
-        Raises
-        ------
-        TypeError
-            for a problem of another kind
-        """
-        return sparse.least_norm(*_vector_data(self, problem), self.weights)
+    def solve(self, problem: Problem) -> FloatArray:
+        system = _system(self, problem)
+        return sparse.least_norm(system.matrix, system.values, self.weights)
 
 
 @dataclass(frozen=True)
 class NonnegativeLeastSquares(OfVectors):
     """Least squares subject to ``x >= 0``: `nonnegative_least_squares`, for ``CompressedSensing``."""
 
-    def solve(self, problem: Any) -> FloatArray:
-        """The solution x (n,) of a problem.
+    label: ClassVar[str] = "nonnegative least squares"
 
-        Raises
-        ------
-        TypeError
-            for a problem of another kind
-        """
-        return sparse.nonnegative_least_squares(*_vector_data(self, problem))
+    def solve(self, problem: Problem) -> FloatArray:
+        system = _system(self, problem)
+        return sparse.nonnegative_least_squares(system.matrix, system.values)
 
 
 @dataclass(frozen=True)
 class OracleLeastSquares(OfVectors):
     """Least squares on the support of the truth: `oracle_least_squares`, for ``CompressedSensing`` with a truth."""
 
-    def solve(self, problem: Any) -> FloatArray:
-        """The solution x (n,) of a problem.
+    label: ClassVar[str] = "oracle least squares"
 
-        Raises
-        ------
-        TypeError, ValueError
-            for a problem of another kind, or without a truth
-        """
-        matrix, values = _vector_data(self, problem)
+    def check(self, problem: Problem) -> None:
+        super().check(problem)
         if problem.truth is None:
             raise ValueError("OracleLeastSquares needs a problem with a truth, whose support it is told")
-        return sparse.oracle_least_squares(matrix, values, np.ravel(problem.truth) != 0)
+
+    def solve(self, problem: Problem) -> FloatArray:
+        self.check(problem)
+        system = _system(self, problem)
+        assert problem.truth is not None
+        return sparse.oracle_least_squares(system.matrix, system.values, np.ravel(problem.truth) != 0)
 
 
 @dataclass(frozen=True)
-class NuclearNorm:
+class NuclearNorm(Baseline):
     """Least nuclear norm among what fits: `nuclear_norm_completion` and `nuclear_norm_sensing`, for their problems.
 
     Parameters
@@ -126,35 +127,30 @@ class NuclearNorm:
     tol: float = 1e-7
     max_steps: int = 20_000
 
+    label: ClassVar[str] = "nuclear norm"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "tol", as_number("tol", self.tol, above=0))
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
 
-    def check(self, problem: Any) -> None:
-        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+    def check(self, problem: Problem) -> None:
         if not isinstance(problem, MatrixCompletion | MatrixSensing):
             raise _misfit(self, problem, "MatrixCompletion or MatrixSensing")
 
-    def solve(self, problem: Any) -> FloatArray:
-        """The solution W (d_N, d_0) of a problem.
-
-        Raises
-        ------
-        TypeError
-            for a problem of another kind
-        """
+    def solve(self, problem: Problem) -> FloatArray:
         self.check(problem)
         if isinstance(problem, MatrixCompletion):
             dense = np.full(problem.shape, np.nan)
             dense[problem.rows, problem.cols] = problem.values
             return low_rank.nuclear_norm_completion(dense, tol=self.tol, max_steps=self.max_steps).solution
+        assert isinstance(problem, MatrixSensing)
         return low_rank.nuclear_norm_sensing(
             problem.operators, problem.values, tol=self.tol, max_steps=self.max_steps
         ).solution
 
 
 @dataclass(frozen=True)
-class BestRank:
+class BestRank(Baseline):
     """The nearest matrix of a rank: `best_rank`, for ``MatrixEstimation``.
 
     Parameters
@@ -164,23 +160,18 @@ class BestRank:
 
     rank: int
 
+    label: ClassVar[str] = "best rank"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", as_count("rank", self.rank, 0))
 
-    def check(self, problem: Any) -> None:
-        """Raise `TypeError` for a problem that this baseline does not solve, without solving it."""
+    def check(self, problem: Problem) -> None:
         if not isinstance(problem, MatrixEstimation):
             raise _misfit(self, problem, "MatrixEstimation")
 
-    def solve(self, problem: Any) -> FloatArray:
-        """The solution W (d_N, d_0) of a problem.
-
-        Raises
-        ------
-        TypeError
-            for a problem of another kind
-        """
+    def solve(self, problem: Problem) -> FloatArray:
         self.check(problem)
+        assert isinstance(problem, MatrixEstimation)
         return low_rank.best_rank(problem.target, self.rank)
 
 
@@ -189,18 +180,18 @@ def _freeze_weights(baseline: BasisPursuit | LeastNorm) -> None:
         object.__setattr__(baseline, "weights", frozen(as_weights(baseline.weights)))
 
 
-def _vector_data(baseline: Any, problem: Any) -> tuple[FloatArray, FloatArray]:
-    """A and y of a problem that observes ``A x = y``, which LinearRegression with one output does, too."""
+def _system(baseline: Baseline, problem: Problem) -> LinearSystem:
+    """A problem that observes ``A x = y``, which LinearRegression with one output does, too."""
     if isinstance(problem, LinearRegression):
-        problem = problem.of_vector()
-    if not (hasattr(problem, "matrix") and hasattr(problem, "values")):
+        return problem.of_vector()
+    if not isinstance(problem, LinearSystem):
         raise _misfit(
             baseline,
             problem,
             "CompressedSensing, LinearRegression with one output, and what else has a matrix and values",
         )
-    return problem.matrix, problem.values
+    return problem
 
 
-def _misfit(baseline: Any, problem: Any, fitting: str) -> TypeError:
+def _misfit(baseline: Baseline, problem: Problem, fitting: str) -> TypeError:
     return TypeError(f"{type(baseline).__name__} solves {fitting}, got {type(problem).__name__}")

@@ -10,4 +10,7 @@ from fastflow.ensembles.low_rank import LowRank
 from fastflow.ensembles.regression import Autoencoder, Regression
 from fastflow.ensembles.sparse import Sparse
 
-__all__ = ["Autoencoder", "Custom", "Ensemble", "LowRank", "Regression", "Sparse"]
+__all__ = ["ENSEMBLES", "Autoencoder", "Custom", "Ensemble", "LowRank", "Regression", "Sparse"]
+
+ENSEMBLES: tuple[type[Ensemble], ...] = (Sparse, LowRank, Regression, Autoencoder)
+"""Every ensemble that there is, but for `Custom`, which a file names by its function."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,15 +16,36 @@ from fastflow.problems import Problem
 from fastflow.streams import Key
 
 
-class Ensemble:
+class Ensemble(ABC):
     """A distribution of problems.
 
     Each is a frozen dataclass whose fields may be axes of a `fastflow.Study`; `Custom` takes a function of yours.
     """
 
-    def check(self) -> None:
+    unknown: ClassVar[str] = "W"
+    """How the unknown of its problems is called, W or x, from which a study takes its default network."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its parameters, each of which may be an axis of a study."""
+        assert dataclasses.is_dataclass(self)
+        return tuple(field.name for field in dataclasses.fields(self) if field.init)
+
+    def replaced(self, **changes: object) -> Self:
+        """The ensemble with other values of some parameters, by name.
+
+        Raises
+        ------
+        ValueError, TypeError
+            for values that are wrong
+        """
+        assert dataclasses.is_dataclass(self)
+        return dataclasses.replace(self, **changes)
+
+    def check(self) -> None:  # noqa: B027, since not every ensemble can lack something
         """Raise `ValueError` where a parameter is still missing that may be left to an axis of a study."""
 
+    @abstractmethod
     def key(self) -> tuple[Key, ...]:
         """The values that decide what is drawn: two ensembles of one key draw alike.
 
@@ -31,8 +54,57 @@ class Ensemble:
         ValueError
             where one is still missing
         """
-        raise NotImplementedError
 
+    @abstractmethod
+    def form(self) -> tuple[Key, ...]:
+        """The values that decide the class and the shape of the problems that are drawn.
+
+        Of ensembles of one class and form a network, an init and a method take either all problems or none, so a study
+        asks these about one problem of each form.
+        """
+
+    @classmethod
+    def program(cls, parameters: Mapping[str, object]) -> str | None:
+        """The convex program whose statistical dimension such problems have, see `fastflow.studies.predictions`.
+
+        Parameters
+        ----------
+        parameters : name -> value, of an ensemble of this class
+
+        Returns
+        -------
+        "l1", "nuclear" or None
+        """
+        return None
+
+    @property
+    def system_shape(self) -> tuple[int, int] | None:
+        """The shape (m, n) of A where problems are systems ``A x = y`` that `fill` draws into arrays, else None."""
+        return None
+
+    @property
+    def rows_independent(self) -> bool:
+        """Whether the rows of a system's A are independent for all that is known, if they are no more than columns."""
+        return False
+
+    def fill(self, rng: np.random.Generator, matrix: FloatArray, values: FloatArray, truth: FloatArray) -> None:
+        """Draw a system into arrays: what `draw` would make an object of, at a fraction of the cost.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        matrix : array (m, n), set to A
+        values : array (m,), set to y
+        truth : array (n,) of zeros, set to x
+
+        Raises
+        ------
+        TypeError
+            for an ensemble that has no `system_shape`
+        """
+        raise TypeError(f"{type(self).__name__} does not draw into arrays")
+
+    @abstractmethod
     def draw(self, rng: np.random.Generator) -> Problem:
         """A problem with its truth, of which each call draws another.
 
@@ -45,19 +117,18 @@ class Ensemble:
         ValueError
             where a parameter is still missing
         """
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return brief_repr(self)
 
-    def _set(self, **fields: Any) -> None:
+    def _set(self, **fields: object) -> None:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
-    def _counts(self, least: int = 1, **fields: Any) -> None:
+    def _counts(self, least: int = 1, **fields: object) -> None:
         self._set(**{name: None if value is None else as_count(name, value, least) for name, value in fields.items()})
 
-    def _required(self, **fields: Any) -> None:
+    def _required(self, **fields: object) -> None:
         for name, value in fields.items():
             if value is None:
                 raise ValueError(f"{type(self).__name__} needs {name}, or a study with an axis of that name")
@@ -72,7 +143,7 @@ def digest(array: FloatArray) -> str:
     return hashlib.blake2b(repr(data.shape).encode() + data.tobytes(), digest_size=16).hexdigest()
 
 
-def as_spectrum(spectrum: Any, decay: float) -> tuple[str | FloatArray, float]:
+def as_spectrum(spectrum: str | ArrayLike, decay: float) -> tuple[str | FloatArray, float]:
     """A spectrum by name, or singular values (rank,), largest first; and the decay of the power law."""
     decay = as_number("decay", decay, least=0)
     if isinstance(spectrum, str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Self, cast
 
 import numpy as np
 
@@ -27,10 +27,16 @@ class Custom(Ensemble):
         Change it when the function changes what it draws: results of two versions are never put into one store.
     **parameters : numbers and strings
         Those of the function that have no default, or another value.
+
+    Notes
+    -----
+    Before any work a study draws one problem for each combination of those parameters that are no numbers, and sees
+    whether its network, init and methods take it: numbers should change sizes, and not the kind of the problem.
     """
 
-    def __init__(self, function: Callable[..., Problem], version: int | str, **parameters: Any) -> None:
-        self.function, self.version, self.parameters = function, version, parameters
+    def __init__(self, function: Callable[..., Problem], version: int | str, **parameters: object) -> None:
+        self.function, self.version = function, version
+        self.parameters: dict[str, Key] = {}
         if not isinstance(version, int | str) or isinstance(version, bool):
             raise TypeError(f"version must be an integer or a string, got {shown(version)}")
         if isinstance(version, int):
@@ -44,13 +50,8 @@ class Custom(Ensemble):
         for key, value in parameters.items():
             if key not in known and not takes_any:
                 raise TypeError(f"{name} has no parameter {key!r}; it has {', '.join(known) or 'none'}")
-            try:
-                encode(value)
-            except TypeError:
-                raise TypeError(
-                    f"{key} must be a number, a string, or a sequence of them, got {shown(value)}"
-                ) from None
-        self.names = tuple(dict.fromkeys((*known, *parameters)))
+            self.parameters[key] = _as_key(key, value)
+        self._names = tuple(dict.fromkeys((*known, *parameters)))
         self._missing = [
             p.name
             for p in list(signature.parameters.values())[1:]
@@ -58,13 +59,16 @@ class Custom(Ensemble):
         ]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        return self._names
+
+    @property
     def title(self) -> str:
         """``module:function``."""
         return f"{self.function.__module__}:{self.function.__qualname__}"
 
-    def replaced(self, **changes: Any) -> Custom:
-        """The same with other parameters, by name."""
-        return Custom(self.function, self.version, **(self.parameters | changes))
+    def replaced(self, **changes: object) -> Self:
+        return type(self)(self.function, self.version, **(self.parameters | changes))
 
     def check(self) -> None:
         self._required(**dict.fromkeys(self._missing))
@@ -72,6 +76,10 @@ class Custom(Ensemble):
     def key(self) -> tuple[Key, ...]:
         # Without the module, which is another when it runs as a script.
         return ("Custom", self.function.__qualname__, self.version, tuple(sorted(self.parameters.items())))
+
+    def form(self) -> tuple[Key, ...]:
+        words = {name: value for name, value in self.parameters.items() if not _is_number(value)}
+        return (self.function.__qualname__, tuple(sorted(words.items())))
 
     def draw(self, rng: np.random.Generator) -> Problem:
         self.check()
@@ -85,12 +93,12 @@ class Custom(Ensemble):
         return f"Custom({self.title}, version={self.version!r}{parameters})"
 
 
-def _importable(function: Any) -> str:
+def _importable(function: object) -> str:
     """The name of a function that another process can import."""
     name, module = getattr(function, "__qualname__", None), getattr(function, "__module__", None)
     if not callable(function) or name is None or module is None:
         raise TypeError(f"function must be a function of a module, got {shown(function)}")
-    found: Any = importlib.import_module(module)
+    found: object = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part, None)
     if found is not function:
@@ -99,3 +107,16 @@ def _importable(function: Any) -> str:
             "is not (a lambda and a function inside another one never are)"
         )
     return str(name)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
+
+
+def _as_key(name: str, value: object) -> Key:
+    """A value that a stream of random numbers can be keyed by."""
+    try:
+        encode(cast(Key, value))
+    except TypeError:
+        raise TypeError(f"{name} must be a number, a string, or a sequence of them, got {shown(value)}") from None
+    return cast(Key, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +88,14 @@ class LowRank(Ensemble):
         norm = self.norm or ("given" if not isinstance(self.spectrum, str) else "entries")
         of_matrix = (*self.shape, self.rank, spectrum_key(self.spectrum, self.decay), bool(self.symmetric), norm)
         return ("LowRank", *of_matrix, self.observed, self.m or 0, self.noise)
+
+    def form(self) -> tuple[Key, ...]:
+        return (*self.shape, self.observed)
+
+    @classmethod
+    def program(cls, parameters: Mapping[str, object]) -> str | None:
+        sensed = parameters.get("observed", "sensing") == "sensing"
+        return "nuclear" if sensed and not parameters.get("noise") else None
 
     def draw(self, rng: np.random.Generator) -> MatrixSensing | MatrixCompletion | MatrixEstimation:
         self.check()

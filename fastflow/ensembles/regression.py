@@ -57,6 +57,9 @@ class Regression(Ensemble):
         spectrum = spectrum_key(self.spectrum, self.decay)
         return ("Regression", self.n, self.samples or 0, self.outputs, self._rank, spectrum, self.noise)
 
+    def form(self) -> tuple[Key, ...]:
+        return (self.n, self.outputs)
+
     def draw(self, rng: np.random.Generator) -> LinearRegression:
         self.check()
         assert self.samples is not None
@@ -112,6 +115,9 @@ class Autoencoder(Ensemble):
         self.check()
         spectrum = spectrum_key(self.spectrum, self.decay)
         return ("Autoencoder", self.n, self.samples or 0, self.rank or 0, spectrum, self.noise)
+
+    def form(self) -> tuple[Key, ...]:
+        return (self.n,)
 
     def draw(self, rng: np.random.Generator) -> LinearRegression:
         self.check()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +19,8 @@ from fastflow.streams import Key
 MATRICES = ("gaussian", "rademacher", "dct", "correlated")
 SCALINGS = ("entries", "columns")
 COEFFICIENTS = ("gaussian", "sign", "flat", "decaying", "positive")
+UNIVERSAL = ("gaussian", "rademacher", "dct")
+"""Matrices whose phase transition is that of Gaussian ones."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,6 +65,8 @@ class Sparse(Ensemble):
     noise: float = 0.0
     correlation: float = 0.5
     decay: float = 1.0
+
+    unknown: ClassVar[str] = "x"
 
     def __post_init__(self) -> None:
         self._counts(n=self.n, m=self.m, sparsity=self.sparsity)
@@ -131,6 +137,22 @@ class Sparse(Ensemble):
         coefficients = (self.coefficients, *((self.decay,) if self.coefficients == "decaying" else ()))
         return ("Sparse", self.n, self.measurements, self.nonzeros, matrix, self.scaling, coefficients, self.noise)
 
+    def form(self) -> tuple[Key, ...]:
+        return (self.n,)
+
+    @classmethod
+    def program(cls, parameters: Mapping[str, object]) -> str | None:
+        universal = parameters.get("matrix", "gaussian") in UNIVERSAL
+        return "l1" if universal and not parameters.get("noise") else None
+
+    @property
+    def system_shape(self) -> tuple[int, int]:
+        return self.measurements, self.n
+
+    @property
+    def rows_independent(self) -> bool:
+        return self.matrix_name != "given"
+
     def draw(self, rng: np.random.Generator) -> CompressedSensing:
         m = self.measurements
         matrix, values, truth = np.empty((m, self.n)), np.empty(m), np.zeros(self.n)
@@ -138,7 +160,6 @@ class Sparse(Ensemble):
         return CompressedSensing(matrix, values, truth=truth)
 
     def fill(self, rng: np.random.Generator, matrix: FloatArray, values: FloatArray, truth: FloatArray) -> None:
-        """What `draw` draws, into arrays (m, n), (m,) and, all 0 before, (n,)."""
         s = self.nonzeros
         support = rng.permutation(self.n)[:s]
         truth[support] = self._coefficients(rng, s)

@@ -11,6 +11,9 @@ from fastflow.methods.gradient_descent import SAFE as SAFE
 from fastflow.methods.gradient_descent import Decreasing, GradientDescent
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.methods.product_flow import ProductFlow
+from fastflow.methods.stacked import StackedMethod as StackedMethod
+from fastflow.methods.stacked import StackEnds as StackEnds
+from fastflow.methods.stacked import SystemStack as SystemStack
 
 __all__ = ["Decreasing", "FlowLimit", "GradientDescent", "GradientFlow", "ProductFlow"]
 

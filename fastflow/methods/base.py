@@ -33,7 +33,11 @@ class Method(ABC):
     """Which dynamics takes the factors from their start to the end."""
 
     label: ClassVar[str]
-    """Its name on the command line and in pictures."""
+    """Its name on the command line."""
+    title: ClassVar[str]
+    """The dynamics in words, for titles of pictures."""
+    parts: ClassVar[tuple[type, ...]] = ()
+    """The classes of objects that its fields may hold, which files name by their kind."""
     networks: ClassVar[tuple[type[Network], ...]] = (Network,)
     """What it trains."""
     dtypes: ClassVar[tuple[str, ...]] = ("float64",)

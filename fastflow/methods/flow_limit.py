@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastflow.checks import as_count, as_number
-from fastflow.dual import LimitSearch, check_identical
+from fastflow import kernels
+from fastflow.checks import FloatArray, as_count, as_number
+from fastflow.dual import LimitSearch, check_identical, find_limits, flow_limit, mirrors_of
 from fastflow.dual.limit import LimitWorker
 from fastflow.inits import Init
-from fastflow.methods.base import Execution, Method
+from fastflow.kernels.dual.limit import LimitProblems
+from fastflow.kernels.dual.mirror import BOTH
+from fastflow.methods.base import Execution
 from fastflow.methods.dual_execution import DualExecution
-from fastflow.networks import DiagonalLinear, Network
+from fastflow.methods.stacked import StackedMethod, StackEnds, SystemStack
+from fastflow.networks import DiagonalLinear, Hadamard, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, no_recording
 from fastflow.setting import Setting
@@ -22,7 +28,7 @@ from fastflow.status import Status
 
 
 @dataclass(frozen=True)
-class FlowLimit(Method):
+class FlowLimit(StackedMethod):
     """The limit of the gradient flow of a diagonal network, without following it: see `fastflow.flow_limit`.
 
     Parameters
@@ -39,6 +45,7 @@ class FlowLimit(Method):
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
 
     label: ClassVar[str] = "limit"
+    title: ClassVar[str] = "limit of the flow"
     networks: ClassVar[tuple[type[Network], ...]] = (DiagonalLinear,)
     elsewhere: ClassVar[str] = "GradientFlow, as only diagonal networks have a closed-form limit"
 
@@ -61,6 +68,49 @@ class FlowLimit(Method):
 
     def briefest(self) -> FlowLimit:
         return replace(self, max_steps=1)
+
+    def solve_stack(
+        self, stack: SystemStack, network: Network, init: Init, seed: int, trials: NDArray[np.int64]
+    ) -> StackEnds:
+        assert isinstance(network, DiagonalLinear)
+        count, m, n = stack.matrices.shape
+        form = Hadamard(n, network.depth, network.signed, network.identical)
+        _compile_limits()
+        started = time.perf_counter()
+        alike = not init.random  # one start for all
+        mirrors = _mirror(init, form) if alike else _mirrors(init, form, seed, trials)
+        own = np.arange(count)
+        mirror_of = np.zeros(count, np.int64) if alike else own
+        posed = LimitProblems(stack.matrices.reshape(count, m * n), stack.values, mirrors, own, own, mirror_of)
+        limits = find_limits(posed, self.tol, self.max_steps, 1)
+        lost = limits.status == Status.DIVERGED
+        x = np.where(lost[:, None], np.nan, limits.x)
+        # The residual that a limit comes with is that of what of y can be reached, so of all of y where all can.
+        if stack.independent and m <= n and np.all(mirrors.sides == BOTH):
+            residual = limits.residual
+        else:
+            residual = np.linalg.norm(np.einsum("kmn,kn->km", stack.matrices, x) - stack.values, axis=1)
+        loss = np.where(lost, np.nan, 0.5 * residual**2)
+        return StackEnds(x, loss, limits.steps, limits.status, time.perf_counter() - started)
+
+
+def _mirrors(init: Init, form: Hadamard, seed: int, trials: NDArray[np.int64]) -> kernels.Mirror:
+    """The mirror maps of the first starts of trials."""
+    factors: FloatArray = np.zeros((len(trials), form.parameter_count))
+    init.fill(form, seed, trials, np.zeros_like(trials), factors)
+    return mirrors_of(form, factors, FlowLimit.__name__)
+
+
+@functools.lru_cache(16)
+def _mirror(init: Init, form: Hadamard) -> kernels.Mirror:
+    """The mirror map of a start that is the same in all trials, for all stacks that have it."""
+    return _mirrors(init, form, 0, np.zeros(1, np.int64))
+
+
+@functools.cache
+def _compile_limits() -> None:
+    """Compile the kernels, or load them, so that it counts as no stack's time."""
+    flow_limit([[1.0]], [1.0], 1.0, threads=1)
 
 
 class _Limits(DualExecution):

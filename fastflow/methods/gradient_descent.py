@@ -138,6 +138,8 @@ class GradientDescent(Method):
         )
 
     label: ClassVar[str] = "descent"
+    title: ClassVar[str] = "gradient descent"
+    parts: ClassVar[tuple[type, ...]] = (Decreasing,)
     has_steps: ClassVar[bool] = True
     dtypes: ClassVar[tuple[str, ...]] = DTYPES
 

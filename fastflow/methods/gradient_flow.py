@@ -110,6 +110,7 @@ class GradientFlow(Method):
         )
 
     label: ClassVar[str] = "flow"
+    title: ClassVar[str] = "gradient flow"
 
     def check(
         self,

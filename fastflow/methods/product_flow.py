@@ -41,6 +41,7 @@ class ProductFlow(GradientFlow):
     """
 
     label: ClassVar[str] = "product-flow"
+    title: ClassVar[str] = "flow of the product"
     networks: ClassVar[tuple[type[Network], ...]] = (DeepLinear,)
     elsewhere: ClassVar[str] = "GradientFlow or FlowLimit"
 

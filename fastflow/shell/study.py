@@ -27,7 +27,7 @@ from fastflow.shell.output import (
 from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.result import StudyResult
 from fastflow.studies.store import StoreError
-from fastflow.studies.study import Study, build_study
+from fastflow.studies.study import Study
 from fastflow.studies.transitions import Boundary, Crossing
 
 
@@ -84,7 +84,7 @@ def _study(a: argparse.Namespace) -> int:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{a.file} is no TOML file: {error}") from None
     sys.path.insert(0, str(a.file.resolve().parent))  # where functions of a Custom ensemble may be
-    study = build_study(table)
+    study = Study.from_table(table)
     return run_and_show(study, a.file.with_suffix("") if a.out is None else a.out, a)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 
-from fastflow.checks import shown
-from fastflow.ensembles import Custom
+from fastflow.checks import as_count, as_number, shown
+from fastflow.ensembles import Ensemble
 from fastflow.studies.outcomes import FIELDS
-from fastflow.studies.spec import WORDS
+from fastflow.studies.spec import WORDS, Table
 from fastflow.theory import Edge
+
+MOST_AXES = 4
 
 TAKEN = ("trial", "cell", "trials", "successes", *FIELDS)
 """Names that stores and tables have for something else."""
@@ -37,37 +40,55 @@ class Axis:
     values: tuple[Value, ...]
     word: str
     field: str | None
-    objects: tuple[Any, ...] = ()
-
-    def applied(self, thing: Any, position: int) -> Any:
-        """What becomes of an object at a place of this axis.
-
-        Raises
-        ------
-        ValueError, TypeError
-            that name the axis and the value
-        """
-        if self.field is None:
-            return self.objects[position]
-        value = self.values[position]
-        try:
-            if isinstance(thing, Custom):
-                return thing.replaced(**{self.field: value})
-            return dataclasses.replace(thing, **{self.field: value})
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"axis {self.name!r} at {value!r}: {error}") from error
+    objects: tuple[object, ...] = ()
 
 
-def fields_of(thing: Any) -> tuple[str, ...]:
+def applied(thing: object, chosen: Sequence[tuple[Axis, int]]) -> object:
+    """The object with other values of some fields.
+
+    Parameters
+    ----------
+    thing : object
+    chosen : axes of its fields, and a position on each
+
+    Raises
+    ------
+    ValueError, TypeError
+        for values that the object does not take, with the axes
+    """
+    if not chosen:
+        return thing
+    try:
+        return _replaced(thing, chosen)
+    except (ValueError, TypeError) as error:
+        for axis, position in chosen:
+            try:
+                _replaced(thing, [(axis, position)])
+            except (ValueError, TypeError) as alone:
+                raise type(alone)(f"axis {axis.name!r} at {axis.values[position]!r}: {alone}") from error
+        where = ", ".join(f"{axis.name} = {axis.values[position]!r}" for axis, position in chosen)
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _replaced(thing: object, chosen: Sequence[tuple[Axis, int]]) -> object:
+    changes = {axis.field: axis.values[position] for axis, position in chosen if axis.field is not None}
+    if isinstance(thing, Ensemble):
+        return thing.replaced(**changes)
+    assert dataclasses.is_dataclass(thing)
+    assert not isinstance(thing, type)
+    return dataclasses.replace(thing, **changes)
+
+
+def fields_of(thing: object) -> tuple[str, ...]:
     """What of an object may be an axis."""
-    if isinstance(thing, Custom):
+    if isinstance(thing, Ensemble):
         return thing.names
     if dataclasses.is_dataclass(thing):
         return tuple(field.name for field in dataclasses.fields(thing) if field.init)
     return ()
 
 
-def parse_axes(axes: Mapping[str, Any], words: Mapping[str, Any]) -> tuple[Axis, ...]:
+def parse_axes(axes: Mapping[str, object], words: Mapping[str, object]) -> tuple[Axis, ...]:
     """The axes that a user asks for, where ``words`` are the objects of the study.
 
     Raises
@@ -75,7 +96,7 @@ def parse_axes(axes: Mapping[str, Any], words: Mapping[str, Any]) -> tuple[Axis,
     ValueError, TypeError
         for names that no word or several words have, for values that are none or the same twice
     """
-    if not isinstance(axes, Mapping) or not 1 <= len(axes) <= 4:
+    if not isinstance(axes, Mapping) or not 1 <= len(axes) <= MOST_AXES:
         raise ValueError(f"axes must be a dict of one to four axes, name: values, got {shown(axes)}")
     for name in axes:
         if name in TAKEN:
@@ -85,7 +106,7 @@ def parse_axes(axes: Mapping[str, Any], words: Mapping[str, Any]) -> tuple[Axis,
     return tuple(whole[name] if name in whole else _of_field(name, values, options) for name, values in axes.items())
 
 
-def _whole(name: str, values: Any, words: Mapping[str, Any]) -> Axis:
+def _whole(name: str, values: object, words: Mapping[str, object]) -> Axis:
     """An axis of whole objects, by labels."""
     if not isinstance(values, Mapping) or not values or not all(isinstance(label, str) for label in values):
         raise TypeError(f"axis {name!r} must be a dict, label: {name}, got {shown(values)}")
@@ -94,7 +115,7 @@ def _whole(name: str, values: Any, words: Mapping[str, Any]) -> Axis:
     return Axis(name, tuple(values), name, None, tuple(values.values()))
 
 
-def _of_field(name: str, values: Any, options: Mapping[str, Sequence[Any]]) -> Axis:
+def _of_field(name: str, values: object, options: Mapping[str, Sequence[object]]) -> Axis:
     """An axis of values of a field."""
     word, _, field = name.rpartition(".")
     if word:
@@ -115,7 +136,7 @@ def _of_field(name: str, values: Any, options: Mapping[str, Sequence[Any]]) -> A
     return Axis(name, _values(name, values), homes[0], field)
 
 
-def _values(name: str, values: Any) -> tuple[Value, ...]:
+def _values(name: str, values: object) -> tuple[Value, ...]:
     """Values as numbers and strings of Python, different ones."""
     if isinstance(values, str | Mapping) or not isinstance(values, Sequence | np.ndarray | range):
         raise TypeError(f"axis {name!r} must be a sequence of values, got {shown(values)}")
@@ -128,19 +149,42 @@ def _values(name: str, values: Any) -> tuple[Value, ...]:
                 f"axis {name!r} must have numbers or strings as values, got {shown(value)}; of whole objects an axis "
                 "is 'ensemble', 'network', 'init' or 'method', a dict of them by label"
             )
-    if len(set(map(_exact, plain))) < len(plain):
-        twice = next(value for value in plain if plain.count(value) > 1)
+    found = cast(tuple[Value, ...], plain)
+    if len(set(map(_exact, found))) < len(found):
+        twice = next(value for value in found if found.count(value) > 1)
         raise ValueError(f"axis {name!r} has the value {twice!r} twice")
-    return plain
+    return found
 
 
-def as_plain(value: Any) -> Any:
+def as_plain(value: object) -> object:
     """A value as a number or a string, if it is one."""
     if isinstance(value, np.generic):
-        return value.item()
+        return cast(object, value.item())
     return str(value) if isinstance(value, Edge) else value
 
 
 def _exact(value: Value) -> tuple[str, str]:
     """A key that two values share only if they are equal in type and bits."""
     return type(value).__name__, value.hex() if isinstance(value, float) else repr(value)
+
+
+def spread_values(name: str, table: Table) -> list[int | float]:
+    """Values from one to another: ``{from, to, step}`` or ``{from, to, count, log}``."""
+    what = f"axis {name!r}"
+    if not {"from", "to"} <= set(table) <= {"from", "to", "step", "count", "log"} or {"step", "count"} <= set(table):
+        raise ValueError(f"{what}: a table has from, to, and step or count (and log), got {shown(dict(table))}")
+    first, last = table["from"], table["to"]
+    for key in ("from", "to"):
+        as_number(f"{what}: {key}", table[key])
+    if "step" in table:
+        step = table["step"]
+        if as_number(f"{what}: step", step) == 0 or (last - first) * step < 0:
+            raise ValueError(f"{what}: no steps of {step:g} lead from {first:g} to {last:g}")
+        count = math.floor((last - first) / step + 1e-9) + 1
+        return [first + i * step for i in range(count)]
+    count = as_count(f"{what}: count", table.get("count", 2), 1)
+    if table.get("log") and not (first > 0 and last > 0):
+        raise ValueError(f"{what}: with log from and to must be greater than 0, got {first:g} and {last:g}")
+    values = np.geomspace(first, last, count) if table.get("log") else np.linspace(first, last, count)
+    whole = all(isinstance(end, int) for end in (first, last)) and not table.get("log")
+    return sorted({round(value) for value in values.tolist()}) if whole else values.tolist()

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from fastflow.baselines import Baseline
 from fastflow.checks import as_count
 from fastflow.memory import format_bytes
 from fastflow.streams import stream
+from fastflow.studies.design import Design
 from fastflow.studies.executors import Crew
 from fastflow.studies.outcomes import BYTES
-from fastflow.studies.study import Study
-from fastflow.studies.tasks import Piece, Setup
+from fastflow.studies.setup import Setup
+from fastflow.studies.tasks import Piece
+
+UNITS = (("days", 86400.0), ("h", 3600.0), ("min", 60.0))
+"""Units of time beyond seconds, and what they are in seconds."""
+
+NORMAL_95 = 1.96
+"""Standard errors on either side in a 95% interval of a mean."""
 
 
 class Cost(NamedTuple):
@@ -46,25 +54,26 @@ class Cost(NamedTuple):
 
 
 def _words(seconds: float) -> str:
-    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+    for unit, size in UNITS:
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"
 
 
-def _kind(setup: Setup) -> tuple[Any, ...]:
+def _kind(setup: Setup) -> tuple[object, ...]:
     """What decides which kernels a trial needs, whose compiling counts as no trial's time."""
-    observed = getattr(setup.ensemble, "observed", None)
-    return type(setup.ensemble), observed, setup.network, type(setup.init), type(setup.method)
+    words = tuple(value for value in setup.ensemble.form() if isinstance(value, str))
+    method = setup.method.kind if isinstance(setup.method, Baseline) else type(setup.method)
+    return type(setup.ensemble), words, setup.network, type(setup.init), method
 
 
-def predict_cost(study: Study, cells: int = 64, trials: int = 2, threads: int | None = None) -> Cost:
+def predict_cost(design: Design, cells: int = 64, trials: int = 2, threads: int | None = None) -> Cost:
     """Time some trials of some cells, drawn at random, and extrapolate: what `Study.cost` gives."""
-    cells, trials = min(as_count("cells", cells, 1), study.cells), min(as_count("trials", trials, 1), study.trials)
-    chosen = stream(study.seed, "cost").choice(study.cells, cells, replace=False)
+    cells, trials = min(as_count("cells", cells, 1), design.cells), min(as_count("trials", trials, 1), design.trials)
+    chosen = stream(design.seed, "cost").choice(design.cells, cells, replace=False)
     crew = Crew(None, threads)
     try:
-        pieces = [Piece(cell, study.setup(cell), study.where(cell), 0, trials) for cell in chosen.tolist()]
+        pieces = [Piece(cell, design.setup(cell), design.where(cell), 0, trials) for cell in chosen.tolist()]
         first_of_a_kind = {_kind(piece.setup): piece._replace(last=1) for piece in reversed(pieces)}
         crew.submit(list(first_of_a_kind.values())).result()  # compiles
         started = time.perf_counter()
@@ -74,9 +83,9 @@ def predict_cost(study: Study, cells: int = 64, trials: int = 2, threads: int | 
         crew.close()
     each = np.array(seconds) / trials
     # What the threads lose to each other is in the wall time, not in the tasks'.
-    total = study.cells * study.trials
+    total = design.cells * design.trials
     mean = wall / (cells * trials)
-    spread = 1.96 * float(np.std(each, ddof=1) / np.mean(each) / np.sqrt(cells)) if cells > 1 else 1.0
+    spread = NORMAL_95 * float(np.std(each, ddof=1) / np.mean(each) / np.sqrt(cells)) if cells > 1 else 1.0
     return Cost(
         seconds=mean * total,
         seconds_low=max(0.0, 1 - spread) * mean * total,

@@ -8,29 +8,43 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from fastflow.checks import as_count, as_number, shown
 from fastflow.memory import require_memory
 from fastflow.studies import growth
-from fastflow.studies.executors import Crew
+from fastflow.studies.design import Design
+from fastflow.studies.executors import Crew, Future
 from fastflow.studies.held import Held
-from fastflow.studies.outcomes import BYTES, empty_outcomes
+from fastflow.studies.outcomes import BYTES, Arrays, empty_outcomes
 from fastflow.studies.plan import Plan, held_by, order_of
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import Arrays, Store, StoreError, attach, create, locked, read_arrays, read_table, recover
-from fastflow.studies.study import Study
+from fastflow.studies.store import Store, StoreError, attach, create, locked, read_arrays, read_table, recover
 from fastflow.studies.tasks import Finished, TrialError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 TASK_SECONDS = 0.25
 """What a task should take: many times what handing it out costs, and short enough for a bar that moves."""
 
 POLL_SECONDS = 0.1
+"""How long the driver waits for a task to end before it looks at the clock."""
+
 FLUSH_SECONDS = 2.0
+"""What is new is stored as often, at most."""
+
 FLUSH_SHARE = 0.05
 """Of the time writing may take no more than this: where it takes long, it is done less often."""
+
+
+FIRST_TRIALS = 4
+"""Trials of the first tasks, when nobody knows how long one takes."""
+
+LATEST = 0.3
+"""How much the latest task counts in the mean time of a trial."""
 
 
 class StudyError(RuntimeError):
@@ -56,8 +70,8 @@ class StudyInterrupted(KeyboardInterrupt):
 
 
 def run_study(
-    study: Study,
-    executor: Any = None,
+    design: Design,
+    executor: object = None,
     store: str | Path | None = None,
     threads: int | None = None,
     shard: tuple[int, int] | None = None,
@@ -68,31 +82,31 @@ def run_study(
     task_seconds: float | None = None,
 ) -> StudyResult:
     """What `Study.run` does, where the arguments are explained."""
-    shard = _as_shard(shard, study)
+    shard = _as_shard(shard, design)
     if max_seconds is not None:
         max_seconds = as_number("max_seconds", max_seconds, above=0)
     task_seconds = TASK_SECONDS if task_seconds is None else as_number("task_seconds", task_seconds, above=0)
-    order = order_of(study, shard)
-    held = held_by(study, order)
+    order = order_of(design, shard)
+    held = held_by(design, order)
     require_memory(
-        held.count * study.trials * BYTES, f"the outcomes of {held.count} x {study.trials} trials", "take fewer"
+        held.count * design.trials * BYTES, f"the outcomes of {held.count} x {design.trials} trials", "take fewer"
     )
     if store is not None and not isinstance(store, str | Path):
         raise TypeError(f"store must be the path of a folder, got {shown(store)}")
     with contextlib.ExitStack() as stack:
         kept = None
         if store is None:
-            arrays = empty_outcomes(held.array_shape(study.trials))
+            arrays = empty_outcomes(held.array_shape(design.trials))
         else:
-            kept, arrays, held = _open(Path(store).resolve(), study, held, repair, stack)
+            kept, arrays, held = _open(Path(store).resolve(), design, held, repair, stack)
         crew = Crew(executor, threads)
         stack.callback(crew.close)
-        plan = Plan(study, arrays, held, order, adaptive)
-        driver = _Driver(study, arrays, held, kept, crew, plan, task_seconds)
+        plan = Plan(design, arrays, held, order, adaptive)
+        driver = _Driver(design, arrays, held, kept, crew, plan, task_seconds)
         return driver.run(max_seconds, progress)
 
 
-def _as_shard(shard: Any, study: Study) -> tuple[int, int]:
+def _as_shard(shard: tuple[int, int] | None, design: Design) -> tuple[int, int]:
     if shard is None:
         return 0, 1
     if np.shape(shard) != (2,):
@@ -100,20 +114,20 @@ def _as_shard(shard: Any, study: Study) -> tuple[int, int]:
     i, k = as_count("shard[0]", shard[0], 0), as_count("shard[1]", shard[1], 1)
     if i >= k:
         raise ValueError(f"shard must be (i, k) with i in 0 .. k - 1, got ({i}, {k})")
-    if k > study.cells:
-        raise ValueError(f"{study.cells} cells make no {k} shares")
+    if k > design.cells:
+        raise ValueError(f"{design.cells} cells make no {k} shares")
     return i, k
 
 
 def _open(
-    path: Path, study: Study, held: Held, repair: bool, stack: contextlib.ExitStack
+    path: Path, design: Design, held: Held, repair: bool, stack: contextlib.ExitStack
 ) -> tuple[Store, Arrays, Held]:
     """The store at a path, made or grown to what is wanted, locked; what is in it, and of which cells."""
     stack.enter_context(locked(path))
     recover(path)
-    table = study.describe()
+    table = design.describe()
     if not path.exists():
-        arrays = empty_outcomes(held.array_shape(study.trials))
+        arrays = empty_outcomes(held.array_shape(design.trials))
         return create(path, table, arrays, held), arrays, held
     old = read_table(path)
     why = growth.conflict(old, table) or growth.lacking(old, table)
@@ -134,7 +148,7 @@ class _Driver:
 
     def __init__(
         self,
-        study: Study,
+        design: Design,
         arrays: Arrays,
         held: Held,
         store: Store | None,
@@ -142,15 +156,15 @@ class _Driver:
         plan: Plan,
         task_seconds: float,
     ) -> None:
-        self.study, self.arrays, self.held, self.store = study, arrays, held, store
+        self.design, self.arrays, self.held, self.store = design, arrays, held, store
         self.crew, self.plan = crew, plan
-        self.flat = {name: array.reshape(held.count, study.trials) for name, array in arrays.items()}
-        self.back: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.out: set[Any] = set()
+        self.flat = {name: array.reshape(held.count, design.trials) for name, array in arrays.items()}
+        self.back: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self.out: set[Future] = set()
         self.dirty: set[tuple[int, ...]] = set()
         self.unshown = 0
         self.next_flush = time.monotonic() + FLUSH_SECONDS
-        self.task_seconds, self.seconds_per_trial = task_seconds, task_seconds / 4
+        self.task_seconds, self.seconds_per_trial = task_seconds, task_seconds / FIRST_TRIALS
         self.failure: BaseException | None = None
         self.computed = 0
 
@@ -182,7 +196,7 @@ class _Driver:
                 except StoreError as error:
                     self.failure = error
         seconds = time.monotonic() - started
-        result = StudyResult(self.study.describe(), self.arrays, self.held, self.study, seconds, self.computed)
+        result = StudyResult(self.design.describe(), self.arrays, self.held, self.design, seconds, self.computed)
         if self.failure is None:
             return result
         raise self._told(result)
@@ -190,7 +204,7 @@ class _Driver:
     def _told(self, result: StudyResult) -> BaseException:
         """The failure, with what was done."""
         failure = self.failure
-        done = f"{int(result.trials.sum())} of {self.held.count * self.study.trials} trials are done"
+        done = f"{int(result.trials.sum())} of {self.held.count * self.design.trials} trials are done"
         where = "" if self.store is None else f" and stored in {self.store.path}; the same call goes on from there"
         if isinstance(failure, StudyInterrupted):
             failure = StudyInterrupted(f"interrupted: {done}{where}; .result has them")
@@ -233,7 +247,7 @@ class _Driver:
         if future in self.out:  # else it was cancelled
             self._keep_all(future)
 
-    def _keep_all(self, future: Any) -> None:
+    def _keep_all(self, future: Future) -> None:
         """Keep what a task that has ended has computed."""
         self.out.discard(future)
         try:
@@ -251,7 +265,7 @@ class _Driver:
             trials += len(finished.outcomes.status)
         if trials:
             latest = report.seconds / trials
-            self.seconds_per_trial = max(1e-6, 0.7 * self.seconds_per_trial + 0.3 * latest)
+            self.seconds_per_trial = max(1e-6, (1 - LATEST) * self.seconds_per_trial + LATEST * latest)
 
     def _keep(self, finished: Finished) -> None:
         first, last = finished.first, finished.first + len(finished.outcomes.status)
@@ -295,7 +309,7 @@ class _Driver:
 
 
 @contextlib.contextmanager
-def _bar(progress: bool | None, total: int, done: int) -> Iterator[Any]:
+def _bar(progress: bool | None, total: int, done: int) -> Iterator[tqdm[NoReturn] | None]:
     """A bar over trials; its rate is the mean of all, as cells come in random order."""
     if progress is False:
         yield None

@@ -9,13 +9,46 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 from fastflow.checks import shown
-from fastflow.studies.tasks import Piece, run_task
+from fastflow.studies.tasks import Piece, Report, run_task
 from fastflow.threads import thread_count
+
+
+class Future(Protocol):
+    """A task that was handed over."""
+
+    def result(self) -> Report:
+        """The report of the task, which is waited for; raises what the task raised."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def cancel(self) -> bool:
+        """Take the task back, if nobody has begun it; whether that was so."""
+
+    def add_done_callback(self, function: Callable[[Future], object], /) -> object:
+        """Call a function of this future when it has ended."""
+
+
+@runtime_checkable
+class Submits(Protocol):
+    """An executor: that of `concurrent.futures` and what is like it, or a dask ``Client``."""
+
+    @property
+    def submit(self) -> Callable[..., Future]:
+        """``submit(f, *args)`` gives a future of ``f(*args)``."""
+
+
+@runtime_checkable
+class _Client(Protocol):
+    """A dask client, whose own futures are of another kind."""
+
+    def get_executor(self, *, pure: bool) -> Submits:
+        """An executor whose futures are those of `concurrent.futures`."""
 
 
 class Crew:
@@ -27,46 +60,47 @@ class Crew:
     threads : how many, without an executor; default the CPUs that this process may use
     """
 
-    def __init__(self, executor: Any, threads: int | None) -> None:
+    def __init__(self, executor: object, threads: int | None) -> None:
         self._asked_to_stop = threading.Event()
-        self._own = executor is None
+        self._pool: ThreadPoolExecutor | None = None
+        self._run: Callable[[Sequence[Piece]], Report] = run_task
+        self._submit: Callable[..., Future]
         if executor is None:
             self.workers = thread_count(threads)
-            executor = ThreadPoolExecutor(self.workers, thread_name_prefix="fastflow-study")
-            self._run: Any = functools.partial(run_task, asked_to_stop=self._asked_to_stop.is_set)
+            self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="fastflow-study")
+            self._submit = self._pool.submit
+            self._run = functools.partial(run_task, asked_to_stop=self._asked_to_stop.is_set)
         else:
             if threads is not None:
                 raise ValueError("threads are those of fastflow's own pool: give threads or an executor")
-            if hasattr(executor, "get_executor"):  # a dask Client, whose futures are of another kind
+            if isinstance(executor, _Client):
                 executor = executor.get_executor(pure=False)
-            if not callable(getattr(executor, "submit", None)):
+            if not isinstance(executor, Submits):
                 raise TypeError(f"executor must have submit(f, *args), got {shown(executor)}")
             self.workers = _workers(executor)
-            self._run = run_task
-        self._executor = executor
+            self._submit = executor.submit
 
-    def submit(self, pieces: Sequence[Piece]) -> Any:
+    def submit(self, pieces: Sequence[Piece]) -> Future:
         """Hand a task over."""
-        return self._executor.submit(self._run, pieces)
+        return self._submit(self._run, pieces)
 
     def stop(self) -> None:
         """Make running tasks of our own threads end soon, and wait for them."""
         self._asked_to_stop.set()
-        if self._own:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:
         """Shut down an executor of our own."""
-        if self._own:
-            self._asked_to_stop.set()
-            self._executor.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self.stop()
 
 
-def _workers(executor: Any) -> int:
+def _workers(executor: object) -> int:
     """How many tasks an executor runs at once, as far as it says."""
-    client: Any = getattr(executor, "_client", None)
-    if hasattr(client, "nthreads"):
-        return max(1, sum(client.nthreads().values()))
+    threads_of = getattr(getattr(executor, "_client", None), "nthreads", None)
+    if threads_of is not None:
+        return max(1, sum(threads_of().values()))
     for name in ("num_workers", "_max_workers"):
         count = getattr(executor, name, None)
         if isinstance(count, int) and count > 0:

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from fastflow.studies.outcomes import FIELDS
+from fastflow.studies.axes import Value
+from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays
+from fastflow.studies.success import Success
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-    from fastflow.studies.result import StudyResult
 
-
-def to_xarray(result: StudyResult) -> xarray.Dataset:
+def to_xarray(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Success) -> xarray.Dataset:
     """What `StudyResult.to_xarray` gives."""
     try:
         import xarray
     except ImportError as error:
         raise ImportError("to_xarray needs xarray: pip install 'fastflow[study]'") from error
-    dimensions = (*result.axes, "trial")
-    data: dict[str, Any] = {}
+    done, dimensions = outcomes["status"] != NOT_DONE, (*axes, "trial")
+    data: dict[str, tuple[tuple[str, ...], ArrayLike]] = {}
     for name in FIELDS:
-        values = result.outcomes[name]
-        data[name] = (dimensions, values if values.dtype.kind == "i" else np.where(result.done, values, np.nan))
-    data["successes"], data["trials"] = (tuple(result.axes), result.successes), (tuple(result.axes), result.trials)
-    coordinates = {name: list(values) for name, values in result.axes.items()}
-    return xarray.Dataset(data, coordinates, {"success": str(result.success)})
+        values = outcomes[name]
+        data[name] = (dimensions, values if values.dtype.kind == "i" else np.where(done, values, np.nan))
+    data["successes"] = (tuple(axes), np.count_nonzero(success.of(outcomes), axis=-1))
+    data["trials"] = (tuple(axes), np.count_nonzero(done, axis=-1))
+    coordinates = {name: list(values) for name, values in axes.items()}
+    return xarray.Dataset(data, coordinates, {"success": str(success)})
 
 
-def to_dataframe(result: StudyResult) -> pandas.DataFrame:
+def to_dataframe(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Success) -> pandas.DataFrame:
     """What `StudyResult.to_dataframe` gives."""
     try:
         import pandas
     except ImportError as error:
         raise ImportError("to_dataframe needs pandas: pip install 'fastflow[study]'") from error
-    places = np.nonzero(result.done)
-    columns: dict[str, Any] = {
-        name: np.asarray(values)[places[i]] for i, (name, values) in enumerate(result.axes.items())
+    places = np.nonzero(outcomes["status"] != NOT_DONE)
+    columns: dict[str, ArrayLike] = {
+        name: np.asarray(values)[places[i]] for i, (name, values) in enumerate(axes.items())
     }
     columns["trial"] = places[-1]
-    columns |= {name: result.outcomes[name][places] for name in FIELDS}
-    columns["success"] = result.success.of(result.outcomes)[places]
+    columns |= {name: outcomes[name][places] for name in FIELDS}
+    columns["success"] = success.of(outcomes)[places]
     return pandas.DataFrame(columns)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.studies.held import Held
-from fastflow.studies.outcomes import empty_outcomes
-from fastflow.studies.spec import differences
-from fastflow.studies.store import Arrays
+from fastflow.studies.outcomes import Arrays, empty_outcomes
+from fastflow.studies.spec import Table, differences
 
 FREE = ("success", "trials", "axes")
-Table = Mapping[str, Any]
 
 
 def conflict(old: Table, new: Table) -> str | None:
@@ -49,9 +46,9 @@ def lacking(old: Table, new: Table) -> str | None:
     return None
 
 
-def union(first: Table, second: Table) -> dict[str, Any]:
+def union(first: Table, second: Table) -> Table:
     """The table of the study of all values and trials of two; increasing values stay so."""
-    axes: dict[str, Any] = {}
+    axes: dict[str, object] = {}
     for name, values in first["axes"].items():
         others = second["axes"][name]
         if isinstance(values, Mapping):
@@ -92,11 +89,11 @@ def moved(arrays: Arrays, held: Held, old: Table, new: Table, wanted: Held) -> t
     return larger, wanted
 
 
-def _axes_of(table: Table) -> list[list[Any]]:
+def _axes_of(table: Table) -> list[list[object]]:
     return [list(values) for values in table["axes"].values()]
 
 
-def _places(values: Any, others: Any) -> list[int]:
+def _places(values: Collection[object], others: Collection[object]) -> list[int]:
     """Where each value stands among others, -1 if it does not; 1 and 1.0 are different values."""
     where = {(type(value), value): i for i, value in enumerate(others)}
     return [where.get((type(value), value), -1) for value in values]

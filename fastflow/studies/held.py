@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class Held:
             return tuple(int(i) for i in np.unravel_index(cell, self.shape))
         return (self.row(cell),)
 
-    def spread(self, values: NDArray[Any], fill: float = 0) -> NDArray[Any]:
+    def spread(self, values: NDArray[Scalar], fill: float = 0) -> NDArray[Scalar]:
         """An array over all cells, with a value for those that are not held."""
         if self.cells is None:
             return values

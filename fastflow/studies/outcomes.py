@@ -6,9 +6,13 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+Arrays = dict[str, NDArray[Any]]
+"""Arrays of one shape by the names of outcomes, each in its dtype."""
 
 NOT_DONE = -1
+"""The status and the steps of a trial that has not been done."""
 
 FIELDS: dict[str, tuple[str, float]] = {
     "error": ("float64", -np.inf),
@@ -38,15 +42,21 @@ class Outcomes(NamedTuple):
     status: NDArray[np.int8]
 
 
-def make_outcomes(error: Any, loss: Any, steps: Any, seconds: Any, status: Any) -> Outcomes:
+def make_outcomes(
+    error: ArrayLike, loss: ArrayLike, steps: ArrayLike, seconds: ArrayLike, status: ArrayLike
+) -> Outcomes:
     """Outcomes in their dtypes, and -inf, which stands for what is not done, as NaN."""
     arrays = [
         np.asarray(a, FIELDS[f][0])
         for f, a in zip(Outcomes._fields, (error, loss, steps, seconds, status), strict=True)
     ]
-    for i in (0, 1):
-        arrays[i] = np.where(arrays[i] == -np.inf, np.nan, arrays[i])
-    return Outcomes._make(arrays)
+    made = Outcomes._make(arrays)
+    return made._replace(error=_told_apart(made.error), loss=_told_apart(made.loss))
+
+
+def _told_apart(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values with NaN for -inf, which stands for what is not done."""
+    return np.where(values == -np.inf, np.nan, values)
 
 
 def joined(parts: Iterable[Outcomes]) -> Outcomes:
@@ -54,6 +64,6 @@ def joined(parts: Iterable[Outcomes]) -> Outcomes:
     return Outcomes._make(map(np.concatenate, zip(*parts, strict=True)))
 
 
-def empty_outcomes(shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+def empty_outcomes(shape: tuple[int, ...]) -> Arrays:
     """Arrays of a shape in which no trial is done."""
     return {name: np.full(shape, fill, dtype) for name, (dtype, fill) in FIELDS.items()}

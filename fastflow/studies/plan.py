@@ -4,55 +4,57 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.streams import stream
+from fastflow.studies.design import Design
 from fastflow.studies.held import Held
-from fastflow.studies.outcomes import NOT_DONE
-from fastflow.studies.study import Study
+from fastflow.studies.outcomes import NOT_DONE, Arrays
+from fastflow.studies.statistics import wilson
 from fastflow.studies.tasks import Piece
 
 FIRST_COUNT = 20
+"""Trials that every cell has, before it is asked whether it needs more."""
+
 UNDECIDED = (0.2, 0.8)
 """Rates between which a cell belongs to the transition."""
 
 
-def order_of(study: Study, shard: tuple[int, int]) -> NDArray[np.int64]:
+def order_of(design: Design, shard: tuple[int, int]) -> NDArray[np.int64]:
     """The cells that share i of k computes, in random order: what is done at any time covers the map evenly.
 
     Of cells that have the same outcomes the first alone.
     """
-    cells = np.arange(study.cells)
-    if study.has_twins:
-        cells = np.array([cell for cell in cells.tolist() if study.twins(cell)[0] == cell])
-    return stream(study.seed, "order").permutation(cells)[shard[0] :: shard[1]]
+    cells = np.arange(design.cells)
+    if design.has_twins:
+        cells = np.array([cell for cell in cells.tolist() if design.twins(cell)[0] == cell])
+    return stream(design.seed, "order").permutation(cells)[shard[0] :: shard[1]]
 
 
-def held_by(study: Study, order: NDArray[np.int64]) -> Held:
+def held_by(design: Design, order: NDArray[np.int64]) -> Held:
     """All cells that have outcomes when those of the order are computed."""
-    cells = np.unique(np.concatenate([study.twins(cell) for cell in order.tolist()])) if study.has_twins else order
-    return Held(study.shape, None if len(cells) == study.cells else np.sort(cells))
+    cells = np.unique(np.concatenate([design.twins(cell) for cell in order.tolist()])) if design.has_twins else order
+    return Held(design.shape, None if len(cells) == design.cells else np.sort(cells))
 
 
 class Plan:
-    """What is left to do of a study.
+    """What is left to do of a design.
 
     Parameters
     ----------
-    study : Study
+    design : Design
     arrays : its outcomes, in which is seen what is done
     held : which cells these have
     order : the cells to compute, one after the other, see `order_of`
     adaptive : whether a cell may have enough before it has all trials
     """
 
-    def __init__(self, study: Study, arrays: Any, held: Held, order: NDArray[np.int64], adaptive: bool) -> None:
-        self.study, self.adaptive, self._held = study, adaptive, held
-        self._flat = {name: array.reshape(held.count, study.trials) for name, array in arrays.items()}
-        self._has_twins = study.has_twins
+    def __init__(self, design: Design, arrays: Arrays, held: Held, order: NDArray[np.int64], adaptive: bool) -> None:
+        self.design, self.adaptive, self._held = design, adaptive, held
+        self._flat = {name: array.reshape(held.count, design.trials) for name, array in arrays.items()}
+        self._has_twins = design.has_twins
         self._order: Iterator[int] = iter(order.tolist())
         self._waiting: deque[tuple[int, int, int]] = deque()
         self._unfinished: dict[int, int] = {}
@@ -63,7 +65,7 @@ class Plan:
 
     def twins(self, cell: int) -> NDArray[np.int64]:
         """The cells that have the outcomes of this one."""
-        return self.study.twins(cell) if self._has_twins else np.array([cell])
+        return self.design.twins(cell) if self._has_twins else np.array([cell])
 
     def take(self, trials: int) -> list[Piece]:
         """The next pieces, so many trials together; none if there is nothing to hand out now."""
@@ -75,7 +77,7 @@ class Plan:
             if last - first > trials:
                 self._waiting.appendleft((cell, first + trials, last))
                 last = first + trials
-            pieces.append(Piece(cell, self.study.setup(cell), self.study.where(cell), first, last))
+            pieces.append(Piece(cell, self.design.setup(cell), self.design.where(cell), first, last))
             trials -= last - first
         return pieces
 
@@ -112,7 +114,7 @@ class Plan:
 
     def _wanted(self, cell: int, done: NDArray[np.bool_]) -> int:
         """How many trials a cell should have, as far as those that are done tell."""
-        trials = self.study.trials
+        trials = self.design.trials
         if not self.adaptive:
             return trials
         count = min(FIRST_COUNT, trials)
@@ -121,8 +123,6 @@ class Plan:
         return count
 
     def _undecided(self, cell: int, count: int) -> bool:
-        from fastflow.studies.statistics import wilson
-
         outcomes = {name: array[self._held.row(cell), :count] for name, array in self._flat.items()}
-        low, high = wilson(int(self.study.success.of(outcomes).sum()), count)
+        low, high = wilson(int(self.design.success.of(outcomes).sum()), count)
         return bool(low < UNDECIDED[1] and high > UNDECIDED[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +20,7 @@ PROGRAMS = {
 """The programs whose curve is known, and how a picture names it."""
 
 
-def predicted(program: str, along: str, parameters: Mapping[str, Any]) -> FloatArray | None:
+def predicted(program: str, along: str, parameters: Mapping[str, object]) -> FloatArray | None:
     """The value of one parameter at which a convex program recovers half of the trials, the others given.
 
     That of the statistical dimension, for Gaussian measurements without noise: `theory.l1_statistical_dimension` and
@@ -99,5 +99,5 @@ def _bare(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[ArrayLike]:
     return isinstance(value, int | float | np.number | np.ndarray) and np.asarray(value).dtype.kind in "iuf"

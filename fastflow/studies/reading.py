@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fastflow.studies import growth
 from fastflow.studies.outcomes import FIELDS, NOT_DONE, empty_outcomes
 from fastflow.studies.result import StudyResult
+from fastflow.studies.spec import Table
+from fastflow.studies.store import StoreError, read_arrays, read_table
 
 
 def open_study(store: str | Path) -> StudyResult:
@@ -28,13 +30,11 @@ def open_study(store: str | Path) -> StudyResult:
     StoreError
         when there is none, or it is damaged
     """
-    from fastflow.studies.store import read_arrays, read_table
-
     path = Path(store)
     return StudyResult(read_table(path), *read_arrays(path))
 
 
-def merge(stores: Any, into: str | Path | None = None) -> StudyResult:
+def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = None) -> StudyResult:
     """Put the outcomes of several stores of one study together: shards, or other trials and values of its axes.
 
     Parameters
@@ -52,12 +52,11 @@ def merge(stores: Any, into: str | Path | None = None) -> StudyResult:
     StoreError
         when they are of different studies, or have different outcomes of one trial
     """
-    from fastflow.studies.store import StoreError, read_arrays, read_table
-
     paths = [Path(store) for store in ([stores] if isinstance(stores, str | Path) else stores)]
     if not paths:
         raise ValueError("there are no stores to merge")
-    table, tables = None, []
+    table: Table | None = None
+    tables: list[Table] = []
     for path in paths:
         tables.append(read_table(path))
         if table is not None:

@@ -8,28 +8,31 @@ import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, shown
+from fastflow.ensembles import Ensemble
 from fastflow.memory import require_memory
 from fastflow.status import Status
-from fastflow.studies import exports, stated
-from fastflow.studies.axes import as_plain
+from fastflow.studies import exports, pictures, stated
+from fastflow.studies.axes import Value, as_plain
+from fastflow.studies.design import Design
 from fastflow.studies.held import Held
-from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE
-from fastflow.studies.spec import build, restricted
-from fastflow.studies.study import Study, build_study
+from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays
+from fastflow.studies.predictions import predicted
+from fastflow.studies.spec import Table, build, restricted
+from fastflow.studies.statistics import wilson
+from fastflow.studies.store import StoreError, create, locked
 from fastflow.studies.success import Success
+from fastflow.studies.transitions import Boundary, Comparison, boundary, compare
 
 if TYPE_CHECKING:
     import pandas
     import xarray
     from matplotlib.figure import Figure
-
-    from fastflow.studies.transitions import Boundary, Comparison
 
 HORIZONTAL = ("m", "delta", "samples")
 """Axes along which success sets in, if a study has one of them."""
@@ -40,7 +43,7 @@ class StudyResult:
 
     Attributes
     ----------
-    table : dict, the study as `Study.describe` gives it
+    table : dict, the study as `Study.describe` gives it, from which ``Study.from_table`` makes it again
     axes : dict, name -> values or labels, in order
     outcomes : dict of arrays (*cells, trials): ``error``, ``loss``, ``steps``, ``status`` (see `Status`), ``seconds``
         Where a trial is not done ``status`` and ``steps`` are -1, and the others -inf, which no result is.
@@ -52,26 +55,27 @@ class StudyResult:
 
     def __init__(
         self,
-        table: Mapping[str, Any],
-        outcomes: Mapping[str, Any],
+        table: Table,
+        outcomes: Arrays,
         held: Held | None = None,
-        study: Study | None = None,
+        design: Design | None = None,
         seconds: float = np.nan,
         computed: int = 0,
     ) -> None:
-        self.table, self.seconds, self.computed = dict(table), seconds, computed
-        self.axes: dict[str, tuple[Any, ...]] = {
+        self.table: Table = dict(table)
+        self.seconds, self.computed = seconds, computed
+        self.axes: dict[str, tuple[Value, ...]] = {
             name: tuple(values) if isinstance(values, Mapping) else tuple(build(list(values)))
             for name, values in table["axes"].items()
         }
         self.success: Success = build({"kind": "Success", **table["success"]})
-        self.fixed: dict[str, Any] = {}
-        self._study = study
+        self.fixed: dict[str, object] = {}
+        self._design = design
         self._held = Held(tuple(map(len, self.axes.values()))) if held is None else held
         self._own = dict(outcomes)
 
     @functools.cached_property
-    def outcomes(self) -> dict[str, NDArray[Any]]:
+    def outcomes(self) -> Arrays:
         """Arrays (*cells, trials) of every trial's outcome; of a share made over all cells when they are asked for."""
         if self._held.cells is None:
             return self._own
@@ -80,32 +84,32 @@ class StudyResult:
         return {name: self._held.spread(array, FIELDS[name][1]) for name, array in self._own.items()}
 
     @property
-    def study(self) -> Study:
-        """The study, made again from what the store says of it where need be.
+    def design(self) -> Design:
+        """The design of the study, made again from what the store says of it where need be.
 
         Raises
         ------
         ValueError
             when it has a function or a class that cannot be imported here
         """
-        if self._study is None:
-            self._study = build_study(self.table)
-        return self._study
+        if self._design is None:
+            self._design = Design.from_table(self.table)
+        return self._design
 
     @property
-    def ensemble(self) -> Any:
+    def ensemble(self) -> Ensemble | None:
         """The ensemble of the study, None where ensembles are an axis."""
-        return self.study.words["ensemble"]
+        return cast(Ensemble | None, self.design.words["ensemble"])
 
     @property
-    def setting(self) -> dict[str, Any]:
+    def setting(self) -> dict[str, object]:
         """What a picture should state of the parameters that are no axes: sizes, noise, depth, start, method."""
         return stated.setting_of(self.table)
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The labels of the methods that are compared, if any."""
-        return self.axes.get("method", ())
+        return tuple(map(str, self.axes.get("method", ())))
 
     @property
     def done(self) -> NDArray[np.bool_]:
@@ -149,8 +153,6 @@ class StudyResult:
         -------
         low, high : arrays over the cells; 0 and 1 without trials
         """
-        from fastflow.studies.statistics import wilson
-
         return wilson(self.successes, self.trials, confidence)
 
     def with_success(self, success: Success) -> StudyResult:
@@ -164,14 +166,14 @@ class StudyResult:
         if not isinstance(success, Success):
             raise TypeError(f"success must be a Success, such as Success(below=0.01), got {shown(success)}")
         table = {**self.table, "success": dataclasses.asdict(success)}
-        study = copy.copy(self._study)
-        if study is not None:
-            study.success = success
-        result = StudyResult(table, self._own, self._held, study, self.seconds, self.computed)
+        design = copy.copy(self._design)
+        if design is not None:
+            design.success = success
+        result = StudyResult(table, self._own, self._held, design, self.seconds, self.computed)
         result.fixed = dict(self.fixed)
         return result
 
-    def __getitem__(self, chosen: Mapping[str, Any]) -> StudyResult:
+    def __getitem__(self, chosen: Mapping[str, object]) -> StudyResult:
         """The part with one value of each named axis: ``result[{"method": "limit"}]`` has the other axes.
 
         Raises
@@ -186,9 +188,10 @@ class StudyResult:
         for name, value in chosen.items():
             if name not in table["axes"]:
                 raise KeyError(f"there is no axis {name!r}; there are {', '.join(table['axes'])}")
-            if value not in self.axes[name]:
+            values = cast(tuple[object, ...], self.axes[name])
+            if value not in values:
                 raise KeyError(f"axis {name!r} has no {shown(value)}; it has {shown(list(self.axes[name]))}")
-            at, axis = self.axes[name].index(value), list(table["axes"]).index(name)
+            at, axis = values.index(value), list(table["axes"]).index(name)
             outcomes = {key: np.take(array, at, axis=axis) for key, array in outcomes.items()}
             table = restricted(table, name, self.axes[name][at])
         if not table["axes"]:
@@ -197,7 +200,7 @@ class StudyResult:
         part.fixed = {**self.fixed, **chosen}
         return part
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, int | float]:
         """The numbers of the ensemble that are no axes."""
         return stated.parameters_of(self.table)
 
@@ -226,8 +229,6 @@ class StudyResult:
         ValueError
             where the axis is none of numbers, or an option has a wrong value
         """
-        from fastflow.studies.transitions import boundary
-
         along = self.along(along)
         at = list(self.axes).index(along)
         successes, trials = (np.moveaxis(array, at, -1) for array in (self.successes, self.trials))
@@ -261,14 +262,12 @@ class StudyResult:
         -------
         array over the other axes (Amelunxen, Lotz, McCoy, Tropp, arXiv:1303.6672), see `program`
         """
-        from fastflow.studies.predictions import predicted
-
         if self.program is None:
             return None
         along = self.along(along)
         others = [name for name in self.axes if name != along]
         shape = [len(self.axes[name]) for name in others]
-        known = self.parameters()
+        known: dict[str, object] = {**self.parameters()}
         for i, name in enumerate(others):
             values = np.asarray(self.axes[name])
             if values.dtype.kind in "iuf":
@@ -276,7 +275,9 @@ class StudyResult:
         found = predicted(self.program, along.rpartition(".")[2], known)
         return None if found is None else np.broadcast_to(found, shape)
 
-    def compare(self, theory: Any = None, level: float = 0.5, along: str | None = None, **options: Any) -> Comparison:
+    def compare(
+        self, theory: ArrayLike | None = None, level: float = 0.5, along: str | None = None, **options: Any
+    ) -> Comparison:
         """Where the boundary lies beside where theory expects it.
 
         Parameters
@@ -294,12 +295,10 @@ class StudyResult:
         ValueError
             without a theory, where no statistical dimension is known
         """
-        from fastflow.studies.transitions import compare
-
         if theory is None:
             theory = self.theory(along)
-            if theory is None:
-                raise ValueError("no statistical dimension is known for this study: give a theory")
+        if theory is None:
+            raise ValueError("no statistical dimension is known for this study: give a theory")
         return compare(self.boundary(level, along, **options), theory)
 
     def plot(self, kind: str | None = None, **options: Any) -> Figure:
@@ -324,8 +323,6 @@ class StudyResult:
         ImportError
             without matplotlib
         """
-        from fastflow.studies import pictures
-
         return pictures.plot(self, kind, **{"program": self.program, "parameters": self.parameters(), **options})
 
     def status_counts(self) -> dict[Status, int]:
@@ -362,7 +359,7 @@ class StudyResult:
         ImportError
             without xarray
         """
-        return exports.to_xarray(self)
+        return exports.to_xarray(self.axes, self.outcomes, self.success)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """A `pandas.DataFrame` with a row for each trial that is done.
@@ -372,7 +369,7 @@ class StudyResult:
         ImportError
             without pandas
         """
-        return exports.to_dataframe(self)
+        return exports.to_dataframe(self.axes, self.outcomes, self.success)
 
     def save(self, store: str | Path) -> Path:
         """Write the result to a new store; `fastflow.open_study` reads it back.
@@ -382,8 +379,6 @@ class StudyResult:
         StoreError
             when there is something at this place already, or it cannot be written
         """
-        from fastflow.studies.store import StoreError, create, locked
-
         path = Path(store).resolve()  # not a link, which would have a lock of its own
         with locked(path):
             if path.exists():

@@ -14,9 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from fastflow import baselines, ensembles, inits, methods, networks
+from fastflow.baselines import BASELINES
 from fastflow.checks import shown
+from fastflow.ensembles import ENSEMBLES, Custom
 from fastflow.ensembles.base import digest
+from fastflow.inits import INITS
+from fastflow.methods import METHODS
+from fastflow.networks import ARCHITECTURES
 from fastflow.studies.success import Success
 from fastflow.theory import Edge
 
@@ -26,28 +30,27 @@ WORDS = ("ensemble", "network", "init", "method")
 KEPT_ENTRIES = 10_000
 """Longer arrays are kept by their digest alone."""
 
-KINDS_OF: dict[str, dict[str, Any]] = {
+Table = Mapping[str, Any]
+"""A table of numbers, strings, lists and tables, as JSON and TOML have it."""
+
+_PARTS = tuple(dict.fromkeys(part for method in METHODS for part in method.parts))
+
+KINDS_OF: dict[str, dict[str, type]] = {
     word: {cls.__name__: cls for cls in classes}
     for word, classes in {
-        "ensemble": (ensembles.Autoencoder, ensembles.LowRank, ensembles.Regression, ensembles.Sparse),
-        "network": (networks.DeepLinear, networks.DiagonalLinear),
-        "init": (
-            *(inits.Balanced, inits.Constant, inits.Explicit, inits.Gaussian, inits.Identity),
-            *(inits.Orthogonal, inits.Uniform),
-        ),
-        "method": (
-            *(methods.FlowLimit, methods.GradientDescent, methods.GradientFlow, methods.ProductFlow),
-            *(cls for cls in vars(baselines).values() if isinstance(cls, type) and hasattr(cls, "solve")),
-        ),
-        "": (methods.Decreasing, Success),
+        "ensemble": ENSEMBLES,
+        "network": tuple(ARCHITECTURES),
+        "init": INITS,
+        "method": (*METHODS, *BASELINES),
+        "": (*_PARTS, Success),
     }.items()
 }
-"""The classes of each word, by the names that tables have for them."""
+"""The classes of each word, by the names that tables have for them; under "" those of what stands within a word."""
 
-KINDS = {name: cls for kinds in KINDS_OF.values() for name, cls in kinds.items()}
+KINDS: dict[str, type] = {name: cls for kinds in KINDS_OF.values() for name, cls in kinds.items()}
 
 
-def describe(thing: Any) -> Any:
+def describe(thing: object) -> Any:
     """An object as a table, and what it holds likewise.
 
     Raises
@@ -56,7 +59,7 @@ def describe(thing: Any) -> Any:
         for what is neither a number, a string, an array, nor a dataclass
     """
     if isinstance(thing, np.generic):
-        thing = thing.item()
+        return describe(thing.item())
     if thing is None or isinstance(thing, bool | int | str):
         return thing
     if isinstance(thing, float):
@@ -69,7 +72,7 @@ def describe(thing: Any) -> Any:
         return [describe(item) for item in thing]
     if isinstance(thing, Mapping):
         return {str(name): describe(value) for name, value in thing.items()}
-    if isinstance(thing, ensembles.Custom):
+    if isinstance(thing, Custom):
         fields = {"function": thing.title, "version": thing.version, "parameters": describe(thing.parameters)}
         return {"kind": "Custom", **fields}
     if isinstance(thing, Edge):
@@ -81,7 +84,7 @@ def describe(thing: Any) -> Any:
     raise TypeError(f"a study is made of dataclasses, numbers, strings and arrays, got {shown(thing)}")
 
 
-def build(table: Any, where: str = "the study") -> Any:
+def build(table: object, where: str = "the study") -> Any:
     """The object that a table describes.
 
     Raises
@@ -104,7 +107,7 @@ def build(table: Any, where: str = "the study") -> Any:
         if not {"function", "version"} <= set(fields):
             raise ValueError(f"{where}: a Custom ensemble needs a function, 'module:name', and a version")
         function = _imported(str(fields.pop("function")), where)
-        return ensembles.Custom(function, fields.pop("version"), **fields.pop("parameters", {}), **fields)
+        return Custom(function, fields.pop("version"), **fields.pop("parameters", {}), **fields)
     cls = KINDS.get(kind) or (_imported(kind, where) if isinstance(kind, str) and ":" in kind else None)
     if cls is None:
         raise ValueError(f"{where}: kind must be one of {_names(where)}, got {shown(kind)}")
@@ -125,7 +128,7 @@ def _names(where: str) -> str:
     return ", ".join(sorted(KINDS_OF.get(word, KINDS)) + ["Custom"] * (word == "ensemble"))
 
 
-def restricted(table: Mapping[str, Any], axis: str, value: Any) -> dict[str, Any]:
+def restricted(table: Table, axis: str, value: object) -> dict[str, Any]:
     """The table of the part of a study at one value, or label, of an axis."""
     axes = {name: values for name, values in table["axes"].items() if name != axis}
     if isinstance(table["axes"][axis], Mapping):
@@ -143,7 +146,7 @@ def restricted(table: Mapping[str, Any], axis: str, value: Any) -> dict[str, Any
     return {**table, word: changed[""], "axes": axes}
 
 
-def _with(table: Mapping[str, Any], field: str, value: Any) -> dict[str, Any]:
+def _with(table: Table, field: str, value: object) -> Table:
     if table["kind"] == "Custom":
         return {**table, "parameters": {**table["parameters"], field: describe(value)}}
     return {**table, field: describe(value)}
@@ -152,7 +155,7 @@ def _with(table: Mapping[str, Any], field: str, value: Any) -> dict[str, Any]:
 def _imported(name: str, where: str) -> Any:
     module, _, path = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        found: object = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
@@ -160,7 +163,7 @@ def _imported(name: str, where: str) -> Any:
     return found
 
 
-def differences(first: Any, second: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(first: object, second: object, place: str = "") -> Iterator[tuple[str, object, object]]:
     """Where two tables differ, and what each has there."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         for name in dict.fromkeys((*first, *second)):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from fastflow.studies.spec import KINDS
+from fastflow.baselines import Baseline
+from fastflow.ensembles import Ensemble
+from fastflow.studies.spec import KINDS, Table
 
 STATED = {
     "method": ("kind",),
@@ -19,11 +18,11 @@ DECISIVE = {"network", "noise", "matrix", "observed", "signed", "nonnegative"}
 """Axes along which the convex program is not always the same, or its theory does not always hold."""
 
 
-def setting_of(table: Mapping[str, Any]) -> dict[str, Any]:
+def setting_of(table: Table) -> dict[str, object]:
     """What a picture should state: sizes, noise, depth, start, method."""
     axes = {name.rpartition(".")[2] for name in table["axes"]}
-    stated: dict[str, Any] = {}
-    baseline = hasattr(KINDS.get(table.get("method", {}).get("kind")), "solve")
+    stated: dict[str, object] = {}
+    baseline = issubclass(_class_of(table.get("method", {})), Baseline)
     for word, fields in STATED.items():
         if baseline and word in ("network", "init"):
             continue
@@ -34,26 +33,30 @@ def setting_of(table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stated.items() if name not in axes}
 
 
-def parameters_of(table: Mapping[str, Any]) -> dict[str, Any]:
+def parameters_of(table: Table) -> dict[str, int | float]:
     """The numbers of the ensemble that are no axes."""
     ensemble = table.get("ensemble", {})
     return {name: value for name, value in _fields(ensemble).items() if isinstance(value, int | float)}
 
 
-def program_of(table: Mapping[str, Any]) -> str | None:
+def program_of(table: Table) -> str | None:
     """The convex program whose statistical dimension belongs into the picture: "l1", "nuclear", ... or None."""
     ensemble, method = table.get("ensemble", {}), table.get("method", {})
     axes = {name.rpartition(".")[2] for name in table["axes"]}
-    if axes & DECISIVE or ensemble.get("noise", 0) or method.get("weights") is not None:
+    drawn = _class_of(ensemble)
+    if axes & DECISIVE or method.get("weights") is not None or not issubclass(drawn, Ensemble):
         return None
-    if ensemble.get("kind") == "LowRank":
-        return "nuclear" if ensemble.get("observed") == "sensing" else None
-    if ensemble.get("kind") == "Sparse" and ensemble.get("matrix") in ("gaussian", "rademacher", "dct"):
-        signed = table.get("network", {}).get("signed", True)
-        return "l1" if signed and not method.get("nonnegative") else "nonnegative l1"
-    return None
+    program = drawn.program(ensemble)
+    if program == "l1" and (method.get("nonnegative") or not table.get("network", {}).get("signed", True)):
+        return "nonnegative l1"
+    return program
 
 
-def _fields(table: Mapping[str, Any]) -> Mapping[str, Any]:
+def _class_of(table: Table) -> type:
+    """The class of the object in a table; `object` where it is a user's own."""
+    return KINDS.get(table.get("kind", ""), object)
+
+
+def _fields(table: Table) -> Table:
     """The parameters in the table of an object, those of a `Custom` ensemble's function too."""
     return table["parameters"] if table.get("kind") == "Custom" else table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from fastflow.checks import FloatArray, as_floats, as_number, broadcast
 MOST_STEPS = 500
 
 
-def wilson(successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95) -> tuple[Any, Any]:
+def wilson(successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
     """Wilson's score interval of a probability of success.
 
     The p with ``|k/n - p| <= z sqrt(p (1 - p) / n)``, z the normal quantile of ``(1 + confidence) / 2`` (Wilson 1927;

@@ -14,20 +14,20 @@ import os
 import shutil
 import socket
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastflow.studies.held import Held
-from fastflow.studies.outcomes import FIELDS, NOT_DONE, empty_outcomes
+from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays, empty_outcomes
+from fastflow.studies.spec import Table
 from fastflow.version import __version__
 
 FORMAT = 1
 CHUNK_ENTRIES = 2**17
-Arrays = dict[str, NDArray[Any]]
 Chunk = tuple[int, ...]
 
 
@@ -56,7 +56,7 @@ class Store:
         for i in range(first // trials, (last - 1) // trials + 1):
             yield (*place, i)
 
-    def write(self, arrays: Mapping[str, NDArray[Any]], dirty: Iterable[Chunk]) -> None:
+    def write(self, arrays: Arrays, dirty: Iterable[Chunk]) -> None:
         """Write some chunks of the arrays.
 
         Raises
@@ -80,7 +80,7 @@ class Store:
                 "study goes on from it when that is mended"
             ) from error
 
-    def describe(self, table: Mapping[str, Any]) -> None:
+    def describe(self, table: Table) -> None:
         """Put another table of the study into the store."""
         self.group.attrs["fastflow"] = _attributes(table)
         _sync(self.path / "zarr.json")
@@ -128,7 +128,7 @@ def _sync(path: Path) -> None:
                 os.close(handle)
 
 
-def _zarr() -> Any:
+def _zarr() -> ModuleType:
     try:
         import zarr
     except ImportError as error:
@@ -211,7 +211,7 @@ def locked(path: Path) -> Iterator[None]:
             os.close(handle)
 
 
-def _attributes(table: Mapping[str, Any]) -> dict[str, Any]:
+def _attributes(table: Table) -> dict[str, object]:
     return {"format": FORMAT, "made_by": _versions(), "study": dict(table)}
 
 
@@ -221,7 +221,7 @@ def _versions() -> dict[str, str]:
     return {"fastflow": __version__, **{name: version(name) for name in ("numpy", "numba", "scipy")}}
 
 
-def create(path: Path, table: Mapping[str, Any], arrays: Arrays, held: Held) -> Store:
+def create(path: Path, table: Table, arrays: Arrays, held: Held) -> Store:
     """A new store in the place of what there is, if any; the lock must be held. It appears whole or not at all.
 
     That of a share has a dimension "cell" instead of the axes, and along it the values of these.
@@ -243,10 +243,12 @@ def create(path: Path, table: Mapping[str, Any], arrays: Arrays, held: Held) -> 
             array = np.array(labels if len(kinds) == 1 or kinds == {int, float} else list(map(str, labels)))
             if held.cells is not None:
                 array = array[np.unravel_index(held.cells, held.shape)[axis]]
-            dtype: Any = "str" if array.dtype.kind == "U" else array.dtype
+            text = array.dtype.kind == "U"
             along = name if held.cells is None else "cell"
-            coordinate = group.create_array(name, shape=array.shape, dtype=dtype, dimension_names=[along])
-            coordinate[:] = array.astype(object) if array.dtype.kind == "U" else array
+            coordinate = group.create_array(
+                name, shape=array.shape, dtype="str" if text else array.dtype, dimension_names=[along]
+            )
+            coordinate[:] = array.astype(object) if text else array
         for name, (kind, fill) in FIELDS.items():
             group.create_array(
                 name,
@@ -299,7 +301,7 @@ def attach(path: Path, shape: tuple[int, ...]) -> Store:
     return Store(path, _zarr().open_group(LocalStore(path), mode="r+", zarr_format=3), shape)
 
 
-def read_table(path: Path) -> dict[str, Any]:
+def read_table(path: Path) -> Table:
     """The table of the study that a store is of.
 
     Raises

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import as_number, one_of
+from fastflow.studies.outcomes import Arrays
 
-QUANTITIES = {"relative_error": "error", "loss": "loss", "steps": "steps"}
+OUTCOME_OF = {"relative_error": "error", "loss": "loss", "steps": "steps"}
+"""The outcome that each quantity is."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Success:
     below: float = 1e-3
 
     def __post_init__(self) -> None:
-        one_of("quantity", self.quantity, QUANTITIES)
+        one_of("quantity", self.quantity, OUTCOME_OF)
         object.__setattr__(self, "below", as_number("below", self.below, above=0))
 
     def __str__(self) -> str:
         return f"{self.quantity.replace('_', ' ')} at most {self.below:g}"
 
-    def of(self, outcomes: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    def of(self, outcomes: Arrays) -> NDArray[np.bool_]:
         """Which of the trials have succeeded, of arrays of one shape; those that are not done have not."""
         with np.errstate(invalid="ignore"):
-            below = outcomes[QUANTITIES[self.quantity]] <= self.below
+            below = outcomes[OUTCOME_OF[self.quantity]] <= self.below
         return np.asarray(below & (outcomes["status"] >= 0))

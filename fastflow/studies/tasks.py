@@ -5,45 +5,28 @@ What a trial comes to depends on its own setup and number alone: not on the task
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastflow._train import train
-from fastflow.checks import FloatArray
-from fastflow.dual import find_limits, flow_limit, mirrors_of
-from fastflow.ensembles import Ensemble, Sparse
-from fastflow.inits import Explicit, Init
-from fastflow.kernels.dual.limit import LimitProblems
-from fastflow.kernels.dual.mirror import BOTH, Mirror
-from fastflow.methods import FlowLimit
+from fastflow.baselines import Baseline
+from fastflow.methods import Method, StackedMethod, SystemStack, execute
 from fastflow.metrics import relative_errors
-from fastflow.networks import DiagonalLinear, Hadamard, Network
 from fastflow.problems import Problem
+from fastflow.setting import pose_trials
 from fastflow.status import Status
-from fastflow.streams import Streams, stream
+from fastflow.streams import Streams
 from fastflow.studies.outcomes import Outcomes, joined, make_outcomes
+from fastflow.studies.setup import Setup, problem_key
 from fastflow.threads import one_blas_thread, stopped_by
 
 STACK_BYTES = 2**24
 """Problems are drawn into memory by stacks of this size."""
 
-
-class Setup(NamedTuple):
-    """A cell: what its trials draw and how they are solved; network and init are None for a baseline."""
-
-    ensemble: Ensemble
-    network: Network | None
-    init: Init | None
-    method: Any
-    seed: int
-    fresh: bool
-    """Whether every trial has a problem of its own."""
-    starts: int
+NUMBER_BYTES = 8
+"""Bytes of an entry of what is drawn."""
 
 
 class Piece(NamedTuple):
@@ -106,124 +89,82 @@ def _never() -> bool:
 
 
 def run_piece(setup: Setup, first: int, last: int) -> Outcomes:
-    """The outcomes of the trials first to last of a cell."""
-    if isinstance(setup.method, FlowLimit) and isinstance(setup.ensemble, Sparse) and setup.starts == 1 and setup.fresh:
-        # A stack of arrays, since making problems of them would cost what a fifth of the Newton steps do.
-        size = setup.ensemble.measurements * setup.ensemble.n
-        run: Callable[[Setup, int, int], Outcomes] = _run_limits
-    else:
-        size = 0 if not setup.fresh else _entries(draw_problem(setup, first))
-        run = _run_baseline if setup.network is None else _run_network
-    stack = max(1, STACK_BYTES // (8 * size)) if size else last - first
-    return joined([run(setup, i, min(i + stack, last)) for i in range(first, last, stack)])
+    """The outcomes of the trials first to last of a cell, by stacks of problems that fit the memory."""
+    size, run = _way(setup, first)
+    stack = max(1, STACK_BYTES // (NUMBER_BYTES * size)) if size else last - first
+    return joined([run(i, min(i + stack, last)) for i in range(first, last, stack)])
 
 
-def draw_problem(setup: Setup, trial: int) -> Problem:
-    """The problem of a trial; of all trials, where they share one."""
-    key = (setup.seed, "problem", setup.ensemble.key())
-    return setup.ensemble.draw(stream(*key, trial) if setup.fresh else stream(*key))
+def _way(setup: Setup, first: int) -> tuple[int, Callable[[int, int], Outcomes]]:
+    """How many numbers a trial's problem has, 0 where trials share one, and what gives the outcomes of trials."""
+    method = setup.method
+    shape = setup.ensemble.system_shape
+    if isinstance(method, StackedMethod) and shape is not None and setup.fresh and setup.starts == 1:
+        return shape[0] * shape[1], lambda i, j: _run_stack(setup, method, shape, i, j)
+    size = _entries(setup.problem(first)) if setup.fresh else 0
+    if isinstance(method, Method):
+        return size, lambda i, j: _run_method(setup, method, i, j)
+    return size, lambda i, j: _run_baseline(setup, method, i, j)
 
 
 def _entries(problem: Problem) -> int:
     return sum(value.size for value in vars(problem).values() if isinstance(value, np.ndarray))
 
 
-def _draw_starts(setup: Setup, architecture: Any, first: int, last: int) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Factors (trials starts, parameters), and the trial of each."""
-    trials = np.repeat(np.arange(first, last), setup.starts)
-    numbers = np.tile(np.arange(setup.starts), last - first)
-    factors = np.zeros((len(trials), architecture.parameter_count))
-    assert setup.init is not None
-    setup.init.fill(architecture, setup.seed, trials, numbers, factors)
-    return factors, trials
-
-
-def _run_limits(setup: Setup, first: int, last: int) -> Outcomes:
-    """By `FlowLimit`, of sparse vectors."""
-    ensemble, method, network = setup.ensemble, setup.method, setup.network
-    assert isinstance(ensemble, Sparse)
-    assert isinstance(network, DiagonalLinear)
-    count, m, n = last - first, ensemble.measurements, ensemble.n
+def _run_stack(setup: Setup, method: StackedMethod, shape: tuple[int, int], first: int, last: int) -> Outcomes:
+    """By arrays, since making problems of them would cost what a fifth of the work on small ones does."""
+    count, (m, n) = last - first, shape
     matrices, values, truths = np.empty((count, m, n)), np.empty((count, m)), np.zeros((count, n))
-    draw = Streams(setup.seed, "problem", ensemble.key())
+    draw = Streams(*problem_key(setup.ensemble, setup.seed))
     for i in range(count):
-        ensemble.fill(draw(first + i), matrices[i], values[i], truths[i])
-    _compile_limits()
-    started = time.perf_counter()
+        setup.ensemble.fill(draw(first + i), matrices[i], values[i], truths[i])
+    assert setup.network is not None
     assert setup.init is not None
-    alike = not setup.init.random  # one start for all
-    mirrors = _mirror(setup.init, network, n) if alike else _mirrors(setup, network, n, first, last)
-    own, zero = np.arange(count), np.zeros(count, np.int64)
-    problems = LimitProblems(matrices.reshape(count, m * n), values, mirrors, own, own, zero if alike else own)
-    limits = find_limits(problems, method.tol, method.max_steps, 1)
-    lost = limits.status == Status.DIVERGED
-    x = np.where(lost[:, None], np.nan, limits.x)
-    # The residual that a limit comes with is that of what of y can be reached, so of all of y where all can.
-    reached = m <= n and ensemble.matrix_name != "given" and bool(np.all(mirrors.sides == BOTH))
-    residual = limits.residual if reached else np.linalg.norm(np.einsum("kmn,kn->km", matrices, x) - values, axis=1)
+    stack = SystemStack(matrices, values, setup.ensemble.rows_independent)
+    ends = method.solve_stack(stack, setup.network, setup.init, setup.seed, np.arange(first, last))
     return make_outcomes(
-        error=relative_errors(x, truths, own),
-        loss=np.where(lost, np.nan, 0.5 * residual**2),
-        steps=limits.steps,
-        seconds=np.full(count, (time.perf_counter() - started) / count),
-        status=limits.status,
+        error=relative_errors(ends.solution, truths, np.arange(count)),
+        loss=ends.loss,
+        steps=ends.steps,
+        seconds=np.full(count, ends.seconds / count),
+        status=ends.status,
     )
 
 
-def _mirrors(setup: Setup, network: DiagonalLinear, n: int, first: int, last: int) -> Mirror:
-    """The mirror maps of the starts of some trials."""
-    form = Hadamard(n, network.depth, network.signed, network.identical)
-    factors = _draw_starts(setup, form, first, last)[0]
-    return mirrors_of(form, factors, "FlowLimit")
-
-
-@functools.lru_cache(16)
-def _mirror(init: Init, network: DiagonalLinear, n: int) -> Mirror:
-    """The mirror map of a start that is the same in all trials, for all cells that have it."""
-    return _mirrors(Setup(Sparse(n), network, init, None, 0, True, 1), network, n, 0, 1)
-
-
-@functools.cache
-def _compile_limits() -> None:
-    """Compile the kernels, or load them, so that it counts as no trial's time."""
-    flow_limit([[1.0]], [1.0], 1.0, threads=1)
-
-
-def _run_network(setup: Setup, first: int, last: int) -> Outcomes:
-    """By `train`; of several starts of a trial the one with the least loss counts, and the steps of all."""
+def _run_method(setup: Setup, method: Method, first: int, last: int) -> Outcomes:
+    """By runs of the method; of several starts of a trial the one with the least loss counts, and the steps of all."""
     assert setup.network is not None
-    problems = [draw_problem(setup, trial) for trial in range(first, last if setup.fresh else first + 1)]
-    architecture = setup.network.architecture(problems[0])
-    factors = architecture.unpack(_draw_starts(setup, architecture, first, last)[0])
-    data = problems if setup.fresh else problems[0]
-    runs = train(data, setup.network, Explicit(factors), setup.method, threads=1, progress=False)
-    trials = last - first
-    loss = runs.loss.reshape(trials, setup.starts)
+    assert setup.init is not None
+    problem = [setup.problem(trial) for trial in range(first, last)] if setup.fresh else setup.problem(first)
+    trials, starts = last - first, setup.starts
+    setting = pose_trials(problem, setup.network, setup.init, np.arange(first, last), starts, setup.seed)
+    runs = execute(setting, method)
+    loss = runs.loss.reshape(trials, starts)
     best = np.argmin(np.where(np.isnan(loss), np.inf, loss), axis=1)
-    chosen = np.arange(trials) * setup.starts + best
+    chosen = np.arange(trials) * starts + best
     return make_outcomes(
         error=np.full(trials, np.nan) if runs.error is None else runs.error[chosen],
         loss=runs.loss[chosen],
-        steps=runs.steps.reshape(trials, setup.starts).sum(axis=1),
+        steps=runs.steps.reshape(trials, starts).sum(axis=1),
         seconds=np.full(trials, runs.seconds / trials),
         status=runs.status[chosen],
     )
 
 
-def _run_baseline(setup: Setup, first: int, last: int) -> Outcomes:
+def _run_baseline(setup: Setup, baseline: Baseline, first: int, last: int) -> Outcomes:
     """By a baseline; what it could not solve has diverged."""
     rows = []
     for trial in range(first, last):
-        problem: Any = draw_problem(setup, trial)
+        problem = setup.problem(trial)
         started = time.perf_counter()
         try:
-            solution = np.asarray(setup.method.solve(problem))
+            solution = np.asarray(baseline.solve(problem))
         except (RuntimeError, np.linalg.LinAlgError):
             rows.append((np.nan, np.nan, 0, time.perf_counter() - started, Status.DIVERGED))
             continue
         seconds = time.perf_counter() - started
         error = np.nan
         if problem.truth is not None:
-            error = relative_errors(solution.reshape(1, -1), problem.truth.reshape(1, -1), np.zeros(1, np.int64))[0]
+            error = relative_errors(solution.reshape(1, -1), np.reshape(problem.truth, (1, -1)), np.zeros(1, int))[0]
         rows.append((error, problem.loss(solution), 0, seconds, Status.CONVERGED))
     return make_outcomes(*zip(*rows, strict=True))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.baselines import BASELINES
 from fastflow.checks import FloatArray, one_of
+from fastflow.methods import METHODS
+from fastflow.studies.axes import Value
+from fastflow.studies.outcomes import Arrays
 
 MOST_PANELS = 12
 ACROSS = ("m", "delta")
@@ -24,14 +28,22 @@ LABELS = {
     "rank": "rank",
     "scale": r"scale $\alpha$ of the start",
 }
-WORDS = {
-    "BasisPursuit": "basis pursuit",
-    "FlowLimit": "limit of the flow",
-    "GradientDescent": "gradient descent",
-    "GradientFlow": "gradient flow",
-    "NuclearNorm": "nuclear norm",
-}
+TITLES = {method.__name__: method.title for method in METHODS} | {kind.__name__: kind.label for kind in BASELINES}
+"""Methods and baselines in words, by the kinds that a study's table has."""
+
+DECADES = 30
+"""From this ratio on values may be spread over decades."""
+
+FAR_APART = 1000
+"""From this ratio on two values are."""
+
 SYMBOLS = {"sparsity": "s", "delta": r"$\delta$", "rho": r"$\rho$", "scale": r"$\alpha$"}
+
+
+AxisArray = NDArray[Any]
+"""Values of an axis: integers, numbers or strings."""
+
+Entry = TypeVar("Entry", bound=np.generic)
 
 
 class Result(Protocol):
@@ -47,23 +59,23 @@ class Result(Protocol):
     """
 
     @property
-    def axes(self) -> Mapping[str, Sequence[Any]]: ...
+    def axes(self) -> Mapping[str, Sequence[Value]]: ...
     @property
-    def successes(self) -> NDArray[Any]: ...
+    def successes(self) -> NDArray[np.int64]: ...
     @property
-    def trials(self) -> NDArray[Any]: ...
+    def trials(self) -> NDArray[np.int64]: ...
     @property
-    def outcomes(self) -> Mapping[str, NDArray[Any]]: ...
+    def outcomes(self) -> Arrays: ...
     @property
-    def success(self) -> Any: ...
+    def success(self) -> object: ...
     @property
-    def setting(self) -> Mapping[str, Any]: ...
+    def setting(self) -> Mapping[str, object]: ...
 
 
-class Layout(NamedTuple):
+class Arrangement(NamedTuple):
     """Which axes are drawn against each other, and what each panel shows of the others."""
 
-    axes: dict[str, Sequence[Any]]
+    axes: dict[str, Sequence[Value]]
     x: str
     y: str | None
     others: list[str]
@@ -74,13 +86,13 @@ class Layout(NamedTuple):
         """x, and y if there is one."""
         return [name for name in (self.x, self.y) if name is not None]
 
-    def values(self, name: str) -> NDArray[Any]:
+    def values(self, name: str) -> AxisArray:
         """The values of an axis, numbers in increasing order."""
         if is_numeric(self.axes[name]):
             return np.sort(np.asarray(self.axes[name]))
         return np.array([str(value) for value in self.axes[name]])
 
-    def cut(self, array: NDArray[Any], cell: tuple[int, ...]) -> NDArray[Any]:
+    def cut(self, array: NDArray[Entry], cell: tuple[int, ...]) -> NDArray[Entry]:
         """What a panel shows of an array over the cells: (values of y, values of x)."""
         names = list(self.axes)
         array = np.moveaxis(np.asarray(array), [names.index(name) for name in self.others], range(len(self.others)))[
@@ -95,12 +107,12 @@ class Layout(NamedTuple):
                 array = np.take(array, np.argsort(self.axes[name]), axis=axis)
         return array
 
-    def parameters(self, cell: tuple[int, ...]) -> dict[str, Any]:
+    def parameters(self, cell: tuple[int, ...]) -> dict[str, Value]:
         """The values of a panel's other axes."""
         return {name: self.axes[name][i] for name, i in zip(self.others, cell, strict=True)}
 
 
-def layout_of(result: Result, x: str, y: str | None) -> Layout:
+def arrange(result: Result, x: str, y: str | None) -> Arrangement:
     """One or two axes against each other, and at most `MOST_PANELS` panels for the others."""
     if not np.any(result.trials):
         raise ValueError("no cell has trials yet, so there is nothing to draw")
@@ -108,10 +120,10 @@ def layout_of(result: Result, x: str, y: str | None) -> Layout:
     cells = list(itertools.product(*(range(len(result.axes[name])) for name in others)))
     chosen = np.unique(np.linspace(0, len(cells) - 1, MOST_PANELS).round().astype(int))
     cells = [cells[i] for i in chosen] if len(cells) > MOST_PANELS else cells
-    return Layout(dict(result.axes), x, y, others, cells)
+    return Arrangement(dict(result.axes), x, y, others, cells)
 
 
-def map_layout(result: Result, x: str | None, y: str | None) -> Layout:
+def arrange_map(result: Result, x: str | None, y: str | None) -> Arrangement:
     """Two axes of numbers, those asked for."""
     numeric = [name for name, values in result.axes.items() if is_numeric(values)]
     for argument, name in (("x", x), ("y", y)):
@@ -124,10 +136,10 @@ def map_layout(result: Result, x: str | None, y: str | None) -> Layout:
         raise ValueError(f"a map needs two axes of numbers, got {', '.join(result.axes)}: slices draws one")
     if x is None:
         x = free.pop()
-    return layout_of(result, x, y if y is not None else free.pop())
+    return arrange(result, x, y if y is not None else free.pop())
 
 
-def edges_of(values: NDArray[Any]) -> FloatArray:
+def edges_of(values: AxisArray) -> FloatArray:
     """Where the cells of increasing values end: halfway to the next, (k + 1,)."""
     logarithmic = is_logarithmic(values)
     places = np.log(values) if logarithmic else values.astype(np.float64)
@@ -138,20 +150,20 @@ def edges_of(values: NDArray[Any]) -> FloatArray:
     return np.exp(edges) if logarithmic else edges
 
 
-def is_numeric(values: Any) -> bool:
+def is_numeric(values: object) -> bool:
     """Whether a value, or all of several, are numbers; truth values are labels."""
     each = values.tolist() if isinstance(values, np.ndarray) else values
     each = each if isinstance(each, list | tuple) else [each]
     return all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in each)
 
 
-def is_logarithmic(values: NDArray[Any]) -> bool:
+def is_logarithmic(values: AxisArray) -> bool:
     """Whether values are spread over decades, and more evenly in their logarithms."""
     places = np.sort(np.asarray(values, np.float64))
-    if len(places) < 2 or places[0] <= 0 or places[-1] < 30 * places[0]:
+    if len(places) < 2 or places[0] <= 0 or places[-1] < DECADES * places[0]:
         return False
     if len(places) == 2:
-        return bool(places[1] >= 1000 * places[0])
+        return bool(places[1] >= FAR_APART * places[0])
     gaps, ratios = np.diff(places), np.diff(np.log(places))
     return bool(ratios.std() / ratios.mean() < gaps.std() / gaps.mean())
 
@@ -161,7 +173,7 @@ def bare(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def are_whole(values: NDArray[Any]) -> bool:
+def are_whole(values: AxisArray) -> bool:
     """Whether all values are integers, between which no tick should be."""
     return values.dtype.kind in "iu" or (values.dtype.kind == "f" and bool(np.all(values == np.floor(values))))
 
@@ -171,10 +183,10 @@ def label_of(name: str) -> str:
     return LABELS.get(bare(name), name)
 
 
-def named(name: str, value: Any) -> str:
+def named(name: str, value: object) -> str:
     """A value with the symbol of its axis; a text by itself."""
-    if not is_numeric(value):
-        return WORDS.get(value, str(value))
+    if not isinstance(value, int | float | np.number) or not is_numeric(value):
+        return TITLES.get(str(value), str(value))
     text = f"{value:g}" if float(value).is_integer() else f"{value:.4g}"
     exponent = round(np.log10(value)) if value > 0 else 0
     if abs(exponent) >= 3 and float(value) == float(f"1e{exponent}"):

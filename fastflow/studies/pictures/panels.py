@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastflow.results.pictures import PANEL_SIZE
-from fastflow.studies.layouts import Layout, Result, are_whole, named
+from fastflow.studies.pictures.arrangement import Arrangement, Result, are_whole, named
 from fastflow.studies.predictions import PROGRAMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
 
 TEX = re.compile(r"[$^{}]|\\\w+")
 """What of a title takes no room, about."""
@@ -22,14 +24,14 @@ LETTERS = 66
 """Letters of a small title over one panel."""
 
 
-def make_figure(layout: Layout, result: Result, text: str) -> tuple[Figure, list[Axes]]:
+def make_figure(arrangement: Arrangement, result: Result, text: str) -> tuple[Figure, list[Axes]]:
     """A figure with its title, and a panel for each combination of the values of other axes."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
-    count = len(layout.cells)
-    last = len(layout.axes[layout.others[-1]]) if layout.others else 1
+    count = len(arrangement.cells)
+    last = len(arrangement.axes[arrangement.others[-1]]) if arrangement.others else 1
     columns = last if count % last == 0 and 1 < last <= 4 else min(count, 3)
     rows = -(-count // columns)
     figure = Figure(figsize=(PANEL_SIZE[0] * columns + 0.8, PANEL_SIZE[1] * rows + 0.9), layout="constrained")
@@ -38,9 +40,9 @@ def make_figure(layout: Layout, result: Result, text: str) -> tuple[Figure, list
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for empty in panels[count:]:
         empty.remove()
-    for axes, cell in zip(panels, layout.cells, strict=False):
+    for axes, cell in zip(panels, arrangement.cells, strict=False):
         axes.set_title(
-            ", ".join(named(name, value) for name, value in layout.parameters(cell).items()), fontsize="medium"
+            ", ".join(named(name, value) for name, value in arrangement.parameters(cell).items()), fontsize="medium"
         )
     return figure, panels[:count]
 
@@ -56,24 +58,24 @@ def _wrapped(parts: list[str], between: str, columns: int) -> list[str]:
     return lines
 
 
-def mark_whole(axes: Axes, layout: Layout) -> None:
+def mark_whole(axes: Axes, arrangement: Arrangement) -> None:
     """No ticks between integers on the axes that have nothing else."""
     from matplotlib.ticker import MaxNLocator
 
-    for axis, name in ((axes.xaxis, layout.x), (axes.yaxis, layout.y)):
-        values = np.array([0.5]) if name is None else layout.values(name)
+    for axis, name in ((axes.xaxis, arrangement.x), (axes.yaxis, arrangement.y)):
+        values = np.array([0.5]) if name is None else arrangement.values(name)
         if are_whole(values) and axis.get_scale() == "linear":
             axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
-def halo() -> list[Any]:
+def halo() -> list[withStroke]:
     """A white rim, without which a curve is lost on some of the colours, or in grey."""
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=3.2, foreground="white", alpha=0.8)]
 
 
-def draw_colour_bar(figure: Figure, panels: list[Axes], mesh: Any, label: str) -> None:
+def draw_colour_bar(figure: Figure, panels: list[Axes], mesh: QuadMesh, label: str) -> None:
     """One for all panels, as wide as that of one panel."""
     columns = len({axes.get_subplotspec().colspan.start for axes in panels})  # type: ignore[union-attr]
     figure.colorbar(mesh, ax=panels, label=label, fraction=0.08 / columns, pad=0.02)
@@ -87,3 +89,10 @@ def draw_legend(figure: Figure, panels: list[Axes]) -> None:
     figure.legend(
         list(known.values()), list(known), loc="outside lower center", ncols=columns, fontsize="small", frameon=False
     )
+
+
+def trials_each(result: Result) -> str:
+    """How many trials there are in the cells that have any."""
+    counts = np.asarray(result.trials)[np.asarray(result.trials) > 0]
+    low, high = counts.min(), counts.max()
+    return f"{high} trials per cell" if low == high else f"{low} to {high} trials per cell"

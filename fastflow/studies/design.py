@@ -1,0 +1,207 @@
+"""The design of a study: its words, axes, cells and trials, stated once; everything about it but how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastflow.baselines import as_baseline
+from fastflow.checks import as_count, one_of, shown
+from fastflow.ensembles import Ensemble
+from fastflow.inits import Init
+from fastflow.methods import DEFAULT_METHOD, Method
+from fastflow.networks import Network
+from fastflow.setting import default_init, default_network
+from fastflow.studies.axes import Axis, spread_values
+from fastflow.studies.compatibility import PER_TRIAL, PROBLEMS, check_cells
+from fastflow.studies.grid import Grid
+from fastflow.studies.setup import Setup
+from fastflow.studies.spec import WORDS, Table, build, describe
+from fastflow.studies.success import Success
+
+
+class Design:
+    """What a study asks: one to four axes, and in each cell of their product so many trials.
+
+    `fastflow.Study`, which takes the same parameters, is a design that runs.
+
+    Parameters
+    ----------
+    ensemble, network, init, method, axes, trials, success, seed, problem, starts
+        As those of `fastflow.Study`.
+
+    Attributes
+    ----------
+    words : name -> object, the ensemble, network, init and method; None for what is not needed, or is an axis
+    axes : tuple of Axis
+    trials, seed, starts : int
+    problem : str
+    success : Success
+
+    Raises
+    ------
+    ValueError, TypeError
+        for what is wrong or does not combine, in any cell
+    """
+
+    def __init__(
+        self,
+        ensemble: Ensemble | None = None,
+        network: Network | None = None,
+        init: Init | None = None,
+        method: object = None,
+        *,
+        axes: Mapping[str, object],
+        trials: int = 100,
+        success: Success | None = None,
+        seed: int = 0,
+        problem: str = PER_TRIAL,
+        starts: int = 1,
+    ) -> None:
+        self.trials, self.seed = as_count("trials", trials, 1), as_count("seed", seed, 0)
+        self.starts, self.problem = as_count("starts", starts, 1), one_of("problem", problem, PROBLEMS)
+        self.success = Success() if success is None else success
+        if not isinstance(self.success, Success):
+            raise TypeError(f"success must be a Success, got {shown(success)}")
+        words: dict[str, object] = {"ensemble": ensemble, "network": network, "init": init, "method": method}
+        _set_defaults(words, axes)
+        self._grid = Grid(words, axes)
+        check_cells(self._grid, self.problem, self.starts, self.seed)
+        self.describe()
+
+    @classmethod
+    def from_table(cls, table: Table) -> Self:
+        """The design, or study, of a table such as `describe` makes, or a TOML file holds.
+
+        Parameters
+        ----------
+        table : dict
+
+        Raises
+        ------
+        ValueError, TypeError
+            for what is missing, unknown or wrong in the table
+        """
+        known = (*WORDS, "axes", "trials", "seed", "problem", "starts", "success")
+        for name in table:
+            if name not in known:
+                raise ValueError(f"a study has no {name!r}; it has {', '.join(known)}")
+        if "axes" not in table:
+            raise ValueError("a study needs axes")
+        axes: dict[str, object] = {}
+        for name, values in table["axes"].items():
+            if name in WORDS:
+                axes[name] = {label: build(one, f"axes.{name}.{label}") for label, one in values.items()}
+            else:
+                axes[name] = spread_values(name, values) if isinstance(values, Mapping) else build(values)
+        options = {word: build(table[word], word) for word in WORDS if word in table}
+        options |= {name: table[name] for name in ("trials", "seed", "problem", "starts") if name in table}
+        if "success" in table:
+            options["success"] = build({"kind": "Success", **table["success"]}, "success")
+        return cls(**options, axes=axes)
+
+    @property
+    def words(self) -> Mapping[str, object]:
+        """The ensemble, network, init and method; None for what is not needed, or is an axis."""
+        return self._grid.words
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes, in order."""
+        return self._grid.axes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many values each axis has."""
+        return self._grid.shape
+
+    @property
+    def cells(self) -> int:
+        """The number of cells."""
+        return self._grid.cells
+
+    def setup(self, cell: int) -> Setup:
+        """What the trials of a cell draw, and how they are solved.
+
+        Parameters
+        ----------
+        cell : int, its position in the flat array of cells
+        """
+        place = self._grid.place(cell)
+        ensemble, method = self._grid.at("ensemble", place), self._grid.at("method", place)
+        assert isinstance(ensemble, Ensemble)
+        fresh = self.problem == PER_TRIAL
+        if not isinstance(method, Method):
+            return Setup(ensemble, None, None, as_baseline(method), self.seed, fresh, self.starts)
+        network, init = self._grid.at("network", place), self._grid.at("init", place)
+        assert isinstance(network, Network)
+        assert isinstance(init, Init)
+        return Setup(ensemble, network, init, method, self.seed, fresh, self.starts)
+
+    def where(self, cell: int) -> str:
+        """A cell in words, by its position in the flat array of cells."""
+        return self._grid.described(self._grid.place(cell))
+
+    @property
+    def has_twins(self) -> bool:
+        """Whether any two cells have the same outcomes."""
+        baselines = not all(isinstance(method, Method) for method in self._grid.each("method").values())
+        return baselines and bool(self._free)
+
+    def twins(self, cell: int) -> NDArray[np.int64]:
+        """The cells that have the outcomes of a cell, itself among them: a baseline knows neither network nor init."""
+        place = self._grid.place(cell)
+        if not self._free or isinstance(self._grid.at("method", place), Method):
+            return np.array([cell])
+        values = [
+            range(size) if i in self._free else [at] for i, (at, size) in enumerate(zip(place, self.shape, strict=True))
+        ]
+        return np.ravel_multi_index(np.ix_(*values), self.shape).ravel()
+
+    @property
+    def _free(self) -> list[int]:
+        """The axes that a baseline does not know."""
+        return self._grid.axes_of("network") + self._grid.axes_of("init")
+
+    def describe(self) -> dict[str, object]:
+        """The design as a table of numbers and strings, from which `from_table` makes it again."""
+        words = {word: describe(thing) for word, thing in self.words.items() if thing is not None}
+        axes = {
+            axis.name: list(axis.values)
+            if axis.field
+            else dict(zip(axis.values, map(describe, axis.objects), strict=True))
+            for axis in self.axes
+        }
+        rest = {"trials": self.trials, "seed": self.seed, "problem": self.problem, "starts": self.starts}
+        return {**words, "axes": axes, **rest, "success": describe(self.success)}
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{axis.name}: {len(axis.values)}" for axis in self.axes)
+        words = ", ".join(repr(thing) for thing in self.words.values() if thing is not None)
+        return (
+            f"{type(self).__name__}({words}, axes=({axes}), trials={self.trials}, {self.success!r}, seed={self.seed})"
+        )
+
+
+def _set_defaults(words: dict[str, object], axes: Mapping[str, object]) -> None:
+    """Set what was left out to what `train` would have, but for what is an axis."""
+    given = axes if isinstance(axes, Mapping) else {}
+
+    def options(word: str) -> list[object]:
+        along = given.get(word, {"": words[word]})
+        return list(along.values()) if isinstance(along, Mapping) else []
+
+    if words["ensemble"] is None and "ensemble" not in given:
+        raise ValueError("a study needs an ensemble, such as ensembles.Sparse(n=100, m=50, sparsity=5)")
+    if words["method"] is None and "method" not in given:
+        words["method"] = DEFAULT_METHOD()
+    if not any(isinstance(method, Method) for method in options("method")):
+        return
+    first = next(iter(options("ensemble")), None)
+    if words["network"] is None and "network" not in given and isinstance(first, Ensemble):
+        words["network"] = default_network(first)
+    if words["init"] is None and "init" not in given:
+        words["init"] = default_init(next(iter(options("network")), None))

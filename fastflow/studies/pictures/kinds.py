@@ -1,0 +1,56 @@
+"""Which picture of a study is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastflow.checks import one_of
+from fastflow.studies.pictures.arrangement import Result, is_numeric
+from fastflow.studies.pictures.lines import slices
+from fastflow.studies.pictures.maps import MEDIANS, rate_map, time_map
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAP, SLICES = "map", "slices"
+
+
+def plot(
+    result: Result,
+    kind: str | None = None,
+    *,
+    program: str | None = None,
+    parameters: Mapping[str, object] | None = None,
+    **options: Any,
+) -> Figure:
+    """A picture of the study; by default a map of rates where two axes are numbers, otherwise curves with intervals.
+
+    Further axes are panels of maps, and lines of curves.
+
+    Parameters
+    ----------
+    result : the result of a study
+    kind : "map" (see `rate_map`), "slices" (see `slices`), or what a cell took: one of `MEDIANS` (see `time_map`)
+    **options : those of the function that draws this kind
+    program : "l1", "nonnegative l1", "nuclear" or None, whose statistical dimension is drawn, see `predicted`
+    parameters : name -> value, the parameters of the ensemble that are no axes
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not known to pyplot; ``figure.savefig("phase.png")`` writes it.
+
+    Raises
+    ------
+    ValueError
+        where no cell has trials
+    ImportError
+        without matplotlib
+    """
+    if kind is None:
+        kind = MAP if sum(map(is_numeric, result.axes.values())) > 1 else SLICES
+    if one_of("kind", kind, (MAP, SLICES, *MEDIANS)) in MEDIANS:
+        return time_map(result, kind, **options)
+    draw = rate_map if kind == MAP else slices
+    return draw(result, program=program, parameters=parameters, **options)

@@ -1,0 +1,55 @@
+"""Setups: what the trials of one cell draw, and how they are solved."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastflow.baselines import Baseline
+from fastflow.ensembles import Ensemble
+from fastflow.inits import Init
+from fastflow.methods import Method
+from fastflow.networks import Network
+from fastflow.problems import Problem
+from fastflow.streams import Key, stream
+
+
+class Setup(NamedTuple):
+    """What the trials of a cell draw, and how they are solved: small, and the same in every process.
+
+    Attributes
+    ----------
+    ensemble : Ensemble
+    network, init : Network and Init; None for a baseline
+    method : Method or Baseline
+    seed : int
+    fresh : bool, whether every trial has a problem of its own
+    starts : int, of each trial
+    """
+
+    ensemble: Ensemble
+    network: Network | None
+    init: Init | None
+    method: Method | Baseline
+    seed: int
+    fresh: bool
+    starts: int
+
+    def problem(self, trial: int) -> Problem:
+        """The problem of a trial; where all trials share one, that.
+
+        Parameters
+        ----------
+        trial : int
+        """
+        return draw_problem(self.ensemble, self.seed, trial if self.fresh else None)
+
+
+def problem_key(ensemble: Ensemble, seed: int) -> tuple[Key, ...]:
+    """What the streams are keyed by that problems of an ensemble are drawn from, but for the trial."""
+    return seed, "problem", ensemble.key()
+
+
+def draw_problem(ensemble: Ensemble, seed: int, trial: int | None) -> Problem:
+    """The problem of an ensemble for a trial; None for the one that trials share."""
+    key = problem_key(ensemble, seed)
+    return ensemble.draw(stream(*key) if trial is None else stream(*key, trial))
