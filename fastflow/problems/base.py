@@ -327,6 +327,7 @@ class VectorProblem(Problem):
 
     @property
     def shape(self) -> tuple[int]:
+        """The shape (n,) of x."""
         return (self.matrix.shape[1],)
 
     def of_vector(self) -> VectorProblem:
