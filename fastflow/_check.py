@@ -75,7 +75,7 @@ def check(
     Parameters
     ----------
     problem, network, init : as `fastflow.train` takes them; one problem
-    method : Method or None, whose step is judged, too, if it has one
+    method : Method or None; where it takes steps, their size is judged, too
     seed : int, of the random starts
     run : int, which start is looked at; of explicit ones, which of them
 

@@ -13,14 +13,7 @@ from fastflow._train import train
 from fastflow.kernels.networks.chain_group import LANE_WIDTH
 from fastflow.methods import DEFAULT_METHOD, METHODS, Method, as_method
 from fastflow.networks import Network
-from fastflow.problems import (
-    CompressedSensing,
-    LinearRegression,
-    MatrixCompletion,
-    MatrixEstimation,
-    MatrixSensing,
-    Problem,
-)
+from fastflow.problems import PROBLEMS, Problem
 from fastflow.setting import default_init, default_network
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import run_piece
@@ -68,14 +61,7 @@ def _as_given(method: Method | None) -> Method:
 
 def _every_problem() -> list[Problem | list[Problem]]:
     """A small problem for each layout of memory that kernels know."""
-    kinds: list[Problem | list[Problem]] = []
-    for width in (2, LANE_WIDTH + 1):
-        square, column = np.ones((width, width)), np.ones((width, 1))
-        sensing = MatrixSensing(square[None], np.ones(1))
-        kinds += [MatrixEstimation(square), MatrixCompletion.from_dense(square), sensing, [sensing]]
-        kinds += [LinearRegression(square, square), LinearRegression(column, column)]
-    wide = CompressedSensing(np.ones((1, 2)), np.ones(1))
-    return [*kinds, wide, [wide], CompressedSensing(np.ones((1, 1)), np.ones(1))]
+    return [example for width in (2, LANE_WIDTH + 1) for kind in PROBLEMS for example in kind.examples(width)]
 
 
 def _warm_study(study: Study) -> None:

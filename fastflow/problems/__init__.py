@@ -1,8 +1,8 @@
 """Problems: what is observed of an unknown matrix W or vector x, and the loss ``1/2 sum r_i^2`` of the residuals.
 
 A problem is a frozen dataclass, checked when it is made. It knows its own loss and gradient in plain NumPy
-(``loss(W)``, ``gradient(W)``), its Gauss-Newton operator, and how to hand itself, alone or in a list, to the compiled
-kernels.
+(``loss(W)``, ``gradient(W)``), its Gauss-Newton operator, what is known of its solution, and how to hand itself, alone
+or in a list, to the compiled kernels.
 """
 
 from fastflow.problems.base import NORMALIZATIONS as NORMALIZATIONS
@@ -25,3 +25,13 @@ __all__ = [
     "MatrixEstimation",
     "MatrixSensing",
 ]
+
+PROBLEMS: tuple[type[Problem], ...] = (
+    MatrixEstimation,
+    MatrixCompletion,
+    MatrixSensing,
+    LinearRegression,
+    CompressedSensing,
+    CustomProblem,
+)
+"""Every problem that there is: `warmup` goes through them."""

@@ -191,6 +191,20 @@ class Problem:
         )
 
     @classmethod
+    def examples(cls, width: int) -> Sequence[Self | list[Self]]:
+        """Small problems to compile with, one for each layout of memory that kernels know.
+
+        Parameters
+        ----------
+        width : int, that of W
+
+        Returns
+        -------
+        sequence of problems, and of lists of one where data that are not shared are laid out otherwise
+        """
+        return ()
+
+    @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         """Problems of this class as the NamedTuple of arrays that the kernels take.
 
@@ -313,6 +327,7 @@ class VectorProblem(Problem):
 
     @property
     def shape(self) -> tuple[int]:
+        """The shape (n,) of x."""
         return (self.matrix.shape[1],)
 
     def of_vector(self) -> VectorProblem:

@@ -64,9 +64,7 @@ class MatrixCompletion(MatrixProblem):
         self._check_common()
 
     @classmethod
-    def from_dense(
-        cls, matrix: ArrayLike, *, truth: ArrayLike | None = None, normalization: str = "sum"
-    ) -> MatrixCompletion:
+    def from_dense(cls, matrix: ArrayLike, *, truth: ArrayLike | None = None, normalization: str = "sum") -> Self:
         """From a matrix whose unobserved entries are NaN.
 
         Parameters
@@ -119,6 +117,10 @@ class MatrixCompletion(MatrixProblem):
     def spectrum(self) -> FloatArray | None:
         """All 1 where every entry is observed; None elsewhere."""
         return np.ones(1) if self.residual_count == self.shape[0] * self.shape[1] else None
+
+    @classmethod
+    def examples(cls, width: int) -> Sequence[Self | list[Self]]:
+        return (cls.from_dense(np.ones((width, width))),)
 
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:

@@ -80,6 +80,11 @@ class CompressedSensing(VectorProblem):
         return 2 * size * min(size, 2 * measurements) if self.prefers_gram else 4 * self.matrix.size
 
     @classmethod
+    def examples(cls, width: int) -> Sequence[Self | list[Self]]:
+        wide = cls(np.ones((1, width)), np.ones(1))
+        return wide, [wide], cls(np.ones((1, 1)), np.ones(1))
+
+    @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if all(p.prefers_gram for p in problems):
             return regression_by_gram([(p.matrix.T, p.values[None]) for p in problems], dtype)

@@ -23,12 +23,12 @@ class CustomProblem(MatrixProblem):
     shape : (d_N, d_0), the shape of W
     data : the NamedTuple of arrays of the problem
     truth : array (d_N, d_0) or None, what errors are measured against
-    normalization : "sum", and nothing else
+    normalization : "sum", as the loss is what your formula returns
 
     Notes
     -----
     ``tol``, records and all else mean what they do elsewhere; ``GradientDescent`` needs a step, as nothing is known of
-    the Hessian. ``normalization`` does not apply: the loss is what your formula returns.
+    the Hessian.
     """
 
     shape: tuple[int, int]

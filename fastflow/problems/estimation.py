@@ -70,5 +70,9 @@ class MatrixEstimation(MatrixProblem):
         return minimum_over_rank(np.asarray(self.target, np.float64), np.eye(self.shape[1]), 0.0, self.weight, rank)
 
     @classmethod
+    def examples(cls, width: int) -> Sequence[Self | list[Self]]:
+        return (cls(np.ones((width, width))),)
+
+    @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         return Estimation(stacked([p.target for p in problems], dtype))

@@ -137,6 +137,11 @@ class LinearRegression(MatrixProblem):
         return 2 * self.shape[0] * self.shape[1] * min(self.shape[1], 2 * self.inputs.shape[1])
 
     @classmethod
+    def examples(cls, width: int) -> Sequence[Self | list[Self]]:
+        square, column = np.ones((width, width)), np.ones((width, 1))
+        return cls(square, square), cls(column, column)
+
+    @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if not all(p.prefers_gram for p in problems):
             if len({p.inputs.shape[1] for p in problems}) > 1:

@@ -85,6 +85,11 @@ class MatrixSensing(MatrixProblem):
         return 4 * self.operators.size
 
     @classmethod
+    def examples(cls, width: int) -> Sequence[Self | list[Self]]:
+        one = cls(np.ones((1, width, width)), np.ones(1))
+        return one, [one]
+
+    @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if shared:
             (problem,) = problems
