@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fastflow import kernels
-from fastflow._train import train
-from fastflow.methods import DEFAULT_METHOD, METHODS, Method, as_method
+from fastflow.methods import DEFAULT_METHOD, METHODS, Method, as_method, execute
 from fastflow.networks import Network
 from fastflow.problems import (
     CompressedSensing,
@@ -21,7 +20,7 @@ from fastflow.problems import (
     MatrixSensing,
     Problem,
 )
-from fastflow.setting import default_init, default_network
+from fastflow.setting import pose
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import run_piece
 
@@ -47,23 +46,22 @@ def warmup(
             raise ValueError("a study has its own network and method, and works in float64: give it alone")
         _warm_study(problem)
         return
-    methods = [kind() for kind in METHODS] if method is None and problem is None else [_as_given(method)]
-    for posed in _every_problem() if problem is None else [problem]:
-        for one in methods:
-            kind: Any = posed[0] if isinstance(posed, list | tuple) else posed
-            brief = one.briefest()
-            taken = default_network(kind) if network is None else network
-            try:
-                brief.check(taken, default_init(taken), None, dtype, kind)
-            except (TypeError, ValueError):
-                if problem is not None:
-                    raise
-                continue
-            train(posed, taken, method=brief, runs=1, dtype=dtype, progress=False)
+    if problem is not None:
+        _warm(problem, network, as_method(DEFAULT_METHOD() if method is None else method), dtype)
+        return
+    methods = [kind() for kind in METHODS] if method is None else [as_method(method)]
+    for given, one in itertools.product(_every_problem(), methods):
+        with contextlib.suppress(TypeError, ValueError):  # not everything combines
+            _warm(given, network, one, dtype)
 
 
-def _as_given(method: Method | None) -> Method:
-    return as_method(DEFAULT_METHOD() if method is None else method)
+def _warm(
+    problem: Problem | Sequence[Problem], network: Network | None, method: Method, dtype: DTypeLike = np.float64
+) -> None:
+    """Run the method as briefly as may be, from the default start."""
+    setting, brief = pose(problem, network, runs=1, dtype=dtype), method.briefest()
+    brief.check(setting.network, setting.init, None, setting.dtype, setting.problems[0])
+    execute(setting, brief)
 
 
 def _every_problem() -> list[Problem | list[Problem]]:
