@@ -18,7 +18,7 @@ from benchmarks.peers_flow import LOSSES, setting
 from benchmarks.report import Table
 from benchmarks.rock4 import rock4
 from benchmarks.tasks import Array
-from fastflow.kernels.flow.chebyshev import chebyshev
+from fastflow.kernels.flow.chebyshev import ERROR_WEIGHT, MOVE, WEIGHT, chebyshev
 from fastflow.theory.hessian import Hessian
 
 ERRORS = (1e-4, 1e-7)
@@ -102,11 +102,11 @@ def third(field: Counted, w: Array, speed: Array, h: float, rate: float, _tol: f
     if i == len(table.length):
         return w, speed, np.full_like(w, np.inf)
     rows = table.rows[table.first[i] : table.first[i + 1]]
-    before, now = w, w + rows[1, 3] * h * speed
-    new, error = w + rows[0, 5] * h * speed, rows[0, 6] * h * speed
+    before, now = w, w + rows[1, MOVE] * h * speed
+    new, error = w + rows[0, WEIGHT] * h * speed, rows[0, ERROR_WEIGHT] * h * speed
     for j, row in enumerate(rows[1:], 2):
         slope = h * field.velocity(now)
-        new, error = new + row[5] * slope, error + row[6] * slope
+        new, error = new + row[WEIGHT] * slope, error + row[ERROR_WEIGHT] * slope
         if j < len(rows):
             mu, nu, rest, move, lag = rows[j, :5]
             before, now = now, mu * now + nu * before + rest * w + move * slope + lag * h * speed

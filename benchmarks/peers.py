@@ -266,7 +266,7 @@ def phase_map(session: Session) -> Table:
 
 def float32_bound(width: int) -> float:
     """What a row tile can gain from float32: twice, but for the lanes of the last vector that a width leaves empty."""
-    from fastflow.kernels import SHAPE
+    from fastflow.kernels.compile.target import SHAPE
 
     def used(itemsize: int) -> float:
         lanes = SHAPE.vector_bytes // itemsize

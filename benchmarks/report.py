@@ -66,7 +66,7 @@ def _commit() -> str:
 
 def machine(threads: int) -> str:
     """The machine, the vectors that fastflow chose, and the versions, in one paragraph."""
-    from fastflow.kernels import SHAPE
+    from fastflow.kernels.compile.target import SHAPE
 
     shape = f"{SHAPE.name} ({8 * SHAPE.vector_bytes}-bit vectors, tile {SHAPE.tile_rows} x {SHAPE.tile_vectors})"
     parts = [f"{_cpu()}, {os.cpu_count()} CPUs of which {threads} are used", f"{platform.system()}, {shape}"]

@@ -8,14 +8,14 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
     print(runs.summary())
 """
 
-from fastflow import baselines, ensembles, inits, kernels, metrics, theory
+from fastflow import baselines, ensembles, inits, kernels, methods, metrics, networks, theory
 from fastflow._check import Guarantees, check
 from fastflow._distance import FlowDistance, flow_distance
 from fastflow._train import train
 from fastflow._warmup import warmup
 from fastflow.dual import Flow, LimitResult, flow_limit, gradient_flow
-from fastflow.methods import Decreasing, FlowLimit, GradientDescent, GradientFlow, ProductFlow
-from fastflow.networks import DeepLinear, DiagonalLinear
+from fastflow.methods import *  # noqa: F403, every method that there is
+from fastflow.networks import *  # noqa: F403
 from fastflow.problems import (
     CompressedSensing,
     CustomProblem,
@@ -42,14 +42,8 @@ __all__ = [
     "CompressedSensing",
     "Cost",
     "CustomProblem",
-    "Decreasing",
-    "DeepLinear",
-    "DiagonalLinear",
     "Flow",
     "FlowDistance",
-    "FlowLimit",
-    "GradientDescent",
-    "GradientFlow",
     "Guarantees",
     "History",
     "Interrupted",
@@ -58,7 +52,6 @@ __all__ = [
     "MatrixCompletion",
     "MatrixEstimation",
     "MatrixSensing",
-    "ProductFlow",
     "Record",
     "Runs",
     "Status",
@@ -86,3 +79,6 @@ __all__ = [
     "train",
     "warmup",
 ]
+
+__all__ += methods.__all__
+__all__ += networks.__all__

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
-from fastflow import metrics
 from fastflow.checks import FloatArray, as_count
-from fastflow.dual.stacks import allowed_starts, wrong_starts
 from fastflow.inits import Init
 from fastflow.methods import Method, as_method
-from fastflow.networks import Architecture, Chain, DeepLinear, DiagonalLinear, Hadamard, Network
+from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 from fastflow.setting import check_words
-from fastflow.theory.limits import BALANCED, Limit, predicted_limit
-from fastflow.theory.regions import LinearRate, linear_rate
-from fastflow.theory.safety import SafeStep, safe_step
-from fastflow.theory.sparsity import l1_excess_bound
-from fastflow.theory.steps import stability_edge
+from fastflow.theory import Limit, LinearRate, SafeStep, linear_rate, safe_step, stability_edge
+from fastflow.theory.limits import describe_limit
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +31,7 @@ class Guarantees:
         ``max_j ||C_j||_F`` of the start, which the flow conserves; of a diagonal network the largest
         ``||w_{j+1}^2 - w_j^2||_2`` (`metrics.balancedness_of_vectors`).
     balanced : bool
-        Whether that is 0 but for round-off.
+        Whether the balancedness is 0 but for round-off.
     edge : float or None
         The stability edge at the expected solution (`stability_edge`).
     safe : SafeStep or None
@@ -44,7 +42,7 @@ class Guarantees:
         Where the flow ends (`predicted_limit`).
     step : float or None
         The first step of the method, or the largest of an explicit sequence, if one was given.
-    notes : tuple of str, the same in words, and why what is None is not known
+    notes : tuple of str, all of this in words, and why what is None is not known
     """
 
     balancedness: float
@@ -101,19 +99,10 @@ def check(
     check_words(network, init)
     if method is not None:
         as_method(method).check(network, init, problem=problem)
-    posed: Any = network.pose(problem)
+    posed = network.pose(problem)
     architecture = network.architecture(posed)
     factors = _start(init, architecture, as_count("seed", seed, 0), as_count("run", run, 0))
-    notes: list[str] = []
-    if not isinstance(architecture, Hadamard):
-        assert isinstance(architecture, Chain)
-        balancedness = float(metrics.balancedness(factors))
-        balanced = balancedness <= BALANCED * max(float(np.sum(factor**2)) for factor in factors)
-        notes.append(_of_balance(balancedness, balanced, architecture.widths, factors))
-    else:
-        balancedness = float(architecture.balancedness(factors))
-        balanced = balancedness <= BALANCED * max(float(np.max(factor**2)) for factor in factors)
-        notes.append(_of_balanced_vectors(balancedness, balanced, architecture))
+    notes = [architecture.describe_balance(factors)]
     edge, unknown = _known(lambda: stability_edge(posed, network))
     notes.append(
         f"Edge of stability: {unknown}."
@@ -127,26 +116,21 @@ def check(
         if safe is None
         else f"Safe step: up to {safe.step:.4g} the loss falls at every step, by the bound for {safe.reason}."
     )
-    rate, limit = None, None
-    if isinstance(network, DeepLinear):
-        rate, unknown = _known(lambda: linear_rate(posed, factors))
-        notes.append(_of_rate(rate, ", for the same reason" if unknown == unsafe else f"; {unknown}"))
-        limit = predicted_limit(posed, factors)
-        notes.append(
-            "Limit: none is known beforehand for such data."
-            if limit is None
-            else f"Limit: loss {limit.value:.6g}; {limit.reason}."
-        )
-    elif isinstance(network, DiagonalLinear):
-        notes.append(_of_limit_of_vectors(posed, network, factors))
+    rate = None
+    if network.is_chain:
+        rate, unknown = _known(lambda: linear_rate(posed.of_matrix(), factors))
+        notes.append(_describe_rate(rate, ", for the same reason" if unknown == unsafe else f"; {unknown}"))
+    limit, words = describe_limit(posed, architecture, factors)
+    notes.append(words)
     step = None
     if method is not None and method.has_steps:
         step, _ = _known(lambda: method.first_step(posed, network, factors))
-        notes.append(_of_step(step, edge, safe, rate))
+        notes.append(_describe_step(step, edge, safe, rate))
     elif method is not None:
         notes.append(
             f"Step: {type(method).__name__} has none; what is said here of the flow holds of it{method.accuracy}."
         )
+    balancedness, balanced = float(architecture.balancedness(factors)), bool(architecture.balanced(factors))
     return Guarantees(balancedness, balanced, edge, safe, rate, limit, step, tuple(notes))
 
 
@@ -161,7 +145,7 @@ def _start(init: Init, architecture: Architecture, seed: int, run: int) -> list[
     return factors
 
 
-def _known(function: Any) -> tuple[Any, str]:
+def _known(function: Callable[[], T]) -> tuple[T | None, str]:
     """What a function says, or why it says nothing."""
     try:
         return function(), ""
@@ -169,57 +153,7 @@ def _known(function: Any) -> tuple[Any, str]:
         return None, str(error)
 
 
-def _of_balance(defect: float, balanced: bool, widths: tuple[int, ...], factors: list[FloatArray]) -> str:
-    if len(factors) == 1:
-        return "Balance: one factor has nothing to balance; W follows dW/dt = -E, and keeps neither rank nor sign."
-    if not balanced:
-        return (
-            f"Balance: the start is not balanced, max ||C_j||_F = {defect:.3g}; the flow conserves every C_j, but the "
-            "product has no flow of its own."
-        )
-    rank = int(np.linalg.matrix_rank(factors[0]))
-    kept = f"its rank {rank}" + (" and the sign of its determinant" if widths[0] == widths[-1] == rank else "")
-    return f"Balance: the start is balanced, so the product follows dW/dt = -A_W(E) and keeps {kept}."
-
-
-def _of_balanced_vectors(defect: float, balanced: bool, architecture: Hadamard) -> str:
-    depth = architecture.depth
-    if depth == 1:
-        return "Balance: one factor has nothing to balance; x follows a linear flow."
-    if balanced:
-        return (
-            f"Balance: the {depth} factors of each side start with equal squares, and the flow keeps them so: no entry "
-            "of a factor changes its sign."
-        )
-    return (
-        f"Balance: the factors of a side start with squares that differ by {defect:.3g} in norm; the flow conserves "
-        "these differences, entry by entry."
-    )
-
-
-def _of_limit_of_vectors(problem: Any, network: DiagonalLinear, factors: list[FloatArray]) -> str:
-    """Of a diagonal network, whose limit takes Newton steps to compute."""
-    depth, signed = network.depth, network.signed
-    if not network.identical and depth > 2:
-        return f"Limit: none is known beforehand for {depth} independent factors; for identical ones FlowLimit has it."
-    if network.identical and wrong_starts(np.concatenate(factors), depth).size:
-        return f"Limit: none is known beforehand but from starts of u and v that are {allowed_starts(depth)}."
-    words = "Limit: the flow from this start ends where FlowLimit says, in some Newton steps"
-    if depth == 1:
-        return f"{words}: at the least-squares solution nearest to the start."
-    words += "; the smaller the start, the nearer it is to the least l1 norm"
-    alpha, truth = float(factors[0].flat[0]), problem.truth
-    equal = network.identical and alpha > 0 and all(np.all(factor == alpha) for factor in factors)
-    if truth is None or not equal or (not signed and np.min(truth) <= 0):
-        return words + " (theory.l1_excess_bound)."
-    if np.linalg.norm(problem.residual(truth)) > 1e-9 * np.linalg.norm(problem.values):
-        return words + " (theory.l1_excess_bound)."
-    size = float(np.abs(truth).sum())
-    bound = l1_excess_bound(depth, alpha, len(truth), size, signed=signed)
-    return words + f": ||x||_1 is at most {bound:.3g} above the {size:.4g} of the truth (theory.l1_excess_bound)."
-
-
-def _of_rate(rate: LinearRate | None, unknown: str) -> str:
+def _describe_rate(rate: LinearRate | None, unknown: str) -> str:
     if rate is None:
         return f"Linear rate: none from here{unknown}."
     if rate.step > 0:
@@ -235,7 +169,7 @@ def _of_rate(rate: LinearRate | None, unknown: str) -> str:
     )
 
 
-def _of_step(step: float | None, edge: float | None, safe: SafeStep | None, rate: LinearRate | None) -> str:
+def _describe_step(step: float | None, edge: float | None, safe: SafeStep | None, rate: LinearRate | None) -> str:
     if step is None:
         return "Step: the method has none for this setting."
     if safe is not None and step <= safe.step:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastflow import kernels
+from fastflow.kernels.networks.chain_group import LANE_WIDTH
 from fastflow.methods import DEFAULT_METHOD, METHODS, Method, as_method, execute
 from fastflow.networks import Network
 from fastflow.problems import (
@@ -67,7 +67,7 @@ def _warm(
 def _every_problem() -> list[Problem | list[Problem]]:
     """A small problem for each layout of memory that kernels know."""
     kinds: list[Problem | list[Problem]] = []
-    for width in (2, kernels.LANE_WIDTH + 1):
+    for width in (2, LANE_WIDTH + 1):
         square, column = np.ones((width, width)), np.ones((width, 1))
         sensing = MatrixSensing(square[None], np.ones(1))
         kinds += [MatrixEstimation(square), MatrixCompletion.from_dense(square), sensing, [sensing]]

@@ -419,3 +419,14 @@ def flow(matrix, values, positive, negative, depth: int, times, **options):
     solution = solve_ivp(velocity, (0, distinct[-1]), start, "LSODA", t_eval=distinct, **options)
     assert solution.success
     return np.array([product(w) for w in solution.y.T])[places.reshape(np.shape(times))]
+
+
+def derivative(problem) -> np.ndarray:
+    """The dense derivative M of the residuals by the entries of the unknown, (m, entries): residuals are affine."""
+    zero = np.zeros(problem.shape)
+    columns = []
+    for entry in np.ndindex(problem.shape):
+        unit = zero.copy()
+        unit[entry] = 1
+        columns.append(problem.residual(unit) - problem.residual(zero))
+    return np.array(columns).T

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow import batch, kernels
+from fastflow.kernels.descent.descend import descend
+from fastflow.methods import Execution
 
 inits = ff.inits
 EYE = np.eye(3)
@@ -326,7 +327,7 @@ def test_bad_input(call, error, message, monkeypatch):
     def work(*arguments):
         raise AssertionError("work was done before the input was checked")
 
-    monkeypatch.setattr(batch.Batch, "run", work)
+    monkeypatch.setattr(Execution, "run", work)
     with pytest.raises(error, match=message) as caught:
         call()
     assert type(caught.value) is error
@@ -357,10 +358,10 @@ def test_a_message_does_not_print_a_large_argument(call):
 
 
 def test_bad_input_is_found_before_anything_is_compiled():
-    before = len(kernels.descend.signatures)
+    before = len(descend.signatures)
     with pytest.raises(ValueError, match="scale"):
         ff.train(ff.MatrixSensing(EYE[None], [1.0]), init=inits.Gaussian(-1), dtype=np.float32)
-    assert len(kernels.descend.signatures) == before
+    assert len(descend.signatures) == before
 
 
 def test_integers_and_whole_floats_count_as_counts():

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow import batch, threads
-from fastflow.kernels.networks import groups
+from fastflow import scheduling
+from fastflow.kernels.networks import chain_group
+from fastflow.methods import gradient_descent
+from fastflow.records import tracing
 from fastflow.status import Status
 
 RECORD = ff.Record(steps=40, product=True, factors=True)
@@ -35,9 +37,9 @@ def assert_same(first, second, rows=None):
 @pytest.fixture
 def tiny_slices(monkeypatch):
     """Kernel calls of a few steps, and pending records that fill at once."""
-    monkeypatch.setattr(threads, "SLICE_SECONDS", 0.0)
-    monkeypatch.setattr(batch, "FIRST_BUDGET", 7)
-    monkeypatch.setattr(batch, "PENDING_BYTES", 1)
+    monkeypatch.setattr(scheduling, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(gradient_descent._DescentWorker, "first_budget", 7)
+    monkeypatch.setattr(tracing, "PENDING_BYTES", 1)
 
 
 @pytest.fixture(params=[2, 3])
@@ -77,10 +79,10 @@ def test_how_many_runs_a_thread_takes_at_once(size, make_problem, monkeypatch):
     def take(queue, least):
         with queue._lock:
             first = queue._next
-            queue._next = min(queue.total, first + size)
+            queue._next = min(len(queue), first + size)
             return np.arange(first, queue._next)
 
-    monkeypatch.setattr(batch.Queue, "take", take)
+    monkeypatch.setattr(scheduling.Queue, "take", take)
     assert_same(whole, ff.train(*arguments, threads=2, **options))
     assert_same(whole, ff.train(*arguments, threads=1, **options))
 
@@ -97,7 +99,7 @@ def test_layouts(kind, widths, normalization, make_problem, rng, monkeypatch):
         arguments = (given, ff.DeepLinear(widths=widths), ff.inits.Gaussian(0.5))
         chosen = ff.train(*arguments, runs=runs, **options)
         with monkeypatch.context() as patch:
-            patch.setattr(groups, "LANE_WIDTH", 0)
+            patch.setattr(chain_group, "LANE_WIDTH", 0)
             assert_same(chosen, ff.train(*arguments, runs=runs, **options))
 
 
@@ -106,7 +108,7 @@ def test_layouts_in_float32(kind, make_problem, monkeypatch):
     arguments = (make_problem(kind, (9, 7)), ff.DeepLinear(3), ff.inits.Gaussian(0.1))
     options = {"method": ff.GradientDescent(max_steps=200), "dtype": np.float32, "runs": 19, "record": RECORD}
     chosen = ff.train(*arguments, **options)
-    monkeypatch.setattr(groups, "LANE_WIDTH", 0)
+    monkeypatch.setattr(chain_group, "LANE_WIDTH", 0)
     assert_same(chosen, ff.train(*arguments, **options))
 
 
@@ -293,9 +295,9 @@ def test_interrupted_anywhere_and_continued(part_of_the_way, kind, make_problem,
     arguments = (problem, network, ff.inits.Gaussian(0.1), method, 60)
     never = Interruption()
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "run_workers", never)
+        patch.setattr(scheduling, "run_workers", never)
         whole = ff.train(*arguments)
-        patch.setattr(batch, "run_workers", Interruption(after=round(part_of_the_way * never.polls)))
+        patch.setattr(scheduling, "run_workers", Interruption(after=round(part_of_the_way * never.polls)))
         with pytest.raises(ff.Interrupted, match="of 60 runs had ended") as caught:
             ff.train(*arguments, record=RECORD)
     assert isinstance(caught.value, KeyboardInterrupt)

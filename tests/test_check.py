@@ -1,4 +1,4 @@
-"""`theory.check`: what is said of settings whose facts are known."""
+"""`ff.check`: what is said of settings whose facts are known."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow import theory
-from fastflow.theory import checking, curvature
+from fastflow import _check, theory
+from fastflow.theory import curvature
 
 
 def test_a_setting_of_which_all_is_known():
     target = np.diag([2.0, 1.0, -0.5])
     problem, network, init = ff.MatrixEstimation(target), ff.DeepLinear(3), ff.inits.Identity(0.2, of="factor")
-    setting = theory.check(problem, network, init, ff.GradientDescent(step="safe"))
+    setting = ff.check(problem, network, init, ff.GradientDescent(step="safe"))
     assert setting.balanced
     assert setting.balancedness == 0
     assert setting.edge == pytest.approx(2 / (3 * 2 ** (4 / 3)))
@@ -38,7 +38,7 @@ def test_a_setting_of_which_little_is_known(make_problem):
     problem, network = make_problem("completion", (4, 3)), ff.DeepLinear(3)
     init = ff.inits.Gaussian(0.1)
     edge = theory.stability_edge(problem, network)
-    setting = theory.check(problem, network, init, ff.GradientDescent(step=1.5 * theory.edge), seed=3, run=5)
+    setting = ff.check(problem, network, init, ff.GradientDescent(step=1.5 * theory.edge), seed=3, run=5)
     start = ff.train(problem, network, init, ff.GradientDescent(max_steps=0), runs=[5], seed=3)
     assert setting.balancedness == pytest.approx(ff.metrics.balancedness(start.factors)[0])
     assert not setting.balanced
@@ -57,16 +57,16 @@ def test_steps_are_judged(make_problem):
         (np.array([1e-9, 1e9]), "times the edge of stability"),
         (ff.Decreasing(1e-9), "the loss falls at every step"),
     ):
-        setting = theory.check(problem, network, ff.inits.Gaussian(0.1), ff.GradientDescent(step=step))
+        setting = ff.check(problem, network, ff.inits.Gaussian(0.1), ff.GradientDescent(step=step))
         assert words in setting.notes[-1]
 
 
 def test_a_start_near_the_solution_and_a_solution_of_zero():
     target = np.diag([2.0, 1.5])
-    near = theory.check(ff.MatrixEstimation(target), ff.DeepLinear(2), ff.inits.Balanced(product=target + 0.01))
+    near = ff.check(ff.MatrixEstimation(target), ff.DeepLinear(2), ff.inits.Balanced(product=target + 0.01))
     assert near.rate.step > 0
     assert "bring the excess down" in str(near)
-    zero = theory.check(ff.MatrixEstimation(np.zeros((2, 2))), ff.DeepLinear(2), ff.inits.Identity(0.1))
+    zero = ff.check(ff.MatrixEstimation(np.zeros((2, 2))), ff.DeepLinear(2), ff.inits.Identity(0.1))
     assert zero.edge is None
     assert "no stability edge" in " ".join(str(zero).split())
 
@@ -86,7 +86,7 @@ def test_a_start_near_the_solution_and_a_solution_of_zero():
 def test_diagonal_networks(network, init, words):
     truth = np.array([1.0, 0.0, -2.0])
     problem = ff.CompressedSensing(np.eye(2, 3) + 0.1, (np.eye(2, 3) + 0.1) @ truth, truth=truth)
-    setting = theory.check(problem, network, init)
+    setting = ff.check(problem, network, init)
     assert words in " ".join(str(setting).split())
     assert setting.balanced == (network.identical or network.depth == 1)
     assert (setting.limit, setting.safe) == (None, None)
@@ -99,10 +99,10 @@ def test_diagonal_networks(network, init, words):
 
 def test_what_one_factor_and_a_deficient_start_keep(rng):
     problem = ff.MatrixEstimation(rng.standard_normal((4, 3)))
-    one = theory.check(problem, ff.DeepLinear(1), ff.inits.Gaussian(0.1))
+    one = ff.check(problem, ff.DeepLinear(1), ff.inits.Gaussian(0.1))
     assert "keeps neither rank nor sign" in one.notes[0]
     start = ff.inits.Balanced(product=0.1 * np.outer(rng.standard_normal(4), rng.standard_normal(3)))
-    deficient = theory.check(problem, ff.DeepLinear(2), start)
+    deficient = ff.check(problem, ff.DeepLinear(2), start)
     assert "keeps its rank 1" in deficient.notes[0]
     assert "rank 1, that of the balanced start" in deficient.notes[-1]
     assert deficient.limit.value == pytest.approx(theory.global_minimum(problem, 1).value)
@@ -113,13 +113,13 @@ def test_what_one_factor_and_a_deficient_start_keep(rng):
 def test_one_start_of_many_and_methods_without_a_step(rng):
     problem, network = ff.MatrixEstimation(rng.standard_normal((3, 3))), ff.DeepLinear(2)
     starts = [rng.standard_normal((4, 3, 3)) for _ in range(2)]
-    setting = theory.check(problem, network, ff.inits.Explicit(starts), ff.GradientFlow(rtol=1e-6), run=2)
+    setting = ff.check(problem, network, ff.inits.Explicit(starts), ff.GradientFlow(rtol=1e-6), run=2)
     assert setting.balancedness == pytest.approx(ff.metrics.balancedness([start[2] for start in starts]))
     assert setting.step is None
     assert "GradientFlow has none" in setting.notes[-1]
     assert "rtol = 1e-06" in setting.notes[-1]
     with pytest.raises(ValueError, match="run must be less than 4"):
-        theory.check(problem, network, ff.inits.Explicit(starts), run=4)
+        ff.check(problem, network, ff.inits.Explicit(starts), run=4)
     for arguments, words in (
         ((np.eye(3), network, ff.inits.Gaussian()), "check takes one problem"),
         (([problem], network, ff.inits.Gaussian()), "check takes one problem"),
@@ -129,7 +129,7 @@ def test_one_start_of_many_and_methods_without_a_step(rng):
         ((problem, network, ff.inits.Constant()), "Constant does not start a DeepLinear"),
     ):
         with pytest.raises(TypeError, match=words):
-            theory.check(*arguments)
+            ff.check(*arguments)
 
 
 MATRIX, VECTOR = ff.MatrixEstimation(np.eye(4)), ff.CompressedSensing(np.eye(2, 3), np.ones(2))
@@ -161,7 +161,7 @@ def test_wrong_input_is_named(call, error, words):
 
 
 def test_examples_in_docstrings():
-    for module in (checking, curvature):
+    for module in (_check, curvature):
         result = doctest.testmod(module)
         assert result.attempted > 0
         assert result.failed == 0

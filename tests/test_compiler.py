@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
-from fastflow.kernels.compile.jit import jit, kernel_overload_inline
+from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.compile.protocol import implements, protocol
 
 
 class Buffers(NamedTuple):
@@ -14,13 +16,14 @@ class Buffers(NamedTuple):
     second: np.ndarray
 
 
+@protocol
 def length(array):
-    raise TypeError("length is for compiled code")
+    """The size of an array."""
 
 
-@kernel_overload_inline(length)
+@implements(length, types.Array, inline=True)
 def _length(array):
-    return lambda array: array.size
+    return array.size
 
 
 @jit

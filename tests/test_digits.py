@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow import shell, tables
+from fastflow import shell
+from fastflow.shell import tables
 
 datasets = pytest.importorskip("sklearn.datasets")
 

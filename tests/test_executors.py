@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -44,18 +44,23 @@ def client():
         yield client
 
 
-def slow(rng, m=3, seconds=0.02, flag="", driver=0):
-    """A user's ensemble whose draws take a while, and leave the number of their process behind, if not the driver's."""
-    time.sleep(seconds)
-    if os.getpid() != driver and not os.path.exists(flag):
-        with open(flag, "w") as file:
-            file.write(str(os.getpid()))
+def fatal(rng, m=3, flag="", driver=0):
+    """A user's ensemble whose 20th draw outside the driver kills its process, and leaves the number of that behind."""
+    if os.getpid() != driver:
+        with open(f"{flag}.draws", "ab", buffering=0) as draws:
+            draws.write(b".")
+            drawn = draws.tell()
+        if drawn >= 20 and not os.path.exists(flag):
+            with contextlib.suppress(FileExistsError), open(flag, "x") as file:
+                file.write(str(os.getpid()))
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
     return Sparse(n=8, m=m, sparsity=1).draw(rng)
 
 
-def slow_study(flag, trials=25):
+def fatal_study(flag, trials=25):
     return ff.Study(
-        Custom(slow, 1, flag=str(flag), driver=os.getpid()),
+        Custom(fatal, 1, flag=str(flag), driver=os.getpid()),
         method=ff.baselines.LeastNorm(),
         axes={"m": (3, 4, 5, 6)},
         trials=trials,
@@ -101,48 +106,31 @@ def test_the_shell_uses_a_running_scheduler(reference, client, tmp_path, capfd):
 def test_a_dask_worker_killed_in_mid_study(client, tmp_path):
     """Another does its work, and the bits are the same."""
     flag = tmp_path / "pid"
-    study = slow_study(flag)
+    study = fatal_study(flag)
     pids = client.run(os.getpid)
-
-    def kill():
-        while not flag.exists():
-            time.sleep(0.01)
-        time.sleep(0.1)
-        os.kill(int(flag.read_text()), signal.SIGKILL)
-
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        killing = pool.submit(kill)
-        result = study.run(client, task_seconds=0.05, progress=False)
-        killing.result()
+    result = study.run(client, task_seconds=0.05, progress=False)
     assert int(flag.read_text()) in pids.values()
     assert result.complete
-    expected = slow_study(flag).run(threads=2, progress=False)
+    expected = fatal_study(flag).run(threads=2, progress=False)
     assert same_bits(result, expected)
 
 
 def test_a_killed_pool_loses_nothing_that_is_stored(tmp_path):
     """A process pool breaks when a worker dies: the study says so, and goes on with another pool."""
     flag, store = tmp_path / "pid", tmp_path / "s.zarr"
-    study = slow_study(flag)
-
-    def kill():
-        while not flag.exists():
-            time.sleep(0.01)
-        time.sleep(0.2)
-        os.kill(int(flag.read_text()), signal.SIGKILL)
-
+    study = fatal_study(flag)
     with (
         concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool,
-        concurrent.futures.ThreadPoolExecutor(1) as other,
+        pytest.raises(ff.StudyError, match="the executor failed: BrokenProcessPool") as caught,
     ):
-        killing = other.submit(kill)
-        with pytest.raises(ff.StudyError, match="the executor failed: BrokenProcessPool") as caught:
-            study.run(pool, store, task_seconds=0.05, progress=False)
-        killing.result()
+        study.run(pool, store, task_seconds=0.05, progress=False)
+    assert flag.exists()
     done = ff.open_study(store).done
     assert (done == caught.value.result.done).all()
     assert not done.all()
-    assert same_bits(study.run(threads=2, store=store, progress=False), slow_study(flag).run(threads=2, progress=False))
+    assert same_bits(
+        study.run(threads=2, store=store, progress=False), fatal_study(flag).run(threads=2, progress=False)
+    )
 
 
 def test_an_interface_like_that_of_mpi4py(reference):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow import flows
+from fastflow.dual.vectors import vectors_at
+from fastflow.methods import Execution, flow_limit, gradient_flow
 from fastflow.networks import Hadamard
 
 EVERY = [
@@ -100,7 +101,7 @@ def test_vectors_of_a_product(rng, depth):
     x = 10 ** rng.uniform(-20, 3, 400) * rng.choice([-1, 1], 400)
     x[:100] = abs(x[:100])
     x[::7] = 0
-    u, v = flows.vectors_at(depth, positive, negative, x)
+    u, v = vectors_at(depth, positive, negative, x)
     np.testing.assert_allclose(u**depth - v**depth, x, rtol=1e-12, atol=1e-14)
     if depth == 1:
         np.testing.assert_allclose(u + v, positive + negative, atol=1e-12)
@@ -267,7 +268,7 @@ def test_ends(make_sensing):
     tall = ff.CompressedSensing(problem.matrix.T, np.arange(30.0))
     runs = ff.train(tall, ff.DiagonalLinear(), ff.inits.Constant(0.1), ff.FlowLimit())
     assert runs.status[0] == ff.Status.CONVERGED
-    np.testing.assert_allclose(runs.solution[0], np.linalg.lstsq(tall.matrix, tall.values)[0], rtol=1e-7)
+    np.testing.assert_allclose(runs.solution[0], np.linalg.lstsq(tall.matrix, tall.values, rcond=None)[0], rtol=1e-7)
     np.testing.assert_allclose(runs.loss[0], tall.loss(runs.solution[0]), rtol=1e-12)
 
 
@@ -298,7 +299,7 @@ def test_what_does_not_combine(method, network, init, options, error, message, m
     def work(*arguments):
         raise AssertionError("work was done before the input was checked")
 
-    monkeypatch.setattr(flows.FlowBatch, "run", work)
+    monkeypatch.setattr(Execution, "run", work)
     with pytest.raises(error, match=message) as caught:
         ff.train(SENSING, network, init, method, **options)
     assert type(caught.value) is error
@@ -309,7 +310,7 @@ def test_what_does_not_combine(method, network, init, options, error, message, m
     [
         (
             {"problem": ff.MatrixEstimation(np.eye(2)), "method": ff.FlowLimit()},
-            "FlowLimit needs a DiagonalLinear network; DeepLinear has no closed-form limit: use GradientFlow",
+            "FlowLimit needs a DiagonalLinear network, got DeepLinear: use GradientFlow, as only diagonal",
         ),
         (
             {"network": ff.DiagonalLinear(3, identical=False), "method": ff.FlowLimit()},
@@ -333,20 +334,19 @@ def test_refused(arguments, message):
 
 @pytest.mark.parametrize("method", [ff.FlowLimit(), ff.GradientFlow([1.0])], ids=["limit", "flow"])
 def test_interrupt_keeps_what_was_done(make_sensing, monkeypatch, method):
-    """Runs of finished blocks have ended, the others are at their start; going on from there ends as if in one go."""
+    """Runs that had ended are kept, the others are at their start; going on from there ends as if in one go."""
     problem, network, init = make_sensing(), ff.DiagonalLinear(3), ff.inits.Gaussian(1e-2)
     whole = ff.train(problem, network, init, method, runs=6, threads=1)
-    monkeypatch.setattr(flows, "BLOCK_SECONDS", 0.0)
-    batch = flows.LimitBatch if isinstance(method, ff.FlowLimit) else flows.TimedBatch
-    solve = batch.solve
+    worker = flow_limit._LimitsWorker if isinstance(method, ff.FlowLimit) else gradient_flow._DualWorker
+    advance = worker.advance
 
-    def interrupted(self, block):
-        if block.start == 4:
+    def interrupted(self, runs, budget):
+        if self.execution.ended == 4:
             raise KeyboardInterrupt
-        solve(self, block)
+        return advance(self, runs, budget)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "solve", interrupted)
+        patch.setattr(worker, "advance", interrupted)
         with pytest.raises(ff.Interrupted, match="4 of 6 runs") as caught:
             ff.train(problem, network, init, method, runs=6, threads=1)
     part = caught.value.runs

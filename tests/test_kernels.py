@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from fastflow import kernels
 from fastflow.kernels import chain_balancedness, chain_gradient, chain_product, loss_gradient
+from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.losses.loss import scratch_size
+from fastflow.kernels.networks.chain import sweeps_from_left
 
 WIDTHS = [
     (4, 3),
@@ -79,7 +82,7 @@ def workspace(flat, widths):
 
 def loss_workspace(data, size, dtype):
     """A loss workspace that is full of NaN."""
-    sizes = (size, kernels.scratch_size(data, size), 1, 1)
+    sizes = (size, scratch_size(data, size), 1, 1)
     return kernels.LossWorkspace(*(np.full(count, np.nan, dtype) for count in sizes))
 
 
@@ -164,7 +167,7 @@ def test_not_a_number_goes_where_it_should_and_nowhere_else(rng):
 
 
 def test_both_sweeps_occur_in_the_widths_tested_here():
-    directions = {kernels.sweeps_from_left(np.array(widths)) for widths in WIDTHS if len(widths) > 3}
+    directions = {sweeps_from_left(np.array(widths)) for widths in WIDTHS if len(widths) > 3}
     assert directions == {True, False}
     assert {len(widths) - 1 for widths in WIDTHS} == {1, 2, 3, 4, 5, 6}
 
@@ -173,7 +176,7 @@ def test_both_sweeps_occur_in_the_widths_tested_here():
 def test_the_sweep_runs_from_the_cheaper_side(widths):
     left = naive.multiplications(widths, from_left=True)
     right = naive.multiplications(widths, from_left=False)
-    assert kernels.sweeps_from_left(np.array(widths)) == (left < right)
+    assert sweeps_from_left(np.array(widths)) == (left < right)
 
 
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
@@ -200,7 +203,7 @@ def test_chain_kernels(widths, dtype, make_factors, rng):
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
 def test_chain_kernels_with_one_run_per_lane(widths, dtype, make_factors, rng):
     """Arrays (elements, lanes) give each lane the bits of its run alone; a lane of NaN touches no other."""
-    lanes = kernels.SHAPE.vector_bytes // dtype.itemsize
+    lanes = SHAPE.vector_bytes // dtype.itemsize
     runs = [pack(make_factors(widths), dtype) for _ in range(lanes)]
     runs[1][:] = np.nan
     ends = rng.standard_normal((lanes, widths[-1] * widths[0])).astype(dtype)

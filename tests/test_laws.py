@@ -111,7 +111,7 @@ def test_a_diagonal_target_is_the_scalar_recursion(depth):
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_a_positive_semidefinite_target_is_the_scalar_recursion_in_its_eigenbasis(depth, rng):
-    """Over 10^5 steps, to 1e-12, below the monotone step."""
+    """Over 10^5 steps, to 1e-12, below the monotone step; the factors, where roundings add up, to 5e-12."""
     eigenvalues, alpha = np.array([3.0, 1.0, 1.0, 0.2, 0.0]), 0.1
     basis = np.linalg.qr(rng.standard_normal((5, 5)))[0]
     target = basis * eigenvalues @ basis.T
@@ -121,7 +121,7 @@ def test_a_positive_semidefinite_target_is_the_scalar_recursion_in_its_eigenbasi
     products = basis * (expected**depth)[:, None, :] @ basis.T
     np.testing.assert_allclose(runs.history.product[0], products, rtol=0, atol=1e-12)
     for factor in runs.history.factors:
-        np.testing.assert_allclose(factor[0], basis * expected[:, None, :] @ basis.T, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(factor[0], basis * expected[:, None, :] @ basis.T, rtol=0, atol=5e-12)
 
 
 @pytest.mark.parametrize("eigenvalue", [2.0, 0.5, 0.0, -1.0])

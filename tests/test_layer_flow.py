@@ -11,17 +11,20 @@ import naive
 import numba
 import numpy as np
 import pytest
-from fastflow.kernels.dense_output import high_order_point, high_order_weights, more_slopes, stabilised_point
-from fastflow.kernels.stabilised import high_order_step, stabilised_step, step_memory
 from test_flow_accuracy import flat
 
 import fastflow as ff
-from fastflow import kernels, layer_flows, theory, threads
-from fastflow.kernels import any_loss
-from fastflow.kernels.flow.chebyshev import MANY, chebyshev
-from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, STABLE, STAGES, dormand_prince
+from fastflow import scheduling, theory
+from fastflow.kernels.dual.rosenbrock import STAGES
+from fastflow.kernels.flow.chebyshev import ERROR_WEIGHT, MANY, MOVE, WEIGHT, chebyshev
+from fastflow.kernels.flow.dense_output import high_order_point, high_order_weights, more_slopes, stabilised_point
+from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, STABLE, dormand_prince
 from fastflow.kernels.flow.layer_flow import Methods
-from fastflow.kernels.networks.vector_field import chain_field
+from fastflow.kernels.flow.stabilised import OF_ERROR, high_order_step, stabilised_step, step_memory
+from fastflow.kernels.losses import any_loss, completion
+from fastflow.kernels.losses.any_loss import as_any_loss
+from fastflow.kernels.networks.chain_field import chain_field
+from fastflow.methods import gradient_flow
 from fastflow.theory.hessian import Hessian
 
 # Coefficients
@@ -33,22 +36,24 @@ def test_the_stabilised_methods_have_their_order_and_are_stable():
     for i, stages in enumerate(table.stages):
         rows, last = table.rows[table.first[i] : table.first[i + 1]], table.last[i]
         z = np.concatenate([-np.geomspace(1e-2, 0.5, 20), -np.linspace(0, table.length[i], 30 * stages)])
-        powers = [np.ones_like(z), 1 + rows[1, 3] * z]
-        c = [0.0, rows[1, 3]]
+        powers = [np.ones_like(z), 1 + rows[1, MOVE] * z]
+        c = [0.0, rows[1, MOVE]]
         for mu, nu, rest, m, lag, _, _ in rows[2:]:
             powers.append(mu * powers[-1] + nu * powers[-2] + rest + z * (m * powers[-1] + lag))
             c.append(mu * c[-1] + nu * c[-2] + m + lag)
             assert np.all(np.abs(powers[-1]) <= 1 + 1e-9)
-        new = 1 + z * (rows[:, 5] @ powers)
-        error = z * (rows[:, 6] @ powers + last * new)
+        new = 1 + z * (rows[:, WEIGHT] @ powers)
+        error = z * (rows[:, ERROR_WEIGHT] @ powers + last * new)
         assert np.all(np.abs(new) <= 1 + 1e-9)
         assert np.all(np.abs(new - np.exp(z))[:20] <= 0.01 * np.abs(z[:20]) ** 5 + 1e-12)
         for power in range(3):
-            assert rows[:, 5] @ np.power(c, power) == pytest.approx(1 / (power + 1), rel=5 / stages**4 + 1e-10)
-            assert rows[:, 6] @ np.power(c, power) + last == pytest.approx(0, abs=1 / stages**4 + 1e-10)
+            assert rows[:, WEIGHT] @ np.power(c, power) == pytest.approx(1 / (power + 1), rel=5 / stages**4 + 1e-10)
+            assert rows[:, ERROR_WEIGHT] @ np.power(c, power) + last == pytest.approx(0, abs=1 / stages**4 + 1e-10)
         # what is not met of the tree of order 4 that has no linear part is what the estimate is scaled to
-        defect = rows[:, 5] @ np.power(c, 3) - 1 / 4
-        assert rows[:, 6] @ np.power(c, 3) + last == pytest.approx(defect, rel=1e-6 if stages <= MANY else 0.01)
+        defect = rows[:, WEIGHT] @ np.power(c, 3) - 1 / 4
+        assert rows[:, ERROR_WEIGHT] @ np.power(c, 3) + last == pytest.approx(
+            defect, rel=1e-6 if stages <= MANY else 0.01
+        )
         np.testing.assert_allclose(np.abs(error[:5]), 0.4 * np.abs(z[:5]) ** 4 / 24, rtol=0.1, atol=1e-12)
         assert np.abs(error).max() < 10
     assert np.all(table.length[table.stages >= 14] > 0.33 * table.stages[table.stages >= 14] ** 2)
@@ -80,7 +85,7 @@ def take_step(field, methods, step, which, length, shares, points):
         stabilised_step(field, 0, methods.stabilised, step, which, length)
     else:
         high_order_step(field, 0, methods.high_order, step, length)
-        step.weights[0] = step.sizes[0]
+        step.weights[0] = step.sizes[OF_ERROR]
         more_slopes(field, 0, methods.high_order, step, length)
     for i in range(shares.size):
         if which >= 0:
@@ -93,7 +98,7 @@ def take_step(field, methods, step, which, length, shares, points):
 def test_steps_are_those_of_the_oracle(make_problem, make_factors):
     widths, methods, shares = (4, 4, 3, 5), Methods(dormand_prince(), chebyshev()), np.array([0.25, 0.8])
     problem, factors = make_problem("completion", (5, 4)), make_factors(widths)
-    data = kernels.as_any_loss(problem.kernel_data([problem], np.dtype(float)), 20)
+    data = as_any_loss(problem.kernel_data([problem], np.dtype(float)), 20)
     step, w = step_memory(43), flat(factors)
     field = chain_field(data, np.array([problem.weight]), widths, w)
     shapes = [factor.shape for factor in factors]
@@ -118,13 +123,13 @@ def test_steps_are_those_of_the_oracle(make_problem, make_factors):
         np.testing.assert_allclose(step.point, new, rtol=1e-11, atol=1e-12)
         np.testing.assert_allclose(points, wanted, rtol=1e-11, atol=1e-12)
         np.testing.assert_allclose(step.slope, slope(new), rtol=1e-10, atol=1e-11)
-        np.testing.assert_allclose(step.sizes[0], size, rtol=1e-6, atol=1e-13)
+        np.testing.assert_allclose(step.sizes[OF_ERROR], size, rtol=1e-6, atol=1e-13)
 
 
 def test_sparse_completions_have_the_bits_of_dense_ones(make_problem, make_factors, monkeypatch):
     problem, factors = make_problem("completion", (5, 4)), make_factors((4, 3, 5))
     dense = Hessian(problem, ff.DeepLinear(widths=(4, 3, 5)), factors)
-    monkeypatch.setattr(any_loss, "SPARSE", 0)
+    monkeypatch.setattr(completion, "SPARSE", 0)
     sparse = Hessian(problem, ff.DeepLinear(widths=(4, 3, 5)), factors)
     assert (dense._problem.kind, sparse._problem.kind) == (any_loss.KNOWN, any_loss.COMPLETION)
     assert dense.loss == sparse.loss
@@ -344,8 +349,8 @@ def test_bits_do_not_depend_on_threads_company_or_slices(make_problem, monkeypat
     one = ff.train(problem, network, init, method, runs=6, threads=1)
     two = ff.train([problem, problem], network, init, method, runs=[4, 2], threads=2)
     np.testing.assert_array_equal(two.solution[:2], one.solution[[4, 2]])
-    monkeypatch.setattr(layer_flows, "FIRST_BUDGET", 1)
-    monkeypatch.setattr(threads, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(gradient_flow._LayerWorker, "first_budget", 1)
+    monkeypatch.setattr(scheduling, "SLICE_SECONDS", 0.0)
     cut = ff.train(problem, network, init, method, runs=6, threads=2)
     for name in ("solution", "loss", "steps", "status", "flat_factors"):
         np.testing.assert_array_equal(getattr(cut, name), getattr(one, name), name)
@@ -360,7 +365,7 @@ def test_an_interrupted_flow_is_where_it_was(make_problem, monkeypatch):
         self.advance(queue.take(1), 50)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(layer_flows._Worker, "run", interrupt)
+    monkeypatch.setattr(gradient_flow._LayerWorker, "work", interrupt)
     with pytest.raises(ff.Interrupted) as caught:
         ff.train(problem, network, init, ff.GradientFlow([1e3]), runs=2, threads=1)
     runs = caught.value.runs

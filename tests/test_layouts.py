@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow.kernels import SHAPE, choose_layout
-from fastflow.kernels.compile.target import target_features
-from fastflow.kernels.networks import groups
+from fastflow.kernels.compile.target import SHAPE, target_features
+from fastflow.kernels.losses import sensing
+from fastflow.kernels.networks import chain_group
+from fastflow.kernels.networks.chain_group import choose_layout
 
 RECORD = ff.Record(12, product=True, factors=True)
 METHOD = ff.GradientDescent(max_steps=150, tol=1e-3)
@@ -55,9 +56,9 @@ def test_lanes_agree_with_one_run_at_a_time(kind, dtype, monkeypatch):
     for widths in ((5, 4, 7), (3, 6, 2, 9, 4), (2, 3), *wide):
         problem = problem_of(kind, widths[-1], widths[0], seed=len(widths))
         results = []
-        for lane_width in (0, max(groups.LANE_WIDTH, *widths)):
-            monkeypatch.setattr(groups, "LANE_WIDTH", lane_width)
-            monkeypatch.setattr(groups, "SENSING_LANE_WIDTH", lane_width)
+        for lane_width in (0, max(chain_group.LANE_WIDTH, *widths)):
+            monkeypatch.setattr(chain_group, "LANE_WIDTH", lane_width)
+            monkeypatch.setattr(sensing, "SENSING_LANE_WIDTH", lane_width)
             # 19 runs that end at different steps: lanes are refilled, and the last are left empty.
             runs = ff.train(
                 problem, ff.DeepLinear(widths=widths), ff.inits.Gaussian(0.3), METHOD, 19, record=RECORD, dtype=dtype
@@ -71,8 +72,8 @@ def test_lanes_of_different_problems_agree_with_one_run_at_a_time(kind, monkeypa
     network = ff.DeepLinear(widths=(5, 3, 6))
     problems = [problem_of(kind, 6, 5, seed) for seed in range(7)]
     results = []
-    for lane_width in (0, groups.LANE_WIDTH):
-        monkeypatch.setattr(groups, "LANE_WIDTH", lane_width)
+    for lane_width in (0, chain_group.LANE_WIDTH):
+        monkeypatch.setattr(chain_group, "LANE_WIDTH", lane_width)
         results.append(ff.train(problems, network, ff.inits.Gaussian(0.3), METHOD, 2, record=RECORD))
     assert_same(*results)
 
@@ -80,18 +81,18 @@ def test_lanes_of_different_problems_agree_with_one_run_at_a_time(kind, monkeypa
 @pytest.mark.parametrize("kind", ["sensing", "samples"])
 def test_a_group_of_rows_agrees_whatever_its_size(kind, monkeypatch):
     problem = problem_of(kind, 6, 5, 0)
-    monkeypatch.setattr(groups, "LANE_WIDTH", 0)
+    monkeypatch.setattr(chain_group, "LANE_WIDTH", 0)
     results = []
     for members in (1, 4, 32):
-        monkeypatch.setattr(groups, "ROWS", members)
+        monkeypatch.setattr(chain_group, "ROWS", members)
         results.append(ff.train(problem, ff.DeepLinear(2), ff.inits.Gaussian(0.3), METHOD, 10, record=RECORD))
     assert_same(results[0], results[1])
     assert_same(results[0], results[2])
 
 
-@pytest.mark.parametrize("lane_width", [0, groups.LANE_WIDTH])
+@pytest.mark.parametrize("lane_width", [0, chain_group.LANE_WIDTH])
 def test_a_diverging_neighbour_changes_no_bit(lane_width, monkeypatch):
-    monkeypatch.setattr(groups, "LANE_WIDTH", lane_width)
+    monkeypatch.setattr(chain_group, "LANE_WIDTH", lane_width)
     rng = np.random.default_rng(5)
     problem = ff.MatrixEstimation(rng.standard_normal((4, 4)))
     calm = [0.3 * rng.standard_normal((9, 4, 4)) for _ in range(2)]
@@ -109,12 +110,12 @@ def test_a_diverging_neighbour_changes_no_bit(lane_width, monkeypatch):
 
 def test_the_layout_depends_on_shapes_alone():
     estimation = ff.MatrixEstimation.kernel_data([ff.MatrixEstimation(np.eye(3))], np.float64, shared=True)
-    sensing = ff.MatrixSensing(np.ones((2, 3, 3)), np.ones(2))
-    shared = ff.MatrixSensing.kernel_data([sensing], np.float64, shared=True)
-    own = ff.MatrixSensing.kernel_data([sensing], np.float64)
+    problem = ff.MatrixSensing(np.ones((2, 3, 3)), np.ones(2))
+    shared = ff.MatrixSensing.kernel_data([problem], np.float64, shared=True)
+    own = ff.MatrixSensing.kernel_data([problem], np.float64)
     regression = ff.LinearRegression(np.ones((3, 1)), np.ones((3, 1)))
     samples = ff.LinearRegression.kernel_data([regression], np.float64, shared=True)
-    small, middle, large = ((width,) * 3 for width in (3, groups.SENSING_LANE_WIDTH + 1, groups.LANE_WIDTH + 1))
+    small, middle, large = ((width,) * 3 for width in (3, sensing.SENSING_LANE_WIDTH + 1, chain_group.LANE_WIDTH + 1))
     assert [choose_layout(estimation, w) for w in (small, large)] == ["lanes", "one"]
     assert [choose_layout(shared, w) for w in (small, middle, large)] == ["lanes", "rows", "rows"]
     assert [choose_layout(samples, w) for w in (small, middle, large)] == ["lanes", "lanes", "rows"]
@@ -129,46 +130,52 @@ SCRIPT = """
 import sys
 import numpy as np
 import fastflow as ff
-from fastflow.kernels.networks import groups
+from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.networks import chain_group
 from fastflow.kernels.vectors import products
 
-groups.LANE_WIDTH = int(sys.argv[2])
 rng = np.random.default_rng(0)
 matrix = rng.standard_normal((11, 7))
 problem = ff.MatrixEstimation(matrix, truth=matrix)
 method = ff.GradientDescent(step=0.05, max_steps=100)
-runs = ff.train(problem, ff.DeepLinear(3), ff.inits.Gaussian(0.3), method, 9, record=ff.Record(8))
-history = runs.history
-np.savez(sys.argv[1], end=runs.solution, loss=runs.loss, losses=history.loss, balance=history.balancedness)
-assembly = "".join(
-    text
-    for kernel in (products.row_tiles, products.lane_product, products.tiny_product)
-    for text in kernel.inspect_asm().values()
-)
-print(ff.kernels.SHAPE.name, "zmm" in assembly, "ymm" in assembly)
+arrays, known = {}, set()
+for lane_width in sys.argv[2:]:
+    chain_group.LANE_WIDTH = int(lane_width)
+    runs = ff.train(problem, ff.DeepLinear(3), ff.inits.Gaussian(0.3), method, 9, record=ff.Record(8))
+    found = {"end": runs.solution, "loss": runs.loss, "losses": runs.history.loss, "b": runs.history.balancedness}
+    arrays |= {f"{name} at {lane_width}": values for name, values in found.items()}
+    assembly = {
+        (kernel.__name__, signature): text
+        for kernel in (products.row_tiles, products.lane_product, products.tiny_product)
+        for signature, text in kernel.inspect_asm().items()
+    }
+    new = "".join(text for key, text in assembly.items() if key not in known)
+    known |= set(assembly)
+    print(SHAPE.name, "zmm" in new, "ymm" in new)
+np.savez(sys.argv[1], **arrays)
 """
 
 
 @pytest.mark.skipif("avx2" not in target_features(), reason="the AVX2 shape needs AVX2")
-@pytest.mark.parametrize("lane_width", [0, groups.LANE_WIDTH])
-def test_the_avx2_shape_gives_the_bits_of_this_machines_shape(lane_width, tmp_path):
-    """In a subprocess compiled for Haswell, and without a 512-bit register in its tiles."""
+def test_the_avx2_shape_gives_the_bits_of_this_machines_shape(tmp_path):
+    """In a subprocess compiled for Haswell, into a cache of its own, and without a 512-bit register in its tiles."""
     haswell = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
-    results, said = [], []
+    haswell["NUMBA_CACHE_DIR"] = str(tmp_path / "cache")  # what a cache already has is not compiled, and not to be read
+    widths, results, said = (0, chain_group.LANE_WIDTH), [], []
     for name, settings in (("native", {}), ("haswell", haswell)):
         file = tmp_path / f"{name}.npz"
-        environment = {**os.environ, **settings, "NUMBA_CACHE_DIR": str(tmp_path / name)}
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(file), str(lane_width)],
-            env=environment,
+            [sys.executable, "-c", SCRIPT, str(file), *map(str, widths)],
+            env={**os.environ, **settings},
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        said.append(done.stdout.split())
+        said.append(done.stdout.splitlines())
         with np.load(file) as arrays:
             results.append(dict(arrays))
-    assert said[1] == ["AVX2", "False", "True"]
+    assert said[1] == ["AVX2 False True"] * len(widths)
+    assert len(results[0]) == 4 * len(widths)
     for name, values in results[0].items():
         assert np.array_equal(values, results[1][name]), name

@@ -77,6 +77,71 @@ def test_the_estimate_is_unbiased(kind, rng):
     assert np.abs(errors).max() < 5
 
 
+def determined_problems(make_problem, rng, **options):
+    """Problems of every kind whose data determine W, of shape (3, 2)."""
+    shape = (3, 2)
+    operators, everything = rng.standard_normal((8, *shape)), np.nonzero(np.ones(shape))
+    return [
+        make_problem("estimation", shape, **options),
+        ff.MatrixCompletion(shape, *everything, rng.standard_normal(6), **options),
+        ff.MatrixSensing(operators, rng.standard_normal(8), **options),
+        make_problem("regression by gram", shape, **options),
+    ]
+
+
+def test_the_spectrum_is_that_of_the_dense_derivative(make_problem, rng):
+    """The ends, and no value that M has not; round-off of an SVD is some ulps of the largest."""
+    for problem in determined_problems(make_problem, rng):
+        dense, spectrum = np.linalg.svd(naive.derivative(problem), compute_uv=False), problem.spectrum()
+        np.testing.assert_allclose(spectrum[[0, -1]], dense[[0, -1]], rtol=0, atol=1e-13 * dense[0])
+        assert np.all(np.diff(spectrum) <= 0)
+        assert np.abs(spectrum[:, None] - dense).min(axis=1).max() <= 1e-13 * dense[0]
+
+
+@pytest.mark.parametrize("kind", ["completion", "sensing", "regression by samples"])
+def test_there_is_no_spectrum_where_the_data_determine_nothing(kind, make_problem):
+    problem = make_problem(kind, SHAPE)
+    assert problem.spectrum() is None
+    assert np.linalg.matrix_rank(naive.derivative(problem)) < problem.shape[0] * problem.shape[1]
+
+
+@pytest.mark.parametrize("normalization", ["sum", "mean"])
+def test_least_squares_are_those_of_the_dense_derivative(normalization, make_problem, rng):
+    for problem in determined_problems(make_problem, rng, normalization=normalization):
+        matrix = naive.derivative(problem)
+        dense = np.linalg.lstsq(matrix, -problem.residual(np.zeros(problem.shape)), rcond=None)[0]
+        solution = problem.least_squares()
+        assert solution.dtype == np.float64
+        np.testing.assert_allclose(solution.ravel(), dense, rtol=0, atol=1e-12 * np.abs(dense).max())
+
+
+@pytest.mark.parametrize("normalization", ["sum", "mean"])
+def test_a_direct_target_says_the_whole_loss(kind, normalization, make_problem, rng):
+    problem, product = make_problem(kind, SHAPE, normalization=normalization), rng.standard_normal(SHAPE)
+    target = problem.direct_target()
+    if kind == "estimation":
+        expected = 0.5 * problem.weight * np.linalg.norm(product - target) ** 2
+        assert problem.loss(product) == pytest.approx(expected, rel=1e-13)
+    else:
+        assert target is None
+
+
+@pytest.mark.parametrize("normalization", ["sum", "mean"])
+def test_the_minimum_of_full_rank_is_that_of_the_dense_derivative(kind, normalization, make_problem):
+    """Lower ranks are in test_limits.py."""
+    problem = make_problem(kind, SHAPE, normalization=normalization)
+    minimum = problem.minimum(min(SHAPE))
+    if kind in ("completion", "sensing"):
+        assert minimum is None
+        return
+    matrix, start = naive.derivative(problem), problem.residual(np.zeros(SHAPE))
+    solution = np.linalg.lstsq(matrix, -start, rcond=None)[0]
+    loss = naive.weight(problem) * 0.5 * np.sum((matrix @ solution + start) ** 2)
+    np.testing.assert_allclose(minimum.solution.ravel(), solution, rtol=0, atol=1e-11 * np.abs(solution).max())
+    assert minimum.value == pytest.approx(loss, rel=1e-10, abs=1e-24)
+    assert minimum.determined == (np.linalg.matrix_rank(matrix) == matrix.shape[1])
+
+
 @pytest.mark.parametrize("rank", [1, 2, 4])
 def test_the_expected_solution_of_a_rank_is_the_best_of_that_rank(rank, rng):
     """For estimation and regression, where it can be known: no random matrix near it of that rank has a lower loss."""

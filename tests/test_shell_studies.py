@@ -105,12 +105,10 @@ def test_an_existing_store_is_kept_resumed_and_grown(here, capsys):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_it_and_nothing_is_lost(here, capsys, number):
     def stop_it():
-        for _ in range(6000):
-            if (here / "phase.zarr").exists():  # before that SIGTERM would end the tests
-                time.sleep(0.2)
-                signal.raise_signal(number)
-                return
+        while not (here / "phase.zarr").exists():  # before that SIGTERM would end the tests
             time.sleep(0.01)
+        time.sleep(0.2)
+        signal.raise_signal(number)
 
     stopping = threading.Thread(target=stop_it, daemon=True)
     stopping.start()

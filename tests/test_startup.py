@@ -33,11 +33,14 @@ def test_import_compiles_nothing():
 
 WARM_STUDY = """
 import fastflow as ff
+from fastflow.kernels.descent.descend import descend
+from fastflow.kernels.dual.dual_flow import flow_slice
+from fastflow.kernels.dual.limit import limit_slice
 
 methods = {"limit": ff.FlowLimit(), "descent": ff.GradientDescent(max_steps=50), "l1": ff.baselines.BasisPursuit()}
 axes = {"method": methods, "m": [4, 8, 14]}
 study = ff.Study(ff.ensembles.Sparse(n=12, sparsity=2), init=ff.inits.Constant(1e-2), axes=axes, trials=2)
-kernels = ff.kernels.descend, ff.kernels.limit_slice, ff.kernels.flow_slice
+kernels = descend, limit_slice, flow_slice
 ff.warmup(study)
 print(*(len(kernel.signatures) for kernel in kernels))
 study.run(threads=1)

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -250,13 +251,21 @@ def test_theory_is_said_only_where_it_holds_for_all(axis, program):
     assert (result.theory() is None) == (program is None)
 
 
-def test_time_is_kept(reference):
-    """Without time nothing is done; what was done before the time was up is what it would have been."""
-    result = small(trials=4000).run(threads=2, max_seconds=0.3, progress=False)
-    assert not result.complete
-    done = result.done[..., :20]
+def test_time_is_kept(reference, monkeypatch):
+    """What was done before the time was up is what it would have been; by a clock that each trial moves by a second."""
+    keep, kept = driver._Driver._keep, []
+
+    def keep_and_count(self, finished):
+        keep(self, finished)
+        kept.extend(finished.outcomes.status)
+
+    monkeypatch.setattr(driver._Driver, "_keep", keep_and_count)
+    monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: float(len(kept))))
+    result = small().run(threads=2, max_seconds=30, task_seconds=1e-9, progress=False)
+    done = result.done
+    assert 30 <= done.sum() <= 50  # when the time was up five tasks of at most four trials were handed out
     for name in BITS:
-        assert np.array_equal(result.outcomes[name][..., :20][done], reference.outcomes[name][done])
+        assert np.array_equal(result.outcomes[name][done], reference.outcomes[name][done])
         assert np.all(result.outcomes[name][~result.done] == FIELDS[name][1])
 
 
@@ -290,18 +299,25 @@ def test_costs_are_predicted():
 
 
 class Compiled:
-    """A baseline whose first solution takes long."""
+    """A baseline whose first solution takes long: half a second by a clock that each reading moves by a millisecond."""
 
     known: ClassVar[list[int]] = []
+    now: ClassVar[list[float]] = [0.0]
 
     def solve(self, problem):
         if not self.known:
-            time.sleep(0.5)
+            self.now[0] += 0.5
             self.known.append(1)
         return np.zeros(problem.shape)
 
+    @classmethod
+    def perf_counter(cls):
+        cls.now[0] += 1e-3
+        return cls.now[0]
 
-def test_costs_have_no_compiling_in_them():
+
+def test_costs_have_no_compiling_in_them(monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", Compiled.perf_counter)
     methods = {"zero": ff.baselines.LeastNorm(), "slow once": dataclass(Compiled)()}
     cost = ff.Study(SPARSE, axes={"method": methods, "m": (4, 8)}, trials=100).cost(cells=4, threads=1)
     assert Compiled.known

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fastflow as ff
-from fastflow import tables
+from fastflow.shell import tables
 
 RNG = np.random.default_rng(20240501)
 TABLE = RNG.standard_normal((5, 4))

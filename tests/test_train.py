@@ -15,7 +15,7 @@ import pytest
 import threadpoolctl
 
 import fastflow as ff
-from fastflow import kernels
+from fastflow.kernels.descent.descend import descend
 from fastflow.status import Status
 
 ALL = ff.Record(steps=50, product=True, factors=True)
@@ -105,7 +105,7 @@ def test_a_problem_class_and_dtype_is_compiled_once(make_problem):
             ff.train(problem, network, runs=2, method=ff.GradientDescent(step, max_steps=3), record=record)
     ff.train([problem] * 2, network, as_start([np.eye(3, order="F")] * 2), descent(max_steps=3), threads=1)
     ff.train(ff.MatrixEstimation(np.asfortranarray(problem.target), truth=np.eye(3)), network, record=ALL)
-    signatures = kernels.descend.signatures
+    signatures = descend.signatures
     assert len(signatures) == len({(signature[0], signature[-1]) for signature in signatures})
 
 

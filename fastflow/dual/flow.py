@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number, as_times
 from fastflow.dual.stacks import as_problems
+from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
+from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.scheduling import QueueWorker, work_through
 from fastflow.threads import thread_count
 
@@ -109,7 +110,7 @@ def gradient_flow(
     """
     problems, batch = as_problems(matrix, values, alpha, depth, signed, negative)
     moments = as_times("times", times)
-    control = kernels.FlowControl(
+    control = FlowControl(
         moments,
         as_number("rtol", rtol, least=1e-13),
         -1.0 if atol is None else as_number("atol", atol, least=0),
@@ -138,10 +139,10 @@ class FlowSearch:
     flows : Flows, what has been found; NaN at times that were not reached, and status 0 before the end
     """
 
-    def __init__(self, problems: kernels.LimitProblems, control: kernels.FlowControl) -> None:
+    def __init__(self, problems: LimitProblems, control: FlowControl) -> None:
         self.problems, self.control = problems, control
         count, n, moments = len(problems.matrix_of), problems.mirrors.scale.shape[1], len(control.times)
-        self.flows = kernels.Flows(
+        self.flows = Flows(
             x=np.full((count, moments, n), np.nan),
             loss=np.full((count, moments), np.nan),
             status=np.zeros(count, np.int64),
@@ -163,10 +164,10 @@ class FlowWorker(QueueWorker):
     def __init__(self, search: FlowSearch) -> None:
         self.search = search
         m, n = search.problems.values.shape[1], search.problems.mirrors.scale.shape[1]
-        self.workspace = kernels.flow_workspace(m, n)
+        self.workspace = flow_workspace(m, n)
         self.place = self.workspace.at
 
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
         search = self.search
-        tried: int = kernels.flow_slice(search.problems, search.control, search.flows, runs, budget, self.workspace)
+        tried: int = flow_slice(search.problems, search.control, search.flows, runs, budget, self.workspace)
         return tried

@@ -12,7 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number
 from fastflow.dual.stacks import as_problems, pose_runs
-from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP
+from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
+from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
+from fastflow.kernels.dual.limit_step import LimitPath
+from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP, Mirror, mirror_point, mirror_row
 from fastflow.kernels.queues import PLACE
 from fastflow.networks import Hadamard
 from fastflow.scheduling import QueueWorker, next_budget, work_through
@@ -33,9 +36,9 @@ FOLLOWED_AT_ONCE = 50
 DONE = object()
 """What comes after the last slice."""
 
-CAREFUL = kernels.LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
+CAREFUL = LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
 TANGENTS = CAREFUL._replace(near=np.inf)
-BOLD = kernels.LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
+BOLD = LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
 
 
 class LimitResult(NamedTuple):
@@ -134,7 +137,7 @@ def flow_limit(
     )
 
 
-def find_limits(problems: kernels.LimitProblems, tol: float, max_steps: int, threads: int) -> kernels.Limits:
+def find_limits(problems: LimitProblems, tol: float, max_steps: int, threads: int) -> Limits:
     """The limits of all problems, which were checked before."""
     search = LimitSearch(problems, tol, max_steps)
     count = len(problems.matrix_of)
@@ -172,7 +175,7 @@ class LimitSearch:
     ended : bool array (problems,), where that is final
     """
 
-    def __init__(self, problems: kernels.LimitProblems, tol: float, max_steps: int) -> None:
+    def __init__(self, problems: LimitProblems, tol: float, max_steps: int) -> None:
         self.problems, self.tol, self.max_steps = problems, tol, max_steps
         count, m, n = len(problems.matrix_of), problems.values.shape[1], problems.mirrors.scale.shape[1]
         self.limits = empty_limits(count, m, n)
@@ -201,7 +204,7 @@ class LimitWorker(QueueWorker):
     def __init__(self, search: LimitSearch) -> None:
         self.search = search
         self.m, self.n = search.problems.values.shape[1], search.problems.mirrors.scale.shape[1]
-        self.workspace = kernels.limit_workspace(self.m, self.n)
+        self.workspace = limit_workspace(self.m, self.n)
         self.place = self.workspace.at
         self.careful: Iterator[None] | None = None
 
@@ -213,7 +216,7 @@ class LimitWorker(QueueWorker):
             return 0
         taken = 0
         if self.m <= self.n:  # the fast way is for full row rank
-            taken = kernels.limit_slice(
+            taken = limit_slice(
                 search.problems, BOLD, search.tol, search.max_steps, search.limits, runs, budget, self.workspace
             )
         else:
@@ -229,9 +232,9 @@ class LimitWorker(QueueWorker):
         return runs if self.careful is not None else super().unfinished(runs)
 
 
-def empty_limits(count: int, m: int, n: int) -> kernels.Limits:
+def empty_limits(count: int, m: int, n: int) -> Limits:
     """Room for so many limits."""
-    return kernels.Limits(
+    return Limits(
         np.zeros((count, n)),
         np.zeros((count, m)),
         np.full(count, np.inf),
@@ -241,11 +244,11 @@ def empty_limits(count: int, m: int, n: int) -> kernels.Limits:
 
 
 def _solve_with_care(
-    problems: kernels.LimitProblems,
+    problems: LimitProblems,
     i: int,
     tol: float,
     max_steps: int,
-    limits: kernels.Limits,
+    limits: Limits,
 ) -> Iterator[None]:
     """One problem, reduced to what of y can be reached and to coordinates that do not tend to 0, on the slower path."""
     m, n = problems.values.shape[1], problems.mirrors.scale.shape[1]
@@ -264,15 +267,13 @@ def _solve_with_care(
     x, dual = np.zeros(n), np.zeros(m)
     status, steps = int(Status.CONVERGED), 0
     if rank == 0:
-        mirror = kernels.Mirror(depth, *maps)
-        kernels.mirror_point(mirror, mirror.rest, x, np.zeros(n))
+        mirror = Mirror(depth, *maps)
+        mirror_point(mirror, mirror.rest, x, np.zeros(n))
         x[~keep] = 0
     else:
         zero = np.zeros(1, np.int64)
-        mirrors = kernels.Mirror(depth, *(array[None, keep] for array in maps))
-        reduced = kernels.LimitProblems(
-            right.reshape(1, -1), (left.T @ reached / sizes)[None], mirrors, zero, zero, zero
-        )
+        mirrors = Mirror(depth, *(array[None, keep] for array in maps))
+        reduced = LimitProblems(right.reshape(1, -1), (left.T @ reached / sizes)[None], mirrors, zero, zero, zero)
         for path in (BOLD, CAREFUL, TANGENTS):
             found = empty_limits(1, rank, int(keep.sum()))
             allowed = max_steps if path is BOLD else CAREFUL_STEPS * max_steps
@@ -288,35 +289,31 @@ def _solve_with_care(
     limits.steps[i] += steps
 
 
-def _one(
-    problem: kernels.LimitProblems, path: kernels.LimitPath, found: kernels.Limits, tol: float, max_steps: int
-) -> Iterator[None]:
+def _one(problem: LimitProblems, path: LimitPath, found: Limits, tol: float, max_steps: int) -> Iterator[None]:
     """One problem on one path, slice by slice."""
     m, n = problem.values.shape[1], problem.mirrors.scale.shape[1]
-    work, queue, budget = kernels.limit_workspace(m, n), np.zeros(1, np.int64), LimitWorker.first_budget
+    work, queue, budget = limit_workspace(m, n), np.zeros(1, np.int64), LimitWorker.first_budget
     while work.at[PLACE] == 0:
         started = time.perf_counter()
-        kernels.limit_slice(problem, path, tol, max_steps, found, queue, budget, work)
+        limit_slice(problem, path, tol, max_steps, found, queue, budget, work)
         budget = next_budget(budget, time.perf_counter() - started)
         yield
 
 
-def _follow(
-    problem: kernels.LimitProblems, tol: float, max_steps: int, found: kernels.Limits
-) -> Generator[None, None, int]:
+def _follow(problem: LimitProblems, tol: float, max_steps: int, found: Limits) -> Generator[None, None, int]:
     """One problem with orthonormal rows by its flow in time; how many steps that took."""
     m, n = problem.values.shape[1], problem.mirrors.scale.shape[1]
-    control = kernels.FlowControl(np.array([np.inf]), 1e-6, -1.0, 0.0, FLOW_STEPS * max_steps)
-    flows = kernels.Flows(np.zeros((1, 1, n)), np.zeros((1, 1)), np.zeros(1, np.int64), np.zeros(1, np.int64))
-    work, queue = kernels.flow_workspace(m, n), np.zeros(1, np.int64)
+    control = FlowControl(np.array([np.inf]), 1e-6, -1.0, 0.0, FLOW_STEPS * max_steps)
+    flows = Flows(np.zeros((1, 1, n)), np.zeros((1, 1)), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    work, queue = flow_workspace(m, n), np.zeros(1, np.int64)
     while work.at[PLACE] == 0:
-        kernels.flow_slice(problem, control, flows, queue, FOLLOWED_AT_ONCE, work)
+        flow_slice(problem, control, flows, queue, FOLLOWED_AT_ONCE, work)
         yield
     x, y = flows.x[0, 0], problem.values[0]
     residual, round_off = np.linalg.norm(problem.matrices.reshape(m, n) @ x - y), 1e-14 * m * np.linalg.norm(x)
     if flows.status[0] == Status.CRITICAL and residual <= max(tol * np.linalg.norm(y), round_off):
         z = np.zeros(n)
-        kernels.mirror_dual(kernels.mirror_row.py_func(problem.mirrors, 0), work.theta, z)
+        kernels.mirror_dual(mirror_row.py_func(problem.mirrors, 0), work.theta, z)
         found.x[0], found.dual[0], found.status[0] = x, problem.matrices.reshape(m, n) @ z, int(Status.CONVERGED)
     return int(flows.steps[0])
 

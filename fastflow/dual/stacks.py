@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_floats
 from fastflow.dual.vectors import as_two_vectors
+from fastflow.kernels.dual.limit import LimitProblems
+from fastflow.kernels.dual.mirror import make_mirror
+from fastflow.kernels.networks.hadamard import DEEPEST
 from fastflow.networks import Hadamard
-from fastflow.problems import CompressedSensing
+from fastflow.problems import VectorProblem
 
-DEPTHS = range(1, 9)
 SMALLEST, LARGEST = 1e-12, 1e3
 
 
@@ -24,7 +26,7 @@ def as_problems(
     depth: int,
     signed: bool,
     negative: ArrayLike | None,
-) -> tuple[kernels.LimitProblems, tuple[int, ...]]:
+) -> tuple[LimitProblems, tuple[int, ...]]:
     """The problems as kernels take them, and the leading axes of all arguments, broadcast.
 
     Parameters
@@ -36,9 +38,9 @@ def as_problems(
     signed : bool; False leaves v out
     negative : like alpha, the start of v, by default that of u
     """
-    depth = as_count("depth", depth, DEPTHS.start)
-    if depth not in DEPTHS:
-        raise ValueError(f"depth must be at most {DEPTHS[-1]}, got {depth}")
+    depth = as_count("depth", depth, 1)
+    if depth > DEEPEST:
+        raise ValueError(f"depth must be at most {DEEPEST}, got {depth}")
     a = as_floats("matrix", matrix, (2, 3, 4, 5, 6)).astype(np.float64)
     y = as_floats("values", values, (1, 2, 3, 4, 5)).astype(np.float64)
     (m, n), batches = a.shape[-2:], {"matrix": a.shape[:-2], "values": y.shape[:-1]}
@@ -60,8 +62,8 @@ def as_problems(
         raise ValueError(f"the leading axes do not broadcast: {shapes}") from None
     if other is not None:
         positive, other = np.broadcast_arrays(positive, other)
-    mirrors = kernels.make_mirror(positive.reshape(-1, n), other if other is None else other.reshape(-1, n), depth)
-    problems = kernels.LimitProblems(
+    mirrors = make_mirror(positive.reshape(-1, n), other if other is None else other.reshape(-1, n), depth)
+    problems = LimitProblems(
         np.ascontiguousarray(a.reshape(-1, m * n)),
         np.ascontiguousarray(y.reshape(-1, m)),
         mirrors,
@@ -108,19 +110,19 @@ def mirrors_of(architecture: Hadamard, starts: FloatArray, whose: str) -> kernel
 
 
 def pose_runs(
-    problems: Sequence[CompressedSensing],
+    problems: Sequence[VectorProblem],
     architecture: Hadamard,
     problem_index: NDArray[np.int64],
     starts: FloatArray,
     whose: str,
     *,
     weighted: bool = False,
-) -> kernels.LimitProblems:
+) -> LimitProblems:
     """Runs of posed problems from starts (runs, parameters), each of such a problem, as kernels take them.
 
     Parameters
     ----------
-    problems : sequence of CompressedSensing of one shape
+    problems : sequence of posed problems of a vector, of one shape
     architecture : Hadamard
     problem_index : int array (runs,)
     starts : array (runs, parameters)
@@ -141,7 +143,7 @@ def pose_runs(
         root = np.sqrt(problem.weight) if weighted else 1.0
         matrices[i] = problem.matrix.ravel() * root
         values[i] = problem.values * root
-    return kernels.LimitProblems(
+    return LimitProblems(
         matrices, values, mirrors, problem_index, problem_index, np.arange(len(starts), dtype=np.int64)
     )
 
@@ -170,7 +172,7 @@ def allowed_starts(depth: int) -> str:
     """Which starts float64 has a flow for, in words."""
     if depth == 1:
         return f"from {-LARGEST:g} to {LARGEST:g}"
-    return f"0 or from {SMALLEST:g} to {LARGEST:g}, where float64 holds the answer at every depth up to {DEPTHS[-1]}"
+    return f"0 or from {SMALLEST:g} to {LARGEST:g}, where float64 holds the answer at every depth up to {DEEPEST}"
 
 
 def _index(shape: tuple[int, ...], batch: tuple[int, ...]) -> NDArray[np.int64]:

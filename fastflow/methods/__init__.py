@@ -3,29 +3,19 @@
 One module each, with what the user says and how it is executed.
 """
 
-from fastflow.methods.base import Execution, Method, execute
+from fastflow.methods.base import Execution as Execution
+from fastflow.methods.base import Method as Method
+from fastflow.methods.base import execute as execute
 from fastflow.methods.flow_limit import FlowLimit
+from fastflow.methods.gradient_descent import SAFE as SAFE
 from fastflow.methods.gradient_descent import Decreasing, GradientDescent
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.methods.product_flow import ProductFlow
-from fastflow.methods.stacked import StackedMethod, StackEnds, SystemStack
+from fastflow.methods.stacked import StackedMethod as StackedMethod
+from fastflow.methods.stacked import StackEnds as StackEnds
+from fastflow.methods.stacked import SystemStack as SystemStack
 
-__all__ = [
-    "DEFAULT_METHOD",
-    "METHODS",
-    "Decreasing",
-    "Execution",
-    "FlowLimit",
-    "GradientDescent",
-    "GradientFlow",
-    "Method",
-    "ProductFlow",
-    "StackEnds",
-    "StackedMethod",
-    "SystemStack",
-    "as_method",
-    "execute",
-]
+__all__ = ["Decreasing", "FlowLimit", "GradientDescent", "GradientFlow", "ProductFlow"]
 
 DEFAULT_METHOD = GradientDescent
 """What trains where the user names nothing."""

@@ -15,6 +15,7 @@ from fastflow.checks import FloatArray, as_count, as_number
 from fastflow.dual import LimitSearch, check_identical, find_limits, flow_limit, mirrors_of
 from fastflow.dual.limit import LimitWorker
 from fastflow.inits import Init
+from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.dual.mirror import BOTH
 from fastflow.methods.base import Execution
 from fastflow.methods.dual_execution import DualExecution
@@ -80,7 +81,7 @@ class FlowLimit(StackedMethod):
         mirrors = _mirror(init, form) if alike else _mirrors(init, form, seed, trials)
         own = np.arange(count)
         mirror_of = np.zeros(count, np.int64) if alike else own
-        posed = kernels.LimitProblems(stack.matrices.reshape(count, m * n), stack.values, mirrors, own, own, mirror_of)
+        posed = LimitProblems(stack.matrices.reshape(count, m * n), stack.values, mirrors, own, own, mirror_of)
         limits = find_limits(posed, self.tol, self.max_steps, 1)
         lost = limits.status == Status.DIVERGED
         x = np.where(lost[:, None], np.nan, limits.x)

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen
 from fastflow.inits import Init
+from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.methods.base import Execution, Method
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.networks import Network
@@ -195,7 +195,7 @@ class _Descent(Execution):
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.flops_per_step = setting.architecture.gradient_flops + first.loss_flops
         self.runs_per_worker = setting.runs
-        self.state = kernels.RunState(
+        self.state = RunState(
             factors=self.factors,
             solution=self.solution,
             loss=self.loss,
@@ -208,8 +208,8 @@ class _Descent(Execution):
         power, scale = 0.0, 1.0
         if isinstance(method.step, Decreasing):
             power, scale = method.step.power, method.step.scale
-        self.rule = kernels.StepRule(self.step, power, scale, method.sequence.copy())
-        self.ends = kernels.Ends(method.max_steps, method.tol, method.gradient_tol)
+        self.rule = StepRule(self.step, power, scale, method.sequence.copy())
+        self.ends = Ends(method.max_steps, method.tol, method.gradient_tol)
 
     def _step_sizes(self) -> FloatArray:
         """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""
@@ -284,7 +284,7 @@ class _DescentWorker(Worker):
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
         """Take runs some steps further; a budget of 0 only evaluates them."""
         e = self.execution
-        taken: int = kernels.descend(
+        taken: int = descend(
             e.problem, e.weights, e.kernel_shape, e.state, runs, e.rule, e.ends, self.tracing.trace, budget, self.group
         )
         return taken

@@ -9,14 +9,15 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number, as_times, frozen
 from fastflow.dual import FlowSearch, factors_at
 from fastflow.dual.flow import FlowWorker
 from fastflow.inits import Init
+from fastflow.kernels.dual.dual_flow import FlowControl
 from fastflow.kernels.flow.chebyshev import chebyshev
 from fastflow.kernels.flow.dormand_prince import dormand_prince
-from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, FlowTrace, Methods, flow_memory, layer_flow_slice
+from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, Methods, flow_memory, layer_flow_slice
+from fastflow.kernels.losses.any_loss import as_any_loss
 from fastflow.methods.base import Execution, Method
 from fastflow.methods.dual_execution import DualExecution
 from fastflow.metrics import relative_errors
@@ -161,7 +162,7 @@ class _DualFlow(DualExecution):
         method = self.method
         atol = -1.0 if method.atol is None else method.atol
         moments = np.append(self.times, method.t_max)
-        control = kernels.FlowControl(moments, method.rtol, atol, method.tol, method.max_steps)
+        control = FlowControl(moments, method.rtol, atol, method.tol, method.max_steps)
         self.search = FlowSearch(self.posed, control)
 
     def compile(self) -> None:
@@ -202,6 +203,12 @@ class _DualFlow(DualExecution):
         self.recording.write(run, reached, made)
         self.recording.keep(np.full(len(products), run), reached, products, np.concatenate(factors, axis=1))
 
+    def settle(self) -> None:
+        super().settle()
+        at_start = np.where(self.times == 0, 1.0, np.nan)
+        for run in np.flatnonzero(self.status == Status.RUNNING).tolist():
+            self._record(run, at_start[:, None] * self.solution[run], at_start * self.loss[run])
+
 
 class _DualWorker(FlowWorker):
     """One thread's part of a `_DualFlow`."""
@@ -230,7 +237,7 @@ class _LayerFlow(Execution):
         super().__init__(setting, method, recording)
         runs, first = setting.runs, setting.problems[0]
         self.weights = setting.weights
-        self.problem = kernels.as_any_loss(first.kernel_data(setting.problems, setting.dtype), self.solution.shape[1])
+        self.problem = as_any_loss(first.kernel_data(setting.problems, setting.dtype), self.solution.shape[1])
         self.state = FlowRuns(
             factors=self.factors,
             solution=self.solution,
@@ -276,7 +283,7 @@ class _LayerWorker(QueueWorker):
         self.methods = Methods(dormand_prince(), chebyshev())
         # Room for all times of a run, so that a step always finds it.
         least = 2 * len(e.recording.moments) + 2
-        self.tracing = Tracing(e.recording, e.truths, size, like.size, least, e.setting.dtype, FlowTrace)
+        self.tracing = Tracing(e.recording, e.truths, size, like.size, least, e.setting.dtype)
         self._begin()
 
     def _begin(self) -> None:

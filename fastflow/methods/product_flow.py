@@ -68,7 +68,7 @@ class ProductFlow(GradientFlow):
 
 
 class _ProductFlow(Execution):
-    """The runs of one call, one after the other in the calling thread."""
+    """The runs of one call, one after the other in the calling thread; those that have not ended are at their start."""
 
     method: ProductFlow
     work_bytes = 1
@@ -109,7 +109,10 @@ class _ProductFlow(Execution):
         self._keep(run, follow(self.paths[run], problem.loss, scale, self.times, ends))
 
     def settle(self) -> None:
-        """Runs that have not ended are where they started."""
+        at_start = np.where(self.times == 0, 1.0, np.nan)
+        for run in np.flatnonzero(self.status == Status.RUNNING).tolist():
+            product = self.solution[run].reshape(self.architecture.solution_shape)
+            self._record(run, at_start[:, None, None] * product)
 
     def _problem(self, run: int) -> MatrixProblem:
         problem: MatrixProblem = self.setting.problems[int(self.setting.problem_index[run])]

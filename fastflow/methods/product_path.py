@@ -21,11 +21,10 @@ import numpy as np
 from fastflow.checks import FloatArray
 from fastflow.inits.base import balanced_factors
 from fastflow.metrics import balancedness
+from fastflow.networks import Chain
+from fastflow.networks.singular_bases import eigenvalues
 from fastflow.status import Status
-from fastflow.theory.metric import eigenvalues
 
-BALANCED = 1e-9
-"""The largest ``||C_j||_F`` of a balanced start, relative to the largest ``||W_j||_F^2``."""
 REST = 1e-12
 """Where the gradient by the factors, relative to what its norm could be, counts as 0."""
 SAFETY = 0.1
@@ -90,13 +89,11 @@ def check_balanced(factors: Sequence[FloatArray]) -> None:
     ValueError
         for factors that are not balanced
     """
-    largest = max(float(np.sum(factor**2)) for factor in factors)
-    defect = float(balancedness(factors))
-    if defect > BALANCED * largest:
+    if not Chain.of(factors).balanced(factors):
         raise ValueError(
-            f"ProductFlow needs a balanced start, W_(j+1)^T W_(j+1) = W_j W_j^T; here they differ by {defect:.2g}, "
-            "so the product has no flow of its own: take inits.Balanced, or GradientFlow or GradientDescent, "
-            "which take any start"
+            "ProductFlow needs a balanced start, W_(j+1)^T W_(j+1) = W_j W_j^T; here they differ by "
+            f"{float(balancedness(factors)):.2g}, so the product has no flow of its own: take inits.Balanced, or "
+            "GradientFlow or GradientDescent, which take any start"
         )
 
 

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastflow.networks.base import Architecture, Network
-from fastflow.networks.deep_linear import Chain, DeepLinear, chain_product
-from fastflow.networks.diagonal_linear import DiagonalLinear, Hadamard
+from fastflow.networks.base import Architecture as Architecture
+from fastflow.networks.base import Network as Network
+from fastflow.networks.deep_linear import Chain as Chain
+from fastflow.networks.deep_linear import DeepLinear
+from fastflow.networks.deep_linear import chain_product as chain_product
+from fastflow.networks.diagonal_linear import DiagonalLinear
+from fastflow.networks.diagonal_linear import Hadamard as Hadamard
 
-__all__ = [
-    "ARCHITECTURES",
-    "Architecture",
-    "Chain",
-    "DeepLinear",
-    "DiagonalLinear",
-    "Hadamard",
-    "Network",
-    "architecture_of",
-    "chain_product",
-]
+__all__ = ["DeepLinear", "DiagonalLinear"]
 
 ARCHITECTURES: Mapping[type[Network], type[Architecture]] = {DeepLinear: Chain, DiagonalLinear: Hadamard}
 """Every network that there is, and its architecture."""

@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 from fastflow.checks import FloatArray
 from fastflow.problems import Problem
 
+BALANCED = 1e-9
+"""The largest balancedness of factors that are balanced but for round-off, relative to their `balance_scale`."""
+
 
 class Network(ABC):
     """How the unknown is factored, whatever its size."""
+
+    is_chain: ClassVar[bool] = False
+    """Whether W is a product ``W_N ... W_1`` of matrices that are the factors, of which theorems on chains hold."""
 
     @abstractmethod
     def pose(self, problem: Problem) -> Problem:
@@ -120,6 +126,55 @@ class Architecture(ABC):
     @abstractmethod
     def balancedness(self, factors: Sequence[FloatArray]) -> FloatArray:
         """How far factors (..., *shape) are from balanced, (...): 0 where the flow keeps them equal."""
+
+    @abstractmethod
+    def balance_scale(self, factors: Sequence[FloatArray]) -> FloatArray:
+        """The size (...) of factors (..., *shape) that their `balancedness` is relative to."""
+
+    @abstractmethod
+    def describe_balance(self, factors: Sequence[FloatArray]) -> str:
+        """Whether a start is balanced and what the flow from there keeps, in one sentence."""
+
+    def balanced(self, factors: Sequence[FloatArray], tolerance: float = BALANCED) -> NDArray[np.bool_]:
+        """Whether factors (..., *shape) are balanced up to a tolerance relative to their `balance_scale`, (...)."""
+        return np.asarray(self.balancedness(factors) <= tolerance * self.balance_scale(factors))
+
+    @property
+    def independent(self) -> Architecture:
+        """The architecture with a variable for every factor: this one, unless one variable stands for several."""
+        return self
+
+    def independent_factors(self, factors: Sequence[FloatArray]) -> list[FloatArray]:
+        """The factors of the `independent` architecture that are equal to these."""
+        return list(factors)
+
+    def expected_solution(self, problem: Problem) -> FloatArray:
+        """The solution that the data of a posed problem point to, as far as this architecture can reach it.
+
+        Raises
+        ------
+        ValueError
+            where none is known
+        """
+        raise ValueError(f"nothing is known of the solution that a {type(self.network).__name__} network comes to")
+
+    def largest_curvature(self, problem: Problem, rtol: float) -> float:
+        """The largest eigenvalue of the Hessian by all factors at balanced factors of the `expected_solution`.
+
+        Residuals that remain there are taken as zero.
+
+        Parameters
+        ----------
+        problem : as the network poses it
+        rtol : float > 0
+            Where an iteration must find the eigenvalue, it ends when a turn changes it by less than this share.
+
+        Raises
+        ------
+        ValueError
+            where it is 0, or not known
+        """
+        raise ValueError(f"no stability edge is known for a {type(self.network).__name__} network: give a step")
 
     @abstractmethod
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:

@@ -6,16 +6,26 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels, metrics
+from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, shown
-from fastflow.kernels.networks.vector_field import chain_field
+from fastflow.kernels.networks.chain_curvature import chain_curvature
+from fastflow.kernels.networks.chain_field import chain_field
+from fastflow.kernels.networks.chain_group import make_group
 from fastflow.networks.base import Architecture, Network
+from fastflow.networks.singular_bases import singular_bases
 from fastflow.problems import MatrixProblem, Problem
+from fastflow.streams import stream
+
+POWER_ITERATIONS = 1000
+"""After so many turns a power iteration ends with what it has."""
+
+NOISE = 0.1
+"""The norm of what a power iteration starts with besides a unit matrix, so that no eigenvector is missed."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,8 @@ class DeepLinear(Network):
     depth : int, the number N of factors; the hidden widths are then ``min(d_0, d_N)``
     widths : (d_0, ..., d_N), instead of a depth
     """
+
+    is_chain: ClassVar[bool] = True
 
     depth: int | None = None
     widths: tuple[int, ...] | None = None
@@ -88,6 +100,11 @@ class Chain(Architecture):
 
     solution_axes = ("row", "column")
 
+    @classmethod
+    def of(cls, factors: Sequence[FloatArray]) -> Chain:
+        """The chain that has these factors, (..., d_j, d_{j-1}) each."""
+        return cls((factors[0].shape[-1], *(factor.shape[-2] for factor in factors)))
+
     @property
     def network(self) -> DeepLinear:
         return DeepLinear(widths=self.widths)
@@ -141,6 +158,55 @@ class Chain(Architecture):
     def balancedness(self, factors: Sequence[FloatArray]) -> FloatArray:
         return np.asarray(metrics.balancedness(factors))
 
+    def balance_scale(self, factors: Sequence[FloatArray]) -> FloatArray:
+        """The largest ``||W_j||_F^2``."""
+        return np.asarray(np.max([np.sum(np.asarray(f, np.float64) ** 2, axis=(-2, -1)) for f in factors], axis=0))
+
+    def describe_balance(self, factors: Sequence[FloatArray]) -> str:
+        if len(factors) == 1:
+            return "Balance: one factor has nothing to balance; W follows dW/dt = -E, and keeps neither rank nor sign."
+        if not self.balanced(factors):
+            return (
+                f"Balance: the start is not balanced, max ||C_j||_F = {float(self.balancedness(factors)):.3g}; the "
+                "flow conserves every C_j, but the product has no flow of its own."
+            )
+        rank = int(np.linalg.matrix_rank(factors[0]))
+        invertible = self.widths[0] == self.widths[-1] == rank
+        kept = f"its rank {rank}" + (" and the sign of its determinant" if invertible else "")
+        return f"Balance: the start is balanced, so the product follows dW/dt = -A_W(E) and keeps {kept}."
+
+    def expected_solution(self, problem: Problem) -> FloatArray:
+        return problem.of_matrix().expected_solution(min(self.widths)).astype(np.float64)
+
+    def largest_curvature(self, problem: Problem, rtol: float) -> float:
+        """That of ``Z -> A_W(M^T M Z)``, M the derivative of the residuals: ``N ||W||_2^{2-2/N}`` if M is the identity.
+
+        The metric's inverse ``A_W`` is that of `fastflow.theory.metric_inverse`; see the base class for the rest.
+        """
+        posed, depth = problem.of_matrix(), self.factors_multiplied
+        solution = self.expected_solution(posed)
+        if not solution.any() and depth > 1:
+            raise ValueError(
+                "the data point to the solution W = 0, where a product of factors has no stability edge: give a step"
+            )
+        if posed.direct_target() is not None:
+            return posed.weight * depth * float(np.linalg.norm(solution, 2)) ** (2 - 2 / depth)
+        bases = singular_bases(solution, depth)
+        # Power iteration from the leading singular pair, and enough of everything else that no eigenvector is missed.
+        noise = stream("stability edge", posed.shape).standard_normal(posed.shape)
+        direction = np.outer(bases.left[:, 0], bases.right[0]) + NOISE * noise / np.linalg.norm(noise)
+        largest = 0.0
+        for _ in range(POWER_ITERATIONS):
+            image = posed.normal_operator(direction)
+            moved = bases.scale(image, bases.eigenvalues)
+            estimate = float(np.sum(image * moved) / np.sum(direction * image))
+            converged = abs(estimate - largest) <= rtol * estimate
+            largest = estimate
+            if converged:
+                break
+            direction = moved / np.linalg.norm(moved)
+        return posed.weight * largest
+
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
         return {"effective rank": metrics.effective_rank(solutions)}
 
@@ -149,13 +215,13 @@ class Chain(Architecture):
         return np.array(self.widths, np.int64)
 
     def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
-        return kernels.make_group(problem, self.widths, like, runs)
+        return make_group(problem, self.widths, like, runs)
 
     def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
         return chain_field(problem, weights, self.widths, like)
 
     def make_curvature(self, problem: Any, like: FloatArray) -> Any:
-        return kernels.chain_curvature(problem, self.widths, like)
+        return chain_curvature(problem, self.widths, like)
 
 
 def chain_product(factors: Sequence[FloatArray]) -> FloatArray:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow import kernels, metrics
+from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, shown
-from fastflow.kernels.networks.vector_field import hadamard_field
+from fastflow.kernels.networks.diagonal_curvature import hadamard_curvature
+from fastflow.kernels.networks.diagonal_field import hadamard_field
+from fastflow.kernels.networks.diagonal_together import make_vector_group
+from fastflow.kernels.networks.hadamard import DEEPEST
 from fastflow.networks.base import Architecture, Network
-from fastflow.problems import CompressedSensing, Problem
-
-DEEPEST = 8
-"""The most factors of a DiagonalLinear network: each depth has kernels of its own."""
+from fastflow.problems import Problem, VectorProblem
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class DiagonalLinear(Network):
         """The vectors for a problem of a vector."""
         return Hadamard(problem.of_vector().shape[0], self.depth, self.signed, self.identical)
 
-    def pose(self, problem: Problem) -> CompressedSensing:
+    def pose(self, problem: Problem) -> VectorProblem:
         """The problem as this network sees it."""
         return problem.of_vector()
 
@@ -160,6 +160,58 @@ class Hadamard(Architecture):
         """The larger of `metrics.balancedness_of_vectors` of both sides, (...)."""
         return np.max([metrics.balancedness_of_vectors(side) for side in self.sides_of(factors)], axis=0)
 
+    def balance_scale(self, factors: Sequence[FloatArray]) -> FloatArray:
+        """The largest square of an entry."""
+        return np.asarray(np.max([np.max(np.asarray(f, np.float64) ** 2, axis=-1) for f in factors], axis=0))
+
+    def describe_balance(self, factors: Sequence[FloatArray]) -> str:
+        if self.depth == 1:
+            return "Balance: one factor has nothing to balance; x follows a linear flow."
+        if self.balanced(factors):
+            return (
+                f"Balance: the {self.depth} factors of each side start with equal squares, and the flow keeps them so: "
+                "no entry of a factor changes its sign."
+            )
+        return (
+            "Balance: the factors of a side start with squares that differ by "
+            f"{float(self.balancedness(factors)):.3g} in norm; the flow conserves these differences, entry by entry."
+        )
+
+    @property
+    def independent(self) -> Hadamard:
+        return replace(self, identical=False) if self.identical and self.depth > 1 else self
+
+    def independent_factors(self, factors: Sequence[FloatArray]) -> list[FloatArray]:
+        return [factor for side in self.sides_of(factors) for factor in side]
+
+    def expected_solution(self, problem: Problem) -> FloatArray:
+        """The estimate of the problem, without its negative entries if there is no v."""
+        solution = problem.estimate()
+        return solution if self.signed else np.maximum(solution, 0)
+
+    def largest_curvature(self, problem: Problem, rtol: float) -> float:
+        """That of ``A diag(s) A^T``, s_i the sum of squares of the derivatives of x_i by all factors.
+
+        Near a solution the residual moves by ``r <- (I - step A diag(s) A^T) r``, where
+        ``s_i = L (u_i^{2L-2} + v_i^{2L-2})`` if all L factors of each side are equal, and ``L |x_i|^{2-2/L}`` (2 for
+        L = 1) where they come from a small start, so that only one side has grown. A large start has a larger one.
+        """
+        posed, depth = problem.of_vector(), self.depth
+        solution = self.expected_solution(posed)
+        if depth > 1 and not solution.any():
+            raise ValueError(
+                "the data point to the solution x = 0, where a product of factors has no stability edge: give a step"
+            )
+        slopes = depth * np.abs(solution) ** (2 - 2 / depth)
+        if depth == 1:
+            slopes = np.full(len(solution), float(len(self.sides)))
+        scaled = posed.matrix.astype(np.float64) * np.sqrt(slopes)
+        gram = scaled @ scaled.T if scaled.shape[0] <= scaled.shape[1] else scaled.T @ scaled
+        largest = float(np.linalg.eigvalsh(gram)[-1])
+        if largest <= 0:
+            raise ValueError("the measurement matrix is zero, so that no step is too large: give a step")
+        return posed.weight * largest
+
     def gradient_norm(self, factors: Sequence[FloatArray], gradient: FloatArray) -> FloatArray:
         """The norm (...) of the gradient by all L factors of each side, given that by x; all (..., n)."""
         total = np.zeros(gradient.shape[:-1])
@@ -183,10 +235,10 @@ class Hadamard(Architecture):
         return np.array(self.solution_shape, np.int64)
 
     def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
-        return kernels.make_vector_group(problem, self.size, self.parameter_count, self.form, like, runs)
+        return make_vector_group(problem, self.size, self.parameter_count, self.form, like, runs)
 
     def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
         return hadamard_field(problem, weights, self.size, self.form, like)
 
     def make_curvature(self, problem: Any, like: FloatArray) -> Any:
-        return kernels.hadamard_curvature(problem, self.size, self.form, like)
+        return hadamard_curvature(problem, self.size, self.form, like)

@@ -5,11 +5,12 @@ A problem is a frozen dataclass, checked when it is made. It knows its own loss 
 kernels.
 """
 
-from fastflow.problems.base import NORMALIZATIONS, MatrixProblem, Problem
+from fastflow.problems.base import NORMALIZATIONS, MatrixProblem, Problem, VectorProblem
 from fastflow.problems.completion import MatrixCompletion
 from fastflow.problems.compressed import CompressedSensing
 from fastflow.problems.custom import CustomProblem
 from fastflow.problems.estimation import MatrixEstimation
+from fastflow.problems.minimum import Minimum
 from fastflow.problems.regression import LinearRegression
 from fastflow.problems.sensing import MatrixSensing
 
@@ -22,5 +23,7 @@ __all__ = [
     "MatrixEstimation",
     "MatrixProblem",
     "MatrixSensing",
+    "Minimum",
     "Problem",
+    "VectorProblem",
 ]

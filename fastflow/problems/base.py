@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastflow.checks import FloatArray, as_floats, brief_repr, frozen, one_of
-
-if TYPE_CHECKING:
-    from fastflow.problems.compressed import CompressedSensing
+from fastflow.problems.minimum import Minimum
 
 NORMALIZATIONS = ("sum", "mean")
 
@@ -63,23 +61,84 @@ class Problem:
         return 1.0 if self.normalization == "sum" else 2.0 / self.residual_count
 
     def residual(self, product: ArrayLike) -> FloatArray:
-        """The residuals r where the unknown is ``product``, as one vector (m,)."""
+        """The residuals r where the unknown has such a value.
+
+        Parameters
+        ----------
+        product : array of the unknown's shape
+
+        Returns
+        -------
+        array (m,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            for an array of another shape, and for a problem that has no residuals outside of compiled code
+        """
         raise NotImplementedError
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
-        """``M^T M Z`` for a direction Z of the unknown's shape, where M is the derivative of the residuals by it."""
+        """``M^T M Z`` for a direction Z, where M is the derivative of the residuals by the unknown.
+
+        Parameters
+        ----------
+        direction : array of the unknown's shape, Z
+
+        Returns
+        -------
+        array of the unknown's shape
+        """
         raise NotImplementedError
 
     def estimate(self) -> FloatArray:
-        """An estimate of the unknown from the data alone."""
+        """An estimate of the unknown from the data alone, which is exact where they determine it.
+
+        Returns
+        -------
+        array of the unknown's shape
+
+        Raises
+        ------
+        ValueError
+            for a problem of whose solution nothing is known
+        """
         raise NotImplementedError
 
     def gradient(self, product: ArrayLike) -> FloatArray:
-        """The gradient of the loss by the unknown where it is ``product``."""
+        """The gradient of the loss by the unknown where that has such a value.
+
+        Parameters
+        ----------
+        product : array of the unknown's shape
+
+        Returns
+        -------
+        array of the unknown's shape
+
+        Raises
+        ------
+        TypeError, ValueError
+            as `residual`
+        """
         raise NotImplementedError
 
     def loss(self, product: ArrayLike) -> float:
-        """The loss where the unknown is ``product``, an array of its shape."""
+        """The loss where the unknown has such a value.
+
+        Parameters
+        ----------
+        product : array of the unknown's shape
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        TypeError, ValueError
+            as `residual`
+        """
         return 0.5 * self.weight * float(np.sum(self.residual(product) ** 2))
 
     @property
@@ -87,8 +146,25 @@ class Problem:
         """Floating-point operations of one loss with its gradient by the unknown, those of products only."""
         return 0
 
+    def minimum(self, rank: int) -> Minimum | None:
+        """The minimum of the loss over matrices of at most a rank.
+
+        Parameters
+        ----------
+        rank : int >= 0
+
+        Returns
+        -------
+        Minimum, or None where no closed form is known
+        """
+        return None
+
     def of_matrix(self) -> MatrixProblem:
         """The problem as one of a matrix W, which a DeepLinear network needs.
+
+        Returns
+        -------
+        MatrixProblem
 
         Raises
         ------
@@ -97,12 +173,16 @@ class Problem:
         """
         raise TypeError(f"a DeepLinear network factors a matrix; {type(self).__name__} needs a DiagonalLinear network")
 
-    def of_vector(self) -> CompressedSensing:
+    def of_vector(self) -> VectorProblem:
         """The problem as ``1/2 ||A x - y||^2`` of a vector x, which a DiagonalLinear network needs.
+
+        Returns
+        -------
+        VectorProblem
 
         Raises
         ------
-        TypeError
+        TypeError, ValueError
             when it is none
         """
         raise TypeError(
@@ -111,15 +191,28 @@ class Problem:
         )
 
     @classmethod
-    def kernel_data(cls, problems: Sequence[Any], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
-        """The problems, all of this class and one shape, as the NamedTuple of arrays that the kernels take.
+    def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        """Problems of this class as the NamedTuple of arrays that the kernels take.
 
-        ``shared`` says that the one problem given is everybody's: data that all runs read may then be laid out for
-        that.
+        Parameters
+        ----------
+        problems : sequence of problems of this class and one shape
+        dtype : of all arithmetic
+        shared : bool
+            Whether the one problem given is everybody's: data that all runs read may then be laid out for that.
+
+        Returns
+        -------
+        NamedTuple
+
+        Raises
+        ------
+        ValueError
+            for problems whose data do not stack
         """
         raise NotImplementedError
 
-    def _set(self, **fields: Any) -> None:
+    def _set(self, **fields: object) -> None:
         for name, value in fields.items():
             object.__setattr__(self, name, frozen(value) if isinstance(value, np.ndarray) else value)
 
@@ -157,10 +250,86 @@ class MatrixProblem(Problem):
         return self
 
     def expected_solution(self, rank: int) -> FloatArray:
-        """`estimate` cut to a rank, (d_N, d_0): what the default step is sized for."""
+        """The `estimate` cut to a rank: what the default step is sized for.
+
+        Parameters
+        ----------
+        rank : int
+
+        Returns
+        -------
+        array (d_N, d_0)
+        """
         left, values, right = np.linalg.svd(self.estimate().astype(np.float64), full_matrices=False)
         solution: FloatArray = (left[:, :rank] * values[:rank]) @ right[:rank]
         return solution
+
+    def spectrum(self) -> FloatArray | None:
+        """The singular values of M, the derivative of the residuals by W, where the data may determine W.
+
+        Returns
+        -------
+        array (k,), largest first, each value at least once; None where M is not known, or where there are too few
+        residuals to determine W, so that 0 is a singular value of M on matrices
+        """
+        return None
+
+    def least_squares(self) -> FloatArray:
+        """The W of least loss, where the data determine W (`spectrum`).
+
+        Returns
+        -------
+        array (d_N, d_0) in float64
+        """
+        return self.estimate().astype(np.float64)
+
+    def direct_target(self) -> FloatArray | None:
+        """The Y of a loss ``weight/2 ||W - Y||_F^2``, of which much more is known than of others.
+
+        Returns
+        -------
+        array (d_N, d_0), or None for any other loss
+        """
+        return None
+
+
+class VectorProblem(Problem):
+    """Linear measurements of a vector x (n,): ``1/2 ||A x - y||^2``.
+
+    A subclass has A as ``matrix`` (m, n) and y as ``values`` (m,).
+    """
+
+    unknown: ClassVar[str] = "x"
+
+    if TYPE_CHECKING:  # fields of subclasses, as the shape is
+
+        @property
+        def matrix(self) -> FloatArray:
+            """A, (m, n)."""
+
+        @property
+        def values(self) -> FloatArray:
+            """y, (m,)."""
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.matrix.shape[1],)
+
+    def of_vector(self) -> VectorProblem:
+        return self
+
+    @property
+    def residual_count(self) -> int:
+        return self.values.size
+
+    def residual(self, product: ArrayLike) -> FloatArray:
+        return self.matrix @ self._of_shape(product) - self.values
+
+    def gradient(self, product: ArrayLike) -> FloatArray:
+        return self.weight * (self.residual(product) @ self.matrix)
+
+    def normal_operator(self, direction: FloatArray) -> FloatArray:
+        return (self.matrix @ direction) @ self.matrix
 
 
 def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:

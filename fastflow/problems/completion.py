@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_floats, shown
+from fastflow.kernels.losses.completion import Completion
 from fastflow.problems.base import MatrixProblem
 
 
@@ -23,8 +23,8 @@ class MatrixCompletion(MatrixProblem):
     shape : (d_N, d_0), the shape of W
     rows, cols : integer arrays (m,), each place at most once
     values : array (m,)
-    truth, normalization
-        What errors are measured against, an array of the shape of W, and "sum" or "mean": see `Problem`.
+    truth : array (d_N, d_0) or None, what errors are measured against
+    normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises
     ------
@@ -64,13 +64,16 @@ class MatrixCompletion(MatrixProblem):
         self._check_common()
 
     @classmethod
-    def from_dense(cls, matrix: ArrayLike, **options: Any) -> MatrixCompletion:
+    def from_dense(
+        cls, matrix: ArrayLike, *, truth: ArrayLike | None = None, normalization: str = "sum"
+    ) -> MatrixCompletion:
         """From a matrix whose unobserved entries are NaN.
 
         Parameters
         ----------
         matrix : array (d_N, d_0)
-        **options : truth and normalization
+        truth : array (d_N, d_0) or None, what errors are measured against
+        normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
         Returns
         -------
@@ -85,7 +88,8 @@ class MatrixCompletion(MatrixProblem):
         rows, cols = np.nonzero(~np.isnan(dense))
         if rows.size == 0:
             raise ValueError("no entry is observed: every entry of the matrix is NaN")
-        return cls((dense.shape[0], dense.shape[1]), rows, cols, dense[rows, cols], **options)
+        shape = dense.shape[0], dense.shape[1]
+        return cls(shape, rows, cols, dense[rows, cols], truth=truth, normalization=normalization)
 
     def _entries(self) -> NDArray[np.int64]:
         return self.rows * self.shape[1] + self.cols
@@ -112,9 +116,13 @@ class MatrixCompletion(MatrixProblem):
         """The observed entries over the observed fraction: unbiased when entries are missing at random."""
         return self._scatter(self.values) * (self.shape[0] * self.shape[1] / self.values.size)
 
+    def spectrum(self) -> FloatArray | None:
+        """All 1 where every entry is observed; None elsewhere."""
+        return np.ones(1) if self.residual_count == self.shape[0] * self.shape[1] else None
+
     @classmethod
-    def kernel_data(cls, problems: Sequence[MatrixCompletion], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
-        return kernels.Completion(
+    def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        return Completion(
             np.concatenate([p._entries() for p in problems]),
             np.concatenate([p.values for p in problems]).astype(dtype),
             np.cumsum([0] + [p.values.size for p in problems], dtype=np.int64),

@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import DTypeLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_floats, frozen
-from fastflow.problems.base import Problem, stacked
+from fastflow.kernels.losses.sensing import Sensing
+from fastflow.kernels.losses.shared_matrix import padded_columns, share_matrix
+from fastflow.problems.base import VectorProblem, stacked
 from fastflow.problems.gram import regression_by_gram
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CompressedSensing(Problem):
+class CompressedSensing(VectorProblem):
     """Linear measurements of a vector x are observed: ``1/2 ||A x - y||^2``.
 
     Parameters
     ----------
     matrix : array (m, n), A
     values : array (m,), y
-    truth, normalization
-        What errors are measured against, an array of the shape of x, and "sum" or "mean": see `Problem`.
+    truth : array (n,) or None, what errors are measured against
+    normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises
     ------
@@ -36,7 +37,6 @@ class CompressedSensing(Problem):
     matrix: FloatArray
     values: FloatArray
     name: ClassVar[str] = "compressed sensing"
-    unknown: ClassVar[str] = "x"
 
     def __post_init__(self) -> None:
         matrix, values = as_floats("matrix", self.matrix, 2), as_floats("values", self.values, 1)
@@ -48,28 +48,8 @@ class CompressedSensing(Problem):
         self._check_common()
 
     @property
-    def shape(self) -> tuple[int]:
-        return (self.matrix.shape[1],)
-
-    @property
     def title(self) -> str:
         return f"{type(self).__name__} {self.matrix.shape[0]} x {self.matrix.shape[1]}"
-
-    def of_vector(self) -> CompressedSensing:
-        return self
-
-    @property
-    def residual_count(self) -> int:
-        return self.values.size
-
-    def residual(self, product: ArrayLike) -> FloatArray:
-        return self.matrix @ self._of_shape(product) - self.values
-
-    def gradient(self, product: ArrayLike) -> FloatArray:
-        return self.weight * (self.residual(product) @ self.matrix)
-
-    def normal_operator(self, direction: FloatArray) -> FloatArray:
-        return (self.matrix @ direction) @ self.matrix
 
     def estimate(self) -> FloatArray:
         """The least-squares solution of least norm, times n over the rank of A.
@@ -100,16 +80,14 @@ class CompressedSensing(Problem):
         return 2 * size * min(size, 2 * measurements) if self.prefers_gram else 4 * self.matrix.size
 
     @classmethod
-    def kernel_data(
-        cls, problems: Sequence[CompressedSensing], dtype: DTypeLike, *, shared: bool = False
-    ) -> NamedTuple:
+    def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if all(p.prefers_gram for p in problems):
             return regression_by_gram([(p.matrix.T, p.values[None]) for p in problems], dtype)
         if len({len(p.values) for p in problems}) > 1:
             raise ValueError("problems in one list must have the same number of measurements")
         if shared:
             (problem,) = problems
-            return kernels.share_matrix(problem.matrix, problem.values, dtype)
-        return kernels.Sensing(
-            kernels.padded_columns([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
+            return share_matrix(problem.matrix, problem.values, dtype)
+        return Sensing(
+            padded_columns([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
         )

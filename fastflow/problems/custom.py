@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_count
+from fastflow.kernels.losses.taught import has_formula
 from fastflow.problems.base import MatrixProblem
 
 
@@ -31,12 +31,12 @@ class CustomProblem(MatrixProblem):
     """
 
     shape: tuple[int, int]
-    data: Any
+    data: NamedTuple
     name: ClassVar[str] = "custom"
     has_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not kernels.has_formula(type(self.data)):
+        if not has_formula(type(self.data)):
             raise TypeError(
                 f"no formula is known for {type(self.data).__name__}: register it with fastflow.kernels.add_problem"
             )
@@ -62,11 +62,10 @@ class CustomProblem(MatrixProblem):
         raise ValueError("nothing is known of the solution of a CustomProblem: give a step")
 
     @classmethod
-    def kernel_data(cls, problems: Sequence[CustomProblem], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
-        kind = type(problems[0].data)
+    def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        kind: Callable[..., NamedTuple] = type(problems[0].data)
         fields = zip(*(problem.data for problem in problems), strict=True)
-        data: NamedTuple = kind(*(_stack_fields(field, dtype) for field in fields))
-        return data
+        return kind(*(_stack_fields(field, dtype) for field in fields))
 
 
 def _only_compiled(lacks: str) -> TypeError:
@@ -76,7 +75,7 @@ def _only_compiled(lacks: str) -> TypeError:
     )
 
 
-def _stack_fields(arrays: Sequence[ArrayLike], dtype: DTypeLike) -> NDArray[Any]:
+def _stack_fields(arrays: Sequence[ArrayLike], dtype: DTypeLike) -> NDArray[np.generic]:
     """The arrays along a new first axis; real numbers in ``dtype``, integers as they are."""
     stacked = np.stack([np.asarray(array) for array in arrays])
     return np.ascontiguousarray(stacked, dtype if stacked.dtype.kind == "f" else None)

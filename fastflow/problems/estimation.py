@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
+import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_floats
+from fastflow.kernels.losses.estimation import Estimation
 from fastflow.problems.base import MatrixProblem, stacked
+from fastflow.problems.minimum import Minimum, minimum_over_rank
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -20,8 +22,8 @@ class MatrixEstimation(MatrixProblem):
     Parameters
     ----------
     target : array (d_N, d_0)
-    truth, normalization
-        What errors are measured against, an array of the shape of W, and "sum" or "mean": see `Problem`.
+    truth : array (d_N, d_0) or None, what errors are measured against
+    normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises
     ------
@@ -56,6 +58,16 @@ class MatrixEstimation(MatrixProblem):
     def estimate(self) -> FloatArray:
         return self.target
 
+    def spectrum(self) -> FloatArray:
+        return np.ones(1)
+
+    def direct_target(self) -> FloatArray:
+        return self.target
+
+    def minimum(self, rank: int) -> Minimum:
+        """The target cut to the rank."""
+        return minimum_over_rank(np.asarray(self.target, np.float64), np.eye(self.shape[1]), 0.0, self.weight, rank)
+
     @classmethod
-    def kernel_data(cls, problems: Sequence[MatrixEstimation], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
-        return kernels.Estimation(stacked([p.target for p in problems], dtype))
+    def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        return Estimation(stacked([p.target for p in problems], dtype))

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray
+from fastflow.kernels.losses.regression import RegressionByGram
 from fastflow.problems.base import stacked
 
 
-def regression_by_gram(pairs: Iterable[tuple[FloatArray, FloatArray]], dtype: DTypeLike) -> kernels.RegressionByGram:
+def regression_by_gram(pairs: Iterable[tuple[FloatArray, FloatArray]], dtype: DTypeLike) -> RegressionByGram:
     """The kernels' data of problems (X, Y), X (d_0, samples) and Y (d_N, samples)."""
     centres, grams, offsets, floors = [], [], [], []
     for x, y in pairs:
@@ -24,6 +24,6 @@ def regression_by_gram(pairs: Iterable[tuple[FloatArray, FloatArray]], dtype: DT
         grams.append(inputs @ inputs.T)
         offsets.append(rest @ inputs.T)
         floors.append([0.5 * np.sum(rest**2)])
-    return kernels.RegressionByGram(
+    return RegressionByGram(
         stacked(centres, dtype), stacked(grams, dtype), stacked(offsets, dtype), np.array(floors, dtype)
     )

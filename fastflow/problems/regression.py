@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_floats
+from fastflow.kernels.losses.regression import RegressionBySamples, SharedSamples
 from fastflow.problems.base import MatrixProblem, stacked
 from fastflow.problems.compressed import CompressedSensing
 from fastflow.problems.gram import regression_by_gram
+from fastflow.problems.minimum import Minimum, minimum_over_rank
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,8 +25,8 @@ class LinearRegression(MatrixProblem):
     ----------
     inputs : array (d_0, samples), X
     outputs : array (d_N, samples), Y
-    truth, normalization
-        What errors are measured against, an array of the shape of W, and "sum" or "mean": see `Problem`.
+    truth : array (d_N, d_0) or None, what errors are measured against
+    normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises
     ------
@@ -52,20 +53,23 @@ class LinearRegression(MatrixProblem):
         self._check_common()
 
     @classmethod
-    def autoencoder(cls, inputs: ArrayLike, **options: Any) -> LinearRegression:
+    def autoencoder(
+        cls, inputs: ArrayLike, *, truth: ArrayLike | None = None, normalization: str = "sum"
+    ) -> LinearRegression:
         """``1/2 ||W X - X||_F^2``, where the outputs are the inputs.
 
         Parameters
         ----------
         inputs : array (d_0, samples), X
-        **options : truth and normalization
+        truth : array (d_0, d_0) or None, what errors are measured against
+        normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
         Returns
         -------
         LinearRegression
         """
         array = as_floats("inputs", inputs, 2)
-        return cls(array, array, **options)
+        return cls(array, array, truth=truth, normalization=normalization)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -95,6 +99,23 @@ class LinearRegression(MatrixProblem):
         leading = np.linalg.svd(solution @ self.inputs, full_matrices=False)[0][:, :rank]
         return leading @ (leading.T @ solution)
 
+    def spectrum(self) -> FloatArray | None:
+        """The singular values of X, each d_N times; None of fewer samples than inputs have entries."""
+        if self.inputs.shape[1] < self.inputs.shape[0]:
+            return None
+        values: FloatArray = np.linalg.svd(self.inputs.astype(np.float64), compute_uv=False)
+        return values
+
+    def minimum(self, rank: int) -> Minimum:
+        """With ``X = U S V^T``: of ``||W U S - Y V||_F^2``, and of what Y is outside of the rows of X."""
+        inputs, outputs = self.inputs.astype(np.float64), self.outputs.astype(np.float64)
+        left, values, right = np.linalg.svd(inputs, full_matrices=False)
+        known = values > max(inputs.shape) * np.finfo(float).eps * values[0]
+        left, values, right = left[:, known], values[known], right[known]
+        seen = outputs @ right.T
+        rest = float(np.sum((outputs - seen @ right) ** 2))
+        return minimum_over_rank(seen, (left / values).T, rest, self.weight, rank)
+
     def of_vector(self) -> CompressedSensing:
         """With one output: A is X^T, y the output, x the one row of W."""
         if len(self.outputs) > 1:
@@ -115,10 +136,10 @@ class LinearRegression(MatrixProblem):
         return 2 * self.shape[0] * self.shape[1] * min(self.shape[1], 2 * self.inputs.shape[1])
 
     @classmethod
-    def kernel_data(cls, problems: Sequence[LinearRegression], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+    def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if not all(p.prefers_gram for p in problems):
             if len({p.inputs.shape[1] for p in problems}) > 1:
                 raise ValueError("problems in one list must have the same number of samples")
-            kind = kernels.SharedSamples if shared else kernels.RegressionBySamples
+            kind = SharedSamples if shared else RegressionBySamples
             return kind(stacked([p.inputs for p in problems], dtype), stacked([p.outputs for p in problems], dtype))
         return regression_by_gram([(p.inputs, p.outputs) for p in problems], dtype)

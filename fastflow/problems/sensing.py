@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, as_floats
+from fastflow.kernels.losses.sensing import Sensing, SharedSensing
 from fastflow.problems.base import MatrixProblem, stacked
 
 
@@ -22,8 +22,8 @@ class MatrixSensing(MatrixProblem):
     ----------
     operators : array (m, d_N, d_0)
     values : array (m,)
-    truth, normalization
-        What errors are measured against, an array of the shape of W, and "sum" or "mean": see `Problem`.
+    truth : array (d_N, d_0) or None, what errors are measured against
+    normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises
     ------
@@ -67,15 +67,25 @@ class MatrixSensing(MatrixProblem):
         scale = self.shape[0] * self.shape[1] / max(float(np.sum(self.operators**2)), np.finfo(float).tiny)
         return scale * (self.values @ self._flat()).reshape(self.shape)
 
+    def spectrum(self) -> FloatArray | None:
+        if self.residual_count < self.shape[0] * self.shape[1]:
+            return None
+        values: FloatArray = np.linalg.svd(self._flat().astype(np.float64), compute_uv=False)
+        return values
+
+    def least_squares(self) -> FloatArray:
+        solution: FloatArray = np.linalg.lstsq(
+            self._flat().astype(np.float64), self.values.astype(np.float64), rcond=None
+        )[0]
+        return solution.reshape(self.shape)
+
     @property
     def loss_flops(self) -> int:
         return 4 * self.operators.size
 
     @classmethod
-    def kernel_data(cls, problems: Sequence[MatrixSensing], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+    def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if shared:
             (problem,) = problems
-            return kernels.SharedSensing(problem.operators.astype(dtype).ravel(), problem.values.astype(dtype))
-        return kernels.Sensing(
-            stacked([p.operators for p in problems], dtype), stacked([p.values for p in problems], dtype)
-        )
+            return SharedSensing(problem.operators.astype(dtype).ravel(), problem.values.astype(dtype))
+        return Sensing(stacked([p.operators for p in problems], dtype), stacked([p.values for p in problems], dtype))

@@ -242,7 +242,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         "The largest eigenvalue of the Hessian by all factors (`theory.sharpness`), against which ``2 / step`` is the "
         "edge of stability. It costs some dozens of gradients in NumPy a record.",
         Source.FACTORS,
-        lambda seen: seen.each(lambda problem, factors: sharpness(problem, factors, seen.architecture.network)),
+        lambda seen: seen.each(lambda problem, factors: float(sharpness(problem, factors, seen.architecture.network))),
         default=False,
         costly=True,
     ),

@@ -16,8 +16,8 @@ from fastflow.networks import Architecture, Hadamard
 from fastflow.problems import Problem
 from fastflow.theory import predicted_limit
 
-BALANCED = 1e-6
-"""The largest defect of a start whose determinant is watched, relative to the largest squared norm of a factor."""
+BALANCED_ENOUGH = 1e-6
+"""The largest balancedness, relative to its scale, of a start whose determinant is watched: float32 starts are, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +42,7 @@ class Subject:
     @cached_property
     def balanced(self) -> NDArray[np.bool_]:
         """Which runs started balanced."""
-        factors = self.architecture.unpack(self.starts)
-        largest = np.max([np.sum(np.asarray(f, np.float64) ** 2, axis=(1, 2)) for f in factors], axis=0)
-        return np.asarray(self.architecture.balancedness(factors) <= BALANCED * largest)
+        return self.architecture.balanced(self.architecture.unpack(self.starts), BALANCED_ENOUGH)
 
     @cached_property
     def limits(self) -> FloatArray:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastflow import kernels
 from fastflow.checks import FloatArray
+from fastflow.kernels.trace import Trace
 from fastflow.records.quantities import Source
 from fastflow.records.recording import Recording
 
@@ -39,7 +39,6 @@ class Tracing:
         parameters: int,
         least: int,
         dtype: np.dtype[Any],
-        kind: Any = kernels.Trace,
     ) -> None:
         self.recording = recording
         products, factors = recording.needs(Source.PRODUCTS), recording.needs(Source.FACTORS)
@@ -47,8 +46,8 @@ class Tracing:
         capacity = max(least, PENDING_BYTES // (8 * row)) if row else 0
         if recording.is_costly:
             capacity = least
-        self.trace = kind(
-            recording.moments,
+        self.trace = Trace(
+            moments=recording.moments,
             loss=recording.of_kernel("loss"),
             gradient_norm=recording.of_kernel("gradient_norm"),
             balancedness=recording.of_kernel("balancedness"),

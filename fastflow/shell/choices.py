@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
 from fastflow import inits, theory
 from fastflow.inits import Init
-from fastflow.methods import METHODS, FlowLimit, GradientDescent, GradientFlow, Method
-from fastflow.methods.gradient_descent import SAFE
+from fastflow.methods import METHODS, SAFE, FlowLimit, GradientDescent, GradientFlow, Method
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, Problem
 from fastflow.records import Record
@@ -54,8 +54,11 @@ def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
     network = DeepLinear(a.depth, a.widths)
     if a.method == GradientDescent.label:
         return Choices(network, init, _descent(a), a.record, a.runs)
-    _refuse("for --method descent", {"--dtype": a.dtype != "float64"})
-    flow = _flow(a, problem, network)
+    kind = LABELS[a.method]
+    _refuse("for --method descent", {"--dtype": a.dtype not in kind.dtypes})
+    if not issubclass(kind, GradientFlow):
+        return _by_fields(a, kind, problem, network, init)
+    flow = _flow(a, kind, problem, network)
     return Choices(network, init, flow, Record() if np.size(flow.times) else None, a.runs)
 
 
@@ -90,18 +93,32 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
             raise ValueError("--tol of --method limit, relative to the norm of y, must be greater than 0")
         most = FlowLimit.max_steps if a.max_steps == MAX_STEPS else a.max_steps
         return Choices(network, init, FlowLimit(a.tol, most), None, None)
-    return Choices(network, init, _flow(a, problem, network), None, None)
+    kind = LABELS[a.method]
+    if not issubclass(kind, GradientFlow):
+        return _by_fields(a, kind, problem, network, init)
+    return Choices(network, init, _flow(a, kind, problem, network), None, None)
 
 
-def _flow(a: argparse.Namespace, problem: Problem, network: Network) -> GradientFlow:
+def _by_fields(a: argparse.Namespace, kind: type[Method], problem: Problem, network: Network, init: Init) -> Choices:
+    """A method of which the shell knows no more than its fields."""
+    options = {"step": a.step, "max_steps": a.max_steps, "tol": a.tol, "gradient_tol": a.gradient_tol}
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    method = kind(**{name: value for name, value in options.items() if name in known and value is not None})
+    record = a.record
+    try:
+        method.check(network, init, record, a.dtype, problem)
+    except ValueError:
+        record = None
+    return Choices(network, init, method, record, a.runs)
+
+
+def _flow(a: argparse.Namespace, kind: type[GradientFlow], problem: Problem, network: Network) -> GradientFlow:
     """As long as gradient descent would take, and at the times of the steps that it would record."""
     _refuse("for --method descent", {"--step safe": a.step == SAFE})
     step = 0.5 * theory.edge if a.step is None else a.step
     if isinstance(step, theory.Edge):
         step = step.step(problem, network)
     times = [] if a.record is None else step * a.record.grid(a.max_steps)
-    kind = LABELS[a.method]
-    assert issubclass(kind, GradientFlow)
     return kind(times, tol=a.tol, gradient_tol=a.gradient_tol or None)
 
 

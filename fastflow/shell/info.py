@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import platform
+from importlib.metadata import version
 from typing import Any
 
-from fastflow import kernels
+from fastflow.kernels.compile.jit import cache_path
+from fastflow.kernels.compile.target import SHAPE, cpu_name, target_features
 from fastflow.shell.output import DONE, say
 from fastflow.shell.speed import speed_table
 from fastflow.threads import thread_count
@@ -24,25 +26,16 @@ def add_info(commands: Any) -> None:
 
 def info() -> str:
     """Versions, the CPU and the code shape chosen for it, threads, and where compiled kernels are kept."""
-    from importlib.metadata import version
-
-    import llvmlite.binding as llvm
-    from numba.core import config
-
-    from fastflow.kernels.compile.target import target_features
-
-    shape = kernels.SHAPE
     vectors = sorted(target_features() & {"sse2", "avx", "avx2", "fma", "avx512f", "neon", "sve"})
-    cache = getattr(getattr(kernels.descend, "_cache", None), "cache_path", None)
     rows = {
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "fastflow": __version__,
         **{name: version(name) for name in ("numba", "llvmlite", "numpy", "scipy")},
-        "cpu": f"{config.CPU_NAME or llvm.get_host_cpu_name()} ({', '.join(vectors) or 'no vector features known'})",
-        "simd": f"{shape.name}: vectors of {shape.vector_bytes} bytes, tiles of {shape.tile_rows} rows x "
-        f"{shape.tile_vectors} vectors",
+        "cpu": f"{cpu_name()} ({', '.join(vectors) or 'no vector features known'})",
+        "simd": f"{SHAPE.name}: vectors of {SHAPE.vector_bytes} bytes, tiles of {SHAPE.tile_rows} rows x "
+        f"{SHAPE.tile_vectors} vectors",
         "threads": str(thread_count(None)),
-        "kernel cache": cache or "none: no folder for it can be written; every process compiles",
+        "kernel cache": cache_path() or "none: no folder for it can be written; every process compiles",
     }
     return "\n".join(f"{name:14}{value}" for name, value in rows.items())
 

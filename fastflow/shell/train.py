@@ -14,7 +14,7 @@ import numpy as np
 from fastflow._train import train
 from fastflow.checks import as_count, as_number
 from fastflow.memory import format_bytes
-from fastflow.methods.gradient_descent import SAFE
+from fastflow.methods import SAFE
 from fastflow.networks import Chain, DeepLinear
 from fastflow.problems import NORMALIZATIONS, CompressedSensing
 from fastflow.records import Record, recording_at_steps

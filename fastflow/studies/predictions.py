@@ -69,7 +69,7 @@ def _l1(along: str, known: dict[str, FloatArray], nonnegative: bool) -> FloatArr
             return None
         return fraction(share) * (n if along == "m" else 1)
     if along in ("sparsity", "rho") and n is not None and delta is not None:
-        share = theory.l1_critical_sparsity(np.clip(delta, 0, 1), 1.0, nonnegative=nonnegative)
+        share = np.asarray(theory.l1_critical_sparsity(np.clip(delta, 0, 1), 1.0, nonnegative=nonnegative))
         return share * n if along == "sparsity" else np.where(delta > 0, share / delta, 0.0)
     if along == "n" and m is not None and sparsity is not None:
         return sparsity / _share(fraction, np.clip(sparsity / m, 0, 1))

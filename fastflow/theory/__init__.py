@@ -4,9 +4,10 @@ Of deep linear networks: steps that are stable or safe, limits, the metric of th
 time. Of recovery: how sparse, or of how low a rank, and how small a start it takes.
 """
 
+from fastflow.problems import Minimum
 from fastflow.theory.curvature import CriticalPoint, critical_point, sharpness, smallest_curvature
 from fastflow.theory.finite_dimension import l1_finite_dimension, nuclear_finite_dimension
-from fastflow.theory.limits import Limit, Minimum, global_minimum, positive_part, predicted_limit
+from fastflow.theory.limits import Limit, global_minimum, positive_part, predicted_limit
 from fastflow.theory.metric import metric, metric_inverse
 from fastflow.theory.modes import escape_time, half_time, mode_time, mode_value
 from fastflow.theory.regions import LinearRate, Region, descent_region, linear_rate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,23 +12,38 @@ from fastflow.checks import FloatArray, as_floats, shown
 from fastflow.networks import Network
 from fastflow.problems import Problem
 
+Numbers = float | FloatArray
+"""A number, or an array of such where the arguments are arrays or stacks."""
 
-def as_problem(problem: Any) -> Problem:
-    """A problem."""
+
+def as_problem(problem: object) -> Problem:
+    """A problem.
+
+    Raises
+    ------
+    TypeError
+        for what is none
+    """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be one problem such as MatrixEstimation(matrix), got {type(problem).__name__}")
     return problem
 
 
-def as_posed(problem: Any, network: Any) -> Any:
-    """A problem as a network sees it."""
-    as_problem(problem)
+def as_posed(problem: object, network: object) -> Problem:
+    """A problem as a network sees it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        for what is no problem or no network, and for what does not combine
+    """
+    given = as_problem(problem)
     if not isinstance(network, Network):
         raise TypeError(f"network must be a DeepLinear or a DiagonalLinear, got {type(network).__name__}")
-    return network.pose(problem)
+    return network.pose(given)
 
 
-def as_chain(problem: Any, factors: Sequence[ArrayLike]) -> list[FloatArray]:
+def as_chain(problem: object, factors: Sequence[ArrayLike]) -> list[FloatArray]:
     """Factors (d_j, d_{j-1}), or stacks (runs, d_j, d_{j-1}), that chain to a problem's W.
 
     Raises

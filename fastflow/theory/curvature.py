@@ -7,25 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow import metrics
 from fastflow.checks import FloatArray, as_number, shown
-from fastflow.networks import DeepLinear, DiagonalLinear, Network, chain_product
+from fastflow.networks import Architecture, Chain, Network, chain_product
 from fastflow.problems import Problem
 from fastflow.streams import stream
-from fastflow.theory.arguments import as_posed, as_problem
-from fastflow.theory.hessian import Hessian
+from fastflow.theory.arguments import Numbers, as_posed, as_problem
+from fastflow.theory.hessian import Hessian, as_arrays
 
 DENSE = 48
 """Up to how many parameters the Hessian is formed."""
 RTOL, SMALLEST_RTOL = 1e-12, 1e-8
+"""Accuracies of the largest eigenvalue, relative to it, and of the smallest, relative to the largest."""
 COARSE = 1e-2
+"""How accurately, relative to it, the largest eigenvalue is found from which a spectrum is turned over."""
 BASIS = 60
 """How many vectors Lanczos keeps."""
+LARGEST, SMALLEST = "LA", "SA"
+"""Ends of a spectrum, as SciPy calls them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class CriticalPoint:
 
 def sharpness(
     problem: Problem, factors: ArrayLike | Sequence[ArrayLike], network: Network | None = None, *, rtol: float = RTOL
-) -> Any:
+) -> Numbers:
     """The largest eigenvalue of the Hessian of the loss by all factors: steps below 2 over it are stable there.
 
     Parameters
@@ -75,7 +78,7 @@ def sharpness(
     >>> round(ff.theory.sharpness(ff.MatrixEstimation(root**3), [root] * 3), 6) == round(3 * 2 ** (4 / 3), 6)
     True
     """
-    return _extreme(problem, factors, network, "LA", rtol)
+    return _extreme(problem, factors, network, LARGEST, rtol)
 
 
 def smallest_curvature(
@@ -84,8 +87,8 @@ def smallest_curvature(
     network: Network | None = None,
     *,
     rtol: float = SMALLEST_RTOL,
-) -> Any:
-    """The smallest eigenvalue of the Hessian of the loss by all factors; negative only off minima. See `sharpness`.
+) -> Numbers:
+    """The smallest eigenvalue of the Hessian of the loss by all factors; negative only off minima.
 
     Lanczos ends when the residual is at most rtol times the largest eigenvalue (in magnitude), and with it the error;
     where the smallest stands alone the error is about the square of that.
@@ -98,12 +101,12 @@ def smallest_curvature(
     -------
     float, or of a stack of runs an array (runs,)
     """
-    return _extreme(problem, factors, network, "SA", rtol)
+    return _extreme(problem, factors, network, SMALLEST, rtol)
 
 
 def critical_point(
     problem: Problem, network: Network, factors: ArrayLike | Sequence[ArrayLike], tol: float = 1e-6
-) -> Any:
+) -> CriticalPoint | list[CriticalPoint]:
     """Whether a critical point is a minimum or a saddle.
 
     Parameters
@@ -124,23 +127,24 @@ def critical_point(
     local minimum has a rank below the least width and a gradient by W that does not vanish.
     """
     tol, posed = as_number("tol", tol, above=0), as_posed(problem, network)
+    architecture = network.architecture(posed)
     if isinstance(factors, np.ndarray) and factors.ndim == 1:
-        factors = network.architecture(posed).unpack(factors)
-    independent, runs = _as_runs(problem, factors, network)
+        factors = architecture.unpack(factors)
+    stack, independent, runs = _as_runs(architecture, factors)
     points = [_judged(posed, independent, one, tol) for one in runs]
-    return points if _is_stack(factors, network) else points[0]
+    return points if stack else points[0]
 
 
-def _judged(posed: Any, network: Network, one: list[FloatArray], tol: float) -> CriticalPoint:
+def _judged(posed: Problem, network: Network, one: list[FloatArray], tol: float) -> CriticalPoint:
     """`critical_point` of one run, with independent factors."""
     hessian = Hessian(posed, network, one)
-    (smallest, direction), (largest, _) = _end(hessian, "SA", 0.1 * tol), _end(hessian, "LA", RTOL)
+    (smallest, direction), (largest, _) = _end(hessian, SMALLEST, 0.1 * tol), _end(hessian, LARGEST, RTOL)
     gradient_norm = float(np.linalg.norm(hessian.gradient))
     scale = max(abs(smallest), abs(largest))
     kind = "degenerate" if scale == 0 else "saddle" if smallest < -tol * scale else "minimum"
     if gradient_norm > tol * scale * np.sqrt(sum(np.sum(factor**2) for factor in one)):
         kind = "not critical"
-    elif isinstance(network, DeepLinear):
+    elif network.is_chain:
         product = chain_product(one)
         at_zero = np.linalg.norm(posed.gradient(np.zeros_like(product)))
         deficient = metrics.numerical_rank(product, tol) < min(min(factor.shape) for factor in one)
@@ -149,15 +153,21 @@ def _judged(posed: Any, network: Network, one: list[FloatArray], tol: float) -> 
     return CriticalPoint(kind, smallest, largest, gradient_norm, direction)
 
 
-def _extreme(problem: Problem, factors: Any, network: Network | None, which: str, rtol: float) -> Any:
-    network, runs = _as_runs(problem, factors, network)
-    values = np.array([_end(Hessian(problem, network, one), which, rtol)[0] for one in runs])
-    return values if _is_stack(factors, network) else float(values[0])
+def _extreme(
+    problem: Problem, factors: ArrayLike | Sequence[ArrayLike], network: Network | None, which: str, rtol: float
+) -> Numbers:
+    if network is None:
+        architecture: Architecture = _chain_of(problem, factors)
+    else:
+        architecture = network.architecture(as_posed(problem, network))
+    stack, independent, runs = _as_runs(architecture, factors)
+    values = np.array([_end(Hessian(problem, independent, one), which, rtol)[0] for one in runs])
+    return values if stack else float(values[0])
 
 
 def _end(hessian: Hessian, which: str, rtol: float) -> tuple[float, FloatArray]:
-    """The largest ("LA") or smallest ("SA") eigenvalue, and a unit eigenvector."""
-    at = -1 if which == "LA" else 0
+    """The `LARGEST` or `SMALLEST` eigenvalue, and a unit eigenvector."""
+    at = -1 if which == LARGEST else 0
     if hessian.size <= DENSE:
         matrix = np.array([hessian.times(row) for row in np.eye(hessian.size)])
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
@@ -168,47 +178,46 @@ def _end(hessian: Hessian, which: str, rtol: float) -> tuple[float, FloatArray]:
     if not hessian.times(start).any():
         return 0.0, start / np.linalg.norm(start)  # Lanczos would find no direction to go on in
     operator, shift = hessian.operator(), 0.0
-    if which == "SA":
+    if which == SMALLEST:
         # The smallest is 0 at most minima, many times over, and nothing is accurate relative to that: so the largest
         # eigenvalue of what the Hessian lacks of its own largest.
-        shift = abs(_end(hessian, "LA", COARSE)[0]) * (1 + COARSE)
+        shift = abs(_end(hessian, LARGEST, COARSE)[0]) * (1 + COARSE)
         size = (hessian.size, hessian.size)
         operator = LinearOperator(size, lambda v: shift * np.ravel(v) - hessian.times(v), dtype=np.float64)
     try:
-        values, vectors = eigsh(operator, 1, which="LA", v0=start, tol=rtol, ncv=min(hessian.size, BASIS))
+        values, vectors = eigsh(operator, 1, which=LARGEST, v0=start, tol=rtol, ncv=min(hessian.size, BASIS))
     except ArpackNoConvergence as error:
         raise RuntimeError(
             f"Lanczos did not find the eigenvalue to {rtol:g}, which many of nearly its size can cause: take a larger "
             "rtol"
         ) from error
-    return float(shift - values[0] if which == "SA" else values[0]), vectors[:, 0]
+    return float(shift - values[0] if which == SMALLEST else values[0]), vectors[:, 0]
 
 
-def _is_stack(factors: Any, network: Network) -> bool:
-    return np.ndim(factors[0]) == (3 if isinstance(network, DeepLinear) else 2)
-
-
-def _as_runs(problem: Problem, factors: Any, network: Network | None) -> tuple[Network, list[list[FloatArray]]]:
-    """The network with independent factors, and the factors of every run."""
-    as_problem(problem)
-    arrays: list[FloatArray] = [np.asarray(factor, np.float64) for factor in factors]
+def _chain_of(problem: Problem, factors: ArrayLike | Sequence[ArrayLike]) -> Chain:
+    """The chain that has these factors, whose network nobody named."""
+    if as_problem(problem).unknown != "W":
+        raise ValueError("the factors of a vector do not say what network they are of: give the network")
+    arrays = as_arrays(factors)
     if not arrays:
         raise ValueError("factors is empty")
-    if network is None:
-        if problem.unknown != "W":
-            raise ValueError("the factors of a vector do not say what network they are of: give the network")
-        if any(array.ndim not in (2, 3) for array in arrays):
-            raise ValueError(
-                f"factors must be matrices or stacks of them, got shapes {shown([a.shape for a in arrays])}"
-            )
-        network = DeepLinear(widths=(arrays[0].shape[-1], *(array.shape[-2] for array in arrays)))
-    if isinstance(network, DiagonalLinear) and network.identical and network.depth > 1:
-        if len(arrays) != (2 if network.signed else 1):
-            raise ValueError(
-                f"factors of {network} are u{' and v' if network.signed else ''}, got {len(arrays)} vectors"
-            )
-        arrays = [array for array in arrays for _ in range(network.depth)]
-        network = DiagonalLinear(network.depth, network.signed, identical=False)
-    if not _is_stack(arrays, network):
-        return network, [arrays]
-    return network, [[array[run] for array in arrays] for run in range(len(arrays[0]))]
+    if any(array.ndim not in (2, 3) for array in arrays):
+        raise ValueError(f"factors must be matrices or stacks of them, got shapes {shown([a.shape for a in arrays])}")
+    return Chain.of(arrays)
+
+
+def _as_runs(
+    architecture: Architecture, factors: ArrayLike | Sequence[ArrayLike]
+) -> tuple[bool, Network, list[list[FloatArray]]]:
+    """Whether factors are a stack of runs, the network that has them as independent ones, and those of every run."""
+    arrays, independent = as_arrays(factors), architecture.independent
+    if not arrays:
+        raise ValueError("factors is empty")
+    if independent != architecture:
+        names = [name.removeprefix("factor_") for name in architecture.factor_axes]
+        if len(arrays) != len(names):
+            raise ValueError(f"factors of {architecture.network} are {' and '.join(names)}, got {len(arrays)} vectors")
+        arrays = architecture.independent_factors(arrays)
+    if arrays[0].ndim <= len(architecture.factor_shapes[0]):
+        return False, independent.network, [arrays]
+    return True, independent.network, [[array[run] for array in arrays] for run in range(len(arrays[0]))]

@@ -15,23 +15,26 @@ minimum is found exactly, up to round-off; the mean is over draws.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_floats
 from fastflow.streams import stream
+from fastflow.theory.arguments import Numbers
 from fastflow.theory.statistical_dimension import as_shape
 
 ENTRIES = 1_000_000
 """How many Gaussian entries are held at once."""
 PILOTS = 500
+"""From how many draws the t is taken near which all minima lie."""
+CLOSE = 1e-12
+"""The step of Newton's method, relative to ``1 + t``, after which a minimum is found."""
 
 
 def l1_finite_dimension(
     sparsity: ArrayLike, n: int, *, nonnegative: bool = False, samples: int = 20_000, seed: int = 0
-) -> Any:
+) -> Numbers:
     """The statistical dimension of the descent cone of the l1 norm at an s-sparse vector of length n.
 
     At this m basis pursuit on m Gaussian measurements recovers about half of the vectors, at any n: the probability of
@@ -56,24 +59,25 @@ def l1_finite_dimension(
     n, samples = as_count("n", n, 1), as_count("samples", samples, 2)
     supports = _integers("sparsity", sparsity, n)
     result = np.zeros(supports.shape)
-    for i, s in np.ndenumerate(supports):
+    for i, support in np.ndenumerate(supports):
+        s = int(support)
         if s == 0:
             continue
-        rng = stream("l1 dimension", seed, n, int(s), nonnegative)
+        rng = stream("l1 dimension", seed, n, s, nonnegative)
         # What is sampled is how far the minimum lies below the distance at one t near all minima, whose mean is known.
         t = float(_nearest(*_l1_draws(rng, PILOTS, s, n, nonnegative)).mean())
         excess = 0.0
         for count in _parts(samples, n):
             linear, curvature, free = _l1_draws(rng, count, s, n, nonnegative)
             nearest = _nearest(linear, curvature, free)
-            excess += np.sum(_distance(t, linear, s, free) - _distance(nearest, linear, s, free))
+            excess += float(np.sum(_distance(t, linear, s, free) - _distance(nearest, linear, s, free)))
         sides = 1 if nonnegative else 2
         above = sides * (0.5 * (1 + t * t) * erfc(t / np.sqrt(2)) - t * np.exp(-0.5 * t * t) / np.sqrt(2 * np.pi))
         result[i] = s * (1 + t * t) + (n - s) * above - excess / samples
     return result[()]
 
 
-def nuclear_finite_dimension(rank: ArrayLike, shape: tuple[int, int], *, samples: int = 500, seed: int = 0) -> Any:
+def nuclear_finite_dimension(rank: ArrayLike, shape: tuple[int, int], *, samples: int = 500, seed: int = 0) -> Numbers:
     """The statistical dimension of the descent cone of the nuclear norm at a matrix (p, q) of a rank.
 
     Parameters
@@ -91,11 +95,12 @@ def nuclear_finite_dimension(rank: ArrayLike, shape: tuple[int, int], *, samples
     samples = as_count("samples", samples, 2)
     ranks = _integers("rank", rank, min(rows, columns))
     result = np.zeros(ranks.shape)
-    for i, r in np.ndenumerate(ranks):
+    for i, rank_at in np.ndenumerate(ranks):
+        r = int(rank_at)
         if r == 0:
             continue
-        rng = stream("nuclear dimension", seed, rows, columns, int(r))
-        sides = rows - int(r), columns - int(r)
+        rng = stream("nuclear dimension", seed, rows, columns, r)
+        sides = rows - r, columns - r
         distances, squares = [], []
         for count in _parts(samples, rows * columns):
             linear = np.sqrt(r) * rng.standard_normal(count)
@@ -116,7 +121,7 @@ def _l1_draws(
 ) -> tuple[FloatArray, int, FloatArray]:
     """G, k and f of so many draws."""
     linear, free = np.sqrt(s) * rng.standard_normal(count), rng.standard_normal((count, n - s))
-    return linear, int(s), free if nonnegative else np.abs(free)
+    return linear, s, free if nonnegative else np.abs(free)
 
 
 def _distance(t: FloatArray | float, linear: FloatArray, curvature: float, free: FloatArray) -> FloatArray:
@@ -136,7 +141,7 @@ def _nearest(linear: FloatArray, curvature: float, free: FloatArray) -> FloatArr
         above = free > t[:, None]
         slope = curvature + np.count_nonzero(above, axis=1)
         step = (linear + np.sum(np.where(above, free - t[:, None], 0), axis=1) - curvature * t) / slope
-        if np.all(step <= 1e-12 * (1 + t)):
+        if np.all(step <= CLOSE * (1 + t)):
             return t
         t += np.maximum(step, 0)
 
@@ -149,7 +154,7 @@ def _parts(samples: int, size: int) -> Iterator[int]:
         samples -= most
 
 
-def _integers(name: str, value: ArrayLike, most: int) -> Any:
+def _integers(name: str, value: ArrayLike, most: int) -> NDArray[np.int64]:
     amounts = as_floats(name, value, None)
     if amounts.min() < 0 or amounts.max() > most or np.any(amounts != np.round(amounts)):
         wrong = amounts[(amounts < 0) | (amounts > most) | (amounts != np.round(amounts))][0]

@@ -1,21 +1,34 @@
-"""The Hessian of the loss by all factors, as an operator: never formed, exact (see `kernels.networks.curvature`)."""
+"""The Hessian of the loss by all factors, as an operator: never formed, and exact."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow import kernels
 from fastflow.checks import FloatArray, shown
-from fastflow.networks import Architecture, DiagonalLinear, Network
+from fastflow.kernels.losses.any_loss import as_any_loss
+from fastflow.kernels.networks.hessian import curve_alone, visit_alone
+from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
+
+
+class Point(Protocol):
+    """The kernels' memory for one point, as `fastflow.networks.Architecture.make_curvature` gives it."""
+
+    @property
+    def factors(self) -> FloatArray:
+        """The point, (parameters,)."""
+
+    @property
+    def gradient(self) -> FloatArray:
+        """The gradient there by all factors, (parameters,)."""
 
 
 class Hessian:
@@ -40,20 +53,19 @@ class Hessian:
     """
 
     def __init__(self, problem: Problem, network: Network, factors: ArrayLike | Sequence[ArrayLike]) -> None:
-        if isinstance(network, DiagonalLinear) and network.identical and network.depth > 1:
-            raise ValueError(
-                "the Hessian is that of independent factors: use DiagonalLinear(identical=False) and give all of them"
-            )
-        posed: Any = network.pose(problem)
+        posed = network.pose(problem)
         architecture = network.architecture(posed)
+        if architecture.independent != architecture:
+            raise ValueError(
+                f"the Hessian is that of independent factors: use {architecture.independent.network} and give all of "
+                "them"
+            )
         flat = flatten(architecture, factors)
-        self._problem = kernels.as_any_loss(
-            type(posed).kernel_data([posed], np.float64), math.prod(architecture.solution_shape)
-        )
+        self._problem = as_any_loss(posed.kernel_data([posed], np.float64), math.prod(architecture.solution_shape))
         self._weight, self.size = float(posed.weight), flat.size
-        self._point: Any = architecture.make_curvature(self._problem, flat)
+        self._point: Point = architecture.make_curvature(self._problem, flat)
         self._point.factors[:] = flat
-        self.loss = float(_visit(self._point, self._problem, self._weight))
+        self.loss = float(visit_alone(self._point, self._problem, self._weight))
         self.factors: FloatArray = flat
         self.gradient: FloatArray = self._point.gradient.copy()
 
@@ -63,7 +75,7 @@ class Hessian:
         if v.size != self.size:
             raise ValueError(f"direction must have {self.size} entries, got {v.size}")
         out = np.empty(self.size)
-        _curve(self._point, self._problem, self._weight, v, out)
+        curve_alone(self._point, self._problem, self._weight, v, out)
         return out
 
     def operator(self) -> LinearOperator:
@@ -73,8 +85,21 @@ class Hessian:
         return LinearOperator((self.size, self.size), self.times, self.times, dtype=np.float64)
 
 
+def as_arrays(factors: ArrayLike | Sequence[ArrayLike]) -> list[FloatArray]:
+    """The factors in float64, one array each."""
+    if not isinstance(factors, Sequence | np.ndarray):
+        raise TypeError(f"factors must be a sequence of arrays, first to last, got {shown(factors)}")
+    return [np.asarray(factor, np.float64) for factor in factors]
+
+
 def flatten(architecture: Architecture, factors: ArrayLike | Sequence[ArrayLike]) -> FloatArray:
-    """The factors of one run in flat storage; also checks them."""
+    """The factors of one run in flat storage (parameters,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        for factors that are not those of the architecture, or not finite
+    """
     parameters, shapes = architecture.parameter_count, architecture.factor_shapes
     flat: FloatArray
     if isinstance(factors, np.ndarray) and factors.ndim == 1 and len(shapes) > 1:
@@ -82,21 +107,10 @@ def flatten(architecture: Architecture, factors: ArrayLike | Sequence[ArrayLike]
         if flat.size != parameters:
             raise ValueError(f"factors must have {parameters} entries, got {flat.size}")
     else:
-        listed: Any = factors
-        arrays = [np.asarray(factor, np.float64) for factor in listed]
+        arrays = as_arrays(factors)
         if [array.shape for array in arrays] != shapes:
             raise ValueError(f"factors must have the shapes {shapes}, got {shown([a.shape for a in arrays])}")
         flat = np.concatenate([array.ravel() for array in arrays])
     if not np.isfinite(flat).all():
         raise ValueError("factors must be finite")
     return flat
-
-
-@kernels.jit
-def _visit(point: Any, problem: Any, weight: float) -> float:
-    return kernels.visit(point, problem, 0, weight)
-
-
-@kernels.jit
-def _curve(point: Any, problem: Any, weight: float, direction: FloatArray, out: FloatArray) -> None:
-    kernels.curve(point, problem, 0, weight, direction, out)

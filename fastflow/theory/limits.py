@@ -8,32 +8,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, as_floats
-from fastflow.problems import LinearRegression, MatrixEstimation, Problem
-from fastflow.theory.arguments import as_chain
+from fastflow.dual import allowed_starts, wrong_starts
+from fastflow.networks import Architecture, Chain
+from fastflow.problems import Minimum, Problem, VectorProblem
+from fastflow.theory.arguments import as_chain, as_problem
+from fastflow.theory.sparsity import l1_excess_bound
 
-BALANCED = 1e-9
-"""The largest defect of a start that is balanced but for round-off, over the largest squared norm of a factor."""
+SYMMETRIC = 1e-14
+"""The largest difference of mirrored entries of a symmetric matrix, relative to its largest entry."""
 
+NEGATIVE = 1e-12
+"""Eigenvalues below this share of minus the norm count as negative."""
 
-class Minimum(NamedTuple):
-    """A minimum over matrices of bounded rank.
-
-    Attributes
-    ----------
-    value : float, of the loss
-    solution : array (d_N, d_0), of least norm among the minimisers if they differ where the data do not see
-    unique : bool
-        Whether it is the only one: no singular values tie there, and the data determine W.
-    determined : bool
-        Whether the data determine W: ``X X^T`` is invertible.
-    """
-
-    value: float
-    solution: FloatArray
-    unique: bool
-    determined: bool
+FITS = 1e-9
+"""The norm of what a truth that fits the data leaves of them, relative to their norm."""
 
 
 class Limit(NamedTuple):
@@ -62,7 +51,7 @@ def global_minimum(problem: Problem, rank: int | None = None) -> Minimum:
 
     Parameters
     ----------
-    problem : MatrixEstimation or LinearRegression
+    problem : MatrixEstimation, LinearRegression, or another that knows the minimum
     rank : int, default ``min(d_0, d_N)``; for a network the least of its widths
 
     Returns
@@ -74,31 +63,14 @@ def global_minimum(problem: Problem, rank: int | None = None) -> Minimum:
     TypeError
         for other problems, whose minimum over a rank is in general hard to find
     """
-    if isinstance(problem, MatrixEstimation):
-        inputs, outputs = None, np.asarray(problem.target, np.float64)
-    elif isinstance(problem, LinearRegression):
-        inputs, outputs = problem.inputs.astype(np.float64), problem.outputs.astype(np.float64)
-    else:
+    posed = as_problem(problem)
+    minimum = posed.minimum(min(posed.shape) if rank is None else as_count("rank", rank, 0))
+    if minimum is None:
         raise TypeError(
-            "the global minimum over a rank is known for MatrixEstimation and LinearRegression, "
+            "the global minimum over a rank is known for problems such as MatrixEstimation and LinearRegression, "
             f"got {type(problem).__name__}"
         )
-    rank = min(problem.shape) if rank is None else as_count("rank", rank, 0)
-    columns = problem.shape[1]
-    rest, seen, back = 0.0, outputs, np.eye(columns)
-    if inputs is not None:
-        left, values, right = np.linalg.svd(inputs, full_matrices=False)
-        known = values > max(inputs.shape) * np.finfo(float).eps * values[0]
-        left, values, right = left[:, known], values[known], right[known]
-        seen = outputs @ right.T
-        rest = float(np.sum((outputs - seen @ right) ** 2))
-        back = (left / values).T
-    first, sizes, second = np.linalg.svd(seen, full_matrices=False)
-    solution = (first[:, :rank] * sizes[:rank]) @ second[:rank] @ back
-    value = 0.5 * problem.weight * (float(np.sum(sizes[rank:] ** 2)) + rest)
-    tied = 0 < rank < len(sizes) and sizes[rank - 1] - sizes[rank] <= 1e-12 * sizes[0] and sizes[rank] > 0
-    determined = len(back) == columns
-    return Minimum(value, solution, determined and not tied, determined)
+    return minimum
 
 
 def positive_part(matrix: ArrayLike) -> FloatArray:
@@ -128,7 +100,7 @@ def positive_part(matrix: ArrayLike) -> FloatArray:
 def is_symmetric(matrix: FloatArray) -> bool:
     """Whether a matrix is square and symmetric but for round-off."""
     return matrix.shape[0] == matrix.shape[1] and bool(
-        np.abs(matrix - matrix.T).max() <= 1e-14 * max(np.abs(matrix).max(), np.finfo(float).tiny)
+        np.abs(matrix - matrix.T).max() <= SYMMETRIC * max(np.abs(matrix).max(), np.finfo(float).tiny)
     )
 
 
@@ -160,29 +132,33 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
     Returns
     -------
     Limit or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        for a problem of no matrix, and for factors that do not chain to W
     """
     arrays = as_chain(problem, factors)
     if arrays[0].ndim > 2:
         raise ValueError("predicted_limit takes one start, [factor[run] for factor in factors], got a stack of them")
-    depth = len(arrays)
-    if isinstance(problem, MatrixEstimation) and depth > 1:
-        target = np.asarray(problem.target, np.float64)
+    depth, posed = len(arrays), problem.of_matrix()
+    direct = posed.direct_target()
+    if direct is not None and depth > 1:
+        target = np.asarray(direct, np.float64)
         alpha = identical_scale(arrays)
         if alpha is not None and is_symmetric(target):
             part = positive_part(target)
             reason = f"every factor starts at {alpha:g} I: the positive part of the target"
-            if np.linalg.eigvalsh(target)[0] < -1e-12 * np.linalg.norm(target):
+            if np.linalg.eigvalsh(target)[0] < -NEGATIVE * np.linalg.norm(target):
                 reason += ", a saddle, where round-off lets a run rest only if the target is diagonal"
-            return Limit(part, problem.loss(part), reason)
-    if not isinstance(problem, MatrixEstimation | LinearRegression):
-        return None
+            return Limit(part, posed.loss(part), reason)
     rank, of_start = min(min(array.shape) for array in arrays), ""
-    if depth > 1 and metrics.balancedness(arrays) <= BALANCED * max(np.sum(array**2) for array in arrays):
+    if depth > 1 and Chain.of(arrays).balanced(arrays):
         kept = int(min(np.linalg.matrix_rank(array) for array in arrays))
         if kept < rank:
             rank, of_start = kept, ", that of the balanced start, which the flow keeps"
-    minimum = global_minimum(problem, rank)
-    if not minimum.determined:
+    minimum = posed.minimum(rank)
+    if minimum is None or not minimum.determined:
         return None
     if depth == 1:
         return Limit(minimum.solution, minimum.value, "the loss is convex: its minimum, from every start")
@@ -191,3 +167,55 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
     else:
         reason = f"the minimum over rank {rank}{of_start}, or over a smaller one, from almost every start"
     return Limit(minimum.solution, minimum.value, reason)
+
+
+def describe_limit(
+    problem: Problem, architecture: Architecture, factors: Sequence[FloatArray]
+) -> tuple[Limit | None, str]:
+    """The `predicted_limit` from a start, where there is one beforehand, and a sentence that says where the flow ends.
+
+    Parameters
+    ----------
+    problem : as the network poses it
+    architecture : Architecture
+    factors : sequence of arrays, the start
+
+    Returns
+    -------
+    tuple of Limit or None and str
+    """
+    if architecture.network.is_chain:
+        limit = predicted_limit(problem, factors)
+        if limit is None:
+            return None, "Limit: none is known beforehand for such data."
+        return limit, f"Limit: loss {limit.value:.6g}; {limit.reason}."
+    if architecture.sides:
+        return None, _describe_limit_of_vectors(problem.of_vector(), architecture, factors)
+    return None, "Limit: none is known beforehand for such a network."
+
+
+def _describe_limit_of_vectors(
+    problem: VectorProblem, architecture: Architecture, factors: Sequence[FloatArray]
+) -> str:
+    """Of products of vectors, where it takes Newton steps to compute the limit."""
+    depth, signed = architecture.factors_multiplied, len(architecture.sides) == 2
+    identical = depth == 1 or architecture.independent != architecture
+    if not identical and depth > 2:
+        return f"Limit: none is known beforehand for {depth} independent factors; for identical ones FlowLimit has it."
+    if identical and wrong_starts(np.concatenate(factors), depth).size:
+        return f"Limit: none is known beforehand but from starts of u and v that are {allowed_starts(depth)}."
+    words = "Limit: the flow from this start ends where FlowLimit says, in some Newton steps"
+    if depth == 1:
+        return f"{words}: at the least-squares solution nearest to the start."
+    words += "; the smaller the start, the nearer it is to the least l1 norm"
+    alpha = float(factors[0].flat[0])
+    equal = identical and alpha > 0 and all(np.all(factor == alpha) for factor in factors)
+    if problem.truth is None or not equal:
+        return words + " (theory.l1_excess_bound)."
+    truth = np.asarray(problem.truth)
+    fits = np.linalg.norm(problem.residual(truth)) <= FITS * np.linalg.norm(problem.values)
+    if not fits or (not signed and np.min(truth) <= 0):
+        return words + " (theory.l1_excess_bound)."
+    size = float(np.abs(truth).sum())
+    bound = l1_excess_bound(depth, alpha, len(truth), size, signed=signed)
+    return words + f": ||x||_1 is at most {bound:.3g} above the {size:.4g} of the truth (theory.l1_excess_bound)."

@@ -17,21 +17,25 @@ integrated in closed form, and the rest, smooth in ``e^{-s}`` or in an N-th root
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, broadcast
+from fastflow.theory.arguments import Numbers
 
 NODES = 64
+"""Points of Gauss's rule."""
 ITERATIONS = 200
+"""After so many turns Newton's method ends with what it has."""
 RISING, FALLING, DYING = 0, 1, 2
+"""What an eigenvalue does: it grows to lambda, falls to lambda, or falls to 0."""
 SPLIT = np.array([0.0, 1.0, 1.0])
 """Between which two forms of k the integral is split, in s."""
 
 
-def mode_time(value: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Any:
+def mode_time(value: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Numbers:
     """When an eigenvalue of the product comes to a value, of the flow of ``1/2 ||W - Y||_F^2`` from ``alpha I``.
 
     Parameters
@@ -56,17 +60,19 @@ def mode_time(value: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: 
     return times[()]
 
 
-def mode_value(t: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Any:
+def mode_value(t: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Numbers:
     """An eigenvalue of the product at a time, of the flow of ``1/2 ||W - Y||_F^2`` from ``alpha I``.
 
-    It tends to ``max(lambda, 0)`` (for N = 1 to lambda). For N = 2 it is
+    The eigenvalue tends to ``max(lambda, 0)`` (for N = 1 to lambda). For N = 2 it is
     ``lambda a^2 / (lambda e^{-2 lambda t} + a^2 (1 - e^{-2 lambda t}))``, ``a = alpha``; else the inverse of
     `mode_time`.
 
     Parameters
     ----------
     t : float >= 0 or array; infinity is allowed
-    eigenvalue, alpha, depth : see `mode_time`
+    eigenvalue : float or array, lambda, of Y; of either sign
+    alpha : float > 0 or array, what every factor starts at
+    depth : int, N
 
     Returns
     -------
@@ -100,12 +106,16 @@ def mode_value(t: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int
     return result[()]
 
 
-def half_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Any:
-    """When an eigenvalue of the product has grown to half of lambda; see `mode_time`.
+def half_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Numbers:
+    """When an eigenvalue of the product has grown to half of lambda, of the flow from ``alpha I``.
+
+    In the units of time of `mode_time`.
 
     Parameters
     ----------
-    eigenvalue, alpha, depth : see `mode_time`
+    eigenvalue : float or array, lambda, of Y; of either sign
+    alpha : float > 0 or array, what every factor starts at
+    depth : int, N
 
     Returns
     -------
@@ -120,15 +130,17 @@ def half_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Any:
     return escape_time(eigenvalue, alpha, depth, share=0.5)
 
 
-def escape_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int, share: float = 0.1) -> Any:
+def escape_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int, share: float = 0.1) -> Numbers:
     """When an eigenvalue of the product leaves the saddle near 0: when it has grown to a share of lambda.
 
-    As alpha tends to 0 it grows like ``log(lambda / alpha^2) / (2 lambda)`` (N = 2) and
+    As alpha tends to 0 this time grows like ``log(lambda / alpha^2) / (2 lambda)`` (N = 2) and
     ``alpha^{2-N} / ((N-2) lambda)`` (N >= 3).
 
     Parameters
     ----------
-    eigenvalue, alpha, depth : see `mode_time`
+    eigenvalue : float or array, lambda, of Y; of either sign
+    alpha : float > 0 or array, what every factor starts at
+    depth : int, N
     share : float between 0 and 1
 
     Returns
@@ -265,7 +277,7 @@ def _piece(kind: int, high: bool, a: FloatArray, b: FloatArray, depth: int) -> F
     return steep + _gauss(lambda q: depth * q * rest(q**depth), np.exp(-b / depth), np.exp(-a / depth))
 
 
-def _gauss(function: Any, low: FloatArray, high: FloatArray) -> FloatArray:
+def _gauss(function: Callable[[FloatArray], FloatArray], low: FloatArray, high: FloatArray) -> FloatArray:
     """The integrals of a function of arrays from low to high (k,), by Gauss's rule."""
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     half = 0.5 * (high - low)

@@ -8,7 +8,7 @@ and ``e = f - f(W*) = 1/2 ||M (W - W*)||^2`` the excess. ``normalization`` count
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,9 +16,15 @@ from numpy.typing import ArrayLike
 from fastflow import metrics
 from fastflow.checks import FloatArray, as_number
 from fastflow.networks import chain_product
-from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixProblem, MatrixSensing
-from fastflow.theory.arguments import as_chain
+from fastflow.problems import MatrixProblem
+from fastflow.theory.arguments import Numbers, as_chain
 from fastflow.theory.roots import invert
+
+WHITE = 1e-9
+"""By how much, relative to the largest, eigenvalues of whitened data may differ."""
+
+RATE_STEP, RATE_BALANCE = 6144, 256
+"""The constants of arXiv:1810.02281, theorem 1: of the largest step, and of the largest defect of balance."""
 
 
 class Region(NamedTuple):
@@ -32,10 +38,10 @@ class Region(NamedTuple):
     product_norm : float or array, a bound of ``||W||_2``
     """
 
-    step: Any
-    smoothness: Any
-    factor_norm: Any
-    product_norm: Any
+    step: Numbers
+    smoothness: Numbers
+    factor_norm: Numbers
+    product_norm: Numbers
 
 
 class LinearRate(NamedTuple):
@@ -51,15 +57,22 @@ class LinearRate(NamedTuple):
         ``max_j ||C_j||_F`` at the start, and how large it may be.
     """
 
-    step: Any
-    decay: Any
-    margin: Any
-    balancedness: Any
-    allowed: Any
+    step: Numbers
+    decay: Numbers
+    margin: Numbers
+    balancedness: Numbers
+    allowed: Numbers
 
 
 class Observation(NamedTuple):
-    """``L``, ``l``, ``W*`` and ``f(W*)`` of a problem; see the module."""
+    """How much of W the data of a loss ``f(W) = 1/2 ||M W - y||^2`` determine, ``normalization`` being part of M.
+
+    Attributes
+    ----------
+    largest, smallest : float, L and l in ``l ||Z||_F^2 <= ||M Z||^2 <= L ||Z||_F^2``
+    solution : array (d_N, d_0), W*, which minimises f
+    floor : float, f(W*)
+    """
 
     largest: float
     smallest: float
@@ -116,16 +129,16 @@ def descent_region(problem: MatrixProblem, factors: Sequence[ArrayLike], *, sigm
         delta = delta + np.linalg.norm(defect, 2, axis=(-2, -1))
     growth = min(depth - 1, 2) * excess / sigma
 
-    def squares(step: Any) -> Any:
+    def squares(step: Numbers) -> Numbers:
         return norm ** (2 / depth) + 1.5 * (delta + growth * step)
 
-    def smoothness(step: Any) -> Any:
+    def smoothness(step: Numbers) -> Numbers:
         k = squares(step)
         curved = (depth - 1) * k ** (depth / 2 - 1) * np.sqrt(2 * seen.largest * excess) if depth > 1 else 0
         return depth * k ** (depth - 1) * seen.largest + curved
 
     largest = 2 * (1 - sigma) / smoothness(0.0)
-    share = invert(lambda s: s * largest * smoothness(s * largest), largest * smoothness(0.0), 0.0, 1.0)
+    share = invert(lambda s: s * largest * smoothness(s * largest), np.asarray(largest * smoothness(0.0)), 0.0, 1.0)
     step = share * largest
     return Region(*(np.asarray(v)[()] for v in (step, smoothness(step), np.sqrt(squares(step)), norm)))
 
@@ -159,7 +172,7 @@ def linear_rate(problem: MatrixProblem, factors: Sequence[ArrayLike]) -> LinearR
     """
     arrays = as_chain(problem, factors)
     seen, depth = observe(problem), len(arrays)
-    if seen.largest - seen.smallest > 1e-9 * seen.largest:
+    if seen.largest - seen.smallest > WHITE * seen.largest:
         raise ValueError(
             "the linear rate is known for whitened data, X X^T a multiple of the identity; "
             f"its eigenvalues go from {seen.smallest / problem.weight:.3g} to {seen.largest / problem.weight:.3g}"
@@ -172,8 +185,9 @@ def linear_rate(problem: MatrixProblem, factors: Sequence[ArrayLike]) -> LinearR
     wide = min((array.shape[-2] for array in arrays[:-1]), default=min(solution.shape)) >= min(solution.shape)
     defect = metrics.balancedness(arrays)
     with np.errstate(divide="ignore", invalid="ignore"):
-        allowed = c**2 / (256 * depth**3 * size ** (2 * (depth - 1) / depth))
-        step = c ** ((4 * depth - 2) / depth) / (6144 * depth**3 * size ** ((6 * depth - 4) / depth)) / seen.largest
+        allowed = c**2 / (RATE_BALANCE * depth**3 * size ** (2 * (depth - 1) / depth))
+        white_step = c ** ((4 * depth - 2) / depth) / (RATE_STEP * depth**3 * size ** ((6 * depth - 4) / depth))
+        step = white_step / seen.largest
     holds = (margin > 0) & (defect <= allowed) & wide
     decay = seen.largest * c ** (2 * (depth - 1) / depth)
     return LinearRate(np.where(holds, step, 0.0)[()], decay[()], margin[()], defect, allowed[()])
@@ -187,33 +201,18 @@ def observe(problem: MatrixProblem) -> Observation:
     ValueError
         where they do not determine all of it
     """
-    shape, weight = problem.shape, problem.weight
-    spectrum: FloatArray
-    if isinstance(problem, LinearRegression):
-        spectrum = np.linalg.svd(problem.inputs.astype(np.float64), compute_uv=False)
-        known = len(spectrum) == shape[1]
-    elif isinstance(problem, MatrixSensing):
-        known = problem.residual_count >= shape[0] * shape[1]
-        flat = problem.operators.reshape(problem.residual_count, -1).astype(np.float64)
-        spectrum = np.linalg.svd(flat, compute_uv=False) if known else np.zeros(1)
-    else:
-        whole = isinstance(problem, MatrixCompletion) and problem.residual_count == shape[0] * shape[1]
-        known, spectrum = whole or isinstance(problem, MatrixEstimation), np.ones(1)
-    if not known or spectrum[-1] <= max(shape) * np.finfo(float).eps * spectrum[0]:
+    shape, weight, spectrum = problem.shape, problem.weight, problem.spectrum()
+    if spectrum is None or spectrum[-1] <= max(shape) * np.finfo(float).eps * spectrum[0]:
         raise ValueError(
             f"the data of this {type(problem).__name__} do not determine W, so its loss bounds no W and no step is "
             "known to be safe beforehand: use step=None, or a multiple of the edge such as '0.9 edge'"
         )
     largest, smallest = float(spectrum[0]) ** 2, float(spectrum[-1]) ** 2
-    solution: FloatArray
-    if isinstance(problem, MatrixSensing):
-        solution = np.linalg.lstsq(flat, problem.values.astype(np.float64), rcond=None)[0].reshape(shape)
-    else:
-        solution = problem.estimate().astype(np.float64)
+    solution = problem.least_squares()
     return Observation(weight * largest, weight * smallest, solution, problem.loss(solution))
 
 
-def _losses(problem: MatrixProblem, products: FloatArray) -> Any:
+def _losses(problem: MatrixProblem, products: FloatArray) -> FloatArray:
     """The loss at products (..., d_N, d_0)."""
     flat = products.reshape(-1, *products.shape[-2:])
-    return np.array([problem.loss(product) for product in flat]).reshape(products.shape[:-2])[()]
+    return np.array([problem.loss(product) for product in flat]).reshape(products.shape[:-2])

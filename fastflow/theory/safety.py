@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.networks import DeepLinear, Network
-from fastflow.problems import MatrixEstimation, Problem
-from fastflow.theory.arguments import as_chain, as_posed
+from fastflow.networks import Network
+from fastflow.problems import Problem
+from fastflow.theory.arguments import Numbers, as_chain, as_posed
 from fastflow.theory.limits import identical_scale, is_symmetric
 from fastflow.theory.regions import descent_region
 from fastflow.theory.steps import monotone_step
@@ -20,17 +20,23 @@ BELOW = 0.999
 
 
 class SafeStep(NamedTuple):
-    """A step, and the bound that it comes from, in words; of a stack of starts an array, and a list."""
+    """A step from which on the loss is known to fall at every step.
 
-    step: Any
-    reason: Any
+    Attributes
+    ----------
+    step : float, or array (runs,) of a stack of starts
+    reason : str, the bound that says so; of a stack a list of them
+    """
+
+    step: Numbers
+    reason: str | list[str]
 
 
 def safe_step(problem: Problem, network: Network, factors: Sequence[ArrayLike]) -> SafeStep:
-    """The largest constant step from which on the loss is known to fall at every step; smaller ones, too, do.
+    """The largest constant step with which, or with any smaller one, the loss is known to fall at every step.
 
     Of two bounds the larger: `monotone_step`, for estimation of a symmetric matrix from equal factors ``alpha I``, and
-    `descent_region`. Decreasing steps may begin with it, too.
+    `descent_region`. Decreasing steps may begin with that step, too.
 
     Parameters
     ----------
@@ -52,10 +58,11 @@ def safe_step(problem: Problem, network: Network, factors: Sequence[ArrayLike]) 
     posed, arrays = problem.of_matrix(), as_chain(problem, factors)
     one = arrays[0].ndim == 2
     stacks = [array[None] for array in arrays] if one else arrays
-    steps = BELOW * descent_region(posed, stacks).step
+    steps = np.asarray(BELOW * descent_region(posed, stacks).step)
     reasons = ["the region that a run with such steps does not leave (theory.descent_region)"] * len(steps)
-    if len(arrays) > 1 and isinstance(posed, MatrixEstimation) and is_symmetric(np.asarray(posed.target, np.float64)):
-        norm = float(np.linalg.norm(posed.target, 2))
+    target = posed.direct_target()
+    if len(arrays) > 1 and target is not None and is_symmetric(np.asarray(target, np.float64)):
+        norm = float(np.linalg.norm(target, 2))
         for run in range(len(steps)):
             alpha = identical_scale([stack[run] for stack in stacks])
             bound = 0.0 if alpha is None else BELOW * monotone_step(len(arrays), alpha, norm) / posed.weight
@@ -65,8 +72,14 @@ def safe_step(problem: Problem, network: Network, factors: Sequence[ArrayLike]) 
 
 
 def check_knows_safe_steps(network: Network) -> None:
-    """Refuse a network for which no safe step is known."""
-    if not isinstance(network, DeepLinear):
+    """Refuse a network for which no safe step is known.
+
+    Raises
+    ------
+    ValueError
+        for a network that is no chain of matrices
+    """
+    if not network.is_chain:
         raise ValueError(
             f"no step is known to be safe for a {type(network).__name__} network: use step=None, or a multiple of "
             "the edge such as '0.9 edge'"

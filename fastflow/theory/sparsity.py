@@ -15,16 +15,18 @@ coordinates, the entries of ``u^L`` and ``v^L``.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_count, as_floats, broadcast
+from fastflow.theory.arguments import Numbers
 from fastflow.theory.roots import invert
 
+LOGS = (-700.0, 650.0)
+"""Between which the logarithm of an excess is sought: all that float64 holds, with some room for the terms."""
 
-def l1_excess_bound(depth: int, scale: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Any:
+
+def l1_excess_bound(depth: int, scale: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Numbers:
     """A bound, known before the run, of ``||x||_1 - ||z||_1`` where the gradient flow from a start alpha ends.
 
     Here x is the limit of the flow and z any solution of ``A z = y`` (``z >= 0`` unless signed): the sparse truth, or
@@ -52,12 +54,11 @@ def l1_excess_bound(depth: int, scale: ArrayLike, n: int, norm: ArrayLike, *, si
     """
     depth, coordinates = _network(depth, n, signed)
     scales, norms = broadcast(scale=_amounts("scale", scale, above=True), norm=_amounts("norm", norm))
-    # The logarithm of the excess, over all that float64 holds with some room for the terms.
-    solved = invert(lambda log: _log_scale(np.exp(log), depth, coordinates, norms), np.log(scales), -700.0, 650.0)
+    solved = invert(lambda log: _log_scale(np.exp(log), depth, coordinates, norms), np.log(scales), *LOGS)
     return np.exp(solved)[()]
 
 
-def l1_excess_scale(depth: int, excess: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Any:
+def l1_excess_scale(depth: int, excess: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Numbers:
     """The start alpha at which `l1_excess_bound` is ``excess``: from this and smaller starts the excess is no larger.
 
     Parameters

@@ -15,18 +15,21 @@ of a Gaussian, its absolute value, or a singular value of a Gaussian matrix.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_count, as_floats, broadcast, shown
+from fastflow.theory.arguments import Numbers
 from fastflow.theory.roots import invert
+
+CLOSE = 1e-8
+"""The step of Newton's method, relative to t, after which t is near enough: its error is squared in the minimum."""
 
 Moments = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
 
 
-def l1_statistical_dimension(sparsity: ArrayLike, n: ArrayLike, *, nonnegative: bool = False) -> Any:
+def l1_statistical_dimension(sparsity: ArrayLike, n: ArrayLike, *, nonnegative: bool = False) -> Numbers:
     """The number of measurements at which basis pursuit begins to recover s-sparse vectors of length n.
 
     That of the descent cone of the l1 norm, or of the l1 norm on ``x >= 0``, at a vector with s nonzeros: the
@@ -47,7 +50,7 @@ def l1_statistical_dimension(sparsity: ArrayLike, n: ArrayLike, *, nonnegative: 
     return (n * _l1_fraction(sparsity / n, nonnegative))[()]
 
 
-def l1_critical_sparsity(measurements: ArrayLike, n: ArrayLike, *, nonnegative: bool = False) -> Any:
+def l1_critical_sparsity(measurements: ArrayLike, n: ArrayLike, *, nonnegative: bool = False) -> Numbers:
     """The sparsity up to which m measurements suffice: the inverse of `l1_statistical_dimension`.
 
     Parameters
@@ -63,7 +66,7 @@ def l1_critical_sparsity(measurements: ArrayLike, n: ArrayLike, *, nonnegative: 
     return (n * invert(lambda share: _l1_fraction(share, nonnegative), measurements / n, 0.0, 1.0))[()]
 
 
-def nuclear_statistical_dimension(rank: ArrayLike, shape: tuple[int, int]) -> Any:
+def nuclear_statistical_dimension(rank: ArrayLike, shape: tuple[int, int]) -> Numbers:
     """The number of measurements at which nuclear-norm minimisation begins to recover matrices of a rank.
 
     That of the descent cone of the nuclear norm at a matrix (p, q) of that rank: the asymptotic value for large p and q
@@ -83,7 +86,7 @@ def nuclear_statistical_dimension(rank: ArrayLike, shape: tuple[int, int]) -> An
     return _nuclear(ranks, rows, columns)[()]
 
 
-def nuclear_critical_rank(measurements: ArrayLike, shape: tuple[int, int]) -> Any:
+def nuclear_critical_rank(measurements: ArrayLike, shape: tuple[int, int]) -> Numbers:
     """The rank up to which m measurements suffice: the inverse of `nuclear_statistical_dimension`.
 
     Parameters
@@ -159,13 +162,13 @@ def _least_distance(base: FloatArray, curvature: FloatArray, weight: FloatArray,
     """``min_t base + curvature t^2 + weight E (g - t)_+^2``, from the moments of order 1, 2 and 0 of (g - t)_+.
 
     Half the derivative, ``curvature t - weight E (g - t)_+``, is concave and negative at 0, so Newton's steps from 0
-    climb to its zero and never pass it. An error of t is squared in the minimum.
+    climb to its zero and never pass it.
     """
     t = np.zeros_like(base)
     while True:
         first, second, above = moments(t)
         step = (weight * first - curvature * t) / (weight * above + curvature)
-        if np.all(step <= 1e-8 * t):
+        if np.all(step <= CLOSE * t):
             return base + curvature * t**2 + weight * second
         t = t + np.maximum(step, 0)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from fastflow.checks import as_count, as_number
-from fastflow.networks import DeepLinear, DiagonalLinear, Network
-from fastflow.problems import CompressedSensing, MatrixEstimation, Problem
-from fastflow.streams import stream
+from fastflow.networks import Network
+from fastflow.problems import Problem
 from fastflow.theory.arguments import as_posed
-from fastflow.theory.metric import singular_bases
+
+EDGE_RTOL = 1e-11
+"""How accurately the stability edge is found where a power iteration must find it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,15 @@ class Edge:
 
     @classmethod
     def read(cls, text: str) -> Edge | None:
-        """What "0.9 edge", "0.9edge", "0.9 * edge" or "edge" says; None for other words.
+        """What "0.9 edge", "0.9edge", "0.9 * edge" or "edge" says.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        Edge, or None for other words
 
         Raises
         ------
@@ -63,7 +70,21 @@ class Edge:
         return cls(multiple)
 
     def step(self, problem: Problem, network: Network) -> float:
-        """The step for a problem."""
+        """The step for a problem: this multiple of its `stability_edge`.
+
+        Parameters
+        ----------
+        problem, network : as they are trained
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        TypeError, ValueError
+            where no stability edge is known
+        """
         return self.multiple * stability_edge(problem, network)
 
 
@@ -71,14 +92,15 @@ edge = Edge()
 """The edge of linear stability at the expected solution, a symbol to multiply; `stability_edge` is its value."""
 
 
-def stability_edge(problem: Problem, network: Network, rtol: float = 1e-11) -> float:
+def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) -> float:
     """The largest step at which gradient descent is linearly stable at the balanced expected solution.
 
-    That is ``2 / lambda_max``, where ``lambda_max`` is the largest eigenvalue of the Hessian by all factors, which at
-    a balanced point with vanishing residual is that of ``Z -> A_W(M^T M Z)`` (M the derivative of the residuals by
-    W); ``2 / (N ||W||_2^{2-2/N})`` for matrix estimation. W is the problem's `expected_solution` of the rank that
-    the network can reach; residuals that remain there are taken as zero. For a DiagonalLinear network see
-    `diagonal_stability_edge`.
+    That is ``2 / lambda_max``, where ``lambda_max`` is the largest eigenvalue of the Hessian by all factors at a
+    balanced point of the solution that the data point to, of the rank that the network can reach; residuals that remain
+    there are taken as zero. With M the derivative of the residuals by W it is that of ``Z -> A_W(M^T M Z)``
+    (`metric_inverse`), so that the edge is ``2 / (N ||W||_2^{2-2/N})`` for matrix estimation. For a DiagonalLinear
+    network it is that of ``A diag(s) A^T`` with ``s_i = L |x_i|^{2-2/L}`` (for L = 1 the number of sides), as at the
+    end of a small start; a large start needs a smaller step.
 
     Parameters
     ----------
@@ -93,69 +115,13 @@ def stability_edge(problem: Problem, network: Network, rtol: float = 1e-11) -> f
 
     Raises
     ------
+    TypeError
+        for what is no problem or no network
     ValueError
-        when the expected solution is 0, where a network of depth 2 and more has no such edge
+        when the expected solution is 0, where a network of depth 2 and more has no such edge, or is not known
     """
     posed = as_posed(problem, network)
-    if isinstance(network, DiagonalLinear):
-        return diagonal_stability_edge(posed, network)
-    assert isinstance(network, DeepLinear)
-    widths = network.widths_for(posed.shape)
-    depth, rank = len(widths) - 1, min(widths)
-    solution = posed.expected_solution(rank).astype(np.float64)
-    if not solution.any() and depth > 1:
-        raise ValueError(
-            "the data point to the solution W = 0, where a product of factors has no stability edge: give a step"
-        )
-    if isinstance(posed, MatrixEstimation):
-        return 2 / (posed.weight * depth * float(np.linalg.norm(solution, 2)) ** (2 - 2 / depth))
-    bases = singular_bases(solution, depth)
-    # Power iteration from the leading singular pair, and enough of everything else that no eigenvector is missed.
-    noise = stream("stability edge", posed.shape).standard_normal(posed.shape)
-    direction = np.outer(bases.left[:, 0], bases.right[0]) + 0.1 * noise / np.linalg.norm(noise)
-    largest = 0.0
-    for _ in range(1000):
-        image = posed.normal_operator(direction)
-        moved = bases.scale(image, bases.eigenvalues)
-        estimate = float(np.sum(image * moved) / np.sum(direction * image))
-        converged = abs(estimate - largest) <= rtol * estimate
-        largest = estimate
-        if converged:
-            break
-        direction = moved / np.linalg.norm(moved)
-    return 2 / (posed.weight * largest)
-
-
-def diagonal_stability_edge(problem: CompressedSensing, network: DiagonalLinear) -> float:
-    """`stability_edge` of a diagonal network, ``2 / lambda_max(A diag(s) A^T)``.
-
-    Near a solution the residual moves by ``r <- (I - step A diag(s) A^T) r``, where ``s_i`` is the sum of squares of
-    the derivatives of ``x_i`` by all factors: ``s_i = L (u_i^{2L-2} + v_i^{2L-2})`` where all L factors of each side
-    are equal, and ``L |x_i|^{2-2/L}`` (2 for L = 1) where they come from a small start, so that only one side has
-    grown. A large start needs a smaller step. x is the `estimate` of the problem, without its negative entries if the
-    network is not signed.
-
-    Raises
-    ------
-    ValueError
-        when that x is 0, where a product of two or more factors has no such edge
-    """
-    depth, solution = network.depth, problem.estimate()
-    if not network.signed:
-        solution = np.maximum(solution, 0)
-    if depth > 1 and not solution.any():
-        raise ValueError(
-            "the data point to the solution x = 0, where a product of factors has no stability edge: give a step"
-        )
-    slopes = depth * np.abs(solution) ** (2 - 2 / depth)
-    if depth == 1:
-        slopes = np.full(len(solution), 2.0 if network.signed else 1.0)
-    scaled = problem.matrix.astype(np.float64) * np.sqrt(slopes)
-    gram = scaled @ scaled.T if scaled.shape[0] <= scaled.shape[1] else scaled.T @ scaled
-    largest = float(np.linalg.eigvalsh(gram)[-1])
-    if largest <= 0:
-        raise ValueError("the measurement matrix is zero, so that no step is too large: give a step")
-    return 2 / (problem.weight * largest)
+    return 2 / network.architecture(posed).largest_curvature(posed, rtol)
 
 
 def monotone_step(depth: int, scale: float, norm: float) -> float:

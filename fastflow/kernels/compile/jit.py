@@ -18,9 +18,9 @@ from typing import Any
 import numba
 from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.extending import overload
+from numba.core.dispatcher import Dispatcher
 
-from fastflow.kernels.compile.compiler import KernelCompiler, NothingAlone
+from fastflow.kernels.compile.compiler import KernelCompiler
 
 PACKAGE = __name__.split(".", 1)[0]
 
@@ -46,10 +46,20 @@ def is_our_type(numba_type: types.Type) -> bool:
     return not isinstance(numba_type, types.Dispatcher | types.Function | types.ClassInstanceType)
 
 
-class _Index(IndexDataCacheFile):
-    """Numba's index of a kernel's cached versions, empty if it names classes that are no longer there."""
+def cache_path() -> str | None:
+    """The folder where compiled kernels are kept, None where none can be written."""
+    cache: Any = getattr(_compile(_nothing), "_cache", None)
+    return str(cache.cache_path) if isinstance(cache, KernelCache) else None
 
-    def _load_index(self) -> Any:
+
+def _nothing() -> None:
+    """A kernel that does nothing."""
+
+
+class _Index(IndexDataCacheFile):
+    """Index of a kernel's cached versions as Numba keeps it, empty if it names classes that are no longer there."""
+
+    def _load_index(self) -> dict[object, str]:
         try:
             return super()._load_index()
         except (AttributeError, ImportError):  # written by another fastflow
@@ -59,7 +69,7 @@ class _Index(IndexDataCacheFile):
 class KernelCache(FunctionCache):
     """Numba's function cache, stale when any kernel file changes and closed to signatures with foreign classes."""
 
-    def __init__(self, py_func: Callable[..., Any]) -> None:
+    def __init__(self, py_func: Callable[..., object]) -> None:
         super().__init__(py_func)
         stamp = (self._impl.locator.get_source_stamp(), kernels_stamp())
         self._cache_file = _Index(
@@ -80,12 +90,23 @@ def _argument_types(sig: Any) -> tuple[types.Type, ...]:
     return tuple(getattr(sig, "args", sig))
 
 
-def jit(function: Callable[..., Any]) -> Any:
-    """Compile a kernel: nopython, no GIL, cached on disk, IEEE arithmetic (no fastmath anywhere)."""
+def jit(function: Callable[..., object]) -> Dispatcher:
+    """Compile a kernel: nopython, no GIL, cached on disk, IEEE arithmetic (no fastmath anywhere).
+
+    Unlike that of ``numba.njit(cache=True)``, what it keeps on disk goes stale when any of fastflow's kernels changes.
+
+    Parameters
+    ----------
+    function : a function in the part of Python that Numba compiles
+
+    Returns
+    -------
+    Numba's dispatcher
+    """
     return _compile(function)
 
 
-def jit_internal(function: Callable[..., Any]) -> Any:
+def jit_internal(function: Callable[..., object]) -> Dispatcher:
     """Compile a kernel that only other kernels call: it has no code that unpacks Python's objects.
 
     Called from Python it crashes, as it would from a wrong address, which is what these kernels take.
@@ -93,7 +114,7 @@ def jit_internal(function: Callable[..., Any]) -> Any:
     return _compile(function, no_cpython_wrapper=True)
 
 
-def jit_inline(function: Callable[..., Any]) -> Any:
+def jit_inline(function: Callable[..., object]) -> Dispatcher:
     """Compile a kernel that becomes part of each kernel that calls it.
 
     Every library that Numba builds compiles all that it calls once more. A tower of kernels would compile its register
@@ -103,21 +124,11 @@ def jit_inline(function: Callable[..., Any]) -> Any:
 
 
 # Wrappers for C callbacks are for nobody here, and a tenth of the time that compiling takes.
-_OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "pipeline_class": KernelCompiler}
+OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "pipeline_class": KernelCompiler}
 
 
-def _compile(function: Callable[..., Any], **options: Any) -> Any:
-    dispatcher = numba.njit(nogil=True, **_OPTIONS, **options)(function)
+def _compile(function: Callable[..., object], **options: object) -> Dispatcher:
+    dispatcher = numba.njit(nogil=True, **OPTIONS, **options)(function)
     with contextlib.suppress(RuntimeError):  # no writable folder for the cache: compile in every process
         dispatcher._cache = KernelCache(function)
     return dispatcher
-
-
-def kernel_overload(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`numba.extending.overload`, with the options of kernels."""
-    return overload(function, jit_options=_OPTIONS)
-
-
-def kernel_overload_inline(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`kernel_overload` of what becomes part of each kernel that calls it."""
-    return overload(function, inline="always", jit_options=_OPTIONS | {"pipeline_class": NothingAlone})

@@ -54,3 +54,8 @@ def simd_shape() -> SimdShape:
 
 
 SHAPE = simd_shape()
+
+
+def cpu_name() -> str:
+    """The CPU that Numba compiles for, as LLVM names it."""
+    return str(config.CPU_NAME or llvm.get_host_cpu_name())

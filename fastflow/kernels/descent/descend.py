@@ -1,6 +1,6 @@
 """Gradient descent, a queue of runs and a slice of steps at a time.
 
-`descend` takes the runs of a queue through their steps, as many at a time as its `Group` has members. A member whose
+`descend` takes the runs of a queue through their steps, as many at a time as its group has members. A member whose
 run has ended takes the next run of the queue. It returns after a given number of steps, wherever it is: all that it
 needs to go on is in `RunState`, and going on gives the bits of never having stopped. Its caller looks at the clock and
 at Ctrl-C there.
@@ -14,7 +14,7 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING, STALLED
-from fastflow.kernels.networks.groups import (
+from fastflow.kernels.networks.group import (
     backward,
     balancedness,
     extract_member,
@@ -25,6 +25,7 @@ from fastflow.kernels.networks.groups import (
     move,
     square_norms,
 )
+from fastflow.kernels.trace import has_room, write_record
 from fastflow.kernels.vectors.elementwise import copy
 
 
@@ -62,43 +63,22 @@ class Ends(NamedTuple):
     gradient_tol: float
 
 
-class Trace(NamedTuple):
-    """What is recorded at the given steps.
-
-    ``steps`` (records,) increasing; ``loss``, ``gradient_norm``, ``balancedness``, ``error``: (runs, records), or
-    (0, 0) if not wanted. ``truths`` (problems, d_N * d_0), or (0, 0).
-    Products and factors go to ``pending_products`` and ``pending_factors`` (capacity, ...), for which
-    ``pending_at[i] = (run, record)`` and ``pending_count[0]`` say what they are; the caller empties them.
-    """
-
-    steps: np.ndarray
-    loss: np.ndarray
-    gradient_norm: np.ndarray
-    balancedness: np.ndarray
-    error: np.ndarray
-    truths: np.ndarray
-    pending_products: np.ndarray
-    pending_factors: np.ndarray
-    pending_at: np.ndarray
-    pending_count: np.ndarray
-
-
 @jit
 def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, group):
     """Advance the runs of a queue that have not ended, by about ``budget`` steps together.
 
     Parameters
     ----------
-    problem : NamedTuple of `kernels.losses`
+    problem : the NamedTuple of a problem, see `losses.loss`
     weights : float64 array (problems,); a problem's loss is its weight times ``1/2 sum r_i^2``
     widths : int64 array, the shape that the group was made for: (d_0, ..., d_N), or (n,) of a diagonal network
     state : RunState
     queue : int64 array, the runs
     rule : StepRule
     ends : Ends
-    trace : Trace
+    trace : Trace, whose moments are steps
     budget : int; 0 only evaluates loss and solution of every run that has not ended
-    group : Group, whose contents mean nothing between calls
+    group : a `networks.group`, whose contents mean nothing between calls
 
     Returns
     -------
@@ -127,7 +107,8 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             break
         forward(group, at, widths)
         measure(group, widths[0])
-        pause = used >= budget or _is_nearly_full(trace, members)
+        # A member can write what is due and then its end; twice, for the visit that sees that the trace is nearly full.
+        pause = used >= budget or not has_room(trace, 4 * members)
         if varying:
             for member in range(members):
                 if group.run[member] >= 0:
@@ -156,9 +137,9 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                     end, due = RUNNING, False
                 else:
                     end = _end(loss, norm, k, ends)
-                    due = record < trace.steps.size and trace.steps[record] == k and end != DIVERGED
+                    due = record < trace.moments.size and trace.moments[record] == k and end != DIVERGED
                 # What is due now, and the state at an end, which the rest of the history repeats.
-                writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.steps.size - record)
+                writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.moments.size - record)
                 if writes > 0 or end != RUNNING or pause:
                     extract_member(group, member)
                 for _ in range(writes):
@@ -193,7 +174,7 @@ def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group
     """Make a run a member of the group."""
     index, k, record = state.problem[run], state.steps[run], state.recorded[run]
     load_member(group, member, state.factors[run], problem, index)
-    while record < trace.steps.size and trace.steps[record] < k:
+    while record < trace.moments.size and trace.moments[record] < k:
         record += 1
     group.run[member], group.idle[member], group.moved[member] = run, 0, 1
     group.offset[member], group.record[member] = k - ticks, record
@@ -220,8 +201,8 @@ def _end(loss, norm, k, ends):
 def _next_event(trace, ends, record):
     """The next step at which a run must be looked at, whatever its loss."""
     event = ends.max_steps
-    if record < trace.steps.size:
-        event = min(event, trace.steps[record])
+    if record < trace.moments.size:
+        event = min(event, trace.moments[record])
     return event
 
 
@@ -235,37 +216,7 @@ def _step(rule, run, k):
 
 
 @jit_inline
-def _is_nearly_full(trace, members):
-    # A member can write what is due and then its end; twice, for the visit that sees that the trace is nearly full.
-    capacity = max(trace.pending_products.shape[0], trace.pending_factors.shape[0])
-    return 0 < capacity < trace.pending_count[0] + 4 * members
-
-
-@jit_inline
 def _write_record(trace, run, record, index, loss, norm, widths, group):
-    if trace.loss.size > 0:
-        trace.loss[run, record] = loss
-    if trace.gradient_norm.size > 0:
-        trace.gradient_norm[run, record] = norm
     if trace.balancedness.size > 0:
         trace.balancedness[run, record] = balancedness(group, widths)
-    if trace.error.size > 0:
-        trace.error[run, record] = relative_error(group.row.product, trace.truths[index])
-    pending = trace.pending_count[0]
-    if trace.pending_products.size > 0:
-        copy(trace.pending_products[pending], group.row.product, group.row.product.size)
-    if trace.pending_factors.size > 0:
-        copy(trace.pending_factors[pending], group.row_factors, group.row_factors.size)
-    if trace.pending_products.size + trace.pending_factors.size > 0:
-        trace.pending_at[pending, 0], trace.pending_at[pending, 1] = run, record
-        trace.pending_count[0] = pending + 1
-
-
-@jit_inline
-def relative_error(x, truth):
-    """``||x - truth|| / ||truth||`` of two flat arrays, summed in float64."""
-    difference, size = 0.0, 0.0
-    for i in range(x.size):
-        difference += np.float64(x[i] - truth[i]) ** 2
-        size += np.float64(truth[i]) ** 2
-    return np.sqrt(difference) / np.sqrt(size)
+    write_record(trace, run, record, index, loss, norm, group.row.product, group.row_factors)

@@ -45,7 +45,7 @@ LARGEST_STEP = 1e300
 
 
 class FlowControl(NamedTuple):
-    """What is asked for: ``times`` (k,), not decreasing; how accurately; when to stop (see `gradient_flow`)."""
+    """What is asked of a flow: ``times`` (k,), not decreasing; how accurately; when to stop (see `gradient_flow`)."""
 
     times: np.ndarray
     rtol: float
@@ -55,7 +55,7 @@ class FlowControl(NamedTuple):
 
 
 class Flows(NamedTuple):
-    """What is found: ``x`` (problems, k, n), ``loss`` (problems, k), ``status`` and ``steps`` (problems,).
+    """What is found of flows: ``x`` (problems, k, n), ``loss`` (problems, k), ``status`` and ``steps`` (problems,).
 
     Times that are not reached are left as they were.
     """
@@ -107,8 +107,8 @@ TIME, TIME_REST, LENGTH, REJECTED, COLUMN, SIZE, LATER, VALUES, STIFF = range(9)
 def flow_workspace(m: int, n: int) -> FlowWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
     return FlowWorkspace(
-        at=np.zeros(3, np.int64),
-        numbers=np.zeros(9),
+        at=np.zeros(PASSED + 1, np.int64),
+        numbers=np.zeros(STIFF + 1),
         theta=np.zeros(n),
         x=np.zeros(n),
         slope=np.zeros(n),
@@ -169,7 +169,7 @@ def flow_slice(problems, control, flows, queue, budget, work):
 
 @jit
 def _begin(mirror, control, work):
-    """The start, and a first step in which x changes by little."""
+    """Set a problem's start, and the length of a first step in which x changes by little."""
     a, y, numbers = work.matrix, work.values, work.numbers
     m, n = y.size, mirror.scale.size
     transpose(work.normal.transposed, a, m, n)
@@ -279,7 +279,7 @@ def _move(time, weights, count, a, mirror, work):
 
 @jit
 def _accept(work):
-    """The step is taken."""
+    """Go to where the step under trial leads."""
     a, y, numbers, n = work.matrix, work.values, work.numbers, work.x.size
     copy(work.theta, work.new_theta, n)
     copy(work.x, work.new_x, n)

@@ -80,7 +80,7 @@ class LimitProblems(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What is found: ``x`` (problems, n), ``dual`` (problems, m), ``residual``, ``steps``, ``status`` (problems,)."""
+    """Limits of flows: ``x`` (problems, n), ``dual`` (problems, m), ``residual``, ``steps``, ``status`` (problems,)."""
 
     x: np.ndarray
     dual: np.ndarray
@@ -119,9 +119,9 @@ class LimitWorkspace(NamedTuple):
 
 def limit_workspace(m: int, n: int) -> LimitWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
-    sizes = (9, m * n, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m)
+    sizes = (MATRIX + 1, m * n, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m)
     arrays = (np.zeros(size) for size in sizes)
-    return LimitWorkspace._make([np.zeros(2, np.int64), *arrays, normal_workspace(m, n)])
+    return LimitWorkspace._make([np.zeros(STAGE + 1, np.int64), *arrays, normal_workspace(m, n)])
 
 
 @jit

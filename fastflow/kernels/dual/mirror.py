@@ -50,9 +50,17 @@ class Mirror(NamedTuple):
 
 
 def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -> Mirror:
-    """The maps for ``u(0) = positive`` and ``v(0) = negative``, arrays of one shape; None for the network ``x = u^L``.
+    """Make the mirror maps of the network ``x = u^L - v^L``.
 
-    For L >= 2 starts are at least 0, and 0 stays 0.
+    Parameters
+    ----------
+    positive : array (n,) or (problems, n), u(0)
+    negative : array of the same shape, v(0); or None for the network ``x = u^L``
+    depth : int, L; for L >= 2 starts are at least 0, and 0 stays 0
+
+    Returns
+    -------
+    Mirror
     """
     a = np.asarray(positive, np.float64)
     b = np.zeros_like(a) if negative is None else np.asarray(negative, np.float64)
@@ -85,7 +93,14 @@ def mirror_row(mirrors, i):
 
 @jit
 def mirror_point(mirror, theta, x, slope):
-    """``x`` and ``slope = dx/dz`` at ``theta``; arrays (n,). Infinite where x is too large for a float."""
+    """Evaluate x and its slope where the coordinates are.
+
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    theta : array (n,)
+    x, slope : arrays (n,) that are filled with x and ``dx/dz``, infinite where x is too large for a float
+    """
     depth = mirror.depth
     power = depth / (depth - 2) if depth > 2 else 1.0
     for i in range(theta.size):
@@ -117,7 +132,14 @@ def mirror_point(mirror, theta, x, slope):
 
 @jit
 def mirror_dual(mirror, theta, z):
-    """``z`` at ``theta``: exact to the last bits of z, or of ``c_a`` and ``c_b`` near them."""
+    """Find z where the coordinates are: exact to the last bits of z, or of ``c_a`` and ``c_b`` near them.
+
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    theta : array (n,)
+    z : array (n,) that is filled
+    """
     for i in range(theta.size):
         if mirror.depth <= 2 or mirror.sides[i] == NEITHER:
             z[i] = theta[i] - mirror.rest[i]
@@ -132,7 +154,14 @@ def mirror_dual(mirror, theta, z):
 
 @jit
 def mirror_theta(mirror, z, theta):
-    """``theta`` at ``z``, for z inside the domain; NaN outside. Near the ends prefer `mirror_move`."""
+    """Find theta from z, near the ends of the domain with a loss that `mirror_move` has not.
+
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    z : array (n,)
+    theta : array (n,) that is filled; NaN where z is outside of the domain
+    """
     for i in range(theta.size):
         theta[i] = mirror.rest[i]
     mirror_move(mirror, z, theta)
@@ -140,7 +169,14 @@ def mirror_theta(mirror, z, theta):
 
 @jit
 def mirror_move(mirror, change, theta):
-    """Move ``theta`` to where ``z`` is larger by ``change``, without forming z; NaN outside the domain."""
+    """Move to where z is larger by a change, without forming z.
+
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    change : array (n,)
+    theta : array (n,) that is moved; NaN where the domain ends before
+    """
     for i in range(theta.size):
         if mirror.depth <= 2 or mirror.sides[i] == NEITHER:
             theta[i] += change[i]
@@ -156,9 +192,14 @@ def mirror_move(mirror, change, theta):
 
 @jit
 def mirror_inverse(mirror, boost, x, theta):
-    """``theta`` where ``boost x(theta)`` is x, of which one-sided coordinates must have their sign.
+    """Find theta where ``boost x(theta)`` is x: exact but for two sides and L >= 3, where it is off by at most 0.004.
 
-    Exact but for two sides and L >= 3, where it is off by at most 0.004.
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    boost : float > 0
+    x : array (n,), of which one-sided coordinates must have their sign
+    theta : array (n,) that is filled
     """
     depth = mirror.depth
     power = depth / (depth - 2) if depth > 2 else 1.0

@@ -38,17 +38,17 @@ HEIGHT = (8.6288, 81.0, 640.0)
 """The real part u of the first zero, ``h_0 + h_1/s^2 + h_2/s^4``: fitted so that the swings of R are 0.95 high."""
 
 FIRST_ZEROS = (7.8678, -4.07542, 21.1914)
-"""The others at 14 stages: v, and u, v of the second."""
+"""Imaginary part v of the first zero of w, and both parts u, v of the second, at 14 stages."""
 
 DEGREES = (*range(5, 17), 18, 20, 22, 24, 26, 28, 30, 33, 36, 39, 42, 46, 50, 54, 59, 64, 70, 76, 82, 89, 97, 105, 114)
 DEGREES += (124, 135, 147, 160, 174, 189, 208, 235, 270, 310, 355, 405)
-"""The numbers of stages that there are."""
+"""The numbers of stages of the methods that there are."""
 
 PAIRS = 4
-"""The degree of w."""
+"""The degree of the factor w of the stability polynomial."""
 
 DAMPING = 2 / 13
-"""Of the stages: their Chebyshev polynomials are taken from ``1 + DAMPING / s^2`` down to -1."""
+"""The damping of the stages: their Chebyshev polynomials are taken from ``1 + DAMPING / s^2`` down to -1."""
 
 NEAR = 64
 """The first stage is so many times nearer to y than in RKC2."""
@@ -63,12 +63,16 @@ POLE = 3.0
 """Where the filter of the estimate of the error has its pole."""
 
 
-class Chebyshev(NamedTuple):
-    """Of each method: how many ``stages``, and its stability interval ``[-length, 0]``.
+MU, NU, REST, MOVE, LAG, WEIGHT, ERROR_WEIGHT = range(7)
+"""The columns of `Chebyshev.rows`. Stage j is ``MU Y_{j-1} + NU Y_{j-2} + REST y + h (MOVE f_{j-1} + LAG f_0)``; its
+slope has the `WEIGHT` in the new point and the `ERROR_WEIGHT` in the estimate of the error."""
 
-    ``rows`` (total, 7), of stage j of method i in row ``first[i] + j``: mu, nu, 1 - mu - nu, m and l of the recurrence
-    that leads to it, and the weights of its slope in the new point and in the estimate of the error. ``last``
-    (methods,): the weight of the slope at the new point in the latter.
+
+class Chebyshev(NamedTuple):
+    """The coefficients of all methods: how many ``stages`` each has, and its stability interval ``[-length, 0]``.
+
+    ``rows`` (total, 7), of stage j of method i in row ``first[i] + j``, with named columns. ``last`` (methods,): the
+    weight of the slope at the new point in the estimate of the error.
     """
 
     stages: np.ndarray
@@ -80,7 +84,7 @@ class Chebyshev(NamedTuple):
 
 @functools.cache
 def chebyshev() -> Chebyshev:
-    """All methods of `DEGREES`."""
+    """The coefficients of all methods of `DEGREES`, made once."""
     zeros = zeros_of_w()
     rows, lengths, last = zip(*(_weighted_stages(degree, zeros[degree]) for degree in DEGREES), strict=True)
     made = (np.array(DEGREES), np.array(lengths), np.cumsum([0, *map(len, rows)]), np.concatenate(rows), np.array(last))
@@ -211,22 +215,22 @@ def _weighted_stages(s: int, zero: np.ndarray) -> tuple[np.ndarray, float, float
     b[2:] = e[2:] / d[2:] ** 2
     b[0], b[1] = b[2], b[2] / NEAR
     a = 1 - b * t
-    rows = np.zeros((s, 7))
-    rows[1, 2:4] = 1, b[1] * w1
+    rows = np.zeros((s, ERROR_WEIGHT + 1))
+    rows[1, [REST, MOVE]] = 1, b[1] * w1
     trees = np.zeros((s, 3))  # the elementary weights of t, [t] and [[t]] of the stages
-    trees[1, 0] = rows[1, 3]
+    trees[1, 0] = rows[1, MOVE]
     for j in range(2, s):
         mu, nu, m = 2 * w0 * b[j] / b[j - 1], -b[j] / b[j - 2], 2 * w1 * b[j] / b[j - 1]
-        rows[j, :5] = mu, nu, 1 - mu - nu, m, -a[j - 1] * m
+        rows[j, [MU, NU, REST, MOVE, LAG]] = mu, nu, 1 - mu - nu, m, -a[j - 1] * m
         trees[j] = mu * trees[j - 1] + nu * trees[j - 2] + m * np.array([1, *trees[j - 1, :2]])
-        trees[j, 0] += rows[j, 4]
+        trees[j, 0] += rows[j, LAG]
     # (R - 1) / z in the basis of the stages, by way of Chebyshev polynomials
     points = 2 * s
     x = np.cos((np.arange(points) + 0.5) * np.pi / points)
     z, values = (x - w0) / w1, np.polynomial.chebyshev.chebvander(x, s - 1)
     weights = 2 / points * (values.T @ ((stability(z) - 1) / z)) / b
     weights[0] = weights[0] * b[0] / 2 - weights[1:] @ a[1:]
-    rows[:, 5] = weights
+    rows[:, WEIGHT] = weights
     # The estimate is nearest to a filtered z^4 / 24 among those that are the error of the tree [t t t], and so on.
     slopes = z[:, None] * np.column_stack([a + b * values, stability(z)])
     q, r = np.linalg.qr(slopes)
@@ -236,6 +240,6 @@ def _weighted_stages(s: int, zero: np.ndarray) -> tuple[np.ndarray, float, float
     left = np.array([0, 0, 0, LINEAR / 24, weights @ trees[:s, 0] ** 3 - 1 / 4]) - conditions.T @ errors
     if s > MANY:
         conditions, left = conditions[:, :4], left[:4]
-    errors += np.linalg.solve(r, np.linalg.lstsq(np.linalg.solve(r.T, conditions).T, left)[0])
-    rows[:, 6] = errors[:s]
+    errors += np.linalg.solve(r, np.linalg.lstsq(np.linalg.solve(r.T, conditions).T, left, rcond=None)[0])
+    rows[:, ERROR_WEIGHT] = errors[:s]
     return rows, length, errors[s]

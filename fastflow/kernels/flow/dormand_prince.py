@@ -40,7 +40,7 @@ class DormandPrince(NamedTuple):
 
 @functools.cache
 def dormand_prince() -> DormandPrince:
-    """SciPy's coefficients."""
+    """The coefficients, from SciPy, made once."""
     from scipy.integrate import DOP853
 
     points, errors, dense = np.zeros((SLOPES, SLOPES)), np.zeros((2, SLOPES)), np.zeros((4, SLOPES))

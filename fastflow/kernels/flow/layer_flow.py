@@ -18,18 +18,29 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
-from fastflow.kernels.descent.descend import relative_error
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, MAX_TIME, RUNNING, STALLED
 from fastflow.kernels.flow.chebyshev import Chebyshev
 from fastflow.kernels.flow.dense_output import high_order_point, more_slopes, stabilised_point
 from fastflow.kernels.flow.dormand_prince import SLOPES, STAGES, DormandPrince
-from fastflow.kernels.flow.stabilised import Step, high_order_step, largest_rate, stabilised_step, step_memory
+from fastflow.kernels.flow.stabilised import (
+    OF_ERROR,
+    OF_POINT,
+    OF_SLOPE,
+    OF_STEP,
+    OF_THIRD,
+    Step,
+    high_order_step,
+    largest_rate,
+    stabilised_step,
+    step_memory,
+)
 from fastflow.kernels.networks.vector_field import field_balancedness, slope_of
 from fastflow.kernels.queues import PLACE
+from fastflow.kernels.trace import has_room, write_record
 from fastflow.kernels.vectors.elementwise import copy, dot
 
 HIGH_ORDER, STABILISED = 0, 1
-"""The methods."""
+"""The two methods that a run changes between."""
 
 HIGH_ORDER_SHARE, STABILISED_SHARE = 1.0, 2.0
 """Of the estimates of the methods, which are of lower orders than what they estimate, in what is held to the tolerance
@@ -68,7 +79,7 @@ REFRESH = 20
 
 
 class Methods(NamedTuple):
-    """The coefficients of both methods."""
+    """The coefficients of the method of order 8 and of the stabilised ones."""
 
     high_order: DormandPrince
     stabilised: Chebyshev
@@ -88,8 +99,9 @@ class FlowEnds(NamedTuple):
 class FlowRuns(NamedTuple):
     """Where each run is; first axis runs.
 
-    As `RunState`, and ``time``, ``rate`` (the largest eigenvalue of the Hessian last seen), ``evaluations`` of
-    gradients, a product of the Hessian with a vector counted as two.
+    ``factors`` (runs, parameters), ``solution`` (runs, d_N * d_0) or (runs, n), ``loss``, ``status``, ``steps``,
+    ``recorded`` (records written), ``problem`` (index of the run's problem), ``time``, ``rate`` (the largest eigenvalue
+    of the Hessian last seen), ``evaluations`` of gradients, a product of the Hessian with a vector counted as two.
     """
 
     factors: np.ndarray
@@ -102,21 +114,6 @@ class FlowRuns(NamedTuple):
     time: np.ndarray
     rate: np.ndarray
     evaluations: np.ndarray
-
-
-class FlowTrace(NamedTuple):
-    """What is recorded at the given ``times`` (k,), not decreasing; the rest as in `descent.Trace`."""
-
-    times: np.ndarray
-    loss: np.ndarray
-    gradient_norm: np.ndarray
-    balancedness: np.ndarray
-    error: np.ndarray
-    truths: np.ndarray
-    pending_products: np.ndarray
-    pending_factors: np.ndarray
-    pending_at: np.ndarray
-    pending_count: np.ndarray
 
 
 class FlowMemory(NamedTuple):
@@ -139,7 +136,7 @@ TIME, LENGTH, RATE, LOSS, NORM, SIZE, OTHER_LENGTH, PROGRESS = range(8)
 
 def flow_memory(parameters: int) -> FlowMemory:
     """A `FlowMemory` for runs of so many parameters."""
-    return FlowMemory(np.zeros(9, np.int64), np.zeros(8), step_memory(parameters))
+    return FlowMemory(np.zeros(STILL + 1, np.int64), np.zeros(PROGRESS + 1), step_memory(parameters))
 
 
 @jit
@@ -172,7 +169,7 @@ def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
                 end = _end(ends, runs, run, memory)
         spent += runs.evaluations[run] - before
         ended = end in (CONVERGED, CRITICAL, STALLED)
-        due = at[RECORD] < trace.times.size and (ended or trace.times[at[RECORD]] <= numbers[TIME])
+        due = at[RECORD] < trace.moments.size and (ended or trace.moments[at[RECORD]] <= numbers[TIME])
         pauses = end != RUNNING or spent >= budget or _is_full(trace)
         if begins or pauses or due:
             # The product was that of the point last tried.
@@ -183,9 +180,9 @@ def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
                 dot(state, state, state.size, sizes[1:])
                 numbers[NORM], numbers[SIZE] = math.sqrt(sizes[0]), math.sqrt(sizes[1])
         while due:
-            ended = ended and trace.times[at[RECORD]] <= numbers[TIME]  # the state at the end is written once
+            ended = ended and trace.moments[at[RECORD]] <= numbers[TIME]  # the state at the end is written once
             _write(field, index, trace, run, state, numbers[LOSS], numbers[NORM], memory)
-            due = at[RECORD] < trace.times.size and (ended or trace.times[at[RECORD]] <= numbers[TIME])
+            due = at[RECORD] < trace.moments.size and (ended or trace.moments[at[RECORD]] <= numbers[TIME])
         if pauses:
             copy(runs.factors[run], state, state.size)
             copy(runs.solution[run], field.product, field.product.size)
@@ -236,10 +233,10 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
     # short that this is as exact.
     goal, record = ends.t_max, at[RECORD]
     last_of_many = record + MANY - 1
-    if last_of_many < trace.times.size and trace.times[last_of_many] < numbers[TIME] + DENSE[method] * wanted:
+    if last_of_many < trace.moments.size and trace.moments[last_of_many] < numbers[TIME] + DENSE[method] * wanted:
         wanted *= DENSE[method]
-    elif record < trace.times.size:
-        goal = min(goal, trace.times[record])
+    elif record < trace.moments.size:
+        goal = min(goal, trace.moments[record])
     left, length, meets = goal - numbers[TIME], wanted, False
     if wanted >= left:
         length, meets = left, True
@@ -256,13 +253,14 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         stages, order, share, safety = table.stages[which], 4, STABILISED_SHARE, 0.8
     runs.steps[run] += 1
     runs.evaluations[run] += stages
-    grows = sizes[3] > numbers[NORM]
-    of_step = (GROWING * ends.rtol / share if grows else DECAYING) * sizes[1]
+    grows = sizes[OF_SLOPE] > numbers[NORM]
+    of_step = (GROWING * ends.rtol / share if grows else DECAYING) * sizes[OF_STEP]
     rounding = ROUNDING * (1 + length * rate) * numbers[SIZE]
-    allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[2])) / share
-    error = sizes[0]
-    if method == HIGH_ORDER and sizes[1] > 0:  # the estimate of order 5 may vanish; with that of order 3 it seldom does
-        error = max(error, VANISHING * sizes[1] * min(1.0, sizes[4] / sizes[1]) ** (9 / 4))
+    allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[OF_POINT])) / share
+    error = sizes[OF_ERROR]
+    if method == HIGH_ORDER and sizes[OF_STEP] > 0:
+        # The estimate of order 5 may vanish; with that of order 3 it seldom does.
+        error = max(error, VANISHING * sizes[OF_STEP] * min(1.0, sizes[OF_THIRD] / sizes[OF_STEP]) ** (9 / 4))
     error /= min(allowed, max(of_step, rounding))
     if method == HIGH_ORDER:  # whose estimate hardly sees what is stiff and not stable
         error = max(error, (length * rate / SEEN) ** order)
@@ -271,13 +269,13 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         factor = max(0.1, safety * max(error, 1e-8) ** (-1 / order))
     if error <= 1 and math.isfinite(loss):
         moment = goal if meets else numbers[TIME] + length
-        if at[RECORD] < trace.times.size and trace.times[at[RECORD]] < moment:
+        if at[RECORD] < trace.moments.size and trace.moments[at[RECORD]] < moment:
             _write_between(field, index, methods, trace, runs, run, length, moment, memory)
         numbers[TIME] = moment
         copy(step.state, step.point, step.state.size)
         copy(step.gradient, step.slope, step.state.size)
-        numbers[LOSS], numbers[SIZE], numbers[NORM] = loss, sizes[2], sizes[3]
-        at[STILL] = sizes[1] == 0 and length * rate > 1
+        numbers[LOSS], numbers[SIZE], numbers[NORM] = loss, sizes[OF_POINT], sizes[OF_SLOPE]
+        at[STILL] = sizes[OF_STEP] == 0 and length * rate > 1
         if method == STABILISED:
             at[SINCE] += REFRESH // 4 if grows else 1
         else:
@@ -296,13 +294,13 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
 def _write_between(field, index, methods, trace, runs, run, length, moment, memory):
     """The records of the times within the step that was found good, from the interpolant of its method."""
     at, numbers, step = memory.at, memory.numbers, memory.step
-    kept = (step.sizes[2], step.sizes[3], step.sizes[1])
+    kept = (step.sizes[OF_POINT], step.sizes[OF_SLOPE], step.sizes[OF_STEP])
     high_order = at[METHOD] == HIGH_ORDER
     if high_order:
         more_slopes(field, index, methods.high_order, step, length)
         runs.evaluations[run] += SLOPES - STAGES - 1
-    while at[RECORD] < trace.times.size and trace.times[at[RECORD]] < moment:
-        share = (trace.times[at[RECORD]] - numbers[TIME]) / length
+    while at[RECORD] < trace.moments.size and trace.moments[at[RECORD]] < moment:
+        share = (trace.moments[at[RECORD]] - numbers[TIME]) / length
         if high_order:
             high_order_point(methods.high_order, step, length, share)
         else:
@@ -311,7 +309,7 @@ def _write_between(field, index, methods, trace, runs, run, length, moment, memo
         runs.evaluations[run] += 1
         dot(step.b, step.b, step.b.size, step.sizes)
         _write(field, index, trace, run, step.a, loss, math.sqrt(step.sizes[0]), memory)
-    step.sizes[2], step.sizes[3], step.sizes[1] = kept
+    step.sizes[OF_POINT], step.sizes[OF_SLOPE], step.sizes[OF_STEP] = kept
 
 
 @jit_inline
@@ -371,27 +369,13 @@ def _end(ends, runs, run, memory):
 @jit_inline
 def _write(field, index, trace, run, state, loss, norm, memory):
     """The record of a state, whose product the field has."""
-    record, pending = memory.at[RECORD], trace.pending_count[0]
-    if trace.loss.size > 0:
-        trace.loss[run, record] = loss
-    if trace.gradient_norm.size > 0:
-        trace.gradient_norm[run, record] = norm
     if trace.balancedness.size > 0:
-        trace.balancedness[run, record] = field_balancedness(field, state)
-    if trace.error.size > 0:
-        trace.error[run, record] = relative_error(field.product, trace.truths[index])
-    if trace.pending_products.size > 0:
-        copy(trace.pending_products[pending], field.product, field.product.size)
-    if trace.pending_factors.size > 0:
-        copy(trace.pending_factors[pending], state, state.size)
-    if trace.pending_products.size + trace.pending_factors.size > 0:
-        trace.pending_at[pending, 0], trace.pending_at[pending, 1] = run, record
-        trace.pending_count[0] = pending + 1
+        trace.balancedness[run, memory.at[RECORD]] = field_balancedness(field, state)
+    write_record(trace, run, memory.at[RECORD], index, loss, norm, field.product, state)
     memory.at[RECORD] += 1
 
 
 @jit_inline
 def _is_full(trace):
     """Whether a step might find no room in the trace: equal times may all be due at once."""
-    capacity = max(trace.pending_products.shape[0], trace.pending_factors.shape[0])
-    return 0 < capacity <= trace.pending_count[0] + trace.times.size + 1
+    return not has_room(trace, trace.moments.size + 2)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit_internal
+from fastflow.kernels.flow.chebyshev import ERROR_WEIGHT, LAG, MOVE, MU, NU, REST, WEIGHT
 from fastflow.kernels.flow.dormand_prince import SLOPES, STAGES, add_slopes
 from fastflow.kernels.networks.curvature import curve, visit
 from fastflow.kernels.networks.vector_field import slope
@@ -30,13 +31,21 @@ SURE = 1e-12
 """Points that differ by less than this, over their norm, say nothing about the rate at which slopes change."""
 
 
+OF_ERROR, OF_STEP, OF_POINT, OF_SLOPE, OF_THIRD = range(5)
+"""The places of `Step.sizes`: the norms of the estimate of the error, of the step, of the new point, of the gradient
+there, and of the estimate of order 3, which only steps of order 8 have. What follows is scratch."""
+
+SIZES = 7
+"""The length of `Step.sizes`."""
+
+
 class Step(NamedTuple):
     """A run under way and scratch, n the number of parameters.
 
     ``state``, ``gradient`` (n,) where it is; ``point`` and ``slope`` (n,) where a step leads and the gradient there;
     ``slopes`` (16 n,) of the stages of order 8; ``a`` to ``d`` (n,) scratch; ``power`` (n,) the eigenvector of the
-    Hessian, ``image`` (n,) scratch. ``sizes`` (7,): the norms of the error, the step, the new point, the gradient
-    there; the last three are scratch, as ``factors`` (8,) and ``weights`` (16,) are.
+    Hessian, ``image`` (n,) scratch. ``sizes`` (`SIZES`,) has named places; ``factors`` (8,) and ``weights`` (16,) are
+    scratch.
     """
 
     state: np.ndarray
@@ -60,7 +69,7 @@ def step_memory(parameters: int) -> Step:
     state, gradient, point, there, a, b, c, d, power, image = (
         aligned_zeros((parameters,), np.float64) for _ in range(10)
     )
-    slopes, numbers = aligned_zeros((SLOPES * parameters,), np.float64), [np.zeros(n) for n in (7, 8, SLOPES)]
+    slopes, numbers = aligned_zeros((SLOPES * parameters,), np.float64), [np.zeros(n) for n in (SIZES, 8, SLOPES)]
     return Step(state, gradient, point, there, slopes, a, b, c, d, power, image, *numbers)
 
 
@@ -110,17 +119,17 @@ def stabilised_step(field, index, table, step, which, length):
         address(step.d, i(0)),
     )
     now, before = step.a, step.b
-    combine_at(new, (1.0, -h * rows[first, 5]), (state, gradient), (), (), n)
-    combine_at(error, (-h * rows[first, 6],), (gradient,), (), (), n)
-    combine_at(address(now, i(0)), (1.0, -h * rows[first + 1, 3]), (state, gradient), (), (), n)
+    combine_at(new, (1.0, -h * rows[first, WEIGHT]), (state, gradient), (), (), n)
+    combine_at(error, (-h * rows[first, ERROR_WEIGHT],), (gradient,), (), (), n)
+    combine_at(address(now, i(0)), (1.0, -h * rows[first + 1, MOVE]), (state, gradient), (), (), n)
     copy(before, step.state, n)
     here = address(step.slope, i(0))
     for j in range(1, stages):
         slope(field, index, now, step.slope)
-        weights = (-h * rows[first + j, 5], -h * rows[first + j, 6])
+        weights = (-h * rows[first + j, WEIGHT], -h * rows[first + j, ERROR_WEIGHT])
         row, target, factors = first + j + 1, address(before, i(0)), (0.0, 0.0, 0.0, 0.0, 0.0)
         if j < stages - 1:
-            factors = (-h * rows[row, 3], rows[row, 0], rows[row, 1], rows[row, 2], -h * rows[row, 4])
+            factors = (-h * rows[row, MOVE], rows[row, MU], rows[row, NU], rows[row, REST], -h * rows[row, LAG])
             sources = (here, address(now, i(0)), target, state, gradient)
             combine_at(target, factors, sources, (new, error), weights, n)
         else:
@@ -134,16 +143,16 @@ def stabilised_step(field, index, table, step, which, length):
     keep(step)
     keep(now)
     keep(before)
-    for k in range(4):
+    for k in range(OF_THIRD):
         step.sizes[k] = math.sqrt(step.sizes[k])
     return loss
 
 
 @jit_internal
 def high_order_step(field, index, table, step, length):
-    """A step of order 8: as `stabilised_step`, for a `DormandPrince`.
+    """A step of order 8 of a `DormandPrince`: fills ``point``, ``slope`` and ``sizes``; returns the loss there.
 
-    ``sizes[4]`` is the norm of the estimate of order 3. Also returns a lower bound of the largest rate at which slopes
+    Also returns a lower bound of the largest rate at which slopes
     change; 0 where there is none.
     """
     n, h, i, slopes, sizes, loss = step.state.size, length, np.intp, step.slopes, step.sizes, 0.0
@@ -176,10 +185,10 @@ def high_order_step(field, index, table, step, length):
         add_slopes(array, array, table.errors[estimate], h, slopes, 2, STAGES + 1, step.factors)
     squares_at((five, change, new, here, three), n, address(sizes, i(0)))
     keep(step)
-    if apart_size > SURE * math.sqrt(sizes[2]):
+    if apart_size > SURE * math.sqrt(sizes[OF_POINT]):
         rate = slopes_apart / apart_size
-    error = math.sqrt(sizes[0] + 0.01 * sizes[4])
-    sizes[0] = sizes[0] / error if error > 0 else 0.0
-    for k in range(1, 5):
+    error = math.sqrt(sizes[OF_ERROR] + 0.01 * sizes[OF_THIRD])
+    sizes[OF_ERROR] = sizes[OF_ERROR] / error if error > 0 else 0.0
+    for k in range(OF_STEP, OF_THIRD + 1):
         sizes[k] = math.sqrt(sizes[k])
     return loss, rate

@@ -1,41 +1,32 @@
-"""One type for the losses of all problems, told apart at run time: a kernel over it is compiled once for all."""
+"""One type for the losses of all problems, told apart at run time: a kernel over it is compiled once for all.
+
+A problem that is not among them is one for which such kernels are compiled again.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit_internal
-from fastflow.kernels.losses.formulas import (
-    Completion,
-    CompletionOfLanes,
-    Estimation,
-    LossWorkspace,
-    RegressionByGram,
-    RegressionBySamples,
-    Sensing,
-    SharedSamples,
-    SharedSensing,
-    formula,
-    loss_gradient,
-    scratch_size,
-)
-from fastflow.kernels.losses.shared_matrix import SharedMatrix
+from fastflow.kernels.compile.protocol import implements, protocol
+from fastflow.kernels.losses.completion import Completion, KnownEntries
+from fastflow.kernels.losses.estimation import Estimation
+from fastflow.kernels.losses.loss import for_one_run, formula, loss_gradient, loss_hessian, scratch_size
+from fastflow.kernels.losses.regression import RegressionByGram, RegressionBySamples
+from fastflow.kernels.losses.sensing import Sensing
+from fastflow.kernels.vectors.elementwise import residual_known
 
-ESTIMATION, COMPLETION, SENSING, SAMPLES, GRAM, KNOWN = range(6)
-KINDS = (Estimation, Completion, Sensing, RegressionBySamples, RegressionByGram)
-
-SPARSE = 10
-"""A `Completion` that observes more than one entry in so many is faster as a matrix with gaps (measured)."""
+KINDS = (Estimation, Completion, Sensing, RegressionBySamples, RegressionByGram, KnownEntries)
+ESTIMATION, COMPLETION, SENSING, SAMPLES, GRAM, KNOWN = range(len(KINDS))
 
 
 class AnyLoss(NamedTuple):
     """One of the losses, the one that ``kind`` says.
 
-    ``first`` to ``fourth`` are its arrays in their order, (problems, ...), or empty; those of `Completion` are
-    ``entries``, ``bounds`` and the only row of ``first``. Of the kind `KNOWN`, a completion that is not sparse,
-    ``first`` is (problems, rows * columns), NaN where nothing is observed: to the same bits.
+    ``first`` to ``fourth`` are its arrays of numbers in their order, (problems, ...), or empty; ``entries`` and
+    ``bounds`` are those of `Completion`, whose values are the only row of ``first``.
     """
 
     kind: int
@@ -47,48 +38,21 @@ class AnyLoss(NamedTuple):
     bounds: np.ndarray
 
 
-def as_any_loss(problem: Any, size: int) -> Any:
-    """The data of a problem as an `AnyLoss`; those of a user's own problem as they are.
-
-    Parameters
-    ----------
-    problem : NamedTuple of `kernels.losses`, or `SharedMatrix`
-    size : int, entries of W or x; rows of measurement matrices lose what `padded_columns` has added
-    """
-    if isinstance(problem, SharedSensing | SharedMatrix):
-        problem = Sensing(*(array[None] for array in problem[:2]))
-    if isinstance(problem, Sensing):
-        operators, values = problem
-        rows = operators.reshape(*values.shape, -1)[..., :size]
-        problem = Sensing(np.ascontiguousarray(rows).reshape(len(operators), -1), values)
-    if isinstance(problem, SharedSamples):
-        problem = RegressionBySamples(*problem)
+def as_any_loss(problem: NamedTuple, size: int) -> NamedTuple | AnyLoss:
+    """The data of a problem as an `AnyLoss`, those of a user's own problem as they are; W or x has ``size`` entries."""
+    problem = for_one_run(problem, size)
     if type(problem) not in KINDS:
         return problem
-    integers, kind = [np.zeros(0, np.int64)] * 2, KINDS.index(type(problem))
-    if not isinstance(problem, Completion):
-        arrays = list(problem)
-    elif SPARSE * len(problem.entries) < size * (len(problem.bounds) - 1):
-        arrays, integers = [problem.values[None]], [problem.entries, problem.bounds]
-    else:
-        arrays, kind = [_with_gaps(problem, size)], KNOWN
+    integers, arrays = [np.zeros(0, np.int64)] * 2, list(problem)
+    if isinstance(problem, Completion):
+        integers, arrays = [problem.entries, problem.bounds], [problem.values[None]]
     arrays += [np.zeros((0, 0), arrays[0].dtype)] * (4 - len(arrays))
-    return AnyLoss(kind, *arrays, *integers)
+    return AnyLoss(KINDS.index(type(problem)), *arrays, *integers)
 
 
-def _with_gaps(problem: Completion, size: int) -> np.ndarray:
-    """The observed entries in matrices (problems, size) of NaN."""
-    targets = np.full((len(problem.bounds) - 1, size), np.nan, problem.values.dtype)
-    targets[np.repeat(np.arange(len(targets)), np.diff(problem.bounds)), problem.entries] = problem.values
-    return targets
-
-
-def loss_workspace(problem: Any, size: int, dtype: Any) -> LossWorkspace:
-    """A `LossWorkspace` for one run of a problem, also of an `AnyLoss`, whose W has ``size`` entries."""
-    scratch = scratch_size(problem, size)
-    if isinstance(problem, AnyLoss) and problem.kind in (SENSING, SAMPLES):
-        scratch = max(size, problem.second.shape[1])
-    return LossWorkspace(np.zeros(size, dtype), np.zeros(scratch, dtype), np.zeros(1, dtype), np.zeros(1, dtype))
+@scratch_size.register(AnyLoss)
+def _scratch_size(problem: AnyLoss, size: int) -> int:
+    return max(size, problem.second.shape[1]) if problem.kind in (SENSING, SAMPLES) else size
 
 
 @formula(AnyLoss)
@@ -100,7 +64,7 @@ def _any_loss(problem, index, product, columns, work):
 def any_loss_gradient(problem, index, product, columns, work):
     """`loss_gradient` of an `AnyLoss`."""
     if problem.kind == KNOWN:
-        loss_gradient(CompletionOfLanes(problem.first), index, product, columns, work)
+        loss_gradient(KnownEntries(problem.first), index, product, columns, work)
     elif problem.kind == ESTIMATION:
         loss_gradient(Estimation(problem.first), index, product, columns, work)
     elif problem.kind == COMPLETION:
@@ -113,3 +77,46 @@ def any_loss_gradient(problem, index, product, columns, work):
     else:
         gram = RegressionByGram(problem.first, problem.second, problem.third, problem.fourth)
         loss_gradient(gram, index, product, columns, work)
+
+
+@implements(loss_hessian, AnyLoss, inline=True)
+def _any_hessian(problem, index, product, direction, columns, work):
+    any_loss_hessian(problem, index, product, direction, columns, work)
+
+
+@jit_internal
+def any_loss_hessian(problem, index, product, direction, columns, work):
+    """`loss_hessian` of an `AnyLoss`."""
+    if problem.kind == KNOWN:
+        loss_hessian(KnownEntries(problem.first), index, product, direction, columns, work)
+    elif problem.kind == ESTIMATION:
+        loss_hessian(Estimation(problem.first), index, product, direction, columns, work)
+    elif problem.kind == COMPLETION:
+        entries = Completion(problem.entries, problem.first[0], problem.bounds)
+        loss_hessian(entries, index, product, direction, columns, work)
+    elif problem.kind == SENSING:
+        loss_hessian(Sensing(problem.first, problem.second), index, product, direction, columns, work)
+    elif problem.kind == SAMPLES:
+        samples = RegressionBySamples(problem.first, problem.second)
+        loss_hessian(samples, index, product, direction, columns, work)
+    else:
+        gram = RegressionByGram(problem.first, problem.second, problem.third, problem.fourth)
+        loss_hessian(gram, index, product, direction, columns, work)
+
+
+@protocol
+def frequent_loss_gradient(problem, index, product, columns, work):
+    """`loss_gradient`, without passing all of the problem on where its kind is a frequent one."""
+
+
+@implements(frequent_loss_gradient, AnyLoss, inline=True)
+def _frequent(problem, index, product, columns, work):
+    if problem.kind == KNOWN or problem.kind == ESTIMATION:
+        residual_known(work.gradient, product, problem.first[index], product.size, work.loss)
+    else:
+        loss_gradient(problem, index, product, columns, work)
+
+
+@implements(frequent_loss_gradient, tuple, inline=True)
+def _of_own_type(problem, index, product, columns, work):
+    loss_gradient(problem, index, product, columns, work)

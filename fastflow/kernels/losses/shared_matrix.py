@@ -7,11 +7,14 @@ products of `networks.panels` read A as scalars, in blocks that lie together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.losses.loss import for_one_run, padded_size, scratch_size
+from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.vectors.aligned import CACHE_LINE, aligned_zeros
 from fastflow.kernels.vectors.elementwise import PARTIAL_BYTES
 from fastflow.kernels.vectors.layouts import VECTOR_BYTES
@@ -34,17 +37,17 @@ class SharedMatrix(NamedTuple):
     order: np.ndarray
 
 
-def parts_of(dtype: np.dtype[Any]) -> int:
+def parts_of(dtype: np.dtype) -> int:
     """How many partial sums an inner product has."""
     return PARTIAL_BYTES // dtype.itemsize
 
 
-def lanes_of_vector(dtype: np.dtype[Any]) -> int:
+def lanes_of_vector(dtype: np.dtype) -> int:
     """Runs in a strip: one for each lane of a vector."""
     return VECTOR_BYTES // dtype.itemsize
 
 
-def panel_order(n: int, dtype: np.dtype[Any]) -> np.ndarray:
+def panel_order(n: int, dtype: np.dtype) -> np.ndarray:
     """Which of n coordinates lies at each place of a panel, -1 where none does; int64 array.
 
     Those of one partial sum follow each other, and the numbers of the sums are in the order of reversed bits, in which
@@ -57,7 +60,7 @@ def panel_order(n: int, dtype: np.dtype[Any]) -> np.ndarray:
     return np.where(order < n, order, -1).ravel()
 
 
-def padded_columns(matrices: Sequence[np.ndarray], dtype: Any) -> np.ndarray:
+def padded_columns(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> np.ndarray:
     """Matrices (m, n) of one shape flat, one row each, with zeros behind every row up to a whole cache line.
 
     A product with a vector that ends in zeros as well has the same bits and no vector that straddles two lines.
@@ -70,7 +73,7 @@ def padded_columns(matrices: Sequence[np.ndarray], dtype: Any) -> np.ndarray:
     return padded.reshape(len(matrices), -1)
 
 
-def share_matrix(matrix: np.ndarray, values: np.ndarray, dtype: Any) -> SharedMatrix:
+def share_matrix(matrix: np.ndarray, values: np.ndarray, dtype: DTypeLike) -> SharedMatrix:
     """A (m, n) and y (m,), as many runs will want them."""
     dtype = np.dtype(dtype)
     m, n = matrix.shape
@@ -82,3 +85,18 @@ def share_matrix(matrix: np.ndarray, values: np.ndarray, dtype: Any) -> SharedMa
     panel_values = np.zeros(len(rows), dtype)
     panel_values[:m] = values
     return SharedMatrix(padded_columns([matrix], dtype)[0], values.astype(dtype), packed.ravel(), panel_values, order)
+
+
+@scratch_size.register(SharedMatrix)
+def _scratch_size(problem: SharedMatrix, size: int) -> int:
+    return problem.values.size
+
+
+@padded_size.register(SharedMatrix)
+def _padded_size(problem: SharedMatrix, size: int) -> int:
+    return problem.matrix.size // problem.values.size
+
+
+@for_one_run.register(SharedMatrix)
+def _for_one_run(problem: SharedMatrix, size: int) -> NamedTuple:
+    return for_one_run(Sensing(problem.matrix[None], problem.values[None]), size)

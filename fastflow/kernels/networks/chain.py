@@ -86,7 +86,16 @@ def sweeps_from_left(widths):
 
 @jit
 def parameter_count(widths):
-    """The number of entries of all factors together."""
+    """Count the entries of all factors of a chain.
+
+    Parameters
+    ----------
+    widths : int64 array (N + 1,), ``d_0 ... d_N``
+
+    Returns
+    -------
+    int, ``sum_j d_j d_{j-1}``
+    """
     count = 0
     for j in range(widths.size - 1):
         count += widths[j + 1] * widths[j]
@@ -95,7 +104,17 @@ def parameter_count(widths):
 
 @jit
 def chain_workspace(widths, like):
-    """A `ChainWorkspace` for one run with factors of these widths, of the dtype of the array ``like``."""
+    """Make memory for `chain_product` and `chain_gradient` of one run.
+
+    Parameters
+    ----------
+    widths : int64 array (N + 1,), ``d_0 ... d_N``
+    like : array of the dtype of the factors
+
+    Returns
+    -------
+    ChainWorkspace
+    """
     widest, total = 0, 0
     for width in widths:
         widest = max(widest, width)
@@ -351,7 +370,18 @@ def step_factors(kind, widths, at, steps, moved):
 
 @jit
 def chain_balancedness(factors, widths, work):
-    """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of one run, 0 for one factor; uses the scratch in ``work``."""
+    """Measure by how much neighbouring factors differ: ``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F``.
+
+    Parameters
+    ----------
+    factors : array (parameter_count(widths),)
+    widths : int64 array (N + 1,), ``d_0 ... d_N``
+    work : ChainWorkspace, whose scratch is used
+
+    Returns
+    -------
+    float; 0 for one factor
+    """
     # Not by register tiles: a record is seldom, and a kernel that has no other use for them would compile them for it.
     worst = 0.0
     at = 0

@@ -10,8 +10,6 @@ an order (`panel_order`) in which those of one partial sum follow each other, an
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
@@ -31,15 +29,15 @@ BLOCK_ROWS = 32
 """Rows of A that all runs go through together, so that it is read once from beyond the second-level cache."""
 
 BLOCK_COLUMNS = 32
-"""The same for the columns of A, when A^T is multiplied."""
+"""Columns of A that all runs go through together when A^T is multiplied."""
 
 
-def partial_room(dtype: np.dtype[Any]) -> int:
+def partial_room(dtype: np.dtype) -> int:
     """Numbers of scratch for the partial sums of `residuals`."""
     return (parts_of(dtype).bit_length() - 1) * TILE_STRIPS * BLOCK_ROWS * lanes_of_vector(dtype)
 
 
-def slope_room(dtype: np.dtype[Any]) -> int:
+def slope_room(dtype: np.dtype) -> int:
     """Numbers of scratch for the gradients of `descend_together`."""
     return TILE_STRIPS * BLOCK_COLUMNS * lanes_of_vector(dtype)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import DTypeLike
 
 CACHE_LINE = 64
-"""Bytes."""
+"""Bytes of a line of the processor's caches."""
 
 
-def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """Zeros that start on a cache line, so that no vector of a lane straddles two (NumPy aligns to 16 bytes)."""
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.zeros(count + CACHE_LINE, np.uint8)

@@ -19,7 +19,8 @@ from typing import NamedTuple
 from numba import types
 from numba.extending import intrinsic
 
-from fastflow.kernels.compile.jit import jit_internal, kernel_overload_inline
+from fastflow.kernels.compile.jit import jit_internal
+from fastflow.kernels.compile.protocol import chooses, implements, protocol
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.simd import I64, constant, data_pointer
 
@@ -41,40 +42,46 @@ class OfLanes(NamedTuple):
     zero: float
 
 
+@protocol
 def kind_of(array):
     """The kind of the layout of an array: what `product_at` and its like are told by."""
-    raise TypeError("kind_of is for compiled code")
 
 
-@kernel_overload_inline(kind_of)
+@chooses(kind_of, types.Array, inline=True)
 def _kind_of(array):
     if array.ndim == 1:
         return lambda array: array.dtype.type(0)
     return lambda array: OfLanes(array.dtype.type(0))
 
 
+@protocol
 def number_of(kind):
     """A zero of the numbers' type of a kind."""
-    raise TypeError("number_of is for compiled code")
 
 
-@kernel_overload_inline(number_of)
-def _number_of(kind):
-    if isinstance(kind, types.Float):
-        return lambda kind: kind
-    return lambda kind: kind.zero
+@implements(number_of, types.Float, inline=True)
+def _number(kind):
+    return kind
 
 
+@implements(number_of, Padded, OfLanes, inline=True)
+def _number_of_kind(kind):
+    return kind.zero
+
+
+@protocol
 def pitch(kind, columns):
     """From one row of a matrix to the next, in elements."""
-    raise TypeError("pitch is for compiled code")
 
 
-@kernel_overload_inline(pitch)
+@implements(pitch, Padded, inline=True)
+def _padded_pitch(kind, columns):
+    return padded_width(columns, item_bytes(kind.zero))
+
+
+@implements(pitch, types.Float, OfLanes, inline=True)
 def _pitch(kind, columns):
-    if is_padded(kind):
-        return lambda kind, columns: padded_width(columns, item_bytes(kind.zero))
-    return lambda kind, columns: columns
+    return columns
 
 
 @jit_internal
@@ -85,18 +92,24 @@ def padded_width(columns, itemsize):
     return width + lanes if (width * itemsize) % CROWDED_BYTES == 0 else width
 
 
+@protocol
 def element_bytes(kind):
     """Bytes of an element: of a number, or of a vector of lanes."""
-    raise TypeError("element_bytes is for compiled code")
 
 
-@kernel_overload_inline(element_bytes)
-def _element_bytes(kind):
-    if isinstance(kind, types.Float):
-        return lambda kind: item_bytes(kind)
-    if is_padded(kind):
-        return lambda kind: item_bytes(kind.zero)
-    return lambda kind: VECTOR_BYTES
+@implements(element_bytes, types.Float, inline=True)
+def _bytes_of_number(kind):
+    return item_bytes(kind)
+
+
+@implements(element_bytes, Padded, inline=True)
+def _bytes_of_padded(kind):
+    return item_bytes(kind.zero)
+
+
+@implements(element_bytes, OfLanes, inline=True)
+def _bytes_of_lanes(kind):
+    return VECTOR_BYTES
 
 
 @intrinsic

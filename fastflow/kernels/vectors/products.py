@@ -11,18 +11,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
-from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal, kernel_overload_inline
+from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
+from fastflow.kernels.compile.protocol import chooses, implements, protocol
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.layouts import (
     CROWDED_BYTES,
     VECTOR_BYTES,
+    OfLanes,
+    Padded,
     address,
     is_padded,
     item_bytes,
     keep,
     kind_of,
-    lanes_of,
     number_of,
     pitch,
 )
@@ -190,31 +193,32 @@ def no_step():
     return Step(np.intp(0), np.intp(0), np.intp(0))
 
 
+@protocol
 def product_at(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
     """``C = A B`` at addresses: C[i, j] element ``i*c_row + j`` from ``c``, A[i, j] element ``i*a_row + j*a_col`` from
     ``a``, B likewise.
 
     One of B's strides must be 1, and ``c_row`` must be n for lanes. ``step`` is a `Step`, for a ``c_row`` that is the
-    `pitch` of n only; with one, C is undefined.
+    `pitch` of n only; with one, C is undefined. Of matrices it is `product_nn`.
     """
-    raise TypeError("product_at is for compiled code; product_nn takes matrices")
 
 
-@kernel_overload_inline(product_at)
-def _product_at(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
-    # The casts to intp strip Numba's literal types, each of which would compile the tiles anew.
+# The casts to intp strip Numba's literal types, each of which would compile the tiles anew.
+
+
+@implements(product_at, OfLanes, inline=True)
+def _product_of_lanes(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
+    i = np.intp
+    w, s, moved = i(step.factor), i(step.steps), i(step.moved)
+    if m == k and k == n and 2 <= n <= TINY:
+        tiny_product(kind.zero, i(n), c, a, a_col != 1, b, b_col != 1, w, s, moved)
+    else:
+        lane_product(kind.zero, c, a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n), w, s, moved)
+
+
+@chooses(product_at, types.Float, Padded, inline=True)
+def _product_of_one(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
     padded = is_padded(kind)
-    if lanes_of(kind)[1]:
-
-        def of_lanes(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
-            i = np.intp
-            w, s, moved = i(step.factor), i(step.steps), i(step.moved)
-            if m == k and k == n and 2 <= n <= TINY:
-                tiny_product(kind.zero, i(n), c, a, a_col != 1, b, b_col != 1, w, s, moved)
-            else:
-                lane_product(kind.zero, c, a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n), w, s, moved)
-
-        return of_lanes
 
     def of_one(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
         i, zero = np.intp, number_of(kind)
@@ -281,11 +285,21 @@ def transpose(c, a, rows, columns):
 
 @jit
 def product_nn(a, b):
-    """``A B`` for matrices (m, k) and (k, n) of one float type; any memory layout.
+    """``A B``, each element one FMA chain in the order of k, whatever the shapes.
+
+    Parameters
+    ----------
+    a : array (m, k)
+    b : array (k, n), of the same float type; any memory layouts
 
     Returns
     -------
     array (m, n)
+
+    Raises
+    ------
+    ValueError
+        if the inner dimensions differ
     """
     (m, k), n = a.shape, b.shape[1]
     if b.shape[0] != k:
@@ -298,11 +312,21 @@ def product_nn(a, b):
 
 @jit
 def product_tn(a, b):
-    """``A^T B`` for matrices (k, m) and (k, n) of one float type; any memory layout.
+    """``A^T B``, each element one FMA chain in the order of k, whatever the shapes.
+
+    Parameters
+    ----------
+    a : array (k, m)
+    b : array (k, n), of the same float type; any memory layouts
 
     Returns
     -------
     array (m, n)
+
+    Raises
+    ------
+    ValueError
+        if the inner dimensions differ
     """
     (k, m), n = a.shape, b.shape[1]
     if b.shape[0] != k:
@@ -315,11 +339,21 @@ def product_tn(a, b):
 
 @jit
 def product_nt(a, b):
-    """``A B^T`` for matrices (m, k) and (n, k) of one float type; any memory layout.
+    """``A B^T``, each element one FMA chain in the order of k, whatever the shapes.
+
+    Parameters
+    ----------
+    a : array (m, k)
+    b : array (n, k), of the same float type; any memory layouts
 
     Returns
     -------
     array (m, n)
+
+    Raises
+    ------
+    ValueError
+        if the inner dimensions differ
     """
     (m, k), n = a.shape, b.shape[0]
     if b.shape[1] != k:

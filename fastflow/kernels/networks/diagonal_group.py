@@ -1,28 +1,23 @@
-"""Groups of runs of a diagonal network: what `descend` does with a deep linear one, for ``x`` a Hadamard product.
+"""Groups of runs of a diagonal network, whose ``x`` is a Hadamard product of factors.
 
 A group is one run by the rows of its measurement matrix, or up to `ROWS` runs one after the other in Gram form, for
-which the matrix is read once. (`networks.together` has many runs by the rows of one matrix.) The product x is
+which the matrix is read once. (`networks.diagonal_together` has many runs by the rows of one matrix.) The product x is
 kept in step with the factors: each step writes it anew, in the same pass over memory.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit_inline, jit_internal, kernel_overload, kernel_overload_inline
-from fastflow.kernels.losses.formulas import (
-    LossWorkspace,
-    RegressionByGram,
-    Sensing,
-    scratch_size,
-)
+from fastflow.kernels.compile.jit import jit_inline, jit_internal
+from fastflow.kernels.compile.protocol import implements, protocol
+from fastflow.kernels.losses.loss import LossWorkspace, loss_gradient, padded_size, scratch_size
+from fastflow.kernels.losses.regression import RegressionByGram
+from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.losses.shared_matrix import SharedMatrix
-from fastflow.kernels.networks.groups import (
-    ROWS,
+from fastflow.kernels.networks.group import (
     backward,
     balancedness,
     extract_member,
@@ -41,6 +36,9 @@ from fastflow.kernels.vectors.inner import measure_rows
 from fastflow.kernels.vectors.layouts import address, integer_at, item_bytes, set_integer
 from fastflow.kernels.vectors.products import multiply
 
+ROWS = 32
+"""Runs that share a product with a Gram matrix: enough to reuse a panel of it from the second-level cache."""
+
 
 class Row(NamedTuple):
     """One member's ``product`` x, (n,), and scratch for its ``gradient`` by the factors, (parameters,)."""
@@ -50,13 +48,13 @@ class Row(NamedTuple):
 
 
 class DiagonalGroup(NamedTuple):
-    """The members of a group of runs of a diagonal network; `networks.groups.Group` says what is what.
+    """Runs of a diagonal network one after the other, a `networks.group`.
 
-    ``factors`` (members * parameters,), ``product`` x (members * columns,), of which n entries each and then zeros, if
-    the matrix has columns of zeros (`padded_columns`).
+    ``problem``, and ``data[0]`` the index into it; ``factors`` (members * parameters,), ``product`` x (members *
+    columns,), of which n entries each and then zeros, if the matrix has columns of zeros (`padded_columns`).
     """
 
-    problem: Any
+    problem: NamedTuple
     data: np.ndarray
     form: Form
     factors: np.ndarray
@@ -76,13 +74,13 @@ class DiagonalGroup(NamedTuple):
 
 
 def make_diagonal_group(
-    problem: Any, size: int, parameters: int, form: tuple[int, bool, bool], like: np.ndarray, runs: int
+    problem: NamedTuple, size: int, parameters: int, form: tuple[int, bool, bool], like: np.ndarray, runs: int
 ) -> DiagonalGroup:
     """Memory for the runs that go together.
 
     Parameters
     ----------
-    problem : NamedTuple of `kernels.losses`
+    problem : the NamedTuple of a problem, see `losses.loss`
     size : int, n
     parameters : int, the entries of all factors of a run
     form : depth, signed, identical; see `networks.hadamard.Form`
@@ -92,11 +90,7 @@ def make_diagonal_group(
     dtype = like.dtype
     shared = isinstance(problem, RegressionByGram) and len(problem.centre) == 1
     members = -(-runs // -(-runs // ROWS)) if shared else 1
-    columns, scratch = size, scratch_size(problem, size)
-    if isinstance(problem, SharedMatrix):
-        columns, scratch = problem.matrix.size // problem.values.size, problem.values.size
-    elif isinstance(problem, Sensing):
-        columns = problem.operators.shape[1] // problem.values.shape[1]
+    columns, scratch = padded_size(problem, size), scratch_size(problem, size)
 
     def room(length: int) -> np.ndarray:
         return aligned_zeros((length * members,), dtype)
@@ -112,25 +106,6 @@ def make_diagonal_group(
         row=Row(aligned_zeros((size,), dtype), aligned_zeros((parameters,), dtype)),
         **of_members(members, dtype),
     )
-
-
-def for_groups(group_class: type, register_with: Any = kernel_overload) -> Callable[..., Any]:
-    """Overload what a group does, for a class of groups, by one implementation for all types of its arrays."""
-
-    def of_function(function):
-        def register(implementation):
-            def choose(group, *arguments):
-                return implementation if group.instance_class is group_class else None
-
-            choose.__signature__ = inspect.signature(implementation)
-            return register_with(function)(choose)
-
-        return register
-
-    return of_function
-
-
-_for_diagonal = for_groups(DiagonalGroup)
 
 
 class DiagonalPlaces(NamedTuple):
@@ -177,7 +152,7 @@ def _step_all(group, at):
     )
 
 
-@_for_diagonal(group_places)
+@implements(group_places, DiagonalGroup)
 def _group_places(group, widths):
     matrix, values = flat_data(group.problem)
     return DiagonalPlaces(
@@ -194,82 +169,109 @@ def _group_places(group, widths):
     )
 
 
+@protocol
 def flat_data(problem):
     """The matrices and the values of a problem as flat arrays, empty ones where it is not measured by its rows."""
-    raise TypeError("flat_data is for compiled code")
 
 
-@kernel_overload_inline(flat_data)
-def _flat_data(problem):
-    if problem.instance_class is SharedMatrix:
-        return lambda problem: (problem.matrix, problem.values)
-    if problem.instance_class is Sensing:
-        return lambda problem: (problem.operators.ravel(), problem.values.ravel())
-    return lambda problem: (np.zeros(0), np.zeros(0))
+@implements(flat_data, SharedMatrix, inline=True)
+def _flat_matrix(problem):
+    return problem.matrix, problem.values
 
 
-@kernel_overload_inline(forward)
+@implements(flat_data, Sensing, inline=True)
+def _flat_operators(problem):
+    return problem.operators.ravel(), problem.values.ravel()
+
+
+@implements(flat_data, tuple, inline=True)
+def _no_flat_data(problem):
+    return np.zeros(0), np.zeros(0)
+
+
+# The product is there, whatever changes factors writes it. Where x is measured by the rows of A, that needs no arrays,
+# and is done in `forward`; else in `measure`.
+
+
+@implements(forward, DiagonalGroup, inline=True)
 def _forward(group, at, widths):
-    """Measure, where that is by the rows of A: the product is there, whatever changes factors writes it."""
-    if group.instance_class is not DiagonalGroup:
-        return None
-    if group[group.fields.index("problem")].instance_class not in (SharedMatrix, Sensing):
-        return lambda group, at, widths: None
-
-    def by_rows(group, at, widths):
-        zero, columns, m = group.product.dtype.type(0), group.product.size, group.problem.values.shape[-1]
-        i, number = np.intp, integer_at(at.which) * m * item_bytes(zero)
-        matrix, values = at.matrix + number * columns, at.values + number
-        measure_rows(zero, matrix, values, i(m), i(columns), at.product, at.residual, at.gradient)
-        half_square_at(zero, at.residual, i(m), at.loss)
-
-    return by_rows
+    measure_at(group.problem, group, at)
 
 
-@kernel_overload(measure)
+@protocol
+def measure_at(problem, group, at):
+    """`measure` of problems that are measured by the rows of A, at the group's `DiagonalPlaces`."""
+
+
+@implements(measure_at, SharedMatrix, Sensing, inline=True)
+def _measure_rows(problem, group, at):
+    zero, columns, m = group.product.dtype.type(0), group.product.size, problem.values.shape[-1]
+    i, number = np.intp, integer_at(at.which) * m * item_bytes(zero)
+    matrix, values = at.matrix + number * columns, at.values + number
+    measure_rows(zero, matrix, values, i(m), i(columns), at.product, at.residual, at.gradient)
+    half_square_at(zero, at.residual, i(m), at.loss)
+
+
+@implements(measure_at, tuple, inline=True)
+def _measure_later(problem, group, at):
+    pass
+
+
+@implements(measure, DiagonalGroup)
 def _measure(group, columns):
-    if group.instance_class is not DiagonalGroup:
-        return None
-
-    def measured(group, columns):
-        pass  # by `forward`
-
-    def by_gram(group, columns):
-        # As `RegressionByGram` for one member, whose bits a product of several rows keeps.
-        problem, members, index, n = group.problem, group.run.size, group.data[0], columns
-        deviation, gradient, losses, numbers = (
-            group.work.scratch,
-            group.work.gradient,
-            group.work.loss,
-            group.work.number,
-        )
-        half, floor, offset = gradient.dtype.type(0.5), problem.floor[index, 0], problem.offset[index]
-        for member in range(members):
-            at = member * n
-            subtract(deviation[at:], group.product[at:], problem.centre[index], n)
-        multiply(gradient, 0, deviation, 0, problem.gram[index], 0, members, n, n)
-        for member in range(members):
-            at = member * n
-            dot(deviation[at:], gradient[at:], n, losses[member:])
-            dot(deviation[at:], offset, n, numbers[member:])
-            subtract(gradient[at:], gradient[at:], offset, n)
-            losses[member] = half * losses[member] - numbers[member] + floor
-
-    return by_gram if group[group.fields.index("problem")].instance_class is RegressionByGram else measured
+    measure_members(group.problem, group, columns)
 
 
-@_for_diagonal(backward)
+@protocol
+def measure_members(problem, group, columns):
+    """`measure` of all other problems."""
+
+
+@implements(measure_members, SharedMatrix, Sensing, inline=True)
+def _have_measured(problem, group, columns):
+    pass
+
+
+@implements(measure_members, RegressionByGram, inline=True)
+def _measure_by_gram(problem, group, columns):
+    # As `RegressionByGram` for one member, whose bits a product of several rows keeps.
+    members, index, n = group.run.size, group.data[0], columns
+    deviation, gradient, losses, numbers = (
+        group.work.scratch,
+        group.work.gradient,
+        group.work.loss,
+        group.work.number,
+    )
+    half, floor, offset = gradient.dtype.type(0.5), problem.floor[index, 0], problem.offset[index]
+    for member in range(members):
+        at = member * n
+        subtract(deviation[at:], group.product[at:], problem.centre[index], n)
+    multiply(gradient, 0, deviation, 0, problem.gram[index], 0, members, n, n)
+    for member in range(members):
+        at = member * n
+        dot(deviation[at:], gradient[at:], n, losses[member:])
+        dot(deviation[at:], offset, n, numbers[member:])
+        subtract(gradient[at:], gradient[at:], offset, n)
+        losses[member] = half * losses[member] - numbers[member] + floor
+
+
+@implements(measure_members, tuple, inline=True)
+def _measure_one(problem, group, columns):
+    loss_gradient(problem, group.data[0], group.product, columns, group.work)
+
+
+@implements(backward, DiagonalGroup)
 def _backward(group, at, widths, now):
     if now:
         _step_all(group, at)
 
 
-@_for_diagonal(move)
+@implements(move, DiagonalGroup)
 def _move(group, at):
     _step_all(group, at)
 
 
-@_for_diagonal(square_norms)
+@implements(square_norms, DiagonalGroup)
 def _square_norms(group):
     parameters, n = group.row_factors.size, group.row.product.size
     for member in range(group.run.size):
@@ -287,7 +289,7 @@ def square_norm_of(factors, g, group, member):
         group.norm[member] *= group.form.depth
 
 
-@_for_diagonal(load_member)
+@implements(load_member, DiagonalGroup)
 def _load_member(group, member, factors, problem, index):
     group.data[0] = index
     parameters, n = group.row_factors.size, group.row.product.size
@@ -296,7 +298,7 @@ def _load_member(group, member, factors, problem, index):
     hadamard_product(factors, group.product[at : at + n], group.form)
 
 
-@_for_diagonal(extract_member)
+@implements(extract_member, DiagonalGroup)
 def _extract_member(group, member):
     parameters, n = group.row_factors.size, group.row.product.size
     copy(group.row_factors, group.factors[member * parameters : (member + 1) * parameters], parameters)
@@ -304,7 +306,7 @@ def _extract_member(group, member):
     copy(group.row.product, group.product[at : at + n], n)
 
 
-@_for_diagonal(balancedness)
+@implements(balancedness, DiagonalGroup)
 def _balancedness(group, widths):
     return balancedness_of_sides(group)
 

@@ -6,22 +6,22 @@ what is loaded into a member or extracted from it has the order that the user kn
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit_inline, jit_internal, kernel_overload_inline
-from fastflow.kernels.losses.formulas import LossWorkspace
+from fastflow.kernels.compile.jit import jit_inline, jit_internal
+from fastflow.kernels.compile.protocol import implements
+from fastflow.kernels.losses.loss import LossWorkspace
 from fastflow.kernels.losses.shared_matrix import SharedMatrix, lanes_of_vector
-from fastflow.kernels.networks.diagonal import (
+from fastflow.kernels.networks.diagonal_group import (
     DiagonalGroup,
     Row,
     balancedness_of_sides,
-    for_groups,
     make_diagonal_group,
     square_norm_of,
 )
-from fastflow.kernels.networks.groups import (
+from fastflow.kernels.networks.group import (
     backward,
     balancedness,
     extract_member,
@@ -47,7 +47,7 @@ FEWEST = 4
 
 
 class TogetherGroup(NamedTuple):
-    """The members of such a group; `networks.groups.Group` says what is what.
+    """Runs of a diagonal network in strips of lanes, a `networks.group`.
 
     ``factors`` (strips, parameters / n, panel columns, lanes); ``product`` and ``work.gradient`` (strips, panel
     columns, lanes); ``work.scratch``, the residuals, (strips, panel rows, lanes); ``partial`` and ``slope`` scratch.
@@ -75,7 +75,7 @@ class TogetherGroup(NamedTuple):
 
 
 def make_vector_group(
-    problem: Any, size: int, parameters: int, form: tuple[int, bool, bool], like: np.ndarray, runs: int
+    problem: NamedTuple, size: int, parameters: int, form: tuple[int, bool, bool], like: np.ndarray, runs: int
 ) -> TogetherGroup | DiagonalGroup:
     """Memory for the runs of a diagonal network that go together; parameters as for `make_diagonal_group`."""
     dtype = like.dtype
@@ -121,11 +121,7 @@ class TogetherPlaces(NamedTuple):
     values: int
 
 
-_for_together = for_groups(TogetherGroup)
-_for_together_inline = for_groups(TogetherGroup, kernel_overload_inline)
-
-
-@_for_together(group_places)
+@implements(group_places, TogetherGroup)
 def _group_places(group, widths):
     return TogetherPlaces(
         address(group.factors.ravel(), 0),
@@ -142,7 +138,7 @@ def _group_places(group, widths):
     )
 
 
-@_for_together_inline(forward)
+@implements(forward, TogetherGroup, inline=True)
 def _forward(group, at, widths):
     i, strips = np.intp, group.product.shape[0]
     rows, columns, measurements = group.work.scratch.shape[1], group.product.shape[1], group.problem.values.size
@@ -161,12 +157,12 @@ def _forward(group, at, widths):
     )
 
 
-@_for_together_inline(measure)
+@implements(measure, TogetherGroup, inline=True)
 def _measure(group, columns):
     pass  # by `forward`
 
 
-@_for_together_inline(backward)
+@implements(backward, TogetherGroup, inline=True)
 def _backward(group, at, widths, now):
     if now:
         group.moved[:] = 0
@@ -198,7 +194,7 @@ def step_strips(zero, at, n, count, strips, lanes, form):
         hadamard_step(OfLanes(zero), at.factors + factors, at.product + x, at.gradient + x, step, moved, n, n, form)
 
 
-@_for_together(move)
+@implements(move, TogetherGroup)
 def _move(group, at):
     group.moved[:] = 0
     i, (strips, columns, lanes) = np.intp, group.product.shape
@@ -206,7 +202,7 @@ def _move(group, at):
     step_strips(zero, at, i(columns), i(count), i(strips), i(lanes), group.form)
 
 
-@_for_together(square_norms)
+@implements(square_norms, TogetherGroup)
 def _square_norms(group):
     size, lanes = group.row.product.size, group.product.shape[2]
     for member in range(group.run.size):
@@ -228,7 +224,7 @@ def gather(laid_out, strip, lane, order, size, factors):
                 factors[j * size + order[q]] = laid_out[strip, j, q, lane]
 
 
-@_for_together(load_member)
+@implements(load_member, TogetherGroup)
 def _load_member(group, member, factors, problem, index):
     order, size, lanes = group.problem.order, group.row.product.size, group.product.shape[2]
     strip, lane = member // lanes, member % lanes
@@ -242,7 +238,7 @@ def _load_member(group, member, factors, problem, index):
             group.factors[strip, j, q, lane] = factors[j * size + k] if k >= 0 else 0
 
 
-@_for_together(extract_member)
+@implements(extract_member, TogetherGroup)
 def _extract_member(group, member):
     order, lanes = group.problem.order, group.product.shape[2]
     strip, lane = member // lanes, member % lanes
@@ -252,6 +248,6 @@ def _extract_member(group, member):
             group.row.product[order[q]] = group.product[strip, q, lane]
 
 
-@_for_together(balancedness)
+@implements(balancedness, TogetherGroup)
 def _balancedness(group, widths):
     return balancedness_of_sides(group)

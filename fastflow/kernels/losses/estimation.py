@@ -1,0 +1,30 @@
+"""Estimation of a matrix, all entries of which are known."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.protocol import implements
+from fastflow.kernels.losses.loss import arrays_in_lanes, formula, loss_hessian
+from fastflow.kernels.vectors.elementwise import copy, residual
+
+
+class Estimation(NamedTuple):
+    """``r = W - target``; target (problems, rows * columns)."""
+
+    target: np.ndarray
+
+
+@formula(Estimation)
+def _estimation(problem, index, product, columns, work):
+    residual(work.gradient, product, problem.target[index], len(product), work.loss)
+
+
+@implements(loss_hessian, Estimation, inline=True)
+def _hessian(problem, index, product, direction, columns, work):
+    copy(work.gradient, direction, direction.size)
+
+
+arrays_in_lanes(Estimation)

@@ -1,0 +1,72 @@
+"""Problems of a user's own: what kernels are taught of them, and what they do where they have not been taught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numba
+import numpy as np
+from numba.core.dispatcher import Dispatcher
+
+from fastflow.kernels.compile.jit import PACKAGE
+from fastflow.kernels.compile.protocol import implements, is_implemented
+from fastflow.kernels.losses import loss
+from fastflow.kernels.losses.loss import loss_gradient, loss_hessian
+from fastflow.kernels.vectors.elementwise import copy
+from fastflow.kernels.vectors.inner import norm
+
+
+def add_problem(problem_class: type, formula: Callable[..., float]) -> None:
+    """Teach the kernels a problem of your own.
+
+    Parameters
+    ----------
+    problem_class : a NamedTuple class of arrays, the data of the problem. The kernels see each array with one more
+        axis in front, which runs over problems.
+    formula : function ``(problem, index, product, gradient) -> loss`` in the part of Python that Numba compiles
+        ``product`` is W, flat and row-major; ``gradient``, flat, must be filled with the gradient of the loss by W.
+        ``problem.field[index]`` is what the problem at hand has for a field.
+
+    Notes
+    -----
+    Train it through `fastflow.CustomProblem`. Code specialised on a class that is not fastflow's is never cached on
+    disk: it is compiled in each process (some seconds), and what you edit takes effect in the next one.
+
+    Raises
+    ------
+    TypeError
+        for what is not a NamedTuple class, or not a function
+    ValueError
+        for a class of fastflow's own
+    """
+    if not (isinstance(problem_class, type) and issubclass(problem_class, tuple) and hasattr(problem_class, "_fields")):
+        raise TypeError(f"problem_class must be a NamedTuple class, got {problem_class!r}")
+    if not callable(formula):
+        raise TypeError(f"formula must be a function, got {formula!r}")
+    if problem_class.__module__.split(".", 1)[0] == PACKAGE:
+        raise ValueError(f"{problem_class.__name__} is one of fastflow's own problems")
+    compiled = formula if isinstance(formula, Dispatcher) else numba.njit(nogil=True, error_model="numpy")(formula)
+
+    @loss.formula(problem_class)
+    def _(problem, index, product, columns, work):
+        work.loss[0] = compiled(problem, index, product, work.gradient)
+
+
+def has_formula(problem_class: type) -> bool:
+    """Whether the kernels know a problem's formula."""
+    return is_implemented(loss_gradient, problem_class)
+
+
+@implements(loss_hessian, tuple, inline=True)
+def _by_differences(problem, index, product, direction, columns, work):
+    size, length = product.size, norm(direction)
+    moved, difference = np.empty_like(product), np.zeros_like(product)
+    if length > 0:
+        width = 6e-6 * max(norm(product), 1e-3) / length
+        for sign in (1, -1):
+            for i in range(size):
+                moved[i] = product[i] + sign * width * direction[i]
+            loss_gradient(problem, index, moved, columns, work)
+            for i in range(size):
+                difference[i] += sign * work.gradient[i] / (2 * width)
+    copy(work.gradient, difference, size)

@@ -1,0 +1,326 @@
+"""Groups of runs of chains of matrices.
+
+There are three layouts, each with a class; what they do is the same, and so are the bits:
+
+* `ChainGroup`: one run, the rows of whose matrices are `Padded`;
+* `ChainLanes`: one run per SIMD lane, arrays (elements, lanes). Small matrices waste most of a vector when it runs
+  along a row, and nothing when it runs across runs; large ones do not fit the cache eight at a time;
+* `ChainRows`: runs as in `ChainGroup` one after the other, which meet in a product with a matrix that they share
+  (sensing operators, samples), so that the matrix is read once for all of them.
+
+`choose_layout` decides by the shapes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit_inline
+from fastflow.kernels.compile.protocol import implements, is_implemented, protocol
+from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.losses.loss import (
+    LossWorkspace,
+    group_loss_gradient,
+    inline_loss_gradient,
+    load_lane,
+    scratch_size,
+    to_lanes,
+    widest_in_lanes,
+)
+from fastflow.kernels.networks.chain import (
+    ChainPlaces,
+    ChainWorkspace,
+    chain_balancedness,
+    chain_places,
+    chain_product_at,
+    chain_sweep_back,
+    chain_workspace,
+    copy_factors,
+    step_factors,
+)
+from fastflow.kernels.networks.group import (
+    backward,
+    balancedness,
+    extract_member,
+    forward,
+    group_places,
+    load_member,
+    measure,
+    move,
+    of_members,
+    square_norms,
+)
+from fastflow.kernels.vectors.aligned import aligned_zeros
+from fastflow.kernels.vectors.elementwise import copy, dot
+from fastflow.kernels.vectors.layouts import Padded, address, element_bytes, kind_of, padded_width
+from fastflow.kernels.vectors.steps import take_steps_at
+
+LANE_WIDTH = 50
+"""Chains whose widths are all at most this travel in lanes, but for those of `FILLED` (measured)."""
+
+FILLED = 0.88
+"""From which share of its vectors in use on, of two vectors at least, a row is no waste of 512-bit registers: the tile
+of one run is then faster than lanes, whose runs have eight times the memory (measured). Not so on narrower ones."""
+
+ROWS = 32
+"""Runs that share a product with operators or samples: enough to reuse a panel of them from the second-level cache."""
+
+
+class ChainGroup(NamedTuple):
+    """One run at a time, a `networks.group`.
+
+    ``problem``: the problem as the members' layout has it, ``data[0]`` the index into it, ``data[1:]`` the widths.
+    ``factors``, ``chain``, ``work``: memory in that layout. ``row_factors``, ``row``: one member's factors and
+    workspace without padding. The rest is that of `of_members`.
+    """
+
+    problem: NamedTuple
+    data: np.ndarray
+    factors: np.ndarray
+    chain: ChainWorkspace
+    work: LossWorkspace
+    row_factors: np.ndarray
+    row: ChainWorkspace
+    run: np.ndarray
+    idle: np.ndarray
+    record: np.ndarray
+    offset: np.ndarray
+    weight: np.ndarray
+    least: np.ndarray
+    step: np.ndarray
+    moved: np.ndarray
+    norm: np.ndarray
+
+
+class ChainLanes(ChainGroup):
+    """One run per lane: ``factors``, ``chain`` and ``work`` are arrays (elements, lanes), and so is the problem."""
+
+    __slots__ = ()
+
+
+class ChainRows(ChainGroup):
+    """Runs one after the other: all arrays flat with the members first, but for the sweeps, which are common."""
+
+    __slots__ = ()
+
+
+LAYOUTS = {"one": ChainGroup, "lanes": ChainLanes, "rows": ChainRows}
+
+
+def _fill_vectors(widths: Sequence[int], itemsize: int) -> bool:
+    lanes = SHAPE.vector_bytes // itemsize
+    return SHAPE.vector_bytes == 64 and all(w >= 2 * lanes and w >= FILLED * lanes * -(-w // lanes) for w in widths)
+
+
+def choose_layout(problem: NamedTuple, widths: Sequence[int], itemsize: int = 8) -> str:
+    """``"lanes"``, ``"rows"`` or ``"one"``, by the kind of problem, the widths, and the bytes of a number."""
+    widest = min(LANE_WIDTH, widest_in_lanes(problem))
+    if max(widths) <= widest and not _fill_vectors(widths, itemsize) and to_lanes(problem, 1, 1) is not None:
+        return "lanes"
+    return "rows" if is_implemented(group_loss_gradient, type(problem)) else "one"
+
+
+def make_group(
+    problem: NamedTuple, widths: Sequence[int], like: np.ndarray, runs: int, layout: str | None = None
+) -> ChainGroup:
+    """Memory for the runs that go together.
+
+    Parameters
+    ----------
+    problem : the NamedTuple of a problem, see `losses.loss`
+    widths : (d_0, ..., d_N)
+    like : array of the dtype of all arithmetic
+    runs : int, how many runs there are for this group
+    layout : "one", "lanes" or "rows"; default `choose_layout`
+    """
+    layout = layout or choose_layout(problem, widths, like.dtype.itemsize)
+    dtype = like.dtype
+    row = ChainWorkspace(*(aligned_zeros(a.shape, dtype) for a in chain_workspace.py_func(np.asarray(widths), like)))
+    size, parameters, scratch = (row.product.size, row.gradient.size, scratch_size(problem, row.product.size))
+    members = {"one": 1, "lanes": SHAPE.vector_bytes // dtype.itemsize, "rows": min(ROWS, runs)}[layout]
+
+    def room(length: int) -> np.ndarray:
+        return aligned_zeros((length, members) if layout == "lanes" else (length * members,), dtype)
+
+    laid_out: NamedTuple | None = problem
+    if layout == "lanes":
+        chain, factors = (ChainWorkspace(*(room(array.size) for array in row)), room(parameters))
+        laid_out = to_lanes(problem, size, members, aligned_zeros)
+    else:
+        padded = chain_workspace.py_func(np.array([padded_width.py_func(w, dtype.itemsize) for w in widths]), like)
+        sweep_a, sweep_b = (aligned_zeros(array.shape, dtype) for array in (padded.sweep_a, padded.sweep_b))
+        chain = ChainWorkspace(room(size), room(padded.partial.size), sweep_a, sweep_b, room(padded.gradient.size))
+        factors = room(padded.gradient.size)
+    assert laid_out is not None
+    return LAYOUTS[layout](
+        problem=laid_out,
+        data=np.array([0, *widths], np.int64),
+        factors=factors,
+        chain=chain,
+        work=LossWorkspace(room(size), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
+        row_factors=aligned_zeros((parameters,), dtype),
+        row=row,
+        **of_members(members, dtype),
+    )
+
+
+@protocol
+def group_kind(group):
+    """The kind of storage of a group's factors."""
+
+
+@implements(group_kind, ChainLanes, inline=True)
+def _kind_of_lanes(group):
+    return kind_of(group.factors)
+
+
+@implements(group_kind, ChainGroup, inline=True)
+def _kind_of_padded(group):
+    return Padded(group.row_factors.dtype.type(0))
+
+
+@jit_inline
+def _part(array, member, members):
+    """The part of a flat array that belongs to one member."""
+    return array[member * (array.size // members) : (member + 1) * (array.size // members)]
+
+
+class GroupPlaces(NamedTuple):
+    """Where a group's memory lies, as addresses (see `ChainPlaces`); of `ChainRows`, that of the first member."""
+
+    chain: ChainPlaces
+    end_gradient: int
+    step: int
+    moved: int
+
+
+@implements(group_places, ChainGroup, inline=True)
+def _group_places(group, widths):
+    return GroupPlaces(
+        chain_places(group.factors, widths, group.chain),
+        address(group.work.gradient, 0),
+        address(group.step, 0),
+        address(group.moved, 0),
+    )
+
+
+@jit_inline
+def _member_places(group, at, member):
+    """The places of one member of `ChainRows`; scratch is common."""
+    size, members = element_bytes(group_kind(group)), group.run.size
+    number, chain = member * size, at.chain
+    its = ChainPlaces(
+        chain.factors + number * (group.factors.size // members),
+        chain.product + number * (group.chain.product.size // members),
+        chain.partial + number * (group.chain.partial.size // members),
+        chain.sweep_a,
+        chain.sweep_b,
+        chain.gradient + number * (group.chain.gradient.size // members),
+        chain.from_left,
+    )
+    end_gradient = at.end_gradient + number * (group.work.gradient.size // members)
+    return GroupPlaces(its, end_gradient, at.step + number, at.moved + 8 * member)
+
+
+@implements(forward, ChainGroup, inline=True)
+def _forward(group, at, widths):
+    chain_product_at(group_kind(group), widths, at.chain)
+
+
+@implements(forward, ChainRows, inline=True)
+def _forward_rows(group, at, widths):
+    for member in range(group.run.size):
+        chain_product_at(group_kind(group), widths, _member_places(group, at, member).chain)
+
+
+@implements(measure, ChainGroup)
+def _measure(group, columns):
+    inline_loss_gradient(group.problem, group.data[0], group.chain.product, columns, group.work)
+
+
+@implements(measure, ChainRows)
+def _measure_rows(group, columns):
+    group_loss_gradient(group.problem, group.chain.product, columns, group.work)
+
+
+@implements(backward, ChainGroup, inline=True)
+def _backward(group, at, widths, now):
+    if now:
+        group.moved[:] = 0
+    chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, at.step, at.moved, now)
+
+
+@implements(backward, ChainRows, inline=True)
+def _backward_rows(group, at, widths, now):
+    if now:
+        group.moved[:] = 0
+    for member in range(group.run.size):
+        its = _member_places(group, at, member)
+        chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, its.step, its.moved, now)
+
+
+@implements(square_norms, ChainLanes, inline=True)
+def _square_norms_of_lanes(group):
+    dot(group.chain.gradient, group.chain.gradient, len(group.factors), group.norm)
+
+
+@implements(square_norms, ChainGroup, inline=True)
+def _square_norms(group):
+    flat = group.row.gradient
+    for member in range(group.run.size):
+        gradient = address(_part(group.chain.gradient, member, group.run.size), 0)
+        copy_factors(group_kind(group), group.data[1:], address(flat, 0), False, gradient, True)
+        dot(flat, flat, flat.size, group.norm[member : member + 1])
+
+
+@implements(move, ChainLanes)
+def _move_lanes(group, at):
+    group.moved[:] = 0
+    chain = at.chain
+    take_steps_at(group_kind(group), chain.factors, chain.gradient, at.step, at.moved, len(group.factors))
+
+
+@implements(move, ChainGroup)
+def _move(group, at):
+    group.moved[:] = 0
+    for member in range(group.run.size):
+        its = _member_places(group, at, member)
+        step_factors(group_kind(group), group.data[1:], its.chain, its.step, its.moved)
+
+
+@implements(load_member, ChainLanes)
+def _load_lane(group, member, factors, problem, index):
+    for element in range(factors.size):
+        group.factors[element, member] = factors[element]
+    load_lane(group.problem, member, problem, index)
+
+
+@implements(load_member, ChainGroup)
+def _load_member(group, member, factors, problem, index):
+    group.data[0] = index
+    its = address(_part(group.factors, member, group.run.size), 0)
+    copy_factors(group_kind(group), group.data[1:], its, True, address(factors, 0), False)
+
+
+@implements(extract_member, ChainLanes)
+def _extract_lane(group, member):
+    for element in range(group.row_factors.size):
+        group.row_factors[element] = group.factors[element, member]
+    for element in range(group.row.product.size):
+        group.row.product[element] = group.chain.product[element, member]
+
+
+@implements(extract_member, ChainGroup)
+def _extract_member(group, member):
+    factors, its = address(group.row_factors, 0), address(_part(group.factors, member, group.run.size), 0)
+    copy_factors(group_kind(group), group.data[1:], factors, False, its, True)
+    product = _part(group.chain.product, member, group.run.size)
+    copy(group.row.product, product, product.size)
+
+
+@implements(balancedness, ChainGroup, inline=True)
+def _balancedness(group, widths):
+    return chain_balancedness(group.row_factors, widths, group.row)

@@ -1,0 +1,78 @@
+"""Groups: the runs that go through their steps together, and what `descent.descend` asks of them.
+
+A group is a NamedTuple of a class of its own for each network and layout of memory, with a file beside this one. It has
+
+* what every group has of its members, see `of_members`;
+* ``work``, a `LossWorkspace` with one loss per member;
+* ``row_factors`` (parameters,) and ``row.product`` (d_N * d_0,) or (n,): where `extract_member` brings one member's.
+
+Its file implements what follows for it. Most is called at every step, with the places of `group_places`, since reading
+arrays would cost more than small steps do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastflow.kernels.compile.protocol import protocol
+
+
+def of_members(members: int, dtype: DTypeLike) -> dict[str, np.ndarray]:
+    """What every group has of its members, one entry each, by the names of its fields.
+
+    ``run`` (-1: free), ``idle`` (1: free), ``record`` (next record), ``offset`` (the run's step less the group's tick),
+    ``moved`` (whether the last step changed anything); ``weight`` of its loss, ``least`` (the unweighted loss from
+    which it may have converged); ``step``, and ``norm`` (squared, of the gradient), of the group's dtype.
+    """
+    integers = {name: np.zeros(members, np.int64) for name in ("run", "idle", "record", "offset", "moved")}
+    doubles = {name: np.zeros(members) for name in ("weight", "least")}
+    return integers | doubles | {name: np.zeros(members, dtype) for name in ("step", "norm")}
+
+
+@protocol
+def group_places(group, widths):
+    """Where a group's memory lies: a NamedTuple of addresses; the group must be kept alive while they are in use."""
+
+
+@protocol
+def load_member(group, member, factors, problem, index):
+    """Give a member of the group a run's factors and the problem of that index."""
+
+
+@protocol
+def forward(group, at, widths):
+    """Evaluate the networks of all members; ``at`` are the group's places."""
+
+
+@protocol
+def measure(group, columns):
+    """Write the losses of all members and their gradients by the products to ``group.work``; after `forward`."""
+
+
+@protocol
+def backward(group, at, widths, now):
+    """Find the gradients of all members by their factors; after `measure`.
+
+    With ``now`` every member takes a step instead, as `move` would.
+    """
+
+
+@protocol
+def square_norms(group):
+    """Write the squared norms of the gradients by the factors to ``group.norm``; after `backward` without ``now``."""
+
+
+@protocol
+def move(group, at):
+    """Take one step of every member, ``group.step`` long; what changed, to ``group.moved``; after `backward`."""
+
+
+@protocol
+def extract_member(group, member):
+    """Bring a member's factors and product to ``group.row_factors`` and ``group.row.product``, without padding."""
+
+
+@protocol
+def balancedness(group, widths):
+    """The balancedness of the factors that `extract_member` brought."""

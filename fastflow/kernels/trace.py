@@ -1,0 +1,77 @@
+"""What is recorded of runs, at steps or at times."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit_inline
+from fastflow.kernels.vectors.elementwise import copy
+
+
+class Trace(NamedTuple):
+    """What is recorded at the given moments.
+
+    ``moments`` (records,), not decreasing: steps (int64), of which none is given twice, or times (float64). ``loss``,
+    ``gradient_norm``, ``balancedness``, ``error``: (runs, records), or (0, 0) if not wanted. ``truths`` (problems,
+    d_N * d_0), or (0, 0).
+    Products and factors go to ``pending_products`` and ``pending_factors`` (capacity, ...), for which
+    ``pending_at[i] = (run, record)`` and ``pending_count[0]`` say what they are; the caller empties them.
+    """
+
+    moments: np.ndarray
+    loss: np.ndarray
+    gradient_norm: np.ndarray
+    balancedness: np.ndarray
+    error: np.ndarray
+    truths: np.ndarray
+    pending_products: np.ndarray
+    pending_factors: np.ndarray
+    pending_at: np.ndarray
+    pending_count: np.ndarray
+
+
+@jit_inline
+def has_room(trace, records):
+    """Whether so many more records find room for their products and factors."""
+    capacity = max(trace.pending_products.shape[0], trace.pending_factors.shape[0])
+    return capacity == 0 or trace.pending_count[0] + records <= capacity
+
+
+@jit_inline
+def write_record(trace, run, record, index, loss, norm, product, factors):
+    """One record of a run, all but its balancedness; ``index`` is that of its problem."""
+    if trace.loss.size > 0:
+        trace.loss[run, record] = loss
+    if trace.gradient_norm.size > 0:
+        trace.gradient_norm[run, record] = norm
+    if trace.error.size > 0:
+        trace.error[run, record] = relative_error(product, trace.truths[index])
+    pending = trace.pending_count[0]
+    if trace.pending_products.size > 0:
+        copy(trace.pending_products[pending], product, product.size)
+    if trace.pending_factors.size > 0:
+        copy(trace.pending_factors[pending], factors, factors.size)
+    if trace.pending_products.size + trace.pending_factors.size > 0:
+        trace.pending_at[pending, 0], trace.pending_at[pending, 1] = run, record
+        trace.pending_count[0] = pending + 1
+
+
+@jit_inline
+def relative_error(x, truth):
+    """Measure ``||x - truth|| / ||truth||``, summed in float64.
+
+    Parameters
+    ----------
+    x, truth : arrays (size,)
+
+    Returns
+    -------
+    float
+    """
+    difference, size = 0.0, 0.0
+    for i in range(x.size):
+        difference += np.float64(x[i] - truth[i]) ** 2
+        size += np.float64(truth[i]) ** 2
+    return np.sqrt(difference) / np.sqrt(size)

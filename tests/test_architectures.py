@@ -1,0 +1,76 @@
+"""What architectures say of their factors: balance, independence, the largest curvature of what is expected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import naive
+import numpy as np
+import pytest
+
+import fastflow as ff
+from fastflow.kernels.networks.hadamard import DEEPEST
+from fastflow.networks import Chain, Hadamard
+from fastflow.theory.hessian import Hessian
+
+
+@pytest.mark.parametrize("identical", [True, False])
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_independent_factors_make_the_same_product(depth, signed, identical, rng):
+    form = Hadamard(5, depth, signed, identical)
+    factors = [rng.standard_normal(shape) for shape in form.factor_shapes]
+    spread = form.independent_factors(factors)
+    assert form.independent.independent == form.independent
+    assert [factor.shape for factor in spread] == form.independent.factor_shapes
+    sides = [spread[:depth], spread[depth:]] if signed else [spread]
+    np.testing.assert_array_equal(naive.hadamard_product(sides), naive.hadamard_product(form.sides_of(factors)))
+    if not identical or depth == 1:
+        assert form.independent == form
+
+
+def test_a_chain_is_independent_and_known_by_its_factors(make_factors):
+    chain, factors = Chain((3, 2, 4)), make_factors((3, 2, 4))
+    assert chain.independent == chain == Chain.of(factors) == Chain.of([factor[None] for factor in factors])
+    for one, other in zip(chain.independent_factors(factors), factors, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_balance_is_relative_to_the_size_of_the_factors(rng):
+    """Of one start and of a stack, at any scale; a defect above the tolerance counts."""
+    balanced = ff.inits.Balanced(product=rng.standard_normal((3, 3)), scale=1e6).draw(Chain((3, 3, 3)), rng)
+    wrong = [balanced[0] * (1 + 1e-6), balanced[1]]
+    stack = [np.array(pair) for pair in zip(balanced, wrong, strict=True)]
+    chain = Chain((3, 3, 3))
+    assert chain.balanced(balanced)
+    assert not chain.balanced(wrong)
+    np.testing.assert_array_equal(chain.balanced(stack), [True, False])
+    np.testing.assert_array_equal(chain.balanced(stack, 1e-4), [True, True])
+    form, equal = Hadamard(4, 2, True, False), rng.standard_normal(4)
+    assert form.balanced([equal, -equal, equal, equal])
+    assert not form.balanced([equal, equal, equal, 1.01 * equal])
+
+
+@pytest.mark.parametrize("normalization", ["sum", "mean"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_largest_curvature_of_vectors_is_that_of_the_hessian(depth, normalization, rng):
+    """At equal factors of a nonnegative solution that fits, the end of a small start, where v is 0."""
+    matrix, solution = rng.standard_normal((7, 4)), 0.5 + rng.random(4)
+    problem = ff.CompressedSensing(matrix, matrix @ solution, normalization=normalization)
+    form = Hadamard(4, depth, depth > 1, False)
+    factors = [solution ** (1 / depth)] * depth + [np.zeros(4)] * (len(form.factor_shapes) - depth)
+    hessian = Hessian(problem, form.network, factors)
+    dense = np.array([hessian.times(row) for row in np.eye(hessian.size)])
+    largest = np.linalg.eigvalsh((dense + dense.T) / 2)[-1]
+    assert form.largest_curvature(problem, 1e-11) == pytest.approx(largest, rel=1e-10)
+    assert replace(form, identical=True).largest_curvature(problem, 1e-11) == pytest.approx(largest, rel=1e-10)
+
+
+def test_one_limit_of_depth(rng):
+    a, y = rng.standard_normal((2, 3)), rng.standard_normal(2)
+    ff.DiagonalLinear(DEEPEST)
+    ff.flow_limit(a, y, 0.5, DEEPEST)
+    with pytest.raises(ValueError, match=f"at most {DEEPEST}"):
+        ff.DiagonalLinear(DEEPEST + 1)
+    with pytest.raises(ValueError, match=f"at most {DEEPEST}"):
+        ff.flow_limit(a, y, 0.5, DEEPEST + 1)
