@@ -89,6 +89,14 @@ class _OfUser(Baseline):
 def as_baseline(thing: object) -> Baseline:
     """A baseline, or a user's own object with ``solve(problem)`` as one.
 
+    Parameters
+    ----------
+    thing : object
+
+    Returns
+    -------
+    Baseline
+
     Raises
     ------
     TypeError

@@ -241,7 +241,8 @@ def least_norm(matrix: ArrayLike, values: ArrayLike, weights: ArrayLike | None =
     ----------
     matrix : array (m, n), A; of any rank
     values : array (m,), y
-    weights : array (n,) of numbers > 0, w; None for ones. A large weight makes its entry cheap.
+    weights : array (n,) of numbers > 0, w; None for ones
+        A large weight makes its entry cheap.
 
     Returns
     -------

@@ -26,8 +26,8 @@ class LowRank(Ensemble):
     n : int >= 1, the rows of W
     columns : int >= 1, default n
     rank : int in 1 .. min(n, columns)
-    m : int >= 1; of entries at most n columns. Estimation observes all entries and takes none.
-        What is missing of rank and m must be an axis of the study.
+    m : int >= 1; of entries at most n columns
+        Estimation observes all entries and takes none. What is missing of rank and m must be an axis of the study.
     observed : "sensing", "completion" or "estimation"
         ``<A_i, W>`` with independent A_i of N(0, 1/m) entries; m entries, drawn without replacement; or all entries.
     spectrum : "gaussian", "power", "flat", or array (rank,) of singular values, largest first

@@ -124,7 +124,7 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
     except StudyError as error:
         result, code, ended = error.result, FAILED, f"error: {error}"
     except StoreError as error:
-        if not hasattr(error, "result"):
+        if not isinstance(error.result, StudyResult):
             raise
         result, code, ended = error.result, FAILED, f"error: {error}"
     say(result.summary())
