@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastflow._train import train
+from fastflow.inits import Balanced
 from fastflow.kernels.networks.chain_group import LANE_WIDTH
-from fastflow.methods import DEFAULT_METHOD, METHODS, Method, as_method
+from fastflow.methods import DEFAULT_METHOD, METHODS, Method, as_method, execute
 from fastflow.networks import Network
 from fastflow.problems import PROBLEMS, Problem
-from fastflow.setting import default_init, default_network
+from fastflow.setting import pose
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import run_piece
 
@@ -40,23 +40,27 @@ def warmup(
             raise ValueError("a study has its own network and method, and works in float64: give it alone")
         _warm_study(problem)
         return
-    methods = [kind() for kind in METHODS] if method is None and problem is None else [_as_given(method)]
-    for posed in _every_problem() if problem is None else [problem]:
-        for one in methods:
-            kind: Any = posed[0] if isinstance(posed, list | tuple) else posed
-            brief = one.briefest()
-            taken = default_network(kind) if network is None else network
-            try:
-                brief.check(taken, default_init(taken), None, dtype, kind)
-            except (TypeError, ValueError):
-                if problem is not None:
-                    raise
-                continue
-            train(posed, taken, method=brief, runs=1, dtype=dtype, progress=False)
+    if problem is not None:
+        _warm(problem, network, as_method(DEFAULT_METHOD() if method is None else method), dtype)
+        return
+    methods = [kind() for kind in METHODS] if method is None else [as_method(method)]
+    for given, one in itertools.product(_every_problem(), methods):
+        with contextlib.suppress(TypeError, ValueError):  # not everything combines
+            _warm(given, network, one, dtype)
 
 
-def _as_given(method: Method | None) -> Method:
-    return as_method(DEFAULT_METHOD() if method is None else method)
+def _warm(
+    problem: Problem | Sequence[Problem], network: Network | None, method: Method, dtype: DTypeLike = np.float64
+) -> None:
+    """Run the method as briefly as may be, from the default start or, if it takes no other, from a balanced one."""
+    brief = method.briefest()
+    default = pose(problem, network, runs=1, dtype=dtype)
+    brief.check(default.network, None, None, default.dtype, default.problems[0])
+    try:
+        brief.check(default.network, default.init, None, default.dtype, default.problems[0])
+    except ValueError:
+        default = pose(problem, network, Balanced(), runs=1, dtype=dtype)
+    execute(default, brief)
 
 
 def _every_problem() -> list[Problem | list[Problem]]:

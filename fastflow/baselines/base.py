@@ -97,6 +97,14 @@ def as_baseline(thing: object) -> Baseline:
     -------
     Baseline
 
+    Parameters
+    ----------
+    thing : object
+
+    Returns
+    -------
+    Baseline
+
     Raises
     ------
     TypeError

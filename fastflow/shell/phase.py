@@ -5,26 +5,31 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fastflow import baselines
+from fastflow.baselines import BasisPursuit
 from fastflow.ensembles.sparse import COEFFICIENTS, MATRICES, SCALINGS, Sparse
 from fastflow.inits import Constant
-from fastflow.methods import FlowLimit, GradientDescent, GradientFlow
+from fastflow.methods import METHODS, Method
 from fastflow.networks import DiagonalLinear
 from fastflow.shell.arguments import a_count, a_number, argument, as_real
-from fastflow.shell.study import add_running, run_and_show
+from fastflow.shell.study import SomeParser, add_running, run_and_show
+from fastflow.studies.spec import build
 from fastflow.studies.study import Study
 from fastflow.studies.success import Success
 
-METHODS = ("limit", "descent", "flow", "pursuit")
+PURSUIT, DEFAULT = "pursuit", "limit"
+FOLLOWED = {method.label: method for method in METHODS if issubclass(DiagonalLinear, method.networks)}
+"""The methods that train a diagonal network, by their labels."""
+
 VALUES = 31
+"""How many values an axis has by default."""
+
 DEFAULT_DEPTH, DEFAULT_ALPHA, DEFAULT_CORRELATION = 2, 1e-6, 0.5
 
 
-def add_phase(commands: Any) -> None:
+def add_phase(commands: argparse._SubParsersAction[SomeParser]) -> None:
     """Add the command to the parser."""
     p = commands.add_parser(
         "phase",
@@ -56,9 +61,9 @@ def add_phase(commands: Any) -> None:
     g.add_argument("--alpha", type=a_number(above=0), metavar="SIZE", help="size of the start (default: 1e-6)")
     g.add_argument(
         "--method",
-        choices=METHODS,
-        default="limit",
-        help="the limit of the gradient flow (default), gradient descent, the flow itself, or basis pursuit",
+        choices=(*FOLLOWED, PURSUIT),
+        default=DEFAULT,
+        help=f"{', '.join(method.title for method in FOLLOWED.values())}, or {BasisPursuit.label} (default: {DEFAULT})",
     )
     g.add_argument("--max-steps", type=a_count(1), metavar="K", help="most steps of the method")
 
@@ -104,7 +109,7 @@ def study_of(a: argparse.Namespace) -> Study:
     n = a.n
     if a.correlation is not None and a.matrix != "correlated":
         raise ValueError(f"--correlation is that of --matrix correlated, and the matrix is {a.matrix}")
-    if a.method == "pursuit":
+    if a.method == PURSUIT:
         for option in ("depth", "alpha", "max_steps"):
             if getattr(a, option) is not None:
                 raise ValueError(
@@ -122,14 +127,15 @@ def study_of(a: argparse.Namespace) -> Study:
         "m": a.m or _spread(n / 32, n * 31 / 32),
         "sparsity": a.sparsity or _spread(n / 64, math.ceil(n * 31 / 64)),
     }
-    steps = {} if a.max_steps is None else {"max_steps": a.max_steps}
-    options: dict[str, Any] = {"axes": axes, "trials": a.trials, "seed": a.seed, "success": Success(below=a.below)}
-    if a.method == "pursuit":
-        return Study(ensemble, method=baselines.BasisPursuit(nonnegative=a.nonnegative), **options)
-    methods: dict[str, Any] = {"limit": FlowLimit, "descent": GradientDescent, "flow": GradientFlow}
-    network = DiagonalLinear(a.depth or DEFAULT_DEPTH, signed=not a.nonnegative)
-    init = Constant(DEFAULT_ALPHA if a.alpha is None else a.alpha)
-    return Study(ensemble, network, init, methods[a.method](**steps), **options)
+    network = init = None
+    method: Method | BasisPursuit = BasisPursuit(nonnegative=a.nonnegative)
+    if a.method != PURSUIT:
+        network = DiagonalLinear(a.depth or DEFAULT_DEPTH, signed=not a.nonnegative)
+        init = Constant(DEFAULT_ALPHA if a.alpha is None else a.alpha)
+        steps = {} if a.max_steps is None else {"max_steps": a.max_steps}
+        method = build({"kind": FOLLOWED[a.method].__name__, **steps})
+    success = Success(below=a.below)
+    return Study(ensemble, network, init, method, axes=axes, trials=a.trials, seed=a.seed, success=success)
 
 
 def _phase(a: argparse.Namespace) -> int:

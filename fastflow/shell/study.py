@@ -9,7 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -30,8 +30,16 @@ from fastflow.studies.store import StoreError
 from fastflow.studies.study import Study
 from fastflow.studies.transitions import Boundary, Crossing
 
+if TYPE_CHECKING:
+    from distributed import Client
 
-def add_study(commands: Any) -> None:
+SomeParser = TypeVar("SomeParser", bound=argparse.ArgumentParser)
+
+MOST_ROWS = 12
+"""Of the table of crossings."""
+
+
+def add_study(commands: argparse._SubParsersAction[SomeParser]) -> None:
     """Add the command to the parser."""
     p = commands.add_parser(
         "study",
@@ -47,7 +55,7 @@ def add_study(commands: Any) -> None:
     add_running(p)
 
 
-def add_running(p: Any) -> None:
+def add_running(p: argparse.ArgumentParser) -> None:
     """Add the options of how a study is run."""
     g = p.add_argument_group("running")
     g.add_argument("--resume", action="store_true", help="go on with the store that there is, or let it grow")
@@ -116,7 +124,7 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
     except StudyError as error:
         result, code, ended = error.result, FAILED, f"error: {error}"
     except StoreError as error:
-        if error.result is None:
+        if not isinstance(error.result, StudyResult):
             raise
         result, code, ended = error.result, FAILED, f"error: {error}"
     say(result.summary())
@@ -144,7 +152,7 @@ def _draw(result: StudyResult, picture: Path) -> int:
     return DONE
 
 
-def crossings(result: StudyResult, most: int = 12) -> str:
+def crossings(result: StudyResult, most: int = MOST_ROWS) -> str:
     """A table of where the rate of success crosses one half, beside the statistical dimension."""
     try:
         along = result.along()
@@ -185,7 +193,7 @@ def _interval(found: Boundary, at: tuple[int, ...]) -> str:
 
 
 @contextlib.contextmanager
-def _executor(address: str | None) -> Iterator[Any]:
+def _executor(address: str | None) -> Iterator[Client | None]:
     """A dask client of a running scheduler; without an address None."""
     if address is None:
         yield None

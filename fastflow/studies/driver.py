@@ -201,21 +201,22 @@ class _Driver:
             return result
         raise self._told(result)
 
-    def _told(self, result: StudyResult) -> BaseException:
+    def _told(self, result: StudyResult) -> StudyError | StudyInterrupted | StoreError:
         """The failure, with what was done."""
-        failure = self.failure
         done = f"{int(result.trials.sum())} of {self.held.count * self.design.trials} trials are done"
         where = "" if self.store is None else f" and stored in {self.store.path}; the same call goes on from there"
-        if isinstance(failure, StudyInterrupted):
-            failure = StudyInterrupted(f"interrupted: {done}{where}; .result has them")
-        elif isinstance(failure, StoreError):
-            failure = StoreError(*failure.args)
+        told: StudyError | StudyInterrupted | StoreError
+        if isinstance(self.failure, StudyInterrupted):
+            told = StudyInterrupted(f"interrupted: {done}{where}; .result has them")
+        elif isinstance(self.failure, StoreError):
+            told = StoreError(*self.failure.args)
         else:
-            told = f"{failure}" if isinstance(failure, TrialError) else f"the executor failed: {failure!r}"
-            cause, failure = failure, StudyError(f"{told} ({done}{where}; .result has them)")
-            failure.__cause__ = cause
-        failure.result = result
-        return failure
+            trial = isinstance(self.failure, TrialError)
+            what = f"{self.failure}" if trial else f"the executor failed: {self.failure!r}"
+            told = StudyError(f"{what} ({done}{where}; .result has them)")
+            told.__cause__ = self.failure
+        told.result = result
+        return told
 
     def _hand_out(self) -> None:
         """Keep every worker busy, and as many tasks waiting."""

@@ -36,10 +36,10 @@ class StoreError(OSError):
 
     Attributes
     ----------
-    result : `StudyResult` or None, what was done, where the study had begun
+    result : `StudyResult`, what a run had done when its store could not be written; None where nothing was run
     """
 
-    result: Any = None
+    result: object = None
 
 
 class Store:
