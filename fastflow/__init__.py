@@ -8,7 +8,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
     print(runs.summary())
 """
 
-from fastflow import baselines, ensembles, inits, kernels, methods, metrics, networks, theory
+from fastflow import baselines, ensembles, inits, kernels, methods, metrics, networks, problems, theory
 from fastflow._check import Guarantees, check
 from fastflow._distance import FlowDistance, flow_distance
 from fastflow._train import train
@@ -16,14 +16,7 @@ from fastflow._warmup import warmup
 from fastflow.dual import Flow, LimitResult, flow_limit, gradient_flow
 from fastflow.methods import *  # noqa: F403, every method that there is
 from fastflow.networks import *  # noqa: F403
-from fastflow.problems import (
-    CompressedSensing,
-    CustomProblem,
-    LinearRegression,
-    MatrixCompletion,
-    MatrixEstimation,
-    MatrixSensing,
-)
+from fastflow.problems import *  # noqa: F403
 from fastflow.records import History, Record
 from fastflow.results import Interrupted, Runs, plot
 from fastflow.status import Status
@@ -39,19 +32,13 @@ from fastflow.version import __version__
 load = Runs.load
 
 __all__ = [
-    "CompressedSensing",
     "Cost",
-    "CustomProblem",
     "Flow",
     "FlowDistance",
     "Guarantees",
     "History",
     "Interrupted",
     "LimitResult",
-    "LinearRegression",
-    "MatrixCompletion",
-    "MatrixEstimation",
-    "MatrixSensing",
     "Record",
     "Runs",
     "Status",
@@ -82,3 +69,4 @@ __all__ = [
 
 __all__ += methods.__all__
 __all__ += networks.__all__
+__all__ += problems.__all__

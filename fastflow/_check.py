@@ -74,8 +74,9 @@ def check(
 
     Parameters
     ----------
-    problem, network, init, seed : as `fastflow.train` takes them; one problem
-    method : of a GradientDescent the step is judged, too
+    problem, network, init : as `fastflow.train` takes them; one problem
+    method : Method or None, whose step is judged, too, if it has one
+    seed : int, of the random starts
     run : int, which start is looked at; of explicit ones, which of them
 
     Returns

@@ -69,7 +69,16 @@ def effective_rank(matrix: ArrayLike) -> Any:
 
 
 def effective_rank_of_values(values: FloatArray) -> Any:
-    """`effective_rank` from singular values (..., k), largest first."""
+    """Effective rank, `effective_rank`, from singular values.
+
+    Parameters
+    ----------
+    values : array (..., k), the singular values, largest first
+
+    Returns
+    -------
+    float, or array (...)
+    """
     return _ratio(values.sum(axis=-1), values[..., 0])
 
 
@@ -124,7 +133,18 @@ def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> Any:
 
 
 def numerical_rank_of_values(values: FloatArray, shape: tuple[int, ...], tol: float | None = None) -> Any:
-    """`numerical_rank` of matrices of a shape (rows, columns) from singular values (..., k), largest first."""
+    """Numerical rank, `numerical_rank`, from singular values.
+
+    Parameters
+    ----------
+    values : array (..., k), the singular values, largest first
+    shape : (rows, columns) of the matrices
+    tol : float >= 0, what counts as 0 relative to the largest; default round-off
+
+    Returns
+    -------
+    int, or array (...)
+    """
     if tol is None:
         tol = max(shape) * float(np.finfo(values.dtype).eps)
     else:

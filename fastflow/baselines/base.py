@@ -87,11 +87,11 @@ class _OfUser(Baseline):
 
 
 def as_baseline(thing: object) -> Baseline:
-    """A baseline, or a user's own object with ``solve(problem)`` as one.
+    """Take a baseline, or a user's own object with ``solve(problem)`` as one.
 
     Parameters
     ----------
-    thing : object
+    thing : Baseline, or any object with ``solve(problem)``
 
     Returns
     -------

@@ -40,7 +40,11 @@ class EntryInit(ScaledInit):
 class Gaussian(EntryInit):
     """Independent N(0, 1) entries, scaled; their magnitudes for identical factors of a DiagonalLinear network.
 
-    ``scale`` is a number > 0, ``of`` "product" or "factor": see `fastflow.inits`.
+    Parameters
+    ----------
+    scale : float > 0
+    of : "product" or "factor"
+        Whose scale it is: see `fastflow.inits`.
     """
 
     def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
@@ -54,7 +58,11 @@ class Gaussian(EntryInit):
 class Uniform(EntryInit):
     """Independent U(-1, 1) entries, scaled; their magnitudes for identical factors of a DiagonalLinear network.
 
-    ``scale`` is a number > 0, ``of`` "product" or "factor": see `fastflow.inits`.
+    Parameters
+    ----------
+    scale : float > 0
+    of : "product" or "factor"
+        Whose scale it is: see `fastflow.inits`.
     """
 
     def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:

@@ -16,7 +16,11 @@ from fastflow.networks import Chain
 class Orthogonal(ChainInit):
     """Independent Haar matrices with orthonormal rows or columns (whichever are fewer), scaled.
 
-    ``scale`` is a number > 0, ``of`` "product" or "factor": see `fastflow.inits`.
+    Parameters
+    ----------
+    scale : float > 0
+    of : "product" or "factor"
+        Whose scale it is: see `fastflow.inits`.
     """
 
     def unscaled(self, chain: Chain, rng: np.random.Generator) -> Factors:

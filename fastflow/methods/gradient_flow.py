@@ -59,11 +59,11 @@ class GradientFlow(Method):
         flow itself amplifies errors, as it does after long rests near saddles.
     tol : float >= 0
         A run ends when its loss is at most this (absolute).
+    max_steps : int >= 1
+        Steps of the integrator, those that it rejects included.
     gradient_tol : None or float >= 0
         A run ends when the norm of its gradient by all factors is at most this. None is where the flow rests as far as
         rounding tells: 1e-12 times the largest eigenvalue of the Hessian and the norm of the factors. Not of the dual.
-    max_steps : int >= 1
-        Steps of the integrator, those that it rejects included.
 
     Notes
     -----

@@ -28,7 +28,17 @@ class ProductFlow(GradientFlow):
     """The flow of the product W alone, ``dW/dt = -A_W(E)``, that balanced factors have (`theory.metric_inverse`).
 
     A reference for the flow of the layers of a DeepLinear network, in NumPy: on the matrices of the rank of the start,
-    which it keeps exactly, with the sign of the determinant of a square W. Its fields are those of `GradientFlow`.
+    which it keeps exactly, with the sign of the determinant of a square W.
+
+    Parameters
+    ----------
+    times : array (times,), when the history is recorded
+    t_max : float > 0, where a run ends; infinity is where the flow comes to rest
+    rtol, atol : float
+        Tolerances of the product, ``atol + rtol ||W||``; None for atol takes rtol times the size of the solution.
+    tol : float >= 0, the loss at which a run ends
+    max_steps : int >= 1, steps of the integrator
+    gradient_tol : None or float >= 0, the gradient norm at which a run ends; None is where rounding hides it
 
     Notes
     -----

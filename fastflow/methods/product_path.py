@@ -296,6 +296,7 @@ class _Solver:
         rtol = max(SAFETY * ends.rtol * share, FINEST)
         self.options = {"rtol": rtol, "atol": SAFETY * ends.atol * sizes}
         self.floor = rtol
+        self.is_explicit = True
         self.solver: Any = DOP853(path.velocity, 0.0, path.start, ends.t_max, **self.options)
         self.earlier = (0.0, path.start)
         self.vector = np.ones(len(path.start))
@@ -311,11 +312,6 @@ class _Solver:
         unknowns: FloatArray = self.solver.y
         return unknowns
 
-    @property
-    def explicit(self) -> bool:
-        """Whether steps are still those of DOP853."""
-        return type(self.solver).__name__ == "DOP853"
-
     def step(self) -> bool:
         """Go on by a step; False where none is small enough."""
         self.earlier = self.t, self.y
@@ -325,11 +321,12 @@ class _Solver:
             held = self.path.held(self.y, self.earlier[1], self.floor) if self.solver.status != "failed" else None
             if held is not None:
                 self.solver.y, self.solver.f = held, self.path.velocity(self.t, held)
-            if self.solver.status == "running" and self.explicit and self.steps % CHECKED == 0:
+            if self.solver.status == "running" and self.is_explicit and self.steps % CHECKED == 0:
                 bound = self.solver.h_abs * self._fastest() > STIFF
                 self.suspect = self.suspect + 1 if bound else 0
                 if self.suspect * CHECKED * self.solver.n_stages >= PATIENCE * len(self.y):
                     self.solver = self._radau(self.t, self.y, self.solver.t_bound, self.solver.h_abs)
+                    self.is_explicit = False  # of DOP853
         return bool(self.solver.status != "failed")
 
     def at(self, time: float) -> FloatArray:
@@ -337,7 +334,7 @@ class _Solver:
         before, y = self.earlier
         if time >= self.t:
             return self.y
-        if self.explicit:
+        if self.is_explicit:
             joined: FloatArray = self.solver.dense_output()(time)
             return joined
         side = self._radau(before, y, time, time - before)

@@ -5,25 +5,23 @@ A problem is a frozen dataclass, checked when it is made. It knows its own loss 
 kernels.
 """
 
-from fastflow.problems.base import NORMALIZATIONS, MatrixProblem, Problem, VectorProblem
+from fastflow.problems.base import NORMALIZATIONS as NORMALIZATIONS
+from fastflow.problems.base import MatrixProblem as MatrixProblem
+from fastflow.problems.base import Problem as Problem
+from fastflow.problems.base import VectorProblem as VectorProblem
 from fastflow.problems.completion import MatrixCompletion
 from fastflow.problems.compressed import CompressedSensing
 from fastflow.problems.custom import CustomProblem
 from fastflow.problems.estimation import MatrixEstimation
-from fastflow.problems.minimum import Minimum
+from fastflow.problems.minimum import Minimum as Minimum
 from fastflow.problems.regression import LinearRegression
 from fastflow.problems.sensing import MatrixSensing
 
 __all__ = [
-    "NORMALIZATIONS",
     "CompressedSensing",
     "CustomProblem",
     "LinearRegression",
     "MatrixCompletion",
     "MatrixEstimation",
-    "MatrixProblem",
     "MatrixSensing",
-    "Minimum",
-    "Problem",
-    "VectorProblem",
 ]

@@ -23,6 +23,7 @@ class CustomProblem(MatrixProblem):
     shape : (d_N, d_0), the shape of W
     data : the NamedTuple of arrays of the problem
     truth : array (d_N, d_0) or None, what errors are measured against
+    normalization : "sum", and nothing else
 
     Notes
     -----

@@ -40,6 +40,7 @@ class MatrixEstimation(MatrixProblem):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """The shape (d_N, d_0) of W."""
         return self.target.shape[0], self.target.shape[1]
 
     @property

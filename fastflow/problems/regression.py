@@ -73,6 +73,7 @@ class LinearRegression(MatrixProblem):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """The shape (d_N, d_0) of W."""
         return self.outputs.shape[0], self.inputs.shape[0]
 
     @property

@@ -44,6 +44,7 @@ class MatrixSensing(MatrixProblem):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """The shape (d_N, d_0) of W."""
         return self.operators.shape[1], self.operators.shape[2]
 
     @property

@@ -37,8 +37,13 @@ number is the sign of x."""
 class Mirror(NamedTuple):
     """The mirror maps of n coordinates; arrays (n,), or (problems, n) for a stack of which `mirror_row` takes one.
 
-    ``sides`` is `BOTH`, `UP`, `DOWN` or `NEITHER`; ``scale`` is the factor of x (``2^{-P} alpha^L`` for two sides and
-    L >= 3), ``rest`` is theta where ``z = 0``, ``upper`` and ``lower`` are ``c_a`` and ``c_b`` (L >= 3).
+    Attributes
+    ----------
+    depth : int, L
+    sides : int array, `BOTH`, `UP`, `DOWN` or `NEITHER`
+    scale : array, the factor of x (``2^{-P} alpha^L`` for two sides and L >= 3)
+    rest : array, theta where ``z = 0``
+    upper, lower : arrays, ``c_a`` and ``c_b`` (L >= 3)
     """
 
     depth: int

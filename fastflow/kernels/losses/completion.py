@@ -15,9 +15,15 @@ SPARSE = 10
 
 
 class Completion(NamedTuple):
-    """``r = W[entry] - value`` over observed entries, flat indices ``row * columns + column``.
+    """Data of ``r = W[entry] - value`` over observed entries.
 
     Problem p owns ``entries[bounds[p]:bounds[p + 1]]`` and the values at the same places.
+
+    Attributes
+    ----------
+    entries : int array (observed,), flat indices ``row * columns + column``
+    values : array (observed,)
+    bounds : int array (problems + 1,)
     """
 
     entries: np.ndarray

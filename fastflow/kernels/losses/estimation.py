@@ -12,7 +12,12 @@ from fastflow.kernels.vectors.elementwise import copy, residual
 
 
 class Estimation(NamedTuple):
-    """``r = W - target``; target (problems, rows * columns)."""
+    """Data of ``r = W - target``.
+
+    Attributes
+    ----------
+    target : array (problems, rows * columns)
+    """
 
     target: np.ndarray
 

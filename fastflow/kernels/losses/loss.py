@@ -35,7 +35,11 @@ class Zeros(Protocol):
 class LossWorkspace(NamedTuple):
     """Memory for `loss_gradient`, for one run (elements,) or one run per lane (elements, lanes).
 
-    ``gradient`` E (rows * columns), ``scratch`` of `scratch_size` elements, ``loss`` and ``number`` one per run.
+    Attributes
+    ----------
+    gradient : array (rows * columns,), E
+    scratch : array of `scratch_size` elements
+    loss, number : arrays, one entry for each run
     """
 
     gradient: np.ndarray

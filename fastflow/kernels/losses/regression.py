@@ -21,7 +21,13 @@ from fastflow.kernels.vectors.products import multiply, multiply_nt
 
 
 class RegressionBySamples(NamedTuple):
-    """``r = W X - Y``; inputs X (problems, columns * samples), outputs Y (problems, rows * samples)."""
+    """Data of ``r = W X - Y``, sample by sample.
+
+    Attributes
+    ----------
+    inputs : array (problems, columns * samples), X
+    outputs : array (problems, rows * samples), Y
+    """
 
     inputs: np.ndarray
     outputs: np.ndarray
@@ -35,12 +41,18 @@ class SharedSamples(NamedTuple):
 
 
 class RegressionByGram(NamedTuple):
-    """``r = W X - Y`` through ``D = W - centre``: ``E = D gram - offset``, ``f = 1/2 <D, D gram> - <D, offset> +
-    floor``.
+    """Data of ``r = W X - Y`` by ``X X^T``, measured from near the solution.
 
-    ``centre`` is (close to) a least-squares solution, ``gram = X X^T``, ``offset = (Y - centre X) X^T`` and
-    ``floor = 1/2 ||Y - centre X||^2``. Measured from there the loss keeps its relative accuracy down to the floor,
-    which ``1/2 <W, W X X^T - 2 Y X^T> + 1/2 ||Y||^2`` loses to cancellation. Arrays (problems, ...), flat.
+    With ``D = W - centre``: ``E = D gram - offset`` and ``f = 1/2 <D, D gram> - <D, offset> + floor``. Measured from
+    there the loss keeps its relative accuracy down to the floor, which ``1/2 <W, W X X^T - 2 Y X^T> + 1/2 ||Y||^2``
+    loses to cancellation.
+
+    Attributes
+    ----------
+    centre : array (problems, rows * columns), (close to) a least-squares solution
+    gram : array (problems, columns^2), ``X X^T``
+    offset : array (problems, rows * columns), ``(Y - centre X) X^T``
+    floor : array (problems, 1), ``1/2 ||Y - centre X||^2``
     """
 
     centre: np.ndarray

@@ -33,9 +33,12 @@ SENSING_BLOCK = 128
 
 
 class Sensing(NamedTuple):
-    """``r_i = <A_i, W> - values_i``.
+    """Data of ``r_i = <A_i, W> - values_i``.
 
-    operators (problems, measurements * rows * columns), row-major, values (problems, measurements).
+    Attributes
+    ----------
+    operators : array (problems, measurements * rows * columns), row-major
+    values : array (problems, measurements)
     """
 
     operators: np.ndarray

@@ -27,17 +27,17 @@ def add_problem(problem_class: type, formula: Callable[..., float]) -> None:
         ``product`` is W, flat and row-major; ``gradient``, flat, must be filled with the gradient of the loss by W.
         ``problem.field[index]`` is what the problem at hand has for a field.
 
-    Notes
-    -----
-    Train it through `fastflow.CustomProblem`. Code specialised on a class that is not fastflow's is never cached on
-    disk: it is compiled in each process (some seconds), and what you edit takes effect in the next one.
-
     Raises
     ------
     TypeError
         for what is not a NamedTuple class, or not a function
     ValueError
         for a class of fastflow's own
+
+    Notes
+    -----
+    Train a problem of that class through `fastflow.CustomProblem`. Code specialised on a class that is not fastflow's
+    is never cached on disk: it is compiled in each process (some seconds), and what you edit takes effect in the next.
     """
     if not (isinstance(problem_class, type) and issubclass(problem_class, tuple) and hasattr(problem_class, "_fields")):
         raise TypeError(f"problem_class must be a NamedTuple class, got {problem_class!r}")

@@ -28,8 +28,12 @@ from fastflow.kernels.vectors.steps import take_steps_at
 class ChainWorkspace(NamedTuple):
     """Memory for the sweeps over one chain; its contents mean nothing between calls, but for those that say so.
 
-    ``product`` (d_N d_0), ``partial`` the partial products one after the other, ``sweep_a`` and ``sweep_b`` scratch for
-    one matrix of any width, ``gradient`` like the factors.
+    Attributes
+    ----------
+    product : array (d_N d_0,)
+    partial : array, the partial products one after the other
+    sweep_a, sweep_b : arrays, scratch for one matrix of any width
+    gradient : array like the factors
     """
 
     product: np.ndarray
