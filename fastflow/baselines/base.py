@@ -97,14 +97,6 @@ def as_baseline(thing: object) -> Baseline:
     -------
     Baseline
 
-    Parameters
-    ----------
-    thing : object
-
-    Returns
-    -------
-    Baseline
-
     Raises
     ------
     TypeError

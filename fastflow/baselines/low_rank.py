@@ -42,7 +42,7 @@ def nuclear_norm_completion(matrix: ArrayLike, *, tol: float = 1e-7, max_steps: 
     Returns
     -------
     NuclearNormSolution
-        The multipliers in the order of ``np.nonzero`` of the observed entries.
+        The multipliers are in the order of ``np.nonzero`` of the observed entries.
 
     Raises
     ------

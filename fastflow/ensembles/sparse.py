@@ -105,7 +105,7 @@ class Sparse(Ensemble):
 
     @property
     def measurements(self) -> int:
-        """How many measurements there are, by m or by delta."""
+        """The number m of measurements, given as such or by delta."""
         if self.delta is not None:
             return max(1, round(self.delta * self.n))
         self._required(**{"m (or delta)": self.m})
@@ -114,7 +114,7 @@ class Sparse(Ensemble):
 
     @property
     def nonzeros(self) -> int:
-        """How many entries are not 0, by sparsity or by rho."""
+        """The sparsity, given as such or by rho."""
         if self.rho is not None:
             return max(1, round(self.rho * self.measurements))
         self._required(**{"sparsity (or rho)": self.sparsity})

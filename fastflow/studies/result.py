@@ -17,7 +17,7 @@ from fastflow.checks import FloatArray, shown
 from fastflow.ensembles import Ensemble
 from fastflow.memory import require_memory
 from fastflow.status import Status
-from fastflow.studies import exports, pictures, stated
+from fastflow.studies import exports, stated
 from fastflow.studies.axes import Value, as_plain
 from fastflow.studies.design import Design
 from fastflow.studies.held import Held
@@ -27,12 +27,13 @@ from fastflow.studies.spec import Table, build, restricted
 from fastflow.studies.statistics import wilson
 from fastflow.studies.store import StoreError, create, locked
 from fastflow.studies.success import Success
-from fastflow.studies.transitions import Boundary, Comparison, boundary, compare
 
 if TYPE_CHECKING:
     import pandas
     import xarray
     from matplotlib.figure import Figure
+
+    from fastflow.studies.transitions import Boundary, Comparison
 
 HORIZONTAL = ("m", "delta", "samples")
 """Axes along which success sets in, if a study has one of them."""
@@ -229,6 +230,8 @@ class StudyResult:
         ValueError
             where the axis is none of numbers, or an option has a wrong value
         """
+        from fastflow.studies.transitions import boundary  # not at the start, which it would make slower
+
         along = self.along(along)
         at = list(self.axes).index(along)
         successes, trials = (np.moveaxis(array, at, -1) for array in (self.successes, self.trials))
@@ -295,6 +298,8 @@ class StudyResult:
         ValueError
             without a theory, where no statistical dimension is known
         """
+        from fastflow.studies.transitions import compare
+
         if theory is None:
             theory = self.theory(along)
         if theory is None:
@@ -323,6 +328,8 @@ class StudyResult:
         ImportError
             without matplotlib
         """
+        from fastflow.studies import pictures
+
         return pictures.plot(self, kind, **{"program": self.program, "parameters": self.parameters(), **options})
 
     def status_counts(self) -> dict[Status, int]:
