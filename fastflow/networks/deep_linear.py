@@ -208,7 +208,7 @@ class Chain(Architecture):
         return posed.weight * largest
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
-        return {"effective rank": metrics.effective_rank(solutions)}
+        return {"effective rank": np.asarray(metrics.effective_rank(solutions))}
 
     @property
     def kernel_shape(self) -> NDArray[np.int64]:

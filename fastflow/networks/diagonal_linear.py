@@ -158,7 +158,7 @@ class Hadamard(Architecture):
 
     def balancedness(self, factors: Sequence[FloatArray]) -> FloatArray:
         """The larger of `metrics.balancedness_of_vectors` of both sides, (...)."""
-        return np.max([metrics.balancedness_of_vectors(side) for side in self.sides_of(factors)], axis=0)
+        return np.max([np.asarray(metrics.balancedness_of_vectors(side)) for side in self.sides_of(factors)], axis=0)
 
     def balance_scale(self, factors: Sequence[FloatArray]) -> FloatArray:
         """The largest square of an entry."""

@@ -13,7 +13,7 @@ from enum import Enum, auto
 import numpy as np
 
 from fastflow import metrics
-from fastflow.checks import FloatArray
+from fastflow.checks import FloatArray, Numbers
 from fastflow.networks import Architecture
 from fastflow.records.snapshot import Snapshot, Subject
 from fastflow.theory import sharpness
@@ -85,7 +85,7 @@ class Quantity:
     name: str
     meaning: str
     source: Source
-    make: Callable[[Snapshot], FloatArray] | None = None
+    make: Callable[[Snapshot], Numbers] | None = None
     shape: Callable[[Architecture], Shape | None] = _of_any
     axes: Callable[[Architecture], tuple[str, ...]] = _no_axes
     needs_truth: bool = False
