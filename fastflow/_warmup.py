@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -50,7 +49,7 @@ def warmup(
     methods = [kind() for kind in METHODS] if method is None and problem is None else [_as_given(method)]
     for posed in _every_problem() if problem is None else [problem]:
         for one in methods:
-            kind: Any = posed[0] if isinstance(posed, list | tuple) else posed
+            kind = posed if isinstance(posed, Problem) else posed[0]
             brief = one.briefest()
             taken = default_network(kind) if network is None else network
             try:

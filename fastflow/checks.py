@@ -6,7 +6,7 @@ import dataclasses
 import operator
 import reprlib
 from collections.abc import Iterable
-from typing import SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,9 @@ FloatDType = np.dtype[np.float32 | np.float64]
 
 NumberArray = NDArray[np.float32 | np.float64 | np.int64]
 """An array of such numbers, or of whole ones."""
+
+AnyArray = NDArray[Any]  # type: ignore[explicit-any]
+"""An array of whatever a file holds, before it is checked."""
 
 Numbers = float | FloatArray
 """A number, or an array of such where the arguments are arrays or stacks."""
