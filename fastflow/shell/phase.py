@@ -14,7 +14,7 @@ from fastflow.ensembles.sparse import COEFFICIENTS, MATRICES, SCALINGS, Sparse
 from fastflow.inits import Constant
 from fastflow.methods import FlowLimit, GradientDescent, GradientFlow
 from fastflow.networks import DiagonalLinear
-from fastflow.shell.arguments import a_count, a_number, argument, as_real
+from fastflow.shell.arguments import Commands, a_count, a_number, argument, as_real
 from fastflow.shell.study import add_running, run_and_show
 from fastflow.studies.study import Study
 from fastflow.studies.success import Success
@@ -24,7 +24,7 @@ VALUES = 31
 DEFAULT_DEPTH, DEFAULT_ALPHA, DEFAULT_CORRELATION = 2, 1e-6, 0.5
 
 
-def add_phase(commands: Any) -> None:
+def add_phase(commands: Commands) -> None:
     """Add the command to the parser."""
     p = commands.add_parser(
         "phase",
@@ -126,7 +126,11 @@ def study_of(a: argparse.Namespace) -> Study:
     options: dict[str, Any] = {"axes": axes, "trials": a.trials, "seed": a.seed, "success": Success(below=a.below)}
     if a.method == "pursuit":
         return Study(ensemble, method=baselines.BasisPursuit(nonnegative=a.nonnegative), **options)
-    methods: dict[str, Any] = {"limit": FlowLimit, "descent": GradientDescent, "flow": GradientFlow}
+    methods: dict[str, type[FlowLimit | GradientDescent | GradientFlow]] = {
+        "limit": FlowLimit,
+        "descent": GradientDescent,
+        "flow": GradientFlow,
+    }
     network = DiagonalLinear(a.depth or DEFAULT_DEPTH, signed=not a.nonnegative)
     init = Constant(DEFAULT_ALPHA if a.alpha is None else a.alpha)
     return Study(ensemble, network, init, methods[a.method](**steps), **options)

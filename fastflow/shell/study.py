@@ -9,11 +9,11 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastflow.shell.arguments import a_count, a_number, argument
+from fastflow.shell.arguments import Commands, a_count, a_number, argument
 from fastflow.shell.output import (
     DONE,
     FAILED,
@@ -30,8 +30,11 @@ from fastflow.studies.store import StoreError
 from fastflow.studies.study import Study
 from fastflow.studies.transitions import Boundary, Crossing
 
+if TYPE_CHECKING:
+    from distributed import Client
 
-def add_study(commands: Any) -> None:
+
+def add_study(commands: Commands) -> None:
     """Add the command to the parser."""
     p = commands.add_parser(
         "study",
@@ -47,7 +50,7 @@ def add_study(commands: Any) -> None:
     add_running(p)
 
 
-def add_running(p: Any) -> None:
+def add_running(p: argparse.ArgumentParser) -> None:
     """Add the options of how a study is run."""
     g = p.add_argument_group("running")
     g.add_argument("--resume", action="store_true", help="go on with the store that there is, or let it grow")
@@ -185,7 +188,7 @@ def _interval(found: Boundary, at: tuple[int, ...]) -> str:
 
 
 @contextlib.contextmanager
-def _executor(address: str | None) -> Iterator[Any]:
+def _executor(address: str | None) -> Iterator[Client | None]:
     """A dask client of a running scheduler; without an address None."""
     if address is None:
         yield None
