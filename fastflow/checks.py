@@ -6,15 +6,28 @@ import dataclasses
 import operator
 import reprlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.floating[Any]]
+FloatArray = NDArray[np.float32 | np.float64]
+"""An array in either of the precisions that fastflow computes in."""
+
+FloatDType = np.dtype[np.float32 | np.float64]
+"""One of these precisions."""
+
+NumberArray = NDArray[np.float32 | np.float64 | np.int64]
+"""An array of such numbers, or of whole ones."""
+
+AnyArray = NDArray[Any]  # type: ignore[explicit-any]
+"""An array of whatever a file holds, before it is checked."""
+
+Numbers = float | FloatArray
+"""A number, or an array of such where the arguments are arrays or stacks."""
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """How a value is shown in a message: its repr on one line, cut short where it is long."""
     if isinstance(value, np.ndarray):
         if value.ndim > 1 and value.size > 6:
@@ -27,8 +40,9 @@ _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 60
 
 
-def brief_repr(thing: Any) -> str:
+def brief_repr(thing: object) -> str:
     """The repr of a dataclass without what is left at its default, arrays by their shapes."""
+    assert dataclasses.is_dataclass(thing)
     parts = []
     for field in dataclasses.fields(thing):
         value = getattr(thing, field.name)
@@ -74,10 +88,10 @@ def as_floats(
     return array
 
 
-def as_count(name: str, value: Any, least: int) -> int:
+def as_count(name: str, value: object, least: int) -> int:
     """An integer that is at least ``least``."""
     try:
-        if isinstance(value, bool | np.bool_):
+        if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsIndex):
             raise TypeError
         number = operator.index(value)
     except TypeError:
@@ -90,11 +104,13 @@ def as_count(name: str, value: Any, least: int) -> int:
     return number
 
 
-def as_number(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
+def as_number(name: str, value: ArrayLike, *, above: float | None = None, least: float | None = None) -> float:
     """A finite real number, greater than ``above`` or at least ``least``."""
     if isinstance(value, str | bytes | bool) or np.ndim(value) != 0:
         raise TypeError(f"{name} must be a number, got {shown(value)}")
     try:
+        if not isinstance(value, SupportsFloat | SupportsIndex):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {shown(value)}") from None
@@ -127,7 +143,7 @@ def as_times(name: str, value: ArrayLike) -> FloatArray:
     return times
 
 
-def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
+def one_of(name: str, value: object, choices: Iterable[str]) -> str:
     """One of a few words."""
     allowed = tuple(choices)
     if value not in allowed:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.checks import FloatArray, as_number
+from fastflow.checks import FloatArray, Numbers, as_number
 
 __all__ = [
     "balancedness",
@@ -54,7 +53,7 @@ def singular_values(matrix: ArrayLike) -> FloatArray:
     return values
 
 
-def effective_rank(matrix: ArrayLike) -> Any:
+def effective_rank(matrix: ArrayLike) -> Numbers:
     """``||W||_* / ||W||_2``, between 1 and the rank (Chou, Gieshoff, Maly, Rauhut, arXiv:2011.13772).
 
     Parameters
@@ -68,7 +67,7 @@ def effective_rank(matrix: ArrayLike) -> Any:
     return effective_rank_of_values(singular_values(matrix))
 
 
-def effective_rank_of_values(values: FloatArray) -> Any:
+def effective_rank_of_values(values: FloatArray) -> Numbers:
     """Effective rank, `effective_rank`, from singular values.
 
     Parameters
@@ -82,7 +81,7 @@ def effective_rank_of_values(values: FloatArray) -> Any:
     return _ratio(values.sum(axis=-1), values[..., 0])
 
 
-def entropy_rank(matrix: ArrayLike) -> Any:
+def entropy_rank(matrix: ArrayLike) -> Numbers:
     """``exp(H(p))`` with ``p = s / sum s`` and H the entropy in nats (Roy, Vetterli 2007).
 
     Parameters
@@ -100,7 +99,7 @@ def entropy_rank(matrix: ArrayLike) -> Any:
     return np.where(total[..., 0] > 0, np.exp(-np.sum(shares * logs, axis=-1)), 0.0)[()]
 
 
-def stable_rank(matrix: ArrayLike) -> Any:
+def stable_rank(matrix: ArrayLike) -> Numbers:
     """``||W||_F^2 / ||W||_2^2``, between 1 and the rank.
 
     Parameters
@@ -116,7 +115,7 @@ def stable_rank(matrix: ArrayLike) -> Any:
     return np.sum((values / np.where(largest > 0, largest, 1)) ** 2, axis=-1)[()]
 
 
-def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> Any:
+def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> int | NDArray[np.int64]:
     """How many singular values exceed ``tol`` times the largest; by default ``max(rows, columns)`` machine epsilons.
 
     Parameters
@@ -132,7 +131,9 @@ def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> Any:
     return numerical_rank_of_values(singular_values(array), array.shape[-2:], tol)
 
 
-def numerical_rank_of_values(values: FloatArray, shape: tuple[int, ...], tol: float | None = None) -> Any:
+def numerical_rank_of_values(
+    values: FloatArray, shape: tuple[int, ...], tol: float | None = None
+) -> int | NDArray[np.int64]:
     """Numerical rank, `numerical_rank`, from singular values.
 
     Parameters
@@ -152,7 +153,7 @@ def numerical_rank_of_values(values: FloatArray, shape: tuple[int, ...], tol: fl
     return np.sum(values > tol * values[..., :1], axis=-1)[()]
 
 
-def nuclear_norm(matrix: ArrayLike) -> Any:
+def nuclear_norm(matrix: ArrayLike) -> Numbers:
     """The sum of the singular values.
 
     Parameters
@@ -166,7 +167,7 @@ def nuclear_norm(matrix: ArrayLike) -> Any:
     return singular_values(matrix).sum(axis=-1)[()]
 
 
-def schatten_norm(matrix: ArrayLike, p: float) -> Any:
+def schatten_norm(matrix: ArrayLike, p: float) -> Numbers:
     """``(sum s_i^p)^(1/p)`` for p > 0, a quasi-norm below 1; ``p = inf`` is the spectral norm.
 
     Parameters
@@ -187,7 +188,7 @@ def schatten_norm(matrix: ArrayLike, p: float) -> Any:
     return (largest[..., 0] * np.sum(shares**p, axis=-1) ** (1 / p))[()]
 
 
-def balancedness(factors: Sequence[ArrayLike]) -> Any:
+def balancedness(factors: Sequence[ArrayLike]) -> Numbers:
     """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of factors first to last, each (..., d_j, d_{j-1}).
 
     0 for one factor. Conserved by the gradient flow; 0 for a balanced start (Arora, Cohen, Hazan 2018).
@@ -236,7 +237,7 @@ def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
     ]
 
 
-def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Any:
+def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Numbers:
     """``max_j ||u_{j+1}^2 - u_j^2||_2``, of vectors (..., n): `balancedness` of diagonal matrices.
 
     Parameters
@@ -261,7 +262,7 @@ def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Any:
     return worst[()]
 
 
-def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Any:
+def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Numbers:
     """``||W - truth||_F / ||truth||_F``.
 
     Parameters
@@ -294,7 +295,7 @@ def relative_errors(solutions: FloatArray, truths: FloatArray, problem_index: ND
     return errors
 
 
-def support(vector: ArrayLike, tol: float = 1e-3) -> Any:
+def support(vector: ArrayLike, tol: float = 1e-3) -> NDArray[np.bool_]:
     """Which entries exceed ``tol`` times the largest in magnitude: bool, (..., n). The zero vector has none.
 
     Parameters
@@ -310,7 +311,7 @@ def support(vector: ArrayLike, tol: float = 1e-3) -> Any:
     return magnitude > tol * magnitude.max(axis=-1, keepdims=True)
 
 
-def support_recovery(vector: ArrayLike, truth: ArrayLike, tol: float = 1e-3) -> Any:
+def support_recovery(vector: ArrayLike, truth: ArrayLike, tol: float = 1e-3) -> Numbers:
     """``|S n T| / |S u T|`` for S the `support` of the vector and T the nonzero entries of the truth: 1 iff equal.
 
     Parameters
@@ -334,7 +335,7 @@ def support_recovery(vector: ArrayLike, truth: ArrayLike, tol: float = 1e-3) -> 
     return _ratio(np.sum(found & there, axis=-1), np.sum(found | there, axis=-1))
 
 
-def l1_norm(vector: ArrayLike) -> Any:
+def l1_norm(vector: ArrayLike) -> Numbers:
     """The sum of the magnitudes.
 
     Parameters
@@ -348,7 +349,7 @@ def l1_norm(vector: ArrayLike) -> Any:
     return np.abs(_vectors(vector)).sum(axis=-1)[()]
 
 
-def l2_norm(vector: ArrayLike) -> Any:
+def l2_norm(vector: ArrayLike) -> Numbers:
     """The Euclidean norm.
 
     Parameters
@@ -362,7 +363,7 @@ def l2_norm(vector: ArrayLike) -> Any:
     return np.linalg.norm(_vectors(vector), axis=-1)[()]
 
 
-def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> Any:
+def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
     """The scale that a signed diagonal network has come to, per coordinate: (..., n).
 
     That is the geometric mean of the magnitudes of all 2L factors, ``sqrt(|u v|)`` for identical ones. For L = 2 the
@@ -406,5 +407,5 @@ def _matrices(matrix: ArrayLike) -> FloatArray:
     return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
 
 
-def _ratio(numerator: FloatArray, denominator: FloatArray) -> Any:
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> Numbers:
     return np.where(denominator != 0, numerator / np.where(denominator != 0, denominator, 1), 0.0)[()]

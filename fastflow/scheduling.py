@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,11 +147,10 @@ def work_through(
         show()
 
 
-def progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[tqdm[Any] | None]:
+def progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[tqdm[NoReturn] | None]:
     """A bar over runs after the first second; by default only where standard error is a terminal."""
     if progress is False:
         return nullcontext()
     from tqdm import tqdm
 
-    bar: tqdm[Any] = tqdm(total=runs, unit="run", delay=1, disable=None if progress is None else False, leave=False)
-    return bar
+    return tqdm(total=runs, unit="run", delay=1, disable=None if progress is None else False, leave=False)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastflow.checks import FloatArray, as_count, shown
+from fastflow.checks import FloatArray, FloatDType, as_count, shown
 from fastflow.inits import INITS, Constant, Gaussian, Init
 from fastflow.networks import Architecture, DeepLinear, DiagonalLinear, Network
 from fastflow.problems import Problem
@@ -39,7 +39,7 @@ class Setting:
     dtype : of all arithmetic
     """
 
-    problems: Sequence[Any]
+    problems: Sequence[Problem]
     title: str
     shared: bool
     network: Network
@@ -50,7 +50,7 @@ class Setting:
     run_index: NDArray[np.int64]
     seed: int
     record: Record | None
-    dtype: np.dtype[Any]
+    dtype: FloatDType
 
     @property
     def runs(self) -> int:
@@ -65,7 +65,9 @@ class Setting:
     @property
     def truths(self) -> FloatArray:
         """What errors are measured against, (problems, size), or (0, 0) without."""
-        truths = [np.ravel(problem.truth) for problem in self.problems] if self.has_truth else np.zeros((0, 0))
+        truths = (
+            [np.asarray(problem.truth).ravel() for problem in self.problems] if self.has_truth else np.zeros((0, 0))
+        )
         return np.array(truths, self.dtype)
 
     @property
@@ -219,14 +221,16 @@ def check_words(network: object, init: object, record: object = None) -> None:
 
 
 def _as_problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
-    problems: list[Any] = list(problem) if isinstance(problem, list | tuple) else [problem]
-    if not problems:
+    given: list[Problem | Sequence[Problem]] = list(problem) if isinstance(problem, list | tuple) else [problem]
+    if not given:
         raise ValueError("the list of problems is empty")
-    for item in problems:
+    problems: list[Problem] = []
+    for item in given:
         if not isinstance(item, Problem):
             raise TypeError(
                 f"problem must be a problem such as MatrixEstimation(matrix), or a list of them, got {_kind(item)}"
             )
+        problems.append(item)
         if type(item) is not type(problems[0]) or item.shape != problems[0].shape:
             raise ValueError(
                 "problems in one list must have one class and shape, got "
@@ -237,9 +241,9 @@ def _as_problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
     return problems
 
 
-def _as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def _as_dtype(dtype: DTypeLike) -> FloatDType:
     try:
-        result = np.dtype(dtype)
+        result: np.dtype[Any] = np.dtype(dtype)  # type: ignore[explicit-any]  # whichever was asked for
     except TypeError:
         raise TypeError(f"dtype must be float64 or float32, got {shown(dtype)}") from None
     if result.name not in DTYPES:

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -31,7 +30,7 @@ class _BlasPin:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._limits: Any = None
+        self._limits: threadpool_limits | None = None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -45,6 +44,7 @@ class _BlasPin:
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
+                    assert self._limits is not None
                     self._limits.restore_original_limits()
                     self._limits = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from fastflow.kernels.dual.limit_step import LimitPath
 from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP, Mirror, mirror_point, mirror_row
 from fastflow.kernels.queues import PLACE
 from fastflow.networks import Hadamard
+from fastflow.problems import Problem
 from fastflow.scheduling import QueueWorker, next_budget, work_through
 from fastflow.status import Status
 from fastflow.threads import one_blas_thread, thread_count
@@ -148,7 +149,7 @@ def find_limits(problems: LimitProblems, tol: float, max_steps: int, threads: in
 
 
 def limits_from(
-    problems: Sequence[Any],
+    problems: Sequence[Problem],
     architecture: Hadamard,
     problem_index: NDArray[np.int64],
     starts: FloatArray,
@@ -319,7 +320,7 @@ def _follow(problem: LimitProblems, tol: float, max_steps: int, found: Limits) -
 
 
 def _nonnegative_face(
-    matrix: FloatArray, values: FloatArray, sides: NDArray[Any]
+    matrix: FloatArray, values: FloatArray, sides: NDArray[np.int64]
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
     """What of y the one-sided coordinates let be reached, and which coordinates can then be other than 0.
 

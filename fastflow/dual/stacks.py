@@ -14,7 +14,7 @@ from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.dual.mirror import make_mirror
 from fastflow.kernels.networks.hadamard import DEEPEST
 from fastflow.networks import Hadamard
-from fastflow.problems import VectorProblem
+from fastflow.problems import Problem
 
 SMALLEST, LARGEST = 1e-12, 1e3
 
@@ -110,7 +110,7 @@ def mirrors_of(architecture: Hadamard, starts: FloatArray, whose: str) -> kernel
 
 
 def pose_runs(
-    problems: Sequence[VectorProblem],
+    problems: Sequence[Problem],
     architecture: Hadamard,
     problem_index: NDArray[np.int64],
     starts: FloatArray,
@@ -134,12 +134,13 @@ def pose_runs(
     ValueError
         for starts, and factors, that no flow of the form ``x = u^L - v^L`` has
     """
-    if len({problem.matrix.shape for problem in problems}) > 1:
+    posed = [problem.of_vector() for problem in problems]
+    if len({problem.matrix.shape for problem in posed}) > 1:
         raise ValueError("problems in one list must have the same number of measurements")
     mirrors = mirrors_of(architecture, starts, whose)
-    m, n = problems[0].matrix.shape
+    m, n = posed[0].matrix.shape
     matrices, values = np.empty((len(problems), m * n)), np.empty((len(problems), m))
-    for i, problem in enumerate(problems):
+    for i, problem in enumerate(posed):
         root = np.sqrt(problem.weight) if weighted else 1.0
         matrices[i] = problem.matrix.ravel() * root
         values[i] = problem.values * root

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, brief_repr, frozen, one_of, shown
 from fastflow.problems import Problem
@@ -87,7 +87,9 @@ class Ensemble(ABC):
         """Whether the rows of a system's A are independent for all that is known, if they are no more than columns."""
         return False
 
-    def fill(self, rng: np.random.Generator, matrix: FloatArray, values: FloatArray, truth: FloatArray) -> None:
+    def fill(
+        self, rng: np.random.Generator, matrix: NDArray[np.float64], values: FloatArray, truth: FloatArray
+    ) -> None:
         """Draw a system into arrays: what `draw` would make an object of, at a fraction of the cost.
 
         Parameters

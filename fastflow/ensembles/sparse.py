@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_floats, as_number, frozen, one_of
 from fastflow.ensembles.base import Ensemble, digest
@@ -159,7 +159,9 @@ class Sparse(Ensemble):
         self.fill(rng, matrix, values, truth)
         return CompressedSensing(matrix, values, truth=truth)
 
-    def fill(self, rng: np.random.Generator, matrix: FloatArray, values: FloatArray, truth: FloatArray) -> None:
+    def fill(
+        self, rng: np.random.Generator, matrix: NDArray[np.float64], values: FloatArray, truth: FloatArray
+    ) -> None:
         s = self.nonzeros
         support = rng.permutation(self.n)[:s]
         truth[support] = self._coefficients(rng, s)
@@ -178,7 +180,7 @@ class Sparse(Ensemble):
         signs: FloatArray = 2.0 * rng.integers(0, 2, s) - 1
         return signs if self.coefficients == "sign" else signs * np.arange(1.0, s + 1) ** -self.decay
 
-    def _fill_matrix(self, rng: np.random.Generator, matrix: FloatArray) -> None:
+    def _fill_matrix(self, rng: np.random.Generator, matrix: NDArray[np.float64]) -> None:
         kind, (m, n) = self.matrix_name, matrix.shape
         if kind == "given":
             matrix[:] = np.asarray(self.matrix)

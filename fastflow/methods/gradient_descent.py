@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -62,12 +62,13 @@ class Decreasing:
             )
 
 
-def _as_step(name: str, step: Any) -> float | str | Edge:
+def _as_step(name: str, step: Edge | ArrayLike) -> float | str | Edge:
     """One step: a number, or what stands for one."""
     if isinstance(step, str) and step != SAFE:
-        words, step = step, Edge.read(step)
-        if step is None:
-            raise TypeError(f"{name} must be a number, {SAFE!r}, or like '0.5 edge', got {words!r}")
+        read = Edge.read(step)
+        if read is None:
+            raise TypeError(f"{name} must be a number, {SAFE!r}, or like '0.5 edge', got {step!r}")
+        return read
     return step if isinstance(step, str | Edge) else as_number(name, step, above=0)
 
 
@@ -97,7 +98,7 @@ class GradientDescent(Method):
     gradient_tol: float = 0.0
 
     def __post_init__(self) -> None:
-        step: Any = self.step
+        step = self.step
         limit = 100_000
         if step is not None and not isinstance(step, Decreasing):
             if isinstance(step, str | Edge) or np.ndim(step) == 0:
@@ -121,11 +122,11 @@ class GradientDescent(Method):
         return self.step if isinstance(self.step, np.ndarray) else np.zeros(0)
 
     @property
-    def named_step(self) -> Any:
+    def named_step(self) -> float | str | Edge | None:
         """The first step: None, a number, or what stands for one; of an explicit sequence NaN."""
         if isinstance(self.step, Decreasing):
             return self.step.first
-        return math.nan if isinstance(self.step, np.ndarray) else self.step
+        return self.step if self.step is None or isinstance(self.step, float | str | Edge) else math.nan
 
     def __repr__(self) -> str:
         if isinstance(self.step, np.ndarray):
@@ -190,7 +191,7 @@ class _Descent(Execution):
         assert method.max_steps is not None
         recording = recording_at_steps(setting.record, setting.architecture, method.max_steps, setting.has_truth)
         super().__init__(setting, method, recording)
-        first: Problem = setting.problems[0]
+        first = setting.problems[0]
         self.problem = first.kernel_data(setting.problems, setting.dtype, shared=setting.shared)
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.flops_per_step = setting.architecture.gradient_flops + first.loss_flops
@@ -216,7 +217,7 @@ class _Descent(Execution):
         setting, method = self.setting, self.method
         problems, network = setting.problems, setting.network
         step = HALF_EDGE if method.named_step is None else method.named_step
-        if step == SAFE or method.sequence.size:
+        if isinstance(step, str) or method.sequence.size:  # "safe" is the one word for a step
             return np.full(len(problems), np.nan)
         if isinstance(step, Edge):
             return np.array([step.step(problem, network) for problem in problems])

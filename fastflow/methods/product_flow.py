@@ -125,8 +125,7 @@ class _ProductFlow(Execution):
             self._record(run, at_start[:, None, None] * product)
 
     def _problem(self, run: int) -> MatrixProblem:
-        problem: MatrixProblem = self.setting.problems[int(self.setting.problem_index[run])]
-        return problem
+        return self.setting.problems[int(self.setting.problem_index[run])].of_matrix()
 
     def _place(self, run: int, product: FloatArray) -> None:
         self.solution[run] = product.ravel()

@@ -14,7 +14,7 @@ divided by what can vanish. Per evaluation: the gradient by W, the SVD of one (k
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from fastflow.metrics import balancedness
 from fastflow.networks import Chain
 from fastflow.networks.singular_bases import eigenvalues
 from fastflow.status import Status
+
+if TYPE_CHECKING:
+    from scipy.integrate import OdeSolver, Radau
 
 REST = 1e-12
 """Where the gradient by the factors, relative to what its norm could be, counts as 0."""
@@ -297,7 +300,7 @@ class _Solver:
         self.options = {"rtol": rtol, "atol": SAFETY * ends.atol * sizes}
         self.floor = rtol
         self.is_explicit = True
-        self.solver: Any = DOP853(path.velocity, 0.0, path.start, ends.t_max, **self.options)
+        self.solver: OdeSolver = DOP853(path.velocity, 0.0, path.start, ends.t_max, **self.options)
         self.earlier = (0.0, path.start)
         self.vector = np.ones(len(path.start))
 
@@ -342,7 +345,7 @@ class _Solver:
             side.step()
         return side.y
 
-    def _radau(self, t: float, y: FloatArray, bound: float, first: float) -> Any:
+    def _radau(self, t: float, y: FloatArray, bound: float, first: float) -> Radau:
         from scipy.integrate import Radau
 
         return Radau(self.path.velocity, t, y, bound, first_step=min(first, bound - t), **self.options)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from fastflow.networks.base import Architecture as Architecture
+from fastflow.networks.base import Attributes
 from fastflow.networks.base import Network as Network
 from fastflow.networks.deep_linear import Chain as Chain
 from fastflow.networks.deep_linear import DeepLinear
@@ -19,7 +19,7 @@ ARCHITECTURES: Mapping[type[Network], type[Architecture]] = {DeepLinear: Chain, 
 """Every network that there is, and its architecture."""
 
 
-def architecture_of(attributes: Mapping[str, Any]) -> Architecture:
+def architecture_of(attributes: Attributes) -> Architecture:
     """The architecture with these `Architecture.attributes`; others among them are ignored.
 
     Raises

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,42 @@ from fastflow.problems import Problem
 
 BALANCED = 1e-9
 """The largest balancedness of factors that are balanced but for round-off, relative to their `balance_scale`."""
+
+
+Attributes = Mapping[str, int | list[int]]
+"""An architecture as numbers that JSON can hold."""
+
+
+class Group(Protocol):
+    """The kernels' memory for runs that go together, see `fastflow.kernels.networks.group`."""
+
+    @property
+    def run(self) -> NDArray[np.int64]:
+        """The run of each member, -1 where there is none, (members,)."""
+
+
+class Curvature(Protocol):
+    """The kernels' memory for one point, see `fastflow.kernels.networks.curvature`."""
+
+    @property
+    def factors(self) -> FloatArray:
+        """The point, (parameters,)."""
+
+    @property
+    def gradient(self) -> FloatArray:
+        """The gradient there by all factors, (parameters,)."""
+
+
+class Field(Protocol):
+    """The kernels' memory for a vector field, see `fastflow.kernels.networks.vector_field`."""
+
+    @property
+    def product(self) -> FloatArray:
+        """The product W or x, flat."""
+
+    @property
+    def curvature(self) -> Curvature:
+        """Memory for Hessian-vector products."""
 
 
 class Network(ABC):
@@ -79,17 +115,17 @@ class Architecture(ABC):
 
     @property
     @abstractmethod
-    def stream_key(self) -> Sequence[Any]:
+    def stream_key(self) -> Sequence[int | str]:
         """What a start's stream of random numbers is keyed by."""
 
     @property
     @abstractmethod
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> Attributes:
         """The architecture as numbers that JSON can hold; `read` reads them."""
 
     @classmethod
     @abstractmethod
-    def read(cls, attributes: Mapping[str, Any]) -> Architecture | None:
+    def read(cls, attributes: Attributes) -> Architecture | None:
         """The architecture with these `attributes`, or None if they are those of another kind."""
 
     @property
@@ -186,15 +222,15 @@ class Architecture(ABC):
         """What the kernels are told about the shape."""
 
     @abstractmethod
-    def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
+    def make_group(self, problem: NamedTuple, like: FloatArray, runs: int) -> Group:
         """The kernels' memory for descent of runs that go together, of which there are so many."""
 
     @abstractmethod
-    def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
+    def make_field(self, problem: NamedTuple, weights: FloatArray, like: FloatArray) -> Field:
         """The kernels' memory for the vector field of the flow of one run; ``like`` is flat."""
 
     @abstractmethod
-    def make_curvature(self, problem: Any, like: FloatArray) -> Any:
+    def make_curvature(self, problem: NamedTuple, like: FloatArray) -> Curvature:
         """The kernels' memory for Hessian-vector products at one point; ``like`` is flat."""
 
     @property
@@ -202,7 +238,7 @@ class Architecture(ABC):
         """The number of entries of all factors together."""
         return sum(map(math.prod, self.factor_shapes))
 
-    def unpack(self, flat: Any) -> list[Any]:
+    def unpack(self, flat: FloatArray) -> list[FloatArray]:
         """Views of the factors in flat storage (..., parameters), each (..., *shape)."""
         factors, at = [], 0
         for shape in self.factor_shapes:

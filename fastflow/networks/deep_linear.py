@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from fastflow.checks import FloatArray, as_count, shown
 from fastflow.kernels.networks.chain_curvature import chain_curvature
 from fastflow.kernels.networks.chain_field import chain_field
 from fastflow.kernels.networks.chain_group import make_group
-from fastflow.networks.base import Architecture, Network
+from fastflow.networks.base import Architecture, Attributes, Curvature, Field, Group, Network
 from fastflow.networks.singular_bases import singular_bases
 from fastflow.problems import MatrixProblem, Problem
 from fastflow.streams import stream
@@ -130,16 +130,19 @@ class Chain(Architecture):
         return {f"factor_{j}": (f"width_{j}", f"width_{j - 1}") for j in range(1, len(self.widths))}
 
     @property
-    def stream_key(self) -> Sequence[Any]:
+    def stream_key(self) -> Sequence[int | str]:
         return self.widths
 
     @property
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> Attributes:
         return {"widths": list(self.widths)}
 
     @classmethod
-    def read(cls, attributes: Mapping[str, Any]) -> Chain | None:
-        return cls(tuple(attributes["widths"])) if "widths" in attributes else None
+    def read(cls, attributes: Attributes) -> Chain | None:
+        match attributes:
+            case {"widths": [*widths]}:
+                return cls(tuple(widths))
+        return None
 
     @property
     def gradient_flops(self) -> int:
@@ -208,19 +211,19 @@ class Chain(Architecture):
         return posed.weight * largest
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
-        return {"effective rank": metrics.effective_rank(solutions)}
+        return {"effective rank": np.asarray(metrics.effective_rank(solutions))}
 
     @property
     def kernel_shape(self) -> NDArray[np.int64]:
         return np.array(self.widths, np.int64)
 
-    def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
+    def make_group(self, problem: NamedTuple, like: FloatArray, runs: int) -> Group:
         return make_group(problem, self.widths, like, runs)
 
-    def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
+    def make_field(self, problem: NamedTuple, weights: FloatArray, like: FloatArray) -> Field:
         return chain_field(problem, weights, self.widths, like)
 
-    def make_curvature(self, problem: Any, like: FloatArray) -> Any:
+    def make_curvature(self, problem: NamedTuple, like: FloatArray) -> Curvature:
         return chain_curvature(problem, self.widths, like)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from fastflow.kernels.networks.diagonal_curvature import hadamard_curvature
 from fastflow.kernels.networks.diagonal_field import hadamard_field
 from fastflow.kernels.networks.diagonal_together import make_vector_group
 from fastflow.kernels.networks.hadamard import DEEPEST
-from fastflow.networks.base import Architecture, Network
+from fastflow.networks.base import Architecture, Attributes, Curvature, Field, Group, Network
 from fastflow.problems import Problem, VectorProblem
 
 
@@ -116,19 +116,19 @@ class Hadamard(Architecture):
         return {f"factor_{side}{number}": ("coordinate",) for side in self.sides for number in numbers}
 
     @property
-    def stream_key(self) -> Sequence[Any]:
+    def stream_key(self) -> Sequence[int | str]:
         return "diagonal", self.size, len(self.factor_axes)
 
     @property
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> Attributes:
         return {"size": self.size, "depth": self.depth, "signed": int(self.signed), "identical": int(self.identical)}
 
     @classmethod
-    def read(cls, attributes: Mapping[str, Any]) -> Hadamard | None:
-        if not {"size", "depth", "signed", "identical"} <= set(attributes):
-            return None
-        size, depth = attributes["size"], attributes["depth"]
-        return cls(size, depth, bool(attributes["signed"]), bool(attributes["identical"]))
+    def read(cls, attributes: Attributes) -> Hadamard | None:
+        match attributes:
+            case {"size": int(size), "depth": int(depth), "signed": int(signed), "identical": int(identical)}:
+                return cls(size, depth, bool(signed), bool(identical))
+        return None
 
     @property
     def gradient_flops(self) -> int:
@@ -158,7 +158,7 @@ class Hadamard(Architecture):
 
     def balancedness(self, factors: Sequence[FloatArray]) -> FloatArray:
         """The larger of `metrics.balancedness_of_vectors` of both sides, (...)."""
-        return np.max([metrics.balancedness_of_vectors(side) for side in self.sides_of(factors)], axis=0)
+        return np.max([np.asarray(metrics.balancedness_of_vectors(side)) for side in self.sides_of(factors)], axis=0)
 
     def balance_scale(self, factors: Sequence[FloatArray]) -> FloatArray:
         """The largest square of an entry."""
@@ -234,11 +234,11 @@ class Hadamard(Architecture):
     def kernel_shape(self) -> NDArray[np.int64]:
         return np.array(self.solution_shape, np.int64)
 
-    def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
+    def make_group(self, problem: NamedTuple, like: FloatArray, runs: int) -> Group:
         return make_vector_group(problem, self.size, self.parameter_count, self.form, like, runs)
 
-    def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
+    def make_field(self, problem: NamedTuple, weights: FloatArray, like: FloatArray) -> Field:
         return hadamard_field(problem, weights, self.size, self.form, like)
 
-    def make_curvature(self, problem: Any, like: FloatArray) -> Any:
+    def make_curvature(self, problem: NamedTuple, like: FloatArray) -> Curvature:
         return hadamard_curvature(problem, self.size, self.form, like)

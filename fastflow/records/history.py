@@ -34,7 +34,10 @@ class History:
     """
 
     def __init__(
-        self, steps: NDArray[np.int64] | None = None, times: FloatArray | None = None, **recorded: Any
+        self,
+        steps: NDArray[np.int64] | None = None,
+        times: FloatArray | None = None,
+        **recorded: FloatArray | list[FloatArray] | None,
     ) -> None:
         unknown = [name for name in recorded if name not in NAMED]
         if unknown:

@@ -13,7 +13,7 @@ from enum import Enum, auto
 import numpy as np
 
 from fastflow import metrics
-from fastflow.checks import FloatArray
+from fastflow.checks import FloatArray, NumberArray, Numbers
 from fastflow.networks import Architecture
 from fastflow.records.snapshot import Snapshot, Subject
 from fastflow.theory import sharpness
@@ -85,13 +85,13 @@ class Quantity:
     name: str
     meaning: str
     source: Source
-    make: Callable[[Snapshot], FloatArray] | None = None
+    make: Callable[[Snapshot], Numbers] | None = None
     shape: Callable[[Architecture], Shape | None] = _of_any
     axes: Callable[[Architecture], tuple[str, ...]] = _no_axes
     needs_truth: bool = False
     default: bool = True
     prepare: Callable[[Subject], object] | None = None
-    review: Callable[[Subject, FloatArray, FloatArray], str | None] | None = None
+    review: Callable[[Subject, FloatArray, NumberArray], str | None] | None = None
     costly: bool = False
     label: str = ""
     panel: Panel = Panel.NUMBER
@@ -102,7 +102,7 @@ def _spread(values: FloatArray) -> FloatArray:
     return np.stack([values.min(-1), np.median(values, -1), values.max(-1)], axis=-1)
 
 
-def _flips(subject: Subject, signs: FloatArray, moments: FloatArray) -> str | None:
+def _flips(subject: Subject, signs: FloatArray, moments: NumberArray) -> str | None:
     """Which balanced runs changed the sign (runs, moments) of their determinant, which the flow does not do."""
     flips = (signs[:, 1:] * signs[:, :-1] < 0) & subject.balanced[:, None]
     runs = np.flatnonzero(flips.any(axis=1))

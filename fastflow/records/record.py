@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.checks import as_count, one_of, shown
+from fastflow.checks import FloatArray, FloatDType, as_count, one_of, shown
 from fastflow.networks import Architecture
 from fastflow.records.quantities import NAMED, QUANTITIES, Shape
 
@@ -106,7 +105,7 @@ def _signature() -> inspect.Signature:
 Record.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
-def empty_histories(shapes: dict[str, Shape], runs: int, moments: int, dtype: Any) -> dict[str, NDArray[Any]]:
+def empty_histories(shapes: dict[str, Shape], runs: int, moments: int, dtype: FloatDType) -> dict[str, FloatArray]:
     """Arrays full of NaN for what `Record.shapes` says: arrays in ``dtype``, numbers in float64."""
     return {
         name: np.full((runs, moments, *shape), np.nan, dtype if shape else np.float64) for name, shape in shapes.items()

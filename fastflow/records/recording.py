@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow.checks import FloatArray
+from fastflow.checks import FloatArray, FloatDType, NumberArray
 from fastflow.networks import Architecture
 from fastflow.problems import Problem
 from fastflow.records.history import History
@@ -32,9 +32,9 @@ class Recording:
     histories : dict, name: array (runs, moments, *shape), full of NaN until written
     """
 
-    def __init__(self, axis: str, moments: NDArray[Any], shapes: Mapping[str, Shape]) -> None:
+    def __init__(self, axis: str, moments: NumberArray, shapes: Mapping[str, Shape]) -> None:
         self.axis, self.moments, self.shapes = axis, moments, dict(shapes)
-        self.histories: dict[str, NDArray[Any]] = {}
+        self.histories: dict[str, FloatArray] = {}
         self._subject: Subject | None = None
 
     @property
@@ -42,14 +42,14 @@ class Recording:
         """How many numbers are kept of a run at one moment."""
         return sum(int(np.prod(shape, dtype=np.int64)) for shape in self.shapes.values())
 
-    def nbytes(self, runs: int, dtype: np.dtype[Any]) -> int:
+    def nbytes(self, runs: int, dtype: FloatDType) -> int:
         """Bytes that the histories of so many runs take."""
         per_moment = sum(
             int(np.prod(shape, dtype=np.int64)) * (dtype.itemsize if shape else 8) for shape in self.shapes.values()
         )
         return per_moment * runs * len(self.moments)
 
-    def open(self, runs: int, dtype: np.dtype[Any]) -> None:
+    def open(self, runs: int, dtype: FloatDType) -> None:
         """Make the arrays."""
         self.histories = empty_histories(self.shapes, runs, len(self.moments), dtype)
 
@@ -131,10 +131,10 @@ class Recording:
                 wrong = review(self._subject, values, self.moments)
                 if wrong is not None:
                     warnings.warn(wrong, stacklevel=stacklevel + 1)
-        kept: dict[str, Any] = dict(self.histories)
+        kept: dict[str, Any] = {self.axis: self.moments, **self.histories}
         if "factors" in kept:
-            kept["factors"] = architecture.unpack(kept["factors"])
-        return History(**{self.axis: self.moments}, **kept)
+            kept["factors"] = architecture.unpack(self.histories["factors"])
+        return History(**kept)
 
 
 def no_recording(axis: str) -> Recording:

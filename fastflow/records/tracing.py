@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from fastflow.checks import FloatArray
+from fastflow.checks import FloatArray, FloatDType
 from fastflow.kernels.trace import Trace
 from fastflow.records.quantities import Source
 from fastflow.records.recording import Recording
@@ -38,7 +36,7 @@ class Tracing:
         size: int,
         parameters: int,
         least: int,
-        dtype: np.dtype[Any],
+        dtype: FloatDType,
     ) -> None:
         self.recording = recording
         products, factors = recording.needs(Source.PRODUCTS), recording.needs(Source.FACTORS)

@@ -7,10 +7,11 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
+from fastflow.checks import AnyArray
 from fastflow.networks import Architecture, architecture_of
 from fastflow.records import History
 
@@ -19,12 +20,21 @@ FORMAT = 1
 PREFIX = "history_"
 
 
+class Facts(TypedDict):
+    """What is known of runs beside their arrays, as `fastflow.Runs` has it."""
+
+    seconds: float
+    threads: int
+    flops: float
+    description: dict[str, str]
+
+
 def write_runs(
     path: str | Path,
-    arrays: Mapping[str, Any],
+    arrays: Mapping[str, AnyArray],
     architecture: Architecture,
     history: History | None,
-    facts: Mapping[str, Any],
+    facts: Facts,
 ) -> Path:
     """Write a file of runs, which appears whole or not at all.
 
@@ -44,7 +54,7 @@ def write_runs(
     if path.suffix != ".npz":
         path = path.with_name(path.name + ".npz")
     meta = {"format": FORMAT, **architecture.attributes, **facts}
-    written = dict(arrays)
+    written: dict[str, Any] = dict(arrays)
     if history is not None:
         axis, moments = history.axis
         written[f"{PREFIX}{axis}s"] = moments
@@ -64,7 +74,7 @@ def write_runs(
     return path
 
 
-def read_runs(path: str | Path) -> tuple[dict[str, Any], Architecture, History | None, dict[str, Any]]:
+def read_runs(path: str | Path) -> tuple[dict[str, AnyArray], Architecture, History | None, Facts]:
     """What `write_runs` wrote: arrays, architecture, history, and facts.
 
     Raises
@@ -93,4 +103,7 @@ def read_runs(path: str | Path) -> tuple[dict[str, Any], Architecture, History |
         if "factors" in kept:
             kept["factors"] = architecture.unpack(kept["factors"])
         history = History(**kept)
-    return arrays, architecture, history, meta
+    facts = Facts(
+        seconds=meta["seconds"], threads=meta["threads"], flops=meta["flops"], description=meta["description"]
+    )
+    return arrays, architecture, history, facts

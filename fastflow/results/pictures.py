@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.baselines import basis_pursuit
-from fastflow.checks import FloatArray
+from fastflow.checks import FloatArray, NumberArray
 from fastflow.problems import CompressedSensing
 from fastflow.records import QUANTITIES, History, Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import ColorType
+
+Dashes = tuple[int, tuple[int, int]]
+"""How a line is broken, as matplotlib takes it."""
 
 QUANTILES = (0.1, 0.5, 0.9)
 MOST_VALUES = 10
@@ -133,11 +137,11 @@ def draw_recovery(
         pursuit = None
     starts = np.array(alphas if len(alphas) else [np.nan] * len(solution))[kept]
     kept, starts = kept[np.argsort(-starts)], np.sort(starts)[::-1]
-    lines: dict[str, tuple[Any, str, Any]] = {
+    lines: dict[str, tuple[FloatArray | None, str, Dashes]] = {
         "basis pursuit": (pursuit, ORANGE, (0, (5, 3))),
-        "truth": (problem.truth, "black", (0, (1, 2))),
+        "truth": (None if problem.truth is None else np.asarray(problem.truth), "black", (0, (1, 2))),
     }
-    known = {name: line for name, line in lines.items() if line[0] is not None}
+    known = {name: (vector, colour, dashes) for name, (vector, colour, dashes) in lines.items() if vector is not None}
     reference = "truth" if problem.truth is not None else "basis pursuit"
     target = known[reference][0] if reference in known and np.any(known[reference][0]) else None
     against = _against(solution, steps, history, kept, starts)
@@ -159,7 +163,7 @@ def draw_recovery(
         _scale_steps(axes, label, positions)
     for i, (curve, name) in enumerate(zip(curves, names, strict=True)):
         colour = BLUE if len(curves) == 1 else _shade(i, len(curves))
-        style: dict[str, Any] = {"color": colour, "label": name}
+        style: dict[str, object] = {"color": colour, "label": name}
         if len(positions) < 30:
             style |= {"marker": "o", "clip_on": label in ("step", "time")}  # time 0 is far off a logarithmic axis
         panels[1].plot(positions, np.abs(curve).sum(axis=-1), **style)
@@ -206,7 +210,7 @@ def _against(
     history: History | None,
     kept: NDArray[np.int64],
     starts: FloatArray,
-) -> tuple[str, NDArray[Any], list[FloatArray]] | None:
+) -> tuple[str, NumberArray, list[FloatArray]] | None:
     """What solutions are drawn against: its name, where, and the solutions there, curve by curve."""
     if history is not None and history.product is not None:
         axis, moments = history.axis
@@ -219,14 +223,16 @@ def _against(
     return None
 
 
-def _shade(i: int, count: int) -> Any:
+def _shade(i: int, count: int) -> ColorType:
     """Colours from light to dark."""
     from matplotlib import colormaps
 
     return colormaps["viridis"](0.85 * (1 - i / max(count - 1, 1)))
 
 
-def _draw_vectors(axes: Axes, found: FloatArray, name: str, others: dict[str, Any]) -> None:
+def _draw_vectors(
+    axes: Axes, found: FloatArray, name: str, others: Mapping[str, tuple[FloatArray, str, Dashes]]
+) -> None:
     """Entries against their numbers: stems for what was found, crosses and circles for others' nonzero ones."""
     numbers = np.arange(len(found))
     axes.vlines(numbers, 0, found, color=BLUE, linewidth=1.0)
@@ -263,7 +269,7 @@ def _quantiles(values: FloatArray) -> FloatArray:
     return result
 
 
-def _draw(axes: Axes, steps: NDArray[Any], quantiles: FloatArray, colour: Any, *, several: bool) -> None:
+def _draw(axes: Axes, steps: NumberArray, quantiles: FloatArray, colour: ColorType, *, several: bool) -> None:
     """The median (steps,) of ``quantiles`` (3, steps), and the band if there are several runs."""
     low, median, high = quantiles
     if several:
@@ -271,7 +277,7 @@ def _draw(axes: Axes, steps: NDArray[Any], quantiles: FloatArray, colour: Any, *
     axes.plot(steps, median, color=colour, linewidth=1.6, marker="o" if len(steps) == 1 else None)
 
 
-def _draw_singular_values(axes: Axes, steps: NDArray[Any], quantiles: FloatArray, *, several: bool) -> None:
+def _draw_singular_values(axes: Axes, steps: NumberArray, quantiles: FloatArray, *, several: bool) -> None:
     """Curves from dark (the largest value) to light, each with its name at its right end."""
     from matplotlib import colormaps
 
@@ -319,7 +325,7 @@ def _label_groups(heights: FloatArray) -> list[tuple[int, int]]:
         groups[at : at + 2] = [(groups[at][0], groups[at + 1][1])]
 
 
-def _scale_steps(axes: Axes, label: str, steps: NDArray[Any]) -> None:
+def _scale_steps(axes: Axes, label: str, steps: NumberArray) -> None:
     """Logarithmic; steps with 0 beside them, or linear if they were recorded so, or are few."""
     from matplotlib.ticker import SymmetricalLogLocator
 

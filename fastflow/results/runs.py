@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow.checks import FloatArray
+from fastflow.checks import FloatArray, NumberArray
 from fastflow.inits import Explicit
 from fastflow.kernels.vectors.peak import measured_peak
 from fastflow.networks import Architecture, Chain
 from fastflow.records import History
 from fastflow.results import pictures
-from fastflow.results.files import read_runs, write_runs
+from fastflow.results.files import Facts, read_runs, write_runs
 from fastflow.results.tables import dataset_of
 from fastflow.status import Status
 
@@ -105,7 +105,7 @@ class Runs:
     def summary(self) -> str:
         """A table: quantiles over the runs that did not diverge, and how the runs ended."""
         kept = self.status != Status.DIVERGED
-        rows: list[tuple[str, Any]] = [("loss", self.loss), ("steps", self.steps)]
+        rows: list[tuple[str, NumberArray]] = [("loss", self.loss), ("steps", self.steps)]
         if kept.any():
             for name, measured in self.architecture.measures(self.solution[kept]).items():
                 values = np.full(len(self), np.nan)
@@ -188,7 +188,7 @@ class Runs:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         if self.error is not None:
             arrays["error"] = self.error
-        facts = {name: getattr(self, name) for name in _FACTS}
+        facts = Facts(seconds=self.seconds, threads=self.threads, flops=self.flops, description=self.description)
         return write_runs(path, arrays, self.architecture, self.history, facts)
 
     @classmethod
@@ -211,7 +211,7 @@ class Runs:
         arrays, architecture, history, facts = read_runs(path)
         return cls(
             **{name: arrays[name] for name in _ARRAYS},
-            **{name: facts[name] for name in _FACTS},
+            **facts,
             error=arrays.get("error"),
             architecture=architecture,
             history=history,
@@ -219,7 +219,6 @@ class Runs:
 
 
 _ARRAYS = ("solution", "loss", "status", "steps", "step", "problem_index", "run_index", "flat_factors")
-_FACTS = ("seconds", "threads", "flops", "description")
 
 
 class Interrupted(KeyboardInterrupt):

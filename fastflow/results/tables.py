@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fastflow.checks import FloatArray
+from fastflow.checks import FloatArray, NumberArray
 from fastflow.networks import Architecture
 from fastflow.records import NAMED, History
 
 if TYPE_CHECKING:
     import xarray
 
+Variable = tuple[str | tuple[str, ...], NumberArray]
+"""The name of an axis, or those of several, and the array that has them."""
+
 
 def dataset_of(
     solution: FloatArray,
-    numbers: Mapping[str, Any],
-    coordinates: Mapping[str, Any],
+    numbers: Mapping[str, NumberArray],
+    coordinates: Mapping[str, NumberArray],
     architecture: Architecture,
     history: History | None,
-    attributes: Mapping[str, Any],
+    attributes: Mapping[str, str | float | list[int]],
 ) -> xarray.Dataset:
     """A dataset with the dimensions of `fastflow.Runs.to_xarray`.
 
@@ -41,9 +44,9 @@ def dataset_of(
         import xarray
     except ImportError as error:
         raise ImportError("to_xarray needs xarray: pip install 'fastflow[study]'") from error
-    data: dict[str, Any] = {"solution": (("run", *architecture.solution_axes), solution)}
+    data: dict[str, Variable] = {"solution": (("run", *architecture.solution_axes), solution)}
     data |= {name: ("run", values) for name, values in numbers.items()}
-    of_runs: dict[str, Any] = {name: ("run", values) for name, values in coordinates.items()}
+    of_runs: dict[str, Variable] = {name: ("run", values) for name, values in coordinates.items()}
     if history is not None:
         axis, moments = history.axis
         of_runs[f"record_{axis}"] = ("record", moments)

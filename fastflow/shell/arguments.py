@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn, TypeAlias, TypeVar
 
 from fastflow.checks import as_count, as_number
 from fastflow.shell.output import WRONG_INPUT
+
+Value = TypeVar("Value")
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,10 +20,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(WRONG_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def argument(read: Callable[[str], Any]) -> Callable[[str], Any]:
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+"""What `argparse.ArgumentParser.add_subparsers` gives, to which every command adds itself."""
+
+
+def argument(read: Callable[[str], Value]) -> Callable[[str], Value]:
     """A type for argparse, which would print the name of the function where that has something to say."""
 
-    def read_argument(text: str) -> Any:
+    def read_argument(text: str) -> Value:
         try:
             return read(text)
         except (ValueError, TypeError) as error:
@@ -40,11 +46,11 @@ def as_real(text: str) -> float:
         raise ValueError(f"expected a number, got {text!r}") from None
 
 
-def a_count(least: int) -> Callable[[str], Any]:
+def a_count(least: int) -> Callable[[str], int]:
     """The type of an option that is a whole number, at least this."""
     return argument(lambda text: as_count("the value", as_real(text), least))
 
 
-def a_number(**limits: float) -> Callable[[str], Any]:
+def a_number(**limits: float) -> Callable[[str], float]:
     """The type of an option that is a number, within the limits that `checks.as_number` knows."""
     return argument(lambda text: as_number("the value", as_real(text), **limits))

@@ -11,13 +11,12 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fastflow.checks import FloatArray
+from fastflow.checks import AnyArray, FloatArray
 
-Arrays = dict[str, Any]
+Arrays = dict[str, AnyArray]
 
 
 def read_arrays(path: str | Path) -> Arrays:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import platform
 from importlib.metadata import version
-from typing import Any
 
 from fastflow.kernels.compile.jit import cache_path
 from fastflow.kernels.compile.target import SHAPE, cpu_name, target_features
+from fastflow.shell.arguments import Commands
 from fastflow.shell.output import DONE, say
 from fastflow.shell.speed import speed_table
 from fastflow.threads import thread_count
 from fastflow.version import __version__
 
 
-def add_info(commands: Any) -> None:
+def add_info(commands: Commands) -> None:
     """Add the command to the parser."""
     about = commands.add_parser("info", help="versions, CPU, threads and cache of this installation")
     about.add_argument(

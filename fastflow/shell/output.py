@@ -9,9 +9,13 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from types import FrameType
+from typing import NoReturn
+
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+"""What a signal is handled by: a function, or one of `signal`'s constants."""
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -39,13 +43,13 @@ def complain(message: str, code: int) -> int:
     return code
 
 
-def interrupt(*_: Any) -> NoReturn:
+def interrupt(*_: object) -> NoReturn:
     """Handle a signal as Ctrl-C is handled."""
     raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def handling(handler: Any, *signals: signal.Signals) -> Iterator[None]:
+def handling(handler: Handler, *signals: signal.Signals) -> Iterator[None]:
     """Handle signals this way in the block; outside the main thread, where Python cannot, leave them as they are."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -62,7 +66,7 @@ def handling(handler: Any, *signals: signal.Signals) -> Iterator[None]:
 def plain_warnings() -> Iterator[None]:
     """Print a warning as one line, without the place in the source that gave it."""
 
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+    def show(message: Warning | str, *_: object, **__: object) -> None:
         complain(f"warning: {message}", DONE)
 
     with warnings.catch_warnings():

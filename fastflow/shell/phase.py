@@ -13,8 +13,8 @@ from fastflow.ensembles.sparse import COEFFICIENTS, MATRICES, SCALINGS, Sparse
 from fastflow.inits import Constant
 from fastflow.methods import METHODS, Method
 from fastflow.networks import DiagonalLinear
-from fastflow.shell.arguments import a_count, a_number, argument, as_real
-from fastflow.shell.study import SomeParser, add_running, run_and_show
+from fastflow.shell.arguments import Commands, a_count, a_number, argument, as_real
+from fastflow.shell.study import add_running, run_and_show
 from fastflow.studies.spec import build
 from fastflow.studies.study import Study
 from fastflow.studies.success import Success
@@ -29,7 +29,7 @@ VALUES = 31
 DEFAULT_DEPTH, DEFAULT_ALPHA, DEFAULT_CORRELATION = 2, 1e-6, 0.5
 
 
-def add_phase(commands: argparse._SubParsersAction[SomeParser]) -> None:
+def add_phase(commands: Commands) -> None:
     """Add the command to the parser."""
     p = commands.add_parser(
         "phase",

@@ -9,11 +9,11 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastflow.shell.arguments import a_count, a_number, argument
+from fastflow.shell.arguments import Commands, a_count, a_number, argument
 from fastflow.shell.output import (
     DONE,
     FAILED,
@@ -33,13 +33,11 @@ from fastflow.studies.transitions import Boundary, Crossing
 if TYPE_CHECKING:
     from distributed import Client
 
-SomeParser = TypeVar("SomeParser", bound=argparse.ArgumentParser)
-
 MOST_ROWS = 12
 """Of the table of crossings."""
 
 
-def add_study(commands: argparse._SubParsersAction[SomeParser]) -> None:
+def add_study(commands: Commands) -> None:
     """Add the command to the parser."""
     p = commands.add_parser(
         "study",

@@ -8,17 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastflow.checks import FloatArray, as_floats, as_number, one_of
+from fastflow.checks import AnyArray, FloatArray, as_floats, as_number, one_of
 from fastflow.problems import CompressedSensing, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
 from fastflow.shell.arrays import Arrays, read_arrays
 from fastflow.streams import stream
 
 PROBLEMS = ("estimation", "completion", "autoencoder", "regression", "sensing", "compressed-sensing")
 SAMPLES = ("rows", "columns")
+
+Made = TypeVar("Made")
+
+
+class Options(TypedDict):
+    """What every problem takes."""
+
+    truth: AnyArray | None
+    normalization: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +125,7 @@ def hide_entries(
         raise ValueError(f"hiding {count} of {total} entries leaves nothing to compare: choose another fraction")
     order = stream(seed, "hide", problem.shape, total).permutation(total)
 
-    def part(which: Any) -> MatrixCompletion:
+    def part(which: NDArray[np.int64]) -> MatrixCompletion:
         which = np.sort(which)
         return MatrixCompletion(
             problem.shape,
@@ -129,7 +139,7 @@ def hide_entries(
     return part(order[count:]), part(order[:count])
 
 
-def _about(path: Path, action: Callable[[], Any]) -> Any:
+def _about(path: Path, action: Callable[[], Made]) -> Made:
     """Do it, and say which file a complaint is about."""
     try:
         return action()
@@ -153,7 +163,7 @@ def _make(
         notes.append(f"the arrays {', '.join(arrays)} make this {chosen}")
     if truth is None:
         truth = arrays.get("truth")
-    options: dict[str, Any] = {"truth": truth, "normalization": normalization}
+    options = Options(truth=truth, normalization=normalization)
     if chosen not in ("estimation", "completion") and hide is not None:
         raise ValueError(f"only entries of a matrix can be hidden, and this is {chosen}")
     if chosen not in ("autoencoder", "regression") and samples is not None:
@@ -175,12 +185,10 @@ def _make(
     return _entries(arrays, chosen, hide, seed, options, notes)
 
 
-def _entries(
-    arrays: Arrays, chosen: str, hide: float | None, seed: int, options: dict[str, Any], notes: list[str]
-) -> Data:
+def _entries(arrays: Arrays, chosen: str, hide: float | None, seed: int, options: Options, notes: list[str]) -> Data:
     """Estimation, or completion where entries are missing or to be hidden."""
     if chosen == "completion" and _has_coordinates(arrays):
-        places = [arrays[name] for name in ("shape", "rows", "cols", "values")]
+        places: list[Any] = [arrays[name] for name in ("shape", "rows", "cols", "values")]
         problem = MatrixCompletion(*places, **options)
     else:
         matrix = as_floats("the matrix", _matrix(arrays, chosen), 2, nan_allowed=True)
@@ -191,7 +199,7 @@ def _entries(
             becomes = ", so this is completion" if chosen == "estimation" else ""
             notes.append(f"{missing} of {matrix.size} entries are missing{becomes}")
         elif options["truth"] is None:
-            options = {**options, "truth": matrix}
+            options = Options(truth=matrix, normalization=options["normalization"])
         problem = MatrixCompletion.from_dense(matrix, **options)
     if hide is None:
         return Data(problem, "completion", tuple(notes))
@@ -200,7 +208,7 @@ def _entries(
     return Data(problem, "completion", tuple(notes), hidden)
 
 
-def _regression(inputs: Any, outputs: Any, samples: str | None, options: dict[str, Any]) -> LinearRegression:
+def _regression(inputs: AnyArray, outputs: AnyArray, samples: str | None, options: Options) -> LinearRegression:
     inputs, outputs = _complete("inputs", inputs), np.asarray(outputs)
     by_columns = samples == "columns"
     if outputs.ndim == 1:  # one output
@@ -216,14 +224,15 @@ def _regression(inputs: Any, outputs: Any, samples: str | None, options: dict[st
     return LinearRegression(inputs.T, outputs.T, **options)
 
 
-def _compressed(matrix: Any, values: Any, options: dict[str, Any]) -> CompressedSensing:
+def _compressed(matrix: AnyArray, values: AnyArray, options: Options) -> CompressedSensing:
     matrix, values = as_floats("A", matrix, 2), as_floats("y", _as_vector(values), 1)
     if len(values) != len(matrix):
         raise ValueError(f"y must have one entry for each of the {len(matrix)} rows of A, got {len(values)}")
-    return CompressedSensing(matrix, values, **{**options, "truth": _as_vector(options["truth"])})
+    truth = None if options["truth"] is None else _as_vector(options["truth"])
+    return CompressedSensing(matrix, values, truth=truth, normalization=options["normalization"])
 
 
-def _as_vector(array: Any) -> Any:
+def _as_vector(array: AnyArray) -> AnyArray:
     """A vector that lies as one row or one column, as one; anything else as it is."""
     return np.ravel(array) if np.ndim(array) == 2 and 1 in np.shape(array) else array
 
@@ -250,13 +259,13 @@ def _listed(arrays: Arrays) -> str:
     return f"the file has {listed}" if names else "the file has no arrays"
 
 
-def _named(arrays: Arrays, chosen: str, *names: str) -> list[Any]:
+def _named(arrays: Arrays, chosen: str, *names: str) -> list[AnyArray]:
     if not set(names) <= set(arrays):
         raise ValueError(f"{chosen} needs an .npz file with the arrays {' and '.join(names)}; {_listed(arrays)}")
     return [arrays[name] for name in names]
 
 
-def _matrix(arrays: Arrays, chosen: str) -> Any:
+def _matrix(arrays: Arrays, chosen: str) -> AnyArray:
     for name in ("matrix", "target"):
         if name in arrays:
             return arrays[name]
@@ -266,7 +275,7 @@ def _matrix(arrays: Arrays, chosen: str) -> Any:
     raise ValueError(f"{chosen} needs an array named matrix or target, or a single array; {_listed(arrays)}")
 
 
-def _complete(name: str, array: Any, ndim: int | tuple[int, ...] = 2) -> FloatArray:
+def _complete(name: str, array: AnyArray, ndim: int | tuple[int, ...] = 2) -> FloatArray:
     """A matrix of numbers in which nothing is missing."""
     matrix = as_floats(name, array, ndim, nan_allowed=True)
     missing = np.isnan(matrix)

@@ -7,7 +7,7 @@ import functools
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,15 +22,18 @@ from fastflow.results import Interrupted, Runs, plot
 from fastflow.results.runs import QUANTILES
 from fastflow.setting import DEFAULT_RUNS
 from fastflow.shell import tables
-from fastflow.shell.arguments import a_count, a_number, argument, as_real
+from fastflow.shell.arguments import Commands, a_count, a_number, argument, as_real
 from fastflow.shell.choices import INITS, LABELS, choices_for
 from fastflow.shell.output import DONE, FAILED, INTERRUPTED, check_writable, complain, handling, interrupt, say
 from fastflow.status import Status
 from fastflow.theory import Edge
 from fastflow.threads import thread_count
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def add_train(commands: Any) -> None:
+
+def add_train(commands: Commands) -> None:
     """Add the command to the parser."""
     p = commands.add_parser(
         "train",
@@ -196,13 +199,15 @@ def _train(a: argparse.Namespace) -> int:
             runs = train(data.problem, network, init, method, a.runs, a.seed, threads, record=record, dtype=a.dtype)
     except Interrupted as stop:
         runs, interrupted = stop.runs, True
-    draw: Callable[[], Any] | None = None if runs.history is None else runs.plot
+    draw: Callable[[], Figure] | None = None if runs.history is None else runs.plot
     if isinstance(data.problem, CompressedSensing):
         draw = functools.partial(plot.plot_recovery, runs, data.problem, a.scale)
     return _finish(runs, data, a.out, draw, interrupted=interrupted)
 
 
-def _finish(runs: Runs, data: tables.Data, folder: Path, draw: Callable[[], Any] | None, *, interrupted: bool) -> int:
+def _finish(
+    runs: Runs, data: tables.Data, folder: Path, draw: Callable[[], Figure] | None, *, interrupted: bool
+) -> int:
     """Save, print and draw; the exit code."""
     picture = folder / "runs.png"
     problem = None

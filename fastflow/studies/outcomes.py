@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, NDArray[np.float32 | np.float64 | np.int8 | np.int64]]
 """Arrays of one shape by the names of outcomes, each in its dtype."""
 
 NOT_DONE = -1

@@ -12,9 +12,6 @@ from fastflow.checks import FloatArray, as_floats, shown
 from fastflow.networks import Network
 from fastflow.problems import Problem
 
-Numbers = float | FloatArray
-"""A number, or an array of such where the arguments are arrays or stacks."""
-
 
 def as_problem(problem: object) -> Problem:
     """A problem.

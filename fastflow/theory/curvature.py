@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow import metrics
-from fastflow.checks import FloatArray, as_number, shown
+from fastflow.checks import FloatArray, Numbers, as_number, shown
 from fastflow.networks import Architecture, Chain, Network, chain_product
 from fastflow.problems import Problem
 from fastflow.streams import stream
-from fastflow.theory.arguments import Numbers, as_posed, as_problem
+from fastflow.theory.arguments import as_posed, as_problem
 from fastflow.theory.hessian import Hessian, as_arrays
 
 DENSE = 48

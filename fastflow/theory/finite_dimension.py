@@ -19,9 +19,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.checks import FloatArray, as_count, as_floats
+from fastflow.checks import FloatArray, Numbers, as_count, as_floats
 from fastflow.streams import stream
-from fastflow.theory.arguments import Numbers
 from fastflow.theory.statistical_dimension import as_shape
 
 ENTRIES = 1_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,18 +17,6 @@ from fastflow.problems import Problem
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
-
-
-class Point(Protocol):
-    """The kernels' memory for one point, as `fastflow.networks.Architecture.make_curvature` gives it."""
-
-    @property
-    def factors(self) -> FloatArray:
-        """The point, (parameters,)."""
-
-    @property
-    def gradient(self) -> FloatArray:
-        """The gradient there by all factors, (parameters,)."""
 
 
 class Hessian:
@@ -63,7 +51,7 @@ class Hessian:
         flat = flatten(architecture, factors)
         self._problem = as_any_loss(posed.kernel_data([posed], np.float64), math.prod(architecture.solution_shape))
         self._weight, self.size = float(posed.weight), flat.size
-        self._point: Point = architecture.make_curvature(self._problem, flat)
+        self._point = architecture.make_curvature(self._problem, flat)
         self._point.factors[:] = flat
         self.loss = float(visit_alone(self._point, self._problem, self._weight))
         self.factors: FloatArray = flat

@@ -22,8 +22,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.checks import FloatArray, as_count, as_floats, as_number, broadcast
-from fastflow.theory.arguments import Numbers
+from fastflow.checks import FloatArray, Numbers, as_count, as_floats, as_number, broadcast
 
 NODES = 64
 """Points of Gauss's rule."""

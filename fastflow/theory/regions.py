@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow import metrics
-from fastflow.checks import FloatArray, as_number
+from fastflow.checks import FloatArray, Numbers, as_number
 from fastflow.networks import chain_product
 from fastflow.problems import MatrixProblem
-from fastflow.theory.arguments import Numbers, as_chain
+from fastflow.theory.arguments import as_chain
 from fastflow.theory.roots import invert
 
 WHITE = 1e-9

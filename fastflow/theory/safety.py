@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastflow.checks import Numbers
 from fastflow.networks import Network
 from fastflow.problems import Problem
-from fastflow.theory.arguments import Numbers, as_chain, as_posed
+from fastflow.theory.arguments import as_chain, as_posed
 from fastflow.theory.limits import identical_scale, is_symmetric
 from fastflow.theory.regions import descent_region
 from fastflow.theory.steps import monotone_step

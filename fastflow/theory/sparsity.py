@@ -18,8 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.checks import FloatArray, as_count, as_floats, broadcast
-from fastflow.theory.arguments import Numbers
+from fastflow.checks import FloatArray, Numbers, as_count, as_floats, broadcast
 from fastflow.theory.roots import invert
 
 LOGS = (-700.0, 650.0)

@@ -19,8 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.checks import FloatArray, as_count, as_floats, broadcast, shown
-from fastflow.theory.arguments import Numbers
+from fastflow.checks import FloatArray, Numbers, as_count, as_floats, broadcast, shown
 from fastflow.theory.roots import invert
 
 CLOSE = 1e-8

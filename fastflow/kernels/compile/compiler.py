@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from numba import types
 from numba.core import ir
@@ -13,6 +13,9 @@ from numba.core.inline_closurecall import InlineWorker, callee_ir_validator
 from numba.core.ir_utils import compute_cfg_from_blocks, guard, simplify_CFG
 from numba.core.typed_passes import InlineOverloads
 from numba.core.typing import signature
+
+if TYPE_CHECKING:
+    from numba.core.compiler import CompileResult, StateDict
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -25,7 +28,7 @@ class _InlineAndKeepStores(InlineOverloads):
 
     _name = "inline_overloads_and_keep_stores"
 
-    def run_pass(self, state: Any) -> bool:
+    def run_pass(self, state: StateDict) -> bool:
         worker = InlineWorker(
             state.typingctx,
             state.targetctx,
@@ -69,6 +72,6 @@ class NothingAlone(CompilerBase):
     Numba types them anew where they are inlined, and asks here only whether they compile.
     """
 
-    def compile_extra(self, func: Callable[..., Any]) -> Any:
+    def compile_extra(self, func: Callable[..., object]) -> CompileResult:
         # A dispatcher wants a builtin function as the entry point; this one is never entered.
         return compile_result(signature=signature(types.none, *self.state.args), entry_point=len, objectmode=False)

@@ -13,7 +13,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numba
 from numba import types
@@ -21,6 +21,11 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
 
 from fastflow.kernels.compile.compiler import KernelCompiler
+
+if TYPE_CHECKING:
+    from numba.core.base import BaseContext
+    from numba.core.compiler import CompileResult
+    from numba.core.typing import Signature
 
 PACKAGE = __name__.split(".", 1)[0]
 
@@ -48,7 +53,7 @@ def is_our_type(numba_type: types.Type) -> bool:
 
 def cache_path() -> str | None:
     """The folder where compiled kernels are kept, None where none can be written."""
-    cache: Any = getattr(_compile(_nothing), "_cache", None)
+    cache = getattr(_compile(_nothing), "_cache", None)
     return str(cache.cache_path) if isinstance(cache, KernelCache) else None
 
 
@@ -76,17 +81,19 @@ class KernelCache(FunctionCache):
             cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
         )
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
+    def load_overload(
+        self, sig: Signature | tuple[types.Type, ...], target_context: BaseContext
+    ) -> CompileResult | None:
         if all(map(is_our_type, _argument_types(sig))):
             return super().load_overload(sig, target_context)
         return None
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    def save_overload(self, sig: Signature | tuple[types.Type, ...], data: CompileResult) -> None:
         if all(map(is_our_type, _argument_types(sig))):
             super().save_overload(sig, data)
 
 
-def _argument_types(sig: Any) -> tuple[types.Type, ...]:
+def _argument_types(sig: Signature | tuple[types.Type, ...]) -> tuple[types.Type, ...]:
     return tuple(getattr(sig, "args", sig))
 
 

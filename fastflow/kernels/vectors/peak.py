@@ -6,7 +6,6 @@ import functools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import llvmlite.ir as ir
 import numpy as np
@@ -68,7 +67,7 @@ def fma_peak(dtype: DTypeLike = np.float64, threads: int = 1, seconds: float = 0
     threads : int, how many run at once; the rate is that of all together
     seconds : float, about how long to measure; the best of eight parts counts
     """
-    x: Any = np.full(1, 0.5, dtype)[0]
+    x = np.full(1, 0.5, dtype)[0]
     lanes = SHAPE.vector_bytes // x.itemsize
     per_count = 2 * lanes * CHAINS
     _run_chains(x, 1)  # compile, or load
