@@ -11,11 +11,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, FloatDType, as_count, shown
 from fastflow.inits import INITS, Constant, Gaussian, Init
+from fastflow.memory import require_memory
 from fastflow.networks import Architecture, DeepLinear, DiagonalLinear, Network
 from fastflow.problems import Problem
 from fastflow.records import Record
 
 DEFAULT_RUNS = 256
+INDEX_BYTES = 16
+"""What the numbers of a run take."""
 DTYPES = ("float64", "float32")
 
 
@@ -116,7 +119,10 @@ def pose(
     seed = as_count("seed", seed, 0)
     problems = [network.pose(item) for item in given]
     architecture = network.architecture(problems[0])
-    starts = np.asarray(_start_numbers(init, runs, architecture, len(problems)), np.int64)
+    numbers = _start_numbers(init, runs, architecture, len(problems))
+    total = len(numbers) * len(problems)
+    require_memory(INDEX_BYTES * total, f"the results of {total} runs", "take fewer runs, or record less")
+    starts = np.asarray(numbers, np.int64)
     problem_index = np.repeat(np.arange(len(problems)), len(starts))
     return Setting(
         problems,
@@ -252,7 +258,7 @@ def _as_dtype(dtype: DTypeLike) -> FloatDType:
 
 
 def _kind(value: object) -> str:
-    return type(value).__name__
+    return f"the class {value.__name__}, not one of it" if isinstance(value, type) else type(value).__name__
 
 
 def _start_numbers(

@@ -646,7 +646,7 @@ BAD = [
     (
         lambda: ff.train(sensing(), init=inits.Identity()),
         TypeError,
-        "Identity does not start a DiagonalLinear network; Constant",
+        "Identity does not start a DiagonalLinear network; of fastflow.inits Gaussian, Uniform, Constant",
     ),
     (
         lambda: ff.train(ff.MatrixEstimation(EYE), init=inits.Constant()),

@@ -15,10 +15,9 @@ from test_flow_accuracy import flat
 
 import fastflow as ff
 from fastflow import scheduling, theory
-from fastflow.kernels.dual.rosenbrock import STAGES
 from fastflow.kernels.flow.chebyshev import ERROR_WEIGHT, MANY, MOVE, WEIGHT, chebyshev
 from fastflow.kernels.flow.dense_output import high_order_point, high_order_weights, more_slopes, stabilised_point
-from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, STABLE, dormand_prince
+from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, STABLE, STAGES, dormand_prince
 from fastflow.kernels.flow.layer_flow import Methods
 from fastflow.kernels.flow.stabilised import OF_ERROR, high_order_step, stabilised_step, step_memory
 from fastflow.kernels.losses import any_loss, completion
@@ -217,7 +216,7 @@ def test_descent_approaches_the_flow_in_proportion_to_the_step(make_problem):
         assert apart.distance[0, 0] == 0
         assert apart.distance[0, 2] == pytest.approx(distances[-1] / np.linalg.norm(flow), rel=0.01)
     np.testing.assert_allclose(np.divide(distances[:-1], distances[1:]), 2, rtol=0.05)
-    with pytest.raises(TypeError, match=r"method must be the GradientDescent.*got GradientFlow"):
+    with pytest.raises(TypeError, match=r"method must take steps that a flow is compared with, got GradientFlow"):
         ff.flow_distance(problem, network, init, ff.GradientFlow(), runs=1)
     decreasing = ff.GradientDescent(ff.Decreasing(0.05, scale=10), max_steps=3, tol=0)
     apart = ff.flow_distance(problem, network, init, decreasing, runs=1, steps=[0, 1, 3])

@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import fastflow as ff
 from fastflow import plot
+from fastflow.records import NAMED
+from fastflow.results import pictures
 
 TARGET = np.diag([10.0, 5.0, 1.0] + [0.0] * 9)
 
@@ -31,7 +33,10 @@ def runs():
 
 
 def with_history(runs, **changes):
-    return dataclasses.replace(runs, history=dataclasses.replace(runs.history, **changes))
+    history = runs.history
+    recorded = {name: getattr(history, name) for name in history.recorded} | changes
+    moments = {name: recorded.pop(name, getattr(history, name)) for name in ("steps", "times")}
+    return dataclasses.replace(runs, history=ff.History(**moments, **recorded))
 
 
 def only(runs, *names):
@@ -72,10 +77,10 @@ def test_median_and_band_are_the_quantiles_over_the_runs(runs, name, label):
 
 def test_the_ten_largest_singular_values_are_drawn(runs):
     axes = panel(runs.plot(), "singular values")
-    assert len(axes.lines) == len(axes.collections) == plot.MOST_VALUES < runs.history.singular_values.shape[-1]
+    assert len(axes.lines) == len(axes.collections) == pictures.MOST_VALUES < runs.history.singular_values.shape[-1]
     medians = np.median(runs.history.singular_values, axis=0)
     lines = [line.get_ydata() for line in axes.lines]
-    for value in range(plot.MOST_VALUES):
+    for value in range(pictures.MOST_VALUES):
         assert any(np.array_equal(medians[:, value], line) for line in lines)
 
 
@@ -162,7 +167,7 @@ def test_panels_are_what_was_recorded_and_no_text_is_cut_or_covered(runs, count,
     status[:diverged] = ff.Status.DIVERGED
     figure = only(dataclasses.replace(runs, status=status), *NAMES[-count:]).plot()
     labels = [axes.get_ylabel() for axes in figure.axes]
-    assert labels == [plot.PANELS[name] for name in NAMES[-count:]]
+    assert labels == [NAMED[name].label for name in NAMES[-count:]]
     canvas, renderer = drawn(figure)
     width, height = canvas.get_width_height()
     for artist in (*figure.texts, *figure.axes):  # the title, and panels with their labels
@@ -183,7 +188,7 @@ def test_every_singular_value_is_named_once(runs):
     for name in names:
         numbers = [int(part.split("}")[0]) for part in name.split("_{")[1:]]
         covered += range(numbers[0], numbers[-1] + 1)
-    assert sorted(covered) == list(range(1, plot.MOST_VALUES + 1))
+    assert sorted(covered) == list(range(1, pictures.MOST_VALUES + 1))
 
 
 def test_one_record_and_vanishing_values_can_be_drawn(runs):

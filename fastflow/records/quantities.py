@@ -142,19 +142,19 @@ QUANTITIES: tuple[Quantity, ...] = (
         label=r"effective rank $\|W\|_* / \|W\|_2$",
     ),
     Quantity(
+        "balancedness",
+        "Of matrices: ``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F``; of independent diagonal factors "
+        "`metrics.balancedness_of_vectors`.",
+        Source.KERNEL,
+        shape=lambda a: () if a.has_balance else None,
+    ),
+    Quantity(
         "error",
         "The relative error ``||W - truth||_F / ||truth||_F`` (``||x - truth||_2 / ||truth||_2``), where the problem "
         "has a truth.",
         Source.KERNEL,
         needs_truth=True,
         label="relative error of the product",
-    ),
-    Quantity(
-        "balancedness",
-        "Of matrices: ``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F``; of independent diagonal factors "
-        "`metrics.balancedness_of_vectors`.",
-        Source.KERNEL,
-        shape=lambda a: () if a.has_balance else None,
     ),
     Quantity(
         "l1_norm",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, FloatDType, as_count, one_of, shown
 from fastflow.networks import Architecture
@@ -93,6 +94,19 @@ class Record:
             if shape is not None and (has_truth or not NAMED[name].needs_truth)
         }
 
+    def nbytes(
+        self,
+        architecture: Architecture,
+        runs: int,
+        max_steps: int,
+        dtype: DTypeLike = np.float64,
+        *,
+        has_truth: bool = True,
+    ) -> int:
+        """Bytes that the histories of so many runs will take."""
+        shapes = self.shapes(architecture, has_truth=has_truth)
+        return bytes_per_moment(shapes, np.dtype(dtype).itemsize) * runs * len(self.grid(max_steps))
+
 
 def _signature() -> inspect.Signature:
     """The arguments of a `Record` by name, for help and completion."""
@@ -103,6 +117,11 @@ def _signature() -> inspect.Signature:
 
 
 Record.__signature__ = _signature()  # type: ignore[attr-defined]
+
+
+def bytes_per_moment(shapes: Mapping[str, Shape], itemsize: int) -> int:
+    """Bytes that one run takes at one moment: arrays in the precision of the runs, numbers in float64."""
+    return sum(int(np.prod(shape, dtype=np.int64)) * (itemsize if shape else 8) for shape in shapes.values())
 
 
 def empty_histories(shapes: dict[str, Shape], runs: int, moments: int, dtype: FloatDType) -> dict[str, FloatArray]:

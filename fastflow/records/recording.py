@@ -14,8 +14,11 @@ from fastflow.networks import Architecture
 from fastflow.problems import Problem
 from fastflow.records.history import History
 from fastflow.records.quantities import NAMED, Shape, Source
-from fastflow.records.record import Record, empty_histories
+from fastflow.records.record import Record, bytes_per_moment, empty_histories
 from fastflow.records.snapshot import Snapshot, Subject
+
+AXES: Mapping[str, type[np.int64 | np.float64]] = {"steps": np.int64, "times": np.float64}
+"""What moments are on each axis."""
 
 
 class Recording:
@@ -33,21 +36,15 @@ class Recording:
     """
 
     def __init__(self, axis: str, moments: NumberArray, shapes: Mapping[str, Shape]) -> None:
-        self.axis, self.moments, self.shapes = axis, moments, dict(shapes)
+        # A copy of one type for each axis: kernels would be compiled anew for what is read-only, or empty integers.
+        self.axis, self.shapes = axis, dict(shapes)
+        self.moments: NumberArray = np.array(moments, AXES[axis])
         self.histories: dict[str, FloatArray] = {}
         self._subject: Subject | None = None
 
-    @property
-    def entries(self) -> int:
-        """How many numbers are kept of a run at one moment."""
-        return sum(int(np.prod(shape, dtype=np.int64)) for shape in self.shapes.values())
-
     def nbytes(self, runs: int, dtype: FloatDType) -> int:
         """Bytes that the histories of so many runs take."""
-        per_moment = sum(
-            int(np.prod(shape, dtype=np.int64)) * (dtype.itemsize if shape else 8) for shape in self.shapes.values()
-        )
-        return per_moment * runs * len(self.moments)
+        return bytes_per_moment(self.shapes, dtype.itemsize) * runs * len(self.moments)
 
     def open(self, runs: int, dtype: FloatDType) -> None:
         """Make the arrays."""

@@ -17,7 +17,7 @@ from fastflow.memory import format_bytes
 from fastflow.methods import SAFE
 from fastflow.networks import Chain, DeepLinear
 from fastflow.problems import NORMALIZATIONS, CompressedSensing
-from fastflow.records import Record, recording_at_steps
+from fastflow.records import Record
 from fastflow.results import Interrupted, Runs, plot
 from fastflow.results.runs import QUANTILES
 from fastflow.setting import DEFAULT_RUNS
@@ -189,9 +189,8 @@ def _train(a: argparse.Namespace) -> int:
         of = f"of {architecture.title} from alpha = {', '.join(f'{scale:g}' for scale in a.scale)}"
     say(f"training {count} {'runs' if count > 1 else 'run'} {of}, threads: {threads}")
     if record is not None:
-        recording = recording_at_steps(record, architecture, a.max_steps, data.problem.truth is not None)
-        size = recording.nbytes(count, np.dtype(a.dtype))
-        say(f"the record of {len(recording.moments)} steps takes {format_bytes(size)} of memory")
+        size = record.nbytes(architecture, count, a.max_steps, a.dtype, has_truth=data.problem.truth is not None)
+        say(f"the record of {len(record.grid(a.max_steps))} steps takes {format_bytes(size)} of memory")
 
     interrupted = False
     try:
