@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 
 import naive
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import fastflow as ff
 from fastflow.kernels.networks.hadamard import DEEPEST
-from fastflow.networks import Chain, Hadamard
+from fastflow.networks import Chain, Hadamard, Network
 from fastflow.theory.hessian import Hessian
 
 
@@ -74,3 +75,48 @@ def test_one_limit_of_depth(rng):
         ff.DiagonalLinear(DEEPEST + 1)
     with pytest.raises(ValueError, match=f"at most {DEEPEST}"):
         ff.flow_limit(a, y, 0.5, DEEPEST + 1)
+
+
+@dataclass(frozen=True)
+class Scaled(Network):
+    """A third network, ``W = c M`` with a number c, of which nothing is known but where its factors lie."""
+
+    def pose(self, problem):
+        return problem.of_matrix()
+
+    def architecture(self, problem):
+        return ScaledMatrix((1, *problem.of_matrix().shape))
+
+
+@dataclass(frozen=True)
+class ScaledMatrix(Chain):
+    """Its architecture, no chain but for what there is to write down of it: ``widths`` are (1, d_N, d_0)."""
+
+    @property
+    def network(self):
+        return Scaled()
+
+    @property
+    def solution_shape(self):
+        return self.widths[1:]
+
+    @property
+    def factor_shapes(self):
+        return [(1, 1), self.widths[1:]]
+
+
+@pytest.mark.parametrize("runs", [(), (5,)])
+def test_factors_need_only_chain_where_the_network_is_a_chain(runs):
+    """Whether given factors are those of a network, the network says, not the init."""
+    init = ff.inits.Explicit([np.ones((*runs, 1, 1)), np.ones((*runs, 4, 3))])
+    assert init.count(ScaledMatrix((1, 4, 3))) == (5 if runs else None)
+    with pytest.raises(ValueError, match="factors do not chain: factor 1 has 1 rows, factor 2 has 3 columns"):
+        init.count(Chain((3, 4, 4)))
+    with pytest.raises(ValueError, match=re.escape("the network needs [(1, 1), (4, 4)]")):
+        init.count(ScaledMatrix((1, 4, 4)))
+
+
+def test_vectors_of_different_numbers_of_runs_are_refused():
+    init = ff.inits.Explicit([np.ones((2, 3)), np.ones((4, 3))])
+    with pytest.raises(ValueError, match=re.escape("different numbers of runs: [2, 4]")):
+        init.count(Hadamard(3, 2, True, True))

@@ -70,7 +70,7 @@ class Architecture(ABC):
     @property
     @abstractmethod
     def factor_shapes(self) -> Sequence[tuple[int, ...]]:
-        """The shapes of the factors, in the order in which they lie."""
+        """The shapes of the factors, all with as many axes, in the order in which they lie."""
 
     @property
     @abstractmethod
@@ -183,7 +183,7 @@ class Architecture(ABC):
     @property
     @abstractmethod
     def kernel_shape(self) -> NDArray[np.int64]:
-        """What the kernels are told about the shape."""
+        """What the kernels are told about the shape, of which the first entry is d_0, or n."""
 
     @abstractmethod
     def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
