@@ -12,6 +12,7 @@ import pytest
 import fastflow as ff
 from fastflow.kernels.networks.hadamard import DEEPEST
 from fastflow.networks import Chain, Hadamard, Network
+from fastflow.records.snapshot import Subject
 from fastflow.theory.hessian import Hessian
 
 
@@ -120,3 +121,12 @@ def test_vectors_of_different_numbers_of_runs_are_refused():
     init = ff.inits.Explicit([np.ones((2, 3)), np.ones((4, 3))])
     with pytest.raises(ValueError, match=re.escape("different numbers of runs: [2, 4]")):
         init.count(Hadamard(3, 2, True, True))
+
+
+def test_theorems_on_chains_predict_no_limit_of_another_network(rng):
+    """Even where its factors happen to chain."""
+    problem = ff.MatrixEstimation(rng.standard_normal((1, 3)))
+    starts, which = rng.standard_normal((1, 4)), np.zeros(1, np.int64)
+    Subject([problem], Chain((3, 1, 1)), which, np.zeros((0, 0)), starts).limits  # noqa: B018, it has one
+    with pytest.raises(ValueError, match=r"limit_distance needs .* none is known for a Scaled network: leave it out"):
+        Subject([problem], ScaledMatrix((1, 1, 3)), which, np.zeros((0, 0)), starts).limits  # noqa: B018
