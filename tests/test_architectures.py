@@ -11,7 +11,8 @@ import pytest
 
 import fastflow as ff
 from fastflow.kernels.networks.hadamard import DEEPEST
-from fastflow.networks import Chain, Hadamard, Network
+from fastflow.networks import ARCHITECTURES, Architecture, Chain, Hadamard, Network
+from fastflow.records import NAMED
 from fastflow.records.snapshot import Subject
 from fastflow.theory.hessian import Hessian
 
@@ -130,3 +131,36 @@ def test_theorems_on_chains_predict_no_limit_of_another_network(rng):
     Subject([problem], Chain((3, 1, 1)), which, np.zeros((0, 0)), starts).limits  # noqa: B018, it has one
     with pytest.raises(ValueError, match=r"limit_distance needs .* none is known for a Scaled network: leave it out"):
         Subject([problem], ScaledMatrix((1, 1, 3)), which, np.zeros((0, 0)), starts).limits  # noqa: B018
+
+
+def test_a_network_without_a_flow_or_a_hessian_says_so_before_any_work(rng):
+    problem, network, start = ff.MatrixEstimation(rng.standard_normal((4, 3))), Scaled(), ff.inits.Gaussian(0.5)
+    factors = [np.ones((1, 1)), np.ones((4, 3))]
+    no_flow = "GradientFlow knows no flow of a Scaled network: use GradientDescent"
+    for flow in (
+        lambda: ff.train(problem, network, start, ff.GradientFlow(), runs=2),
+        lambda: ff.check(problem, network, start, ff.GradientFlow()),
+        lambda: ff.flow_distance(problem, network, start, ff.GradientDescent(0.1)),
+    ):
+        with pytest.raises(TypeError, match=no_flow):
+            flow()
+    with pytest.raises(TypeError, match="in the cell .*" + no_flow):
+        ff.Study(ff.ensembles.LowRank(3, rank=1), network, start, ff.GradientFlow(), axes={"m": [4, 9]}, trials=2)
+    no_hessian = "the Hessian by the factors of a Scaled network is not known"
+    for hessian in (
+        lambda: ff.theory.sharpness(problem, factors, network),
+        lambda: ff.theory.critical_point(problem, network, factors),
+        lambda: NAMED["sharpness"].prepare(
+            Subject([problem], ScaledMatrix((1, 4, 3)), np.zeros(1, np.int64), np.zeros((0, 0)), np.ones((1, 13)))
+        ),
+    ):
+        with pytest.raises(TypeError, match=no_hessian):
+            hessian()
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_networks_say_of_themselves_what_their_architectures_make(kind):
+    """A network that says nothing has neither."""
+    architecture = ARCHITECTURES[kind]
+    assert kind.has_flow == (architecture.make_field is not Architecture.make_field)
+    assert kind.has_hessian == (architecture.make_curvature is not Architecture.make_curvature)

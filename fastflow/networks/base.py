@@ -23,6 +23,11 @@ class Network(ABC):
     is_chain: ClassVar[bool] = False
     """Whether W is a product ``W_N ... W_1`` of matrices that are the factors, of which theorems on chains hold."""
 
+    has_flow: ClassVar[bool] = False
+    """Whether its architecture makes the field of its flow (`Architecture.make_field`)."""
+    has_hessian: ClassVar[bool] = False
+    """Whether its architecture makes Hessian-vector products (`Architecture.make_curvature`)."""
+
     @abstractmethod
     def pose(self, problem: Problem) -> Problem:
         """The problem as this network sees it.
@@ -189,13 +194,19 @@ class Architecture(ABC):
     def make_group(self, problem: Any, like: FloatArray, runs: int) -> Any:
         """The kernels' memory for descent of runs that go together, of which there are so many."""
 
-    @abstractmethod
     def make_field(self, problem: Any, weights: FloatArray, like: FloatArray) -> Any:
-        """The kernels' memory for the vector field of the flow of one run; ``like`` is flat."""
+        """The kernels' memory for the vector field of the flow of one run; ``like`` is flat.
 
-    @abstractmethod
+        Of a network that `has_flow <Network.has_flow>`.
+        """
+        raise NotImplementedError(f"the flow of a {type(self.network).__name__} network has no kernels")
+
     def make_curvature(self, problem: Any, like: FloatArray) -> Any:
-        """The kernels' memory for Hessian-vector products at one point; ``like`` is flat."""
+        """The kernels' memory for Hessian-vector products at one point; ``like`` is flat.
+
+        Of a network that `has_hessian <Network.has_hessian>`.
+        """
+        raise NotImplementedError(f"the Hessian of a {type(self.network).__name__} network has no kernels")
 
     @property
     def parameter_count(self) -> int:
