@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, shown
 from fastflow.inits import INITS, Constant, Gaussian, Init
-from fastflow.networks import Architecture, DeepLinear, DiagonalLinear, Network
+from fastflow.networks import Architecture, DeepLinear, DiagonalLinear, Network, as_network
 from fastflow.problems import Problem
 from fastflow.records import Record
 
@@ -207,8 +207,7 @@ def check_words(network: object, init: object, record: object = None) -> None:
     TypeError
         where they are not, or do not
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a DeepLinear or a DiagonalLinear, got {_kind(network)}")
+    as_network(network)
     if not isinstance(init, Init):
         raise TypeError(f"init must be an init such as inits.Gaussian(1e-3) or runs.last, got {_kind(init)}")
     if not isinstance(network, init.networks):

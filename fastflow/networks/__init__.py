@@ -19,6 +19,20 @@ ARCHITECTURES: Mapping[type[Network], type[Architecture]] = {DeepLinear: Chain, 
 """Every network that there is, and its architecture."""
 
 
+def as_network(network: object) -> Network:
+    """A network.
+
+    Raises
+    ------
+    TypeError
+        for what is none
+    """
+    if not isinstance(network, Network):
+        names = [f"a {kind.__name__}" for kind in ARCHITECTURES]
+        raise TypeError(f"network must be {', '.join(names[:-1])} or {names[-1]}, got {type(network).__name__}")
+    return network
+
+
 def architecture_of(attributes: Mapping[str, Any]) -> Architecture:
     """The architecture with these `Architecture.attributes`; others among them are ignored.
 
