@@ -15,6 +15,7 @@ from fastflow.methods import DEFAULT_METHOD, Method, as_method
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import Record
+from fastflow.setting import check_words, default_init, default_network
 
 
 class FlowDistance(NamedTuple):
@@ -70,6 +71,9 @@ def flow_distance(
     method = as_method(DEFAULT_METHOD() if method is None else method)
     if not method.has_steps:
         raise TypeError(f"method must take steps that a flow is compared with, got {type(method).__name__}")
+    words = default_network(problem) if network is None else network
+    check_words(words, default_init(words) if init is None else init)
+    method.matching_flow(np.ones(1), rtol).check(words)
     record = Record(steps, loss=False, gradient_norm=False, product=True, singular_values=False, effective_rank=False)
     down = train(problem, network, init, method, runs, seed, threads, record=record)
     assert down.history is not None

@@ -27,6 +27,11 @@ Numbers = float | FloatArray
 """A number, or an array of such where the arguments are arrays or stacks."""
 
 
+def kind_of(value: object) -> str:
+    """What a value is, for messages: its class, or that it is one."""
+    return f"the class {value.__name__}, not one of it" if isinstance(value, type) else type(value).__name__
+
+
 def shown(value: object) -> str:
     """How a value is shown in a message: its repr on one line, cut short where it is long."""
     if isinstance(value, np.ndarray):

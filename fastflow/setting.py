@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastflow.checks import FloatArray, FloatDType, as_count, shown
+from fastflow.checks import FloatArray, FloatDType, as_count, kind_of, shown
 from fastflow.inits import INITS, Constant, Gaussian, Init
 from fastflow.memory import require_memory
-from fastflow.networks import Architecture, DeepLinear, DiagonalLinear, Network
+from fastflow.networks import Architecture, DeepLinear, DiagonalLinear, Network, as_network
 from fastflow.problems import Problem
 from fastflow.records import Record
 
@@ -215,15 +215,14 @@ def check_words(network: object, init: object, record: object = None) -> None:
     TypeError
         where they are not, or do not
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a DeepLinear or a DiagonalLinear, got {_kind(network)}")
+    as_network(network)
     if not isinstance(init, Init):
-        raise TypeError(f"init must be an init such as inits.Gaussian(1e-3) or runs.last, got {_kind(init)}")
+        raise TypeError(f"init must be an init such as inits.Gaussian(1e-3) or runs.last, got {kind_of(init)}")
     if not isinstance(network, init.networks):
         fitting = ", ".join(kind.__name__ for kind in INITS if issubclass(type(network), kind.networks))
-        raise TypeError(f"{_kind(init)} does not start a {_kind(network)} network; of fastflow.inits {fitting} do")
+        raise TypeError(f"{kind_of(init)} does not start a {kind_of(network)} network; of fastflow.inits {fitting} do")
     if record is not None and not isinstance(record, Record):
-        raise TypeError(f"record must be a Record, got {_kind(record)}")
+        raise TypeError(f"record must be a Record, got {kind_of(record)}")
 
 
 def _as_problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
@@ -234,13 +233,13 @@ def _as_problems(problem: Problem | Sequence[Problem]) -> list[Problem]:
     for item in given:
         if not isinstance(item, Problem):
             raise TypeError(
-                f"problem must be a problem such as MatrixEstimation(matrix), or a list of them, got {_kind(item)}"
+                f"problem must be a problem such as MatrixEstimation(matrix), or a list of them, got {kind_of(item)}"
             )
         problems.append(item)
         if type(item) is not type(problems[0]) or item.shape != problems[0].shape:
             raise ValueError(
                 "problems in one list must have one class and shape, got "
-                f"{_kind(problems[0])} {problems[0].shape} and {_kind(item)} {item.shape}"
+                f"{kind_of(problems[0])} {problems[0].shape} and {kind_of(item)} {item.shape}"
             )
         if (item.truth is None) != (problems[0].truth is None):
             raise ValueError("either every problem of a list has a truth, or none")
@@ -255,10 +254,6 @@ def _as_dtype(dtype: DTypeLike) -> FloatDType:
     if result.name not in DTYPES:
         raise TypeError(f"dtype must be float64 or float32, got {result}")
     return result
-
-
-def _kind(value: object) -> str:
-    return f"the class {value.__name__}, not one of it" if isinstance(value, type) else type(value).__name__
 
 
 def _start_numbers(
@@ -287,5 +282,5 @@ def _start_numbers(
             raise ValueError(f"runs must be a positive number or a sequence of nonnegative integers, got {shown(runs)}")
         numbers = array.tolist()
     if len(numbers) > 1 and not init.random:
-        raise ValueError(f"{_kind(init)} starts every run at the same factors, so all runs would be equal: runs=1")
+        raise ValueError(f"{kind_of(init)} starts every run at the same factors, so all runs would be equal: runs=1")
     return numbers

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 
 import naive
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 import fastflow as ff
 from fastflow.kernels.networks.hadamard import DEEPEST
-from fastflow.networks import Chain, Hadamard
+from fastflow.networks import ARCHITECTURES, Architecture, Chain, Hadamard, Network
+from fastflow.records import NAMED
+from fastflow.records.snapshot import Subject
 from fastflow.theory.hessian import Hessian
 
 
@@ -74,3 +77,90 @@ def test_one_limit_of_depth(rng):
         ff.DiagonalLinear(DEEPEST + 1)
     with pytest.raises(ValueError, match=f"at most {DEEPEST}"):
         ff.flow_limit(a, y, 0.5, DEEPEST + 1)
+
+
+@dataclass(frozen=True)
+class Scaled(Network):
+    """A third network, ``W = c M`` with a number c, of which nothing is known but where its factors lie."""
+
+    def pose(self, problem):
+        return problem.of_matrix()
+
+    def architecture(self, problem):
+        return ScaledMatrix((1, *problem.of_matrix().shape))
+
+
+@dataclass(frozen=True)
+class ScaledMatrix(Chain):
+    """Its architecture, no chain but for what there is to write down of it: ``widths`` are (1, d_N, d_0)."""
+
+    @property
+    def network(self):
+        return Scaled()
+
+    @property
+    def solution_shape(self):
+        return self.widths[1:]
+
+    @property
+    def factor_shapes(self):
+        return [(1, 1), self.widths[1:]]
+
+
+@pytest.mark.parametrize("runs", [(), (5,)])
+def test_factors_need_only_chain_where_the_network_is_a_chain(runs):
+    """Whether given factors are those of a network, the network says, not the init."""
+    init = ff.inits.Explicit([np.ones((*runs, 1, 1)), np.ones((*runs, 4, 3))])
+    assert init.count(ScaledMatrix((1, 4, 3))) == (5 if runs else None)
+    with pytest.raises(ValueError, match="factors do not chain: factor 1 has 1 rows, factor 2 has 3 columns"):
+        init.count(Chain((3, 4, 4)))
+    with pytest.raises(ValueError, match=re.escape("the network needs [(1, 1), (4, 4)]")):
+        init.count(ScaledMatrix((1, 4, 4)))
+
+
+def test_vectors_of_different_numbers_of_runs_are_refused():
+    init = ff.inits.Explicit([np.ones((2, 3)), np.ones((4, 3))])
+    with pytest.raises(ValueError, match=re.escape("different numbers of runs: [2, 4]")):
+        init.count(Hadamard(3, 2, True, True))
+
+
+def test_theorems_on_chains_predict_no_limit_of_another_network(rng):
+    """Even where its factors happen to chain."""
+    problem = ff.MatrixEstimation(rng.standard_normal((1, 3)))
+    starts, which = rng.standard_normal((1, 4)), np.zeros(1, np.int64)
+    Subject([problem], Chain((3, 1, 1)), which, np.zeros((0, 0)), starts).limits  # noqa: B018, it has one
+    with pytest.raises(ValueError, match=r"limit_distance needs .* none is known for a Scaled network: leave it out"):
+        Subject([problem], ScaledMatrix((1, 1, 3)), which, np.zeros((0, 0)), starts).limits  # noqa: B018
+
+
+def test_a_network_without_a_flow_or_a_hessian_says_so_before_any_work(rng):
+    problem, network, start = ff.MatrixEstimation(rng.standard_normal((4, 3))), Scaled(), ff.inits.Gaussian(0.5)
+    factors = [np.ones((1, 1)), np.ones((4, 3))]
+    no_flow = "GradientFlow knows no flow of a Scaled network: use GradientDescent"
+    for flow in (
+        lambda: ff.train(problem, network, start, ff.GradientFlow(), runs=2),
+        lambda: ff.check(problem, network, start, ff.GradientFlow()),
+        lambda: ff.flow_distance(problem, network, start, ff.GradientDescent(0.1)),
+    ):
+        with pytest.raises(TypeError, match=no_flow):
+            flow()
+    with pytest.raises(TypeError, match="in the cell .*" + no_flow):
+        ff.Study(ff.ensembles.LowRank(3, rank=1), network, start, ff.GradientFlow(), axes={"m": [4, 9]}, trials=2)
+    no_hessian = "the Hessian by the factors of a Scaled network is not known"
+    for hessian in (
+        lambda: ff.theory.sharpness(problem, factors, network),
+        lambda: ff.theory.critical_point(problem, network, factors),
+        lambda: NAMED["sharpness"].prepare(
+            Subject([problem], ScaledMatrix((1, 4, 3)), np.zeros(1, np.int64), np.zeros((0, 0)), np.ones((1, 13)))
+        ),
+    ):
+        with pytest.raises(TypeError, match=no_hessian):
+            hessian()
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_networks_say_of_themselves_what_their_architectures_make(kind):
+    """A network that says nothing has neither."""
+    architecture = ARCHITECTURES[kind]
+    assert kind.has_flow == (architecture.make_field is not Architecture.make_field)
+    assert kind.has_hessian == (architecture.make_curvature is not Architecture.make_curvature)

@@ -164,13 +164,13 @@ INITS = [
         r"factors given have shapes \[\(2,\)\], the network",
     ),
     (
-        lambda: inits.Explicit([EYE, np.eye(4)]),
+        lambda: train(init=inits.Explicit([EYE, np.eye(4)])),
         ValueError,
         "factors do not chain: factor 1 has 3 rows, factor 2 has 4 columns",
     ),
     (lambda: inits.Explicit([EYE, EYE[None]]), ValueError, "factors must all be one start, or all stacks"),
     (
-        lambda: inits.Explicit([np.ones((2, 3, 3)), np.ones((4, 3, 3))]),
+        lambda: train(init=inits.Explicit([np.ones((2, 3, 3)), np.ones((4, 3, 3))])),
         ValueError,
         r"factors have different numbers of runs: \[2, 4\]",
     ),

@@ -51,16 +51,6 @@ class Explicit(Init):
         ]
         if len({array.ndim for array in checked}) > 1:
             raise ValueError("factors must all be one start, or all stacks (runs, ...) of starts")
-        if len({len(array) for array in checked if array.ndim == 3}) > 1:
-            raise ValueError(f"factors have different numbers of runs: {[len(array) for array in checked]}")
-        # Arrays (k, n) of one shape may be vectors of k runs, too.
-        if checked[0].ndim == 3 or (checked[0].ndim == 2 and len({array.shape for array in checked}) > 1):
-            for j, (first, second) in enumerate(pairwise(checked), start=1):
-                if first.shape[-2] != second.shape[-1]:
-                    raise ValueError(
-                        f"factors do not chain: factor {j} has {first.shape[-2]} rows, "
-                        f"factor {j + 1} has {second.shape[-1]} columns"
-                    )
         if not going_on:
             checked = [frozen(array) for array in checked]
         object.__setattr__(self, "arrays", tuple(checked))
@@ -79,7 +69,11 @@ class Explicit(Init):
         """
         given, needed = [np.shape(array) for array in self.arrays], architecture.factor_shapes
         stacks = len(given[0]) > len(needed[0])
+        if stacks and len({shape[0] for shape in given}) > 1:
+            raise ValueError(f"factors have different numbers of runs: {[shape[0] for shape in given]}")
         if [shape[stacks:] for shape in given] != needed:
+            if architecture.network.is_chain:
+                _check_chain(given)
             raise ValueError(
                 f"the factors given have shapes {shown(given)}, the network needs {shown(needed)}, or stacks "
                 "(runs, ...) of them"
@@ -110,3 +104,18 @@ class Explicit(Init):
         """The factors in flat storage, (runs or 1, parameters)."""
         runs = self.count(architecture) or 1
         return np.concatenate([np.reshape(array, (runs, -1)) for array in self.arrays], axis=1)
+
+
+def _check_chain(shapes: Sequence[tuple[int, ...]]) -> None:
+    """Refuse matrices, or stacks of them, of which two neighbours cannot be multiplied.
+
+    Raises
+    ------
+    ValueError
+        with the first two of them
+    """
+    for j, (first, second) in enumerate(pairwise(shapes), start=1):
+        if len(first) > 1 and first[-2] != second[-1]:
+            raise ValueError(
+                f"factors do not chain: factor {j} has {first[-2]} rows, factor {j + 1} has {second[-1]} columns"
+            )

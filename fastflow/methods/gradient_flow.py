@@ -122,6 +122,8 @@ class GradientFlow(Method):
     ) -> None:
         super().check(network, init, record, dtype, problem)
         name = type(self).__name__
+        if not network.has_flow:
+            raise TypeError(f"{name} knows no flow of a {type(network).__name__} network: use {self.elsewhere}")
         if record is not None:
             if not np.size(self.times):
                 raise ValueError(f"{name} records at its times and has none: use {name}(times=...)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fastflow.checks import kind_of
 from fastflow.networks.base import Architecture as Architecture
 from fastflow.networks.base import Attributes
 from fastflow.networks.base import Network as Network
@@ -17,6 +18,20 @@ __all__ = ["DeepLinear", "DiagonalLinear"]
 
 ARCHITECTURES: Mapping[type[Network], type[Architecture]] = {DeepLinear: Chain, DiagonalLinear: Hadamard}
 """Every network that there is, and its architecture."""
+
+
+def as_network(network: object) -> Network:
+    """A network.
+
+    Raises
+    ------
+    TypeError
+        for what is none
+    """
+    if not isinstance(network, Network):
+        names = [f"a {kind.__name__}" for kind in ARCHITECTURES]
+        raise TypeError(f"network must be {', '.join(names[:-1])} or {names[-1]}, got {kind_of(network)}")
+    return network
 
 
 def architecture_of(attributes: Attributes) -> Architecture:

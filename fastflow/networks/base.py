@@ -59,6 +59,11 @@ class Network(ABC):
     is_chain: ClassVar[bool] = False
     """Whether W is a product ``W_N ... W_1`` of matrices that are the factors, of which theorems on chains hold."""
 
+    has_flow: ClassVar[bool] = False
+    """Whether its architecture makes the field of its flow (`Architecture.make_field`)."""
+    has_hessian: ClassVar[bool] = False
+    """Whether its architecture makes Hessian-vector products (`Architecture.make_curvature`)."""
+
     @abstractmethod
     def pose(self, problem: Problem) -> Problem:
         """The problem as this network sees it.
@@ -106,7 +111,7 @@ class Architecture(ABC):
     @property
     @abstractmethod
     def factor_shapes(self) -> Sequence[tuple[int, ...]]:
-        """The shapes of the factors, in the order in which they lie."""
+        """The shapes of the factors, all with as many axes, in the order in which they lie."""
 
     @property
     @abstractmethod
@@ -219,19 +224,25 @@ class Architecture(ABC):
     @property
     @abstractmethod
     def kernel_shape(self) -> NDArray[np.int64]:
-        """What the kernels are told about the shape."""
+        """What the kernels are told about the shape, of which the first entry is d_0, or n."""
 
     @abstractmethod
     def make_group(self, problem: NamedTuple, like: FloatArray, runs: int) -> Group:
         """The kernels' memory for descent of runs that go together, of which there are so many."""
 
-    @abstractmethod
     def make_field(self, problem: NamedTuple, weights: FloatArray, like: FloatArray) -> Field:
-        """The kernels' memory for the vector field of the flow of one run; ``like`` is flat."""
+        """The kernels' memory for the vector field of the flow of one run; ``like`` is flat.
 
-    @abstractmethod
+        Of a network that `has_flow <Network.has_flow>`.
+        """
+        raise NotImplementedError(f"the flow of a {type(self.network).__name__} network has no kernels")
+
     def make_curvature(self, problem: NamedTuple, like: FloatArray) -> Curvature:
-        """The kernels' memory for Hessian-vector products at one point; ``like`` is flat."""
+        """The kernels' memory for Hessian-vector products at one point; ``like`` is flat.
+
+        Of a network that `has_hessian <Network.has_hessian>`.
+        """
+        raise NotImplementedError(f"the Hessian of a {type(self.network).__name__} network has no kernels")
 
     @property
     def parameter_count(self) -> int:

@@ -39,6 +39,8 @@ class DeepLinear(Network):
     """
 
     is_chain: ClassVar[bool] = True
+    has_flow: ClassVar[bool] = True
+    has_hessian: ClassVar[bool] = True
 
     depth: int | None = None
     widths: tuple[int, ...] | None = None

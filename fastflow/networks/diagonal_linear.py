@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,9 @@ class DiagonalLinear(Network):
     that a coordinate that starts at ``u < 0`` keeps ``u^L <= 0``. Random starts of identical factors are
     therefore positive, unless L = 1. An entry that starts at 0 stays there for L >= 2.
     """
+
+    has_flow: ClassVar[bool] = True
+    has_hessian: ClassVar[bool] = True
 
     depth: int = 2
     signed: bool = True

@@ -17,6 +17,7 @@ from fastflow.checks import FloatArray, NumberArray, Numbers
 from fastflow.networks import Architecture
 from fastflow.records.snapshot import Snapshot, Subject
 from fastflow.theory import sharpness
+from fastflow.theory.hessian import check_has_hessian
 
 Shape = tuple[int, ...]
 
@@ -244,6 +245,7 @@ QUANTITIES: tuple[Quantity, ...] = (
         Source.FACTORS,
         lambda seen: seen.each(lambda problem, factors: float(sharpness(problem, factors, seen.architecture.network))),
         default=False,
+        prepare=lambda subject: check_has_hessian(subject.architecture.network),
         costly=True,
     ),
     Quantity(

@@ -58,6 +58,12 @@ class Subject:
                 return limits_from(self.problems, self.architecture, self.problem_index, self.starts)
             except ValueError as error:
                 raise ValueError(f"limit_distance needs a predicted limit, and there is none: {error}") from error
+        network = self.architecture.network
+        if not network.is_chain:
+            raise ValueError(
+                f"limit_distance needs a predicted limit, and none is known for a {type(network).__name__} network: "
+                "leave it out"
+            )
         return np.array([self._limit(run, flat) for run, flat in enumerate(self.starts)])
 
     def _limit(self, run: int, flat: FloatArray) -> FloatArray:

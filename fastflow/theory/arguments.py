@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_floats, shown
-from fastflow.networks import Network
+from fastflow.networks import as_network
 from fastflow.problems import Problem
 
 
@@ -35,9 +35,7 @@ def as_posed(problem: object, network: object) -> Problem:
         for what is no problem or no network, and for what does not combine
     """
     given = as_problem(problem)
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a DeepLinear or a DiagonalLinear, got {type(network).__name__}")
-    return network.pose(given)
+    return as_network(network).pose(given)
 
 
 def as_chain(problem: object, factors: Sequence[ArrayLike]) -> list[FloatArray]:

@@ -48,6 +48,7 @@ class Hessian:
                 f"the Hessian is that of independent factors: use {architecture.independent.network} and give all of "
                 "them"
             )
+        check_has_hessian(network)
         flat = flatten(architecture, factors)
         self._problem = as_any_loss(posed.kernel_data([posed], np.float64), math.prod(architecture.solution_shape))
         self._weight, self.size = float(posed.weight), flat.size
@@ -71,6 +72,17 @@ class Hessian:
         from scipy.sparse.linalg import LinearOperator
 
         return LinearOperator((self.size, self.size), self.times, self.times, dtype=np.float64)
+
+
+def check_has_hessian(network: Network) -> None:
+    """Refuse a network whose Hessian is not known.
+
+    Raises
+    ------
+    TypeError
+    """
+    if not network.has_hessian:
+        raise TypeError(f"the Hessian by the factors of a {type(network).__name__} network is not known")
 
 
 def as_arrays(factors: ArrayLike | Sequence[ArrayLike]) -> list[FloatArray]:

@@ -82,6 +82,6 @@ def check_knows_safe_steps(network: Network) -> None:
     """
     if not network.is_chain:
         raise ValueError(
-            f"no step is known to be safe for a {type(network).__name__} network: use step=None, or a multiple of "
-            "the edge such as '0.9 edge'"
+            f"no step is known to be safe for a {type(network).__name__} network: use a number, step=None, or a "
+            "multiple of the edge such as '0.9 edge'"
         )
