@@ -70,6 +70,8 @@ class Worker(ABC):
     """The work of the first slice."""
     members: int = 1
     """How many runs go together."""
+    runs: NDArray[np.int64] = np.zeros(0, np.int64)
+    """Those that it has in hand."""
 
     @abstractmethod
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
@@ -84,16 +86,16 @@ class Worker(ABC):
 
     def work(self, queue: Queue, should_stop: Callable[[], bool]) -> None:
         """Take runs from the queue to their ends, until there are none or it is told to stop."""
-        runs, budget = np.zeros(0, np.int64), self.first_budget
+        budget = self.first_budget
         try:
             while not should_stop():
-                runs = self.unfinished(runs)
-                if len(runs) < self.members:
-                    runs = np.concatenate([runs, queue.take(self.members)])
-                if not len(runs):
+                self.runs = self.unfinished(self.runs)
+                if len(self.runs) < self.members:
+                    self.runs = np.concatenate([self.runs, queue.take(self.members)])
+                if not len(self.runs):
                     return
                 started = time.perf_counter()
-                done = self.advance(runs, budget)
+                done = self.advance(self.runs, budget)
                 self.settle()
                 if done >= budget:
                     budget = next_budget(budget, time.perf_counter() - started)

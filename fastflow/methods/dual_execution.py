@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastflow.methods.base import Execution, Method
 from fastflow.networks import Hadamard
 from fastflow.records import Recording
 from fastflow.setting import Setting
+from fastflow.status import Status
 
 
 class DualExecution(Execution):
@@ -45,6 +47,14 @@ class DualExecution(Execution):
         self.solution[:] = positive**architecture.depth
         if negative is not None:
             self.solution -= negative**architecture.depth
+
+    @abstractmethod
+    def keep(self, runs: NDArray[np.int64]) -> None:
+        """Set what runs have come to, whose work has ended."""
+
+    def keep_ended(self, runs: NDArray[np.int64], ended: NDArray[np.bool_]) -> None:
+        """Set what those of the runs have come to that have ended since."""
+        self.keep(runs[ended & (self.status[runs] == Status.RUNNING)])
 
     def place_factors(self, runs: NDArray[np.int64]) -> None:
         """Set the factors of runs to those that their products have."""

@@ -145,12 +145,7 @@ class _LimitsWorker(LimitWorker):
 
     def __init__(self, execution: _Limits) -> None:
         super().__init__(execution.search)
-        self.execution, self.mine = execution, np.zeros(0, np.int64)
-
-    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
-        self.mine = runs
-        return super().advance(runs, budget)
+        self.execution = execution
 
     def settle(self) -> None:
-        ended = self.search.ended[self.mine]
-        self.execution.keep(self.mine[ended & (self.execution.status[self.mine] == Status.RUNNING)])
+        self.execution.keep_ended(self.runs, self.search.ended[self.runs])
