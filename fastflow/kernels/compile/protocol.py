@@ -18,8 +18,8 @@ protocol, and belongs to the kernels that call it: it is compiled with them, or,
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
+from types import CodeType
 from typing import NamedTuple, TypeVar
 
 from numba import types
@@ -50,26 +50,35 @@ def protocol(function: Function) -> Function:
         raise TypeError(f"{function.__name__} is for compiled code")
 
     _IMPLEMENTATIONS[refuse] = {}
-    for inline in (False, True):
-        options = OPTIONS | ({"pipeline_class": NothingAlone} if inline else {})
-
-        @functools.wraps(function)
-        def choose(*arguments: types.Type, inline: bool = inline) -> Callable[..., object] | None:
-            found = _find(refuse, _class_of(arguments[0]))
-            return found.choose(*arguments) if found is not None and found.inline == inline else None
-
-        overload(refuse, inline="always" if inline else "never", jit_options=options)(choose)
     return refuse  # type: ignore[return-value]
+
+
+def _offer(function: Callable[..., object], inline: bool) -> None:
+    """Tell Numba of the implementations of a protocol that are inlined, or of those that are not."""
+    options = OPTIONS | ({"pipeline_class": NothingAlone} if inline else {})
+
+    @functools.wraps(function)
+    def choose(*arguments: types.Type) -> Callable[..., object] | None:
+        found = _find(function, _class_of(arguments[0]))
+        return found.choose(*arguments) if found is not None and found.inline == inline else None
+
+    overload(function, inline="always" if inline else "never", jit_options=options)(choose)
+
+
+def _parameters(function: Callable[..., object]) -> tuple[str, ...]:
+    """The names of a function's arguments; `inspect.signature` would take a tenth of the time that importing does."""
+    plain = getattr(function, "py_func", getattr(function, "__wrapped__", function))
+    code: CodeType = plain.__code__
+    return code.co_varnames[: code.co_argcount]
 
 
 def implements(function: Callable[..., object], *classes: type, inline: bool = False) -> Callable[[Function], Function]:
     """Decorate what a protocol does where its first argument is of one of these classes; the last one told counts."""
 
     def register(implementation: Function) -> Function:
-        names = list(inspect.signature(implementation).parameters)
-        wanted = list(inspect.signature(function).parameters)
+        names, wanted = _parameters(implementation), _parameters(function)
         if names != wanted:
-            raise TypeError(f"{function.__name__} takes {wanted}, and the implementation {names}")
+            raise TypeError(f"{function.__name__} takes {list(wanted)}, and the implementation {list(names)}")
         chooses(function, *classes, inline=inline)(lambda *arguments: implementation)
         return implementation
 
@@ -80,8 +89,11 @@ def chooses(function: Callable[..., object], *classes: type, inline: bool = Fals
     """As `implements`, for a function that takes Numba's types of the arguments and returns the implementation."""
 
     def register(choose: Choice) -> Choice:
+        known = _IMPLEMENTATIONS[function]
+        if not any(told.inline == inline for told in known.values()):
+            _offer(function, inline)
         for each in classes:
-            _IMPLEMENTATIONS[function][each] = Implementation(choose, inline)
+            known[each] = Implementation(choose, inline)
         return choose
 
     return register
