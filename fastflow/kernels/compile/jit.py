@@ -52,9 +52,12 @@ def is_our_type(numba_type: types.Type) -> bool:
 
 
 def cache_path() -> str | None:
-    """The folder where compiled kernels are kept, None where none can be written."""
+    """Where compiled kernels are kept, a folder for each of theirs; None where none can be written."""
     cache = getattr(_compile(_nothing), "_cache", None)
-    return str(cache.cache_path) if isinstance(cache, KernelCache) else None
+    if not isinstance(cache, KernelCache):
+        return None
+    own = Path(cache.cache_path)  # of this file's folder: one beside the sources, or one of several of Numba's
+    return str(own.parents[1] / "*" / own.name if own.name == "__pycache__" else own.parent)
 
 
 def _nothing() -> None:
