@@ -37,6 +37,8 @@ FINEST = 3e-14
 CHECKED, STIFF, TURNS = 20, 4.0, 12
 """After how many steps of the explicit method it is looked whether a step passes so many of the fastest times, by how
 many turns of a power iteration. Where it does, stability and not accuracy bounds its steps."""
+DIFFERENCE = 1e-7
+"""The width of differences of the velocity, relative to all unknowns."""
 PATIENCE = 10
 """How many Jacobians of the implicit method could be formed with what such steps have cost before it takes over."""
 
@@ -348,12 +350,26 @@ class _Solver:
     def _radau(self, t: float, y: FloatArray, bound: float, first: float) -> Radau:
         from scipy.integrate import Radau
 
-        return Radau(self.path.velocity, t, y, bound, first_step=min(first, bound - t), **self.options)
+        first = min(first, bound - t)
+        return Radau(self.path.velocity, t, y, bound, first_step=first, jac=self._jacobian, **self.options)
+
+    def _jacobian(self, time: float, y: FloatArray) -> FloatArray:
+        """The velocity's Jacobian by differences as wide as the unknowns are large together.
+
+        SciPy's own are as wide as each unknown is large: of one near 0 they are round-off, and Newton fails.
+        """
+        rate, width = self.path.velocity(time, y), DIFFERENCE * np.linalg.norm(y)
+        jacobian = np.empty((len(y), len(y)))
+        for i in range(len(y)):
+            moved = y.copy()
+            moved[i] += width
+            jacobian[:, i] = (self.path.velocity(time, moved) - rate) / width
+        return jacobian
 
     def _fastest(self) -> float:
         """The largest eigenvalue of the velocity's Jacobian, in magnitude, by differences."""
         y, rate, largest = self.y, self.path.velocity(0.0, self.y), 0.0
-        width = 1e-7 * np.linalg.norm(y)
+        width = DIFFERENCE * np.linalg.norm(y)
         for _ in range(TURNS):
             self.vector /= np.linalg.norm(self.vector)
             self.vector = (self.path.velocity(0.0, y + width * self.vector) - rate) / width
