@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit_inline, jit_internal
-from fastflow.kernels.compile.protocol import implements, protocol
+from fastflow.kernels.compile.protocol import chooses, implements, protocol
 from fastflow.kernels.losses.loss import LossWorkspace, loss_gradient, padded_size, scratch_size
 from fastflow.kernels.losses.regression import RegressionByGram
 from fastflow.kernels.losses.sensing import Sensing
@@ -193,43 +193,49 @@ def _no_flat_data(problem):
 # and is done in `forward`; else in `measure`.
 
 
-@implements(forward, DiagonalGroup, inline=True)
+BY_ROWS = (SharedMatrix, Sensing)
+"""Problems that are measured by the rows of A, at the group's `DiagonalPlaces`."""
+
+
+def _is_by_rows(group):
+    """Whether the problem of a group, of which this is Numba's type, is measured by the rows of A."""
+    return group[group.fields.index("problem")].instance_class in BY_ROWS
+
+
+# Chosen by the group's type, not by its problem as an argument, which would cost its arrays' reference counts a step.
+@chooses(forward, DiagonalGroup, inline=True)
 def _forward(group, at, widths):
-    measure_at(group.problem, group, at)
+    return _measure_rows if _is_by_rows(group) else _measure_later
 
 
-@protocol
-def measure_at(problem, group, at):
-    """`measure` of problems that are measured by the rows of A, at the group's `DiagonalPlaces`."""
-
-
-@implements(measure_at, SharedMatrix, Sensing, inline=True)
-def _measure_rows(problem, group, at):
-    zero, columns, m = group.product.dtype.type(0), group.product.size, problem.values.shape[-1]
+def _measure_rows(group, at, widths):
+    zero, columns, m = group.product.dtype.type(0), group.product.size, group.problem.values.shape[-1]
     i, number = np.intp, integer_at(at.which) * m * item_bytes(zero)
     matrix, values = at.matrix + number * columns, at.values + number
     measure_rows(zero, matrix, values, i(m), i(columns), at.product, at.residual, at.gradient)
     half_square_at(zero, at.residual, i(m), at.loss)
 
 
-@implements(measure_at, tuple, inline=True)
-def _measure_later(problem, group, at):
+def _measure_later(group, at, widths):
     pass
 
 
-@implements(measure, DiagonalGroup)
+@chooses(measure, DiagonalGroup)
 def _measure(group, columns):
+    return _have_measured if _is_by_rows(group) else _measure_now
+
+
+def _have_measured(group, columns):
+    pass
+
+
+def _measure_now(group, columns):
     measure_members(group.problem, group, columns)
 
 
 @protocol
 def measure_members(problem, group, columns):
     """`measure` of all other problems."""
-
-
-@implements(measure_members, SharedMatrix, Sensing, inline=True)
-def _have_measured(problem, group, columns):
-    pass
 
 
 @implements(measure_members, RegressionByGram, inline=True)
