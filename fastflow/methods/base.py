@@ -176,9 +176,7 @@ class Execution(ABC):
             for starts that the method does not take, and records that these do not have
         """
         setting = self.setting
-        self.recording.prepare(
-            setting.problems, setting.architecture, setting.problem_index, self.truths, self.factors.copy()
-        )
+        self.recording.prepare(setting.problems, setting.architecture, setting.problem_index, self.truths, self.factors)
 
     def compile(self) -> None:  # noqa: B027, since not everything compiles
         """Compile kernels, or load them, in this thread: others would wait for it where Ctrl-C does not reach."""

@@ -31,6 +31,7 @@ class Subject:
     problem_index : int array (runs,), which problem each run has
     truths : array (problems, size), flat; (0, 0) where there are none
     starts : array (runs, parameters), flat
+        Not a copy: what is made of starts is made before any work, when a quantity prepares, and kept.
     """
 
     problems: Sequence[Problem]
