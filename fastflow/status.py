@@ -35,10 +35,11 @@ class Status(IntEnum):
 
 _MESSAGES = {
     Status.RUNNING: "Interrupted before its end; train(..., init=runs.last) goes on from here.",
-    Status.CONVERGED: "The loss is at most tol. Of a FlowLimit: the residual is at most tol ||y||, or what of y no x "
-    "reaches.",
+    Status.CONVERGED: "The loss is at most tol, or as near to the least. Of a FlowLimit: the residual is at most tol "
+    "||y||, or what of y no x reaches.",
     Status.CRITICAL: "The gradient norm is at most gradient_tol: a critical point, a minimum or a saddle. "
-    "A gradient flow has then come to rest.",
+    "A gradient flow has then come to rest; of GradientDescent with gradient_tol=None the loss is at most 1e-6 of that "
+    "of the product 0 above the least, and max_steps more would hardly lower it.",
     Status.STALLED: "The factors no longer change in their last bit: this precision goes no further. "
     "At a loss above tol this is a critical point (a minimum under a rank constraint, or a saddle that the start "
     "cannot leave); try float64, or another start.",

@@ -183,6 +183,9 @@ class Chain(Architecture):
     def expected_solution(self, problem: Problem) -> FloatArray:
         return problem.of_matrix().expected_solution(min(self.widths)).astype(np.float64)
 
+    def least_loss(self, problem: Problem) -> float:
+        return problem.of_matrix().least_loss(min(self.widths)) if problem.has_gradient else -np.inf
+
     def largest_curvature(self, problem: Problem, rtol: float) -> float:
         """That of ``Z -> A_W(M^T M Z)``, M the derivative of the residuals: ``N ||W||_2^{2-2/N}`` if M is the identity.
 

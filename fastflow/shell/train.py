@@ -23,7 +23,7 @@ from fastflow.results.runs import QUANTILES
 from fastflow.setting import DEFAULT_RUNS
 from fastflow.shell import tables
 from fastflow.shell.arguments import Commands, a_count, a_number, argument, as_real
-from fastflow.shell.choices import INITS, LABELS, choices_for
+from fastflow.shell.choices import INITS, LABELS, choices_for, default_scale
 from fastflow.shell.output import DONE, FAILED, INTERRUPTED, check_writable, complain, handling, interrupt, say
 from fastflow.status import Status
 from fastflow.theory import Edge
@@ -83,9 +83,9 @@ def add_train(commands: Commands) -> None:
         "--scale",
         "--alpha",
         type=_scales,
-        default=(1e-3,),
         metavar="SIZE",
-        help="size of the start (default: 1e-3); of a vector also several, such as 1,1e-2,1e-4",
+        help="size of the start (default: 1e-3 of that of the solution that the data point to); of a vector also "
+        "several, such as 1,1e-2,1e-4",
     )
     g.add_argument(
         "--of", choices=("product", "factor"), help="whose size --scale is (default: product; of a vector factor)"
@@ -110,13 +110,17 @@ def add_train(commands: Commands) -> None:
         "(default); or safe: small enough that the loss is known to fall at every step",
     )
     g.add_argument("--max-steps", type=a_count(0), default=100_000, metavar="K", help="most steps (default: 100000)")
-    g.add_argument("--tol", type=a_number(least=0), default=1e-10, help="stop at this loss (default: 1e-10)")
+    g.add_argument(
+        "--tol",
+        type=a_number(least=0),
+        help="stop at this loss; of --method limit, at this residual over the norm of y (default: 1e-10 times the loss "
+        "of the product 0, above the least loss)",
+    )
     g.add_argument(
         "--gradient-tol",
         type=a_number(least=0),
-        default=0.0,
         metavar="TOL",
-        help="stop at this norm of the gradient (default: 0)",
+        help="stop at this norm of the gradient; 0: never (default, without --tol: where the loss hardly falls)",
     )
     g.add_argument(
         "--threads",
@@ -173,6 +177,8 @@ def _train(a: argparse.Namespace) -> int:
     data = tables.read_problem(
         a.data, a.problem, samples=a.samples, normalization=a.normalization, truth=a.truth, hide=a.hide, seed=a.seed
     )
+    if a.scale is None:
+        a.scale = (default_scale(a, data.problem),)
     network, init, method, record, count = choices_for(a, data.problem)
     if count is None:
         count = DEFAULT_RUNS if init.random else len(a.scale)
