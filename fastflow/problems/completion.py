@@ -108,7 +108,7 @@ class MatrixCompletion(MatrixProblem):
         return self.weight * self._scatter(self.residual(product))
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
-        return self._scatter(direction[self.rows, self.cols])
+        return self._scatter(self._of_shape(direction, "direction")[self.rows, self.cols])
 
     def estimate(self) -> FloatArray:
         """The observed entries over the observed fraction: unbiased when entries are missing at random."""

@@ -87,7 +87,7 @@ class LinearRegression(MatrixProblem):
         return self.weight * (self._of_shape(product) @ self.inputs - self.outputs) @ self.inputs.T
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
-        return (direction @ self.inputs) @ self.inputs.T
+        return (self._of_shape(direction, "direction") @ self.inputs) @ self.inputs.T
 
     def estimate(self) -> FloatArray:
         """The least-squares solution of least norm."""

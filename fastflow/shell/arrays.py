@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastflow.checks import AnyArray, FloatArray
+from fastflow.arrays import AnyArray
+from fastflow.checks import FloatArray
 
 Arrays = dict[str, AnyArray]
 

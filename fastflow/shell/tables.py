@@ -13,7 +13,8 @@ from typing import Any, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow.checks import AnyArray, FloatArray, as_floats, as_number, one_of
+from fastflow.arrays import AnyArray
+from fastflow.checks import FloatArray, as_floats, as_number, one_of
 from fastflow.problems import CompressedSensing, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
 from fastflow.shell.arrays import Arrays, read_arrays
 from fastflow.streams import stream
