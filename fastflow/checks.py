@@ -47,6 +47,8 @@ def brief_repr(thing: object) -> str:
     assert dataclasses.is_dataclass(thing)
     parts = []
     for field in dataclasses.fields(thing):
+        if not field.repr:
+            continue
         value = getattr(thing, field.name)
         if isinstance(value, np.ndarray):
             parts.append(f"{field.name}=<array {value.shape}>")
