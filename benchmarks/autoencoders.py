@@ -23,7 +23,7 @@ def ends(runs: int, threads: int | None = None) -> Table:
     """How many starts end at the minimum over each rank, value and minimiser to `CLOSE`, and elsewhere."""
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((8, 24)) * np.linspace(1, 2, 8)[:, None] / 4
-    problem = ff.LinearRegression.autoencoder(inputs)
+    problem = ff.LinearRegression.autoencoder(inputs, samples="columns")
     values, vectors = np.linalg.eigh(inputs @ inputs.T)
     header = ["widths", "init", "rank 3", "2", "1", "0", "elsewhere", "largest defect of the value", "seconds"]
     table = Table(f"Where {runs} autoencoders end", header)

@@ -92,7 +92,9 @@ class Regression:
         _need_cpus(threads)
         rng = np.random.default_rng(0)
         inputs = rng.standard_normal((60, samples)) / np.sqrt(samples)
-        self.problem = ff.LinearRegression(inputs, rng.standard_normal((20, samples)) / np.sqrt(samples))
+        self.problem = ff.LinearRegression(
+            inputs, rng.standard_normal((20, samples)) / np.sqrt(samples), samples="columns"
+        )
         self.options = {"runs": RUNS, "threads": threads, "dtype": dtype, "progress": False}
         self._train(2)
 

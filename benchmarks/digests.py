@@ -44,9 +44,9 @@ def problems() -> dict[str, ff.MatrixEstimation]:
         "rectangle": ff.MatrixEstimation(RECTANGLE),
         "completion": ff.MatrixCompletion.from_dense(OBSERVED, truth=LOW_RANK),
         "sensing": ff.MatrixSensing(OPERATORS, np.einsum("mij,ij->m", OPERATORS, LOW_RANK), truth=LOW_RANK),
-        "gram": ff.LinearRegression(INPUTS, RECTANGLE[:, :5] @ INPUTS, normalization="mean"),
-        "samples": ff.LinearRegression(INPUTS[:, :2], INPUTS[:3, :2]),
-        "autoencoder": ff.LinearRegression.autoencoder(INPUTS),
+        "gram": ff.LinearRegression(INPUTS, RECTANGLE[:, :5] @ INPUTS, normalization="mean", samples="columns"),
+        "samples": ff.LinearRegression(INPUTS[:, :2], INPUTS[:3, :2], samples="columns"),
+        "autoencoder": ff.LinearRegression.autoencoder(INPUTS, samples="columns"),
         "compressed": ff.CompressedSensing(A, A @ SPARSE, truth=SPARSE),
         "tall": ff.CompressedSensing(TALL, TALL @ np.abs(SPARSE[:10]), truth=np.abs(SPARSE[:10])),
     }

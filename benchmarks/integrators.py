@@ -193,7 +193,9 @@ def fields() -> dict[str, Counted]:
     target = rng.standard_normal((10, 10))
     outputs = target / np.linalg.norm(target, 2) @ inputs
     start = 0.03 * rng.standard_normal(200)
-    made["regression, condition 900"] = Counted(ff.LinearRegression(inputs, outputs), ff.DeepLinear(2), start)
+    made["regression, condition 900"] = Counted(
+        ff.LinearRegression(inputs, outputs, samples="columns"), ff.DeepLinear(2), start
+    )
     return made
 
 

@@ -6,22 +6,19 @@ import dataclasses
 import operator
 import reprlib
 from collections.abc import Iterable
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float32 | np.float64]
-"""An array in either of the precisions that fastflow computes in."""
+from fastflow.arrays import FloatArray as FloatArray
+from fastflow.arrays import as_array, as_real
 
 FloatDType = np.dtype[np.float32 | np.float64]
 """One of these precisions."""
 
 NumberArray = NDArray[np.float32 | np.float64 | np.int64]
 """An array of such numbers, or of whole ones."""
-
-AnyArray = NDArray[Any]  # type: ignore[explicit-any]
-"""An array of whatever a file holds, before it is checked."""
 
 Numbers = float | FloatArray
 """A number, or an array of such where the arguments are arrays or stacks."""
@@ -50,6 +47,8 @@ def brief_repr(thing: object) -> str:
     assert dataclasses.is_dataclass(thing)
     parts = []
     for field in dataclasses.fields(thing):
+        if not field.repr:
+            continue
         value = getattr(thing, field.name)
         if isinstance(value, np.ndarray):
             parts.append(f"{field.name}=<array {value.shape}>")
@@ -61,35 +60,30 @@ def brief_repr(thing: object) -> str:
 def as_floats(
     name: str, value: ArrayLike, ndim: int | tuple[int, ...] | None, *, nan_allowed: bool = False, finite: bool = True
 ) -> FloatArray:
-    """A float array with one of the given numbers of dimensions and no empty axis; integers are converted to float64.
+    """A float array with one of the given numbers of dimensions and no empty axis; see `as_real`.
 
-    ``ndim=None`` takes numbers and arrays of any number of dimensions.
+    ``ndim=None`` takes numbers and arrays of any number of dimensions. Where NaN is allowed it is what is missing, as
+    masked entries are.
 
     Raises
     ------
-    TypeError
-        for complex, object and text arrays, and ragged lists
+    TypeError, ValueError
+        as `as_real`
     ValueError
         for another number of dimensions, an empty axis, or an entry that is not finite
     """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise TypeError(f"{name} must be an array of real numbers, got a ragged {type(value).__name__}") from error
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
-    if array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float64)
+    array = as_real(name, value, gaps=nan_allowed)
     wanted = (ndim,) if isinstance(ndim, int) else ndim
     if wanted is not None and array.ndim not in wanted:
         dimensions = " or ".join(map(str, wanted))
         raise ValueError(f"{name} must have {dimensions} dimension(s), got shape {array.shape}")
     if 0 in array.shape:
         raise ValueError(f"{name} is empty: shape {array.shape}")
-    bad = np.isinf(array) if nan_allowed else ~np.isfinite(array)
-    if finite and bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
+    if finite:
+        bad = np.isinf(array) if nan_allowed else ~np.isfinite(array)
+        if bad.any():
+            where = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
     return array
 
 
@@ -111,14 +105,16 @@ def as_count(name: str, value: object, least: int) -> int:
 
 def as_number(name: str, value: ArrayLike, *, above: float | None = None, least: float | None = None) -> float:
     """A finite real number, greater than ``above`` or at least ``least``."""
-    if isinstance(value, str | bytes | bool) or np.ndim(value) != 0:
-        raise TypeError(f"{name} must be a number, got {shown(value)}")
+    if type(value) is not float and type(value) is not int:
+        array = as_array(name, value)
+        if array.ndim or array.dtype.kind not in "fiuO":
+            raise TypeError(f"{name} must be a number, got {shown(value)}")
     try:
-        if not isinstance(value, SupportsFloat | SupportsIndex):
-            raise TypeError
-        number = float(value)
+        number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {shown(value)}") from None
+    except OverflowError:
+        number = np.inf
     if not np.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     if above is not None and not number > above:

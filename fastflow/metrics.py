@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, Numbers, as_number
 
 __all__ = [
@@ -78,6 +79,7 @@ def effective_rank_of_values(values: FloatArray) -> Numbers:
     -------
     float, or array (...)
     """
+    values = _vectors(values, "values")
     return _ratio(values.sum(axis=-1), values[..., 0])
 
 
@@ -146,6 +148,7 @@ def numerical_rank_of_values(
     -------
     int, or array (...)
     """
+    values = _vectors(values, "values")
     if tol is None:
         tol = max(shape) * float(np.finfo(values.dtype).eps)
     else:
@@ -229,7 +232,7 @@ def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
     ValueError
         without any factor
     """
-    arrays = [_matrices(factor) for factor in factors]
+    arrays = [_matrices(factor, f"factor {j + 1}") for j, factor in enumerate(factors)]
     if not arrays:
         raise ValueError("factors is empty")
     return [
@@ -253,7 +256,7 @@ def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Numbers:
     ValueError
         without any factor
     """
-    arrays = [_vectors(factor) for factor in factors]
+    arrays = [_vectors(factor, f"factor {j + 1}") for j, factor in enumerate(factors)]
     if not arrays:
         raise ValueError("factors is empty")
     worst = np.zeros(arrays[0].shape[:-1])
@@ -278,7 +281,7 @@ def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Numbers:
     ValueError
         for matrices of different shapes, and a truth that is zero
     """
-    array, reference = _matrices(matrix), _matrices(truth)
+    array, reference = _matrices(matrix), _matrices(truth, "truth")
     if array.shape[-2:] != reference.shape[-2:]:
         raise ValueError(f"matrix and truth must have the same shape, got {array.shape} and {reference.shape}")
     size = np.sqrt(np.sum(reference**2, axis=(-2, -1)))
@@ -328,7 +331,7 @@ def support_recovery(vector: ArrayLike, truth: ArrayLike, tol: float = 1e-3) -> 
     ValueError
         for vectors of different lengths
     """
-    array, reference = _vectors(vector), _vectors(truth)
+    array, reference = _vectors(vector), _vectors(truth, "truth")
     if array.shape[-1] != reference.shape[-1]:
         raise ValueError(f"vector and truth must have the same length, got {array.shape} and {reference.shape}")
     found, there = support(array, tol), reference != 0
@@ -383,28 +386,24 @@ def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
     ValueError
         for another number of factors
     """
-    arrays = [np.abs(_vectors(factor)) for factor in factors]
+    arrays = [np.abs(_vectors(factor, f"factor {j + 1}")) for j, factor in enumerate(factors)]
     if len(arrays) not in (2, 2 * depth):
         raise ValueError(f"a signed network of depth {depth} has 2 or {2 * depth} vectors, got {len(arrays)}")
     return np.prod([array ** (1 / len(arrays)) for array in arrays], axis=0)
 
 
-def _vectors(vector: ArrayLike) -> FloatArray:
-    array = np.asarray(vector)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"expected real vectors, got dtype {array.dtype}")
+def _vectors(vector: ArrayLike, name: str = "vector") -> FloatArray:
+    array = as_real(name, vector)
     if array.ndim < 1 or array.shape[-1] == 0:
-        raise ValueError(f"expected a vector or a stack (..., n), got shape {array.shape}")
-    return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
+        raise ValueError(f"{name}: expected a vector or a stack (..., n), got shape {array.shape}")
+    return array
 
 
-def _matrices(matrix: ArrayLike) -> FloatArray:
-    array = np.asarray(matrix)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"expected real matrices, got dtype {array.dtype}")
+def _matrices(matrix: ArrayLike, name: str = "matrix") -> FloatArray:
+    array = as_real(name, matrix)
     if array.ndim < 2 or 0 in array.shape[-2:]:
-        raise ValueError(f"expected a matrix or a stack (..., rows, columns), got shape {array.shape}")
-    return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
+        raise ValueError(f"{name}: expected a matrix or a stack (..., rows, columns), got shape {array.shape}")
+    return array
 
 
 def _ratio(numerator: FloatArray, denominator: FloatArray) -> Numbers:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, FloatDType, as_count, kind_of, shown
 from fastflow.inits import INITS, Constant, Gaussian, Init
 from fastflow.memory import require_memory
@@ -318,9 +319,9 @@ def _start_numbers(
         return range(DEFAULT_RUNS if init.random else 1)
     numbers: Sequence[int]
     try:
-        array = np.asarray(runs)
-    except ValueError:  # ragged
-        array = np.zeros(1)
+        array = as_array("runs", runs)
+    except TypeError as error:
+        raise ValueError(f"runs must be a positive number or a sequence of nonnegative integers: {error}") from error
     if array.ndim == 0:
         numbers = range(as_count("runs", runs, 1))
     else:

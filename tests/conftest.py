@@ -60,7 +60,9 @@ def make_problem(rng):
             at = np.nonzero(observed)
             values = rng.standard_normal(len(at[0])) if truth is None else truth[at]
             order = rng.permutation(len(values))
-            return ff.MatrixCompletion(shape, at[0][order], at[1][order], values[order], truth=truth, **options)
+            return ff.MatrixCompletion(
+                shape, at[0][order], at[1][order], values[order], truth=truth, warn=False, **options
+            )
         if kind == "sensing":
             operators = rng.standard_normal((max(1, rows * columns // 2), *shape)) / np.sqrt(rows * columns)
             values = rng.standard_normal(len(operators))
@@ -70,7 +72,7 @@ def make_problem(rng):
         samples = {"regression by gram": 2 * columns + 3, "regression by samples": max(1, columns // 2)}[kind]
         inputs = rng.standard_normal((columns, samples)) / np.sqrt(samples)
         outputs = rng.standard_normal((rows, samples)) if truth is None else truth @ inputs
-        problem = ff.LinearRegression(inputs, outputs, truth=truth, **options)
+        problem = ff.LinearRegression(inputs, outputs, truth=truth, **options, samples="columns")
         assert problem.prefers_gram == (kind == "regression by gram") or columns == 1
         return problem
 

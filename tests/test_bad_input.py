@@ -102,7 +102,7 @@ PROBLEMS = [
     (lambda: ff.LinearRegression(np.ones((3, 0)), np.ones((2, 0))), ValueError, "inputs is empty"),
     (lambda: ff.LinearRegression(np.ones((3, 2)), NAN), ValueError, "outputs must be finite"),
     (lambda: ff.LinearRegression([1.0, 2.0], EYE), ValueError, r"inputs must have 2 dimension\(s\)"),
-    (lambda: ff.LinearRegression.autoencoder(NAN), ValueError, "inputs must be finite"),
+    (lambda: ff.LinearRegression.autoencoder(NAN, samples="columns"), ValueError, "inputs must be finite"),
     (lambda: ff.LinearRegression(np.ones((3, 2)), np.ones((4, 2)), truth=EYE), ValueError, r"shape \(4, 3\) of W"),
 ]
 

@@ -416,7 +416,7 @@ def test_each_solves_the_problems_that_it_fits(rng):
         (baselines.OracleLeastSquares(), truth),
     ]:
         np.testing.assert_allclose(method.solve(problem), expected, rtol=0, atol=1e-13)
-    regression = ff.LinearRegression(matrix.T, values[None], truth=truth[None])
+    regression = ff.LinearRegression(matrix.T, values[None], truth=truth[None], samples="columns")
     np.testing.assert_allclose(
         baselines.LeastNorm().solve(regression), baselines.least_norm(matrix, values), atol=1e-13
     )

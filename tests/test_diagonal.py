@@ -350,7 +350,7 @@ def test_regression_with_one_output_is_compressed_sensing(rng, make_sensing):
         inputs, outputs = rng.standard_normal((6, samples)), rng.standard_normal((1, samples))
         method, network = ff.GradientDescent(1e-3, 100, tol=0), ff.DiagonalLinear(3)
         truth = rng.standard_normal((1, 6))
-        regression = ff.LinearRegression(inputs, outputs, truth=truth, normalization="mean")
+        regression = ff.LinearRegression(inputs, outputs, truth=truth, normalization="mean", samples="columns")
         sensing = ff.CompressedSensing(inputs.T, outputs[0], truth=truth[0], normalization="mean")
         one, other = (ff.train(p, network, inits.Gaussian(0.5), method, runs=3) for p in (regression, sensing))
         assert_same(one, other)
@@ -642,7 +642,11 @@ BAD = [
         TypeError,
         "MatrixEstimation needs a DeepLinear network",
     ),
-    (lambda: ff.train(ff.LinearRegression(EYE, EYE), ff.DiagonalLinear()), ValueError, "one output, got 3 outputs"),
+    (
+        lambda: ff.train(ff.LinearRegression(EYE, EYE, samples="columns"), ff.DiagonalLinear()),
+        ValueError,
+        "one output, got 3 outputs",
+    ),
     (
         lambda: ff.train(sensing(), init=inits.Identity()),
         TypeError,

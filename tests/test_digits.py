@@ -40,7 +40,7 @@ def test_autoencoder_reaches_the_optimum(digits, spectrum):
     values, vectors = spectrum
     optimum = 0.5 * values[RANK:].sum()
     runs = ff.train(
-        ff.LinearRegression.autoencoder(digits.T),
+        ff.LinearRegression.autoencoder(digits.T, samples="columns"),
         ff.DeepLinear(widths=(64, RANK, 64)),
         ff.inits.Gaussian(1e-3),
         ff.GradientDescent(step=None, max_steps=60_000, tol=optimum * (1 + OPTIMUM_MARGIN)),
@@ -92,6 +92,6 @@ def test_from_the_shell(digits, tmp_path, capsys):
     arguments = ["train", str(path), "--problem", "autoencoder", "--widths", "64,10,64", "--runs", "2"]
     assert shell.main([*arguments, "--max-steps", "50", "--out", str(tmp_path / "out")]) == 0
     runs = ff.load(tmp_path / "out" / "runs.npz")
-    problem = ff.LinearRegression.autoencoder(digits.T)
+    problem = ff.LinearRegression.autoencoder(digits.T, samples="columns")
     assert runs.loss == pytest.approx([problem.loss(product) for product in runs.solution], rel=1e-12)
     assert f"{path}: autoencoder, W is 64 x 64" in capsys.readouterr().out

@@ -104,7 +104,7 @@ def test_of_layers(kind, depth, make_problem, rng):
     widths = WIDTHS[depth]
     if kind == "autoencoder":
         widths = (*widths[:-1], widths[0])
-        problem = ff.LinearRegression.autoencoder(rng.standard_normal((widths[0], 12)) / 3)
+        problem = ff.LinearRegression.autoencoder(rng.standard_normal((widths[0], 12)) / 3, samples="columns")
     else:
         problem = make_problem(kind, (widths[-1], widths[0]), normalization="mean" if depth == 3 else "sum")
     check_chain(problem, ff.DeepLinear(widths=widths), ff.inits.Gaussian(0.3), end_gradient_of(problem))
@@ -159,7 +159,10 @@ def test_of_diagonal_networks(depth, signed, observed, rng):
     n, sides = 6, 2 if signed else 1
     if observed == "one output":
         inputs, outputs = rng.standard_normal((n, 12)) / 3, rng.standard_normal((1, 12))
-        problem, seen = ff.LinearRegression(inputs, outputs), ff.CompressedSensing(inputs.T, outputs[0])
+        problem, seen = (
+            ff.LinearRegression(inputs, outputs, samples="columns"),
+            ff.CompressedSensing(inputs.T, outputs[0]),
+        )
     else:
         problem = ff.CompressedSensing(
             rng.standard_normal((4, n)) / 2, rng.standard_normal(4), normalization="mean" if signed else "sum"

@@ -146,7 +146,7 @@ def test_a_list_of_problems_and_one_problem_for_all(make_sensing):
 
 def test_regression_with_one_output(rng):
     inputs, weights = rng.standard_normal((10, 6)), rng.standard_normal(10)
-    regression = ff.LinearRegression(inputs, [weights @ inputs])
+    regression = ff.LinearRegression(inputs, [weights @ inputs], samples="columns")
     sensing = ff.CompressedSensing(inputs.T, weights @ inputs)
     for method in (ff.FlowLimit(), ff.GradientFlow([1.0])):
         both = [ff.train(problem, ff.DiagonalLinear(), method=method) for problem in (regression, sensing)]

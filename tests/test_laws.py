@@ -255,7 +255,7 @@ def test_the_autoencoder_of_depth_two_reaches_the_sum_of_the_discarded_eigenvalu
     basis = np.linalg.qr(rng.standard_normal((6, 6)))[0]
     eigenvalues = np.array([5.0, 3.0, 2.0, 0.5, 0.3, 0.1])
     inputs = basis * np.sqrt(eigenvalues) @ np.linalg.qr(rng.standard_normal((20, 6)))[0].T
-    problem, network = ff.LinearRegression.autoencoder(inputs), ff.DeepLinear(widths=(6, rank, 6))
+    problem, network = ff.LinearRegression.autoencoder(inputs, samples="columns"), ff.DeepLinear(widths=(6, rank, 6))
     expected = basis[:, :rank] @ basis[:, :rank].T
     for init in (ff.inits.Gaussian(0.1), ff.inits.Balanced(0.1)):
         runs = ff.train(problem, network, init, ff.GradientDescent(max_steps=10_000, tol=0), runs=20)
@@ -274,7 +274,7 @@ def test_regression_reaches_the_best_approximation_of_low_rank(rng):
     inputs, outputs = rng.standard_normal((5, 30)), rng.standard_normal((4, 30))
     values, vectors = np.linalg.eigh(inputs @ inputs.T)
     sigma = np.linalg.svd(outputs @ inputs.T @ (vectors / np.sqrt(values)) @ vectors.T, compute_uv=False)
-    problem = ff.LinearRegression(inputs, outputs)
+    problem = ff.LinearRegression(inputs, outputs, samples="columns")
     for rank in (1, 2, 4):
         network = ff.DeepLinear(widths=(5, rank, 4))
         runs = ff.train(problem, network, ff.inits.Gaussian(0.1), ff.GradientDescent(max_steps=20_000, tol=0), runs=10)

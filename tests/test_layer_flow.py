@@ -240,7 +240,7 @@ def test_descent_of_vectors_approaches_their_flow_in_proportion_to_the_step(iden
 def test_almost_every_start_of_two_layers_finds_the_best_autoencoder(balanced, rng):
     """Half the sum of the discarded eigenvalues, at the projector on the leading ones; 1000 starts."""
     inputs = rng.standard_normal((8, 24)) * np.linspace(1, 2, 8)[:, None] / 4
-    problem, network = ff.LinearRegression.autoencoder(inputs), ff.DeepLinear(widths=(8, 3, 8))
+    problem, network = ff.LinearRegression.autoencoder(inputs, samples="columns"), ff.DeepLinear(widths=(8, 3, 8))
     init = ff.inits.Balanced(0.3) if balanced else ff.inits.Gaussian(0.3)
     runs = ff.train(problem, network, init, ff.GradientFlow(rtol=1e-4), runs=1000)
     values, vectors = np.linalg.eigh(inputs @ inputs.T)

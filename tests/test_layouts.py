@@ -33,7 +33,7 @@ def problem_of(kind: str, rows: int, columns: int, seed: int) -> object:
         return ff.MatrixSensing(operators, np.einsum("mij,ij->m", operators, matrix))
     samples = {"samples": 1, "gram": 40}[kind]
     inputs = rng.standard_normal((columns, samples)) / np.sqrt(samples)
-    return ff.LinearRegression(inputs, matrix @ inputs)
+    return ff.LinearRegression(inputs, matrix @ inputs, samples="columns")
 
 
 def assert_same(first: ff.Runs, second: ff.Runs) -> None:
@@ -113,7 +113,7 @@ def test_the_layout_depends_on_shapes_alone():
     problem = ff.MatrixSensing(np.ones((2, 3, 3)), np.ones(2))
     shared = ff.MatrixSensing.kernel_data([problem], np.float64, shared=True)
     own = ff.MatrixSensing.kernel_data([problem], np.float64)
-    regression = ff.LinearRegression(np.ones((3, 1)), np.ones((3, 1)))
+    regression = ff.LinearRegression(np.ones((3, 1)), np.ones((3, 1)), samples="columns")
     samples = ff.LinearRegression.kernel_data([regression], np.float64, shared=True)
     small, middle, large = ((width,) * 3 for width in (3, sensing.SENSING_LANE_WIDTH + 1, chain_group.LANE_WIDTH + 1))
     assert [choose_layout(estimation, w) for w in (small, large)] == ["lanes", "one"]

@@ -16,7 +16,7 @@ def test_global_minimum_is_one(samples, rank, rng):
     """Its value is the loss at its solution, and no other matrix of the rank beats it."""
     inputs, outputs = rng.standard_normal((4, samples)), rng.standard_normal((3, samples))
     for normalization in ("sum", "mean"):
-        problem = ff.LinearRegression(inputs, outputs, normalization=normalization)
+        problem = ff.LinearRegression(inputs, outputs, normalization=normalization, samples="columns")
         minimum = theory.global_minimum(problem, rank)
         assert problem.loss(minimum.solution) == pytest.approx(minimum.value, rel=1e-10, abs=1e-13)
         assert np.linalg.matrix_rank(minimum.solution) <= rank
@@ -32,7 +32,7 @@ def test_global_minimum_of_the_autoencoder(rng):
     for samples in (12, 5):
         inputs = rng.standard_normal((8, samples))
         values, vectors = np.linalg.eigh(inputs @ inputs.T)
-        minimum = theory.global_minimum(ff.LinearRegression.autoencoder(inputs), 3)
+        minimum = theory.global_minimum(ff.LinearRegression.autoencoder(inputs, samples="columns"), 3)
         assert minimum.value == pytest.approx(0.5 * values[:-3].sum(), rel=1e-12)
         np.testing.assert_allclose(minimum.solution, vectors[:, -3:] @ vectors[:, -3:].T, atol=1e-11)
 
@@ -40,7 +40,7 @@ def test_global_minimum_of_the_autoencoder(rng):
 @pytest.mark.parametrize("rank", [1, 2])
 def test_two_layers_find_the_global_minimum_of_few_samples(rank, rng):
     """``X X^T`` is singular: the value is unique, the minimiser of least norm only one of many."""
-    problem = ff.LinearRegression(rng.standard_normal((4, 3)), rng.standard_normal((3, 3)))
+    problem = ff.LinearRegression(rng.standard_normal((4, 3)), rng.standard_normal((3, 3)), samples="columns")
     minimum = theory.global_minimum(problem, rank)
     runs = ff.train(
         problem, ff.DeepLinear(widths=(4, rank, 3)), ff.inits.Gaussian(0.5), ff.GradientFlow(rtol=1e-6), runs=20

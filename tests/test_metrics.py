@@ -120,8 +120,8 @@ def test_relative_error(rng):
     [
         (lambda: metrics.effective_rank(np.zeros(3)), ValueError, r"matrix or a stack .* shape \(3,\)"),
         (lambda: metrics.effective_rank(np.zeros((3, 0))), ValueError, r"shape \(3, 0\)"),
-        (lambda: metrics.nuclear_norm(np.eye(2, dtype=complex)), TypeError, "real matrices, got dtype complex128"),
-        (lambda: metrics.nuclear_norm([["a"]]), TypeError, "real matrices"),
+        (lambda: metrics.nuclear_norm(np.eye(2, dtype=complex)), TypeError, "of real numbers, got dtype complex128"),
+        (lambda: metrics.nuclear_norm([["a"]]), TypeError, "matrix must be an array of real numbers"),
         (lambda: metrics.schatten_norm(np.eye(2), 0), ValueError, "p must be greater than 0"),
         (lambda: metrics.schatten_norm(np.eye(2), "1"), TypeError, "p must be a number"),
         (lambda: metrics.numerical_rank(np.eye(2), tol=-1), ValueError, "tol must be at least 0"),

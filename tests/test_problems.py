@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import naive
 import numpy as np
 import pytest
@@ -146,7 +148,10 @@ def test_the_minimum_of_full_rank_is_that_of_the_dense_derivative(kind, normaliz
 def test_the_expected_solution_of_a_rank_is_the_best_of_that_rank(rank, rng):
     """For estimation and regression, where it can be known: no random matrix near it of that rank has a lower loss."""
     inputs, outputs = rng.standard_normal((4, 20)), rng.standard_normal((5, 20))
-    for problem in (ff.MatrixEstimation(rng.standard_normal(SHAPE)), ff.LinearRegression(inputs, outputs)):
+    for problem in (
+        ff.MatrixEstimation(rng.standard_normal(SHAPE)),
+        ff.LinearRegression(inputs, outputs, samples="columns"),
+    ):
         solution = problem.expected_solution(rank)
         assert ff.metrics.numerical_rank(solution, 1e-10) == rank
         left, values, right = np.linalg.svd(solution)
@@ -162,14 +167,16 @@ def test_the_expected_solution_of_a_rank_is_the_best_of_that_rank(rank, rng):
 
 def test_regression_prefers_the_gram_matrix_where_it_is_cheaper(rng):
     for columns, samples in [(1, 1), (4, 1), (4, 2), (4, 3), (3, 50), (50, 3)]:
-        problem = ff.LinearRegression(rng.standard_normal((columns, samples)), rng.standard_normal((2, samples)))
+        problem = ff.LinearRegression(
+            rng.standard_normal((columns, samples)), rng.standard_normal((2, samples)), samples="columns"
+        )
         by_gram, by_samples = 2 * columns * columns, 2 * columns * samples + 2 * samples * columns
         assert problem.prefers_gram == (by_gram < by_samples)
 
 
 def test_autoencoder_is_the_regression_of_the_inputs_on_themselves(rng):
     inputs = rng.standard_normal((4, 9))
-    problem = ff.LinearRegression.autoencoder(inputs, normalization="mean")
+    problem = ff.LinearRegression.autoencoder(inputs, normalization="mean", samples="columns")
     assert problem.shape == (4, 4)
     assert problem.loss(np.eye(4)) == 0
     assert problem.loss(np.zeros((4, 4))) == pytest.approx(np.mean(inputs**2))
@@ -236,3 +243,139 @@ def test_what_was_checked_stays_as_it_was(rng):
 def test_residual_of_a_matrix_of_another_shape_raises(kind, make_problem):
     with pytest.raises(ValueError, match=r"W must have shape \(5, 4\), got \(4, 5\)"):
         make_problem(kind, SHAPE).residual(np.zeros((4, 5)))
+
+
+MATRIX = np.arange(12.0).reshape(3, 4)
+HIDDEN = MATRIX % 5 == 1
+
+
+def observed(problem):
+    return dict(zip(zip(problem.rows.tolist(), problem.cols.tolist(), strict=True), problem.values, strict=True))
+
+
+SEEN = {(int(i), int(j)): MATRIX[i, j] for i, j in np.argwhere(~HIDDEN)}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.uint8, np.float16, ">f8"])
+def test_masked_entries_are_not_observed(dtype):
+    """Whatever lies under the mask: numbers, infinities, NaN."""
+    matrix = MATRIX.astype(dtype)
+    masked = np.ma.array(matrix, mask=HIDDEN)
+    assert observed(ff.MatrixCompletion.from_dense(masked)) == SEEN
+    assert observed(ff.MatrixCompletion.from_dense(matrix, HIDDEN)) == SEEN
+    assert observed(ff.MatrixCompletion.from_dense(matrix.tolist(), mask=HIDDEN.tolist())) == SEEN
+    if matrix.dtype.kind == "f":
+        for junk in (np.nan, np.inf, -1.0):
+            under = np.where(HIDDEN, junk, matrix)
+            assert observed(ff.MatrixCompletion.from_dense(np.ma.array(under, mask=HIDDEN))) == SEEN
+            assert observed(ff.MatrixCompletion.from_dense(under, HIDDEN)) == SEEN
+
+
+def test_masks_add_up():
+    """One of the array, one beside it, and NaN."""
+    only = [np.zeros(MATRIX.shape, bool) for _ in range(3)]
+    for mask, place in zip(only, ([0, 1], [1, 2], [2, 0]), strict=True):
+        mask[tuple(place)] = True
+    masked = np.ma.array(np.where(only[0], np.nan, MATRIX), mask=only[1])
+    problem = ff.MatrixCompletion.from_dense(masked, only[2])
+    assert observed(problem).keys() == {tuple(map(int, at)) for at in np.argwhere(~np.any(only, axis=0))}
+    np.testing.assert_array_equal(masked.mask, only[1])
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (
+            HIDDEN.astype(int),
+            TypeError,
+            r"mask must be boolean, True where an entry is not observed \(~observed\), got",
+        ),
+        (HIDDEN.T, ValueError, r"mask must have the shape \(3, 4\) of matrix, got \(4, 3\)"),
+        (np.ones((3, 4), bool), ValueError, "no entry is observed"),
+        (np.ma.array(HIDDEN, mask=HIDDEN), ValueError, "mask has 3 masked of 12 entries"),
+    ],
+)
+def test_masks_that_say_nothing(mask, error, message):
+    with pytest.raises(error, match=message):
+        ff.MatrixCompletion.from_dense(MATRIX, mask)
+
+
+def test_rows_and_columns_of_which_nothing_is_observed(recwarn):
+    """Each is named, whatever the way in; a study's ensemble draws them knowingly."""
+    hidden = np.zeros(SHAPE, bool)
+    hidden[[1, 3]] = True
+    hidden[:, 2] = True
+    whole = np.ones(SHAPE)
+    message = r"nothing is observed of rows 1, 3 and column 2 \(from 0 on\) of the 5 x 4 matrix"
+    with pytest.warns(UserWarning, match=message) as caught:
+        problem = ff.MatrixCompletion.from_dense(whole, hidden)
+    assert caught[0].filename == __file__
+    assert [index.tolist() for index in problem.unobserved] == [[1, 3], [2]]
+    with pytest.warns(UserWarning, match=message) as caught:
+        ff.MatrixCompletion(SHAPE, problem.rows, problem.cols, problem.values)
+    assert caught[0].filename == __file__
+    with pytest.warns(
+        UserWarning, match=r"nothing is observed of rows 1, 2, 3, 4, 5, 6, 7, 8 and 91 more and columns 1"
+    ):
+        ff.MatrixCompletion((100, 3), [0], [0], [1.0])
+    before = len(recwarn)
+    ff.MatrixCompletion.from_dense(whole, hidden, warn=False)
+    ff.MatrixCompletion.from_dense(np.where(np.eye(4, dtype=bool), 1.0, np.nan))
+    ff.ensembles.LowRank(5, rank=1, m=3, observed="completion").draw(np.random.default_rng(0))
+    assert len(recwarn) == before
+
+
+INPUTS, OUTPUTS = np.arange(15.0).reshape(3, 5) ** 2, np.arange(10.0).reshape(2, 5)
+
+
+def test_samples_as_rows_are_the_same_problem(rng):
+    product = rng.standard_normal((2, 3))
+    expected = 0.5 * np.sum((product @ INPUTS - OUTPUTS) ** 2)
+    silent = ff.LinearRegression(INPUTS, OUTPUTS)
+    columns = ff.LinearRegression(INPUTS, OUTPUTS, samples="columns")
+    rows = ff.LinearRegression(INPUTS.T, OUTPUTS.T, samples="rows")
+    with pytest.warns(
+        UserWarning, match="samples are the 5 rows, since only their numbers agree; say samples="
+    ) as caught:
+        found = ff.LinearRegression(INPUTS.T, OUTPUTS.T)
+    assert caught[0].filename == __file__
+    for problem in (silent, columns, rows, found):
+        assert problem.shape == (2, 3)
+        assert problem.samples == "columns"
+        assert problem.loss(product) == pytest.approx(expected, rel=1e-13)
+        np.testing.assert_array_equal(problem.inputs, INPUTS)
+        again = dataclasses.replace(problem, normalization="mean")  # which has nothing left to find out
+        np.testing.assert_array_equal(again.outputs, OUTPUTS)
+
+
+def test_shapes_that_leave_samples_open_warn(rng):
+    inputs, outputs = rng.standard_normal((2, 4, 6))
+    for samples, turned in (("columns", np.asarray), ("rows", np.transpose)):
+        problem = ff.LinearRegression(turned(inputs), turned(outputs), samples=samples)
+        np.testing.assert_array_equal(problem.inputs, inputs)
+        problem = ff.LinearRegression.autoencoder(turned(inputs), samples=samples)
+        np.testing.assert_array_equal(problem.outputs, inputs)
+    message = 'both axes of the 4 x 6 tables could be samples: columns are taken for them; say samples="rows" or'
+    for make in (lambda: ff.LinearRegression(inputs, outputs), lambda: ff.LinearRegression.autoencoder(inputs)):
+        with pytest.warns(UserWarning, match=message) as caught:
+            problem = make()
+        assert caught[0].filename == __file__
+        np.testing.assert_array_equal(problem.inputs, inputs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "samples", "message"),
+    [
+        ((INPUTS, OUTPUTS), "lines", "samples must be one of 'rows', 'columns', got 'lines'"),
+        (
+            (INPUTS, OUTPUTS),
+            "rows",
+            r"one row a sample, got 3 and 2 rows .*; if samples are columns: samples='columns'",
+        ),
+        ((INPUTS.T, OUTPUTS.T), "columns", r"one column a sample, got 3 and 2 columns .*samples='rows'"),
+        ((INPUTS, OUTPUTS[:, :4]), None, r"one column a sample, got 5 and 4 columns \(shapes \(3, 5\), \(2, 4\)\)$"),
+    ],
+)
+def test_samples_that_do_not_match(arguments, samples, message):
+    with pytest.raises(ValueError, match=message):
+        ff.LinearRegression(*arguments, samples=samples)

@@ -108,7 +108,7 @@ def test_modes_of_an_identical_start(depth, rng):
 def test_the_flow_ends_at_the_global_minimum_over_its_rank(rng):
     """An autoencoder from balanced starts of rank 2: the projector on the leading directions, and a minimum."""
     inputs = np.diag([3.0, 2.0, 1.0, 0.5]) @ np.linalg.qr(rng.standard_normal((9, 4)))[0].T
-    problem, network = ff.LinearRegression.autoencoder(inputs), ff.DeepLinear(widths=(4, 2, 4))
+    problem, network = ff.LinearRegression.autoencoder(inputs, samples="columns"), ff.DeepLinear(widths=(4, 2, 4))
     runs = ff.train(problem, network, ff.inits.Balanced(0.1), ff.ProductFlow(times=[1e-3, np.inf]), runs=3)
     minimum = theory.global_minimum(problem, 2)
     np.testing.assert_array_equal(runs.status, ff.Status.CRITICAL)
@@ -134,7 +134,7 @@ def test_the_sign_of_the_determinant_stays(rng):
 def test_a_stiff_flow_goes_on_implicitly():
     """Inputs of condition 1e8: an explicit method would take 1e8 steps."""
     inputs = np.diag([1e2, 1.0, 1e-2])
-    problem = ff.LinearRegression(inputs, inputs @ np.diag([1.0, 2.0, 3.0]))
+    problem = ff.LinearRegression(inputs, inputs @ np.diag([1.0, 2.0, 3.0]), samples="columns")
     runs = ff.train(
         problem, ff.DeepLinear(2), ff.inits.Balanced(product=np.eye(3)), ff.ProductFlow(t_max=1e6, rtol=1e-7)
     )

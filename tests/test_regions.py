@@ -48,7 +48,7 @@ def test_descent_region_holds(depth, rng):
     factors = [size * rng.standard_normal((DRAWS, b, a)) / np.sqrt(a) for a, b in pairwise(widths)]
     inputs = rng.standard_normal((DRAWS, widths[0], 6)) / 2
     outputs = rng.standard_normal((DRAWS, widths[-1], 6))
-    problems = [ff.LinearRegression(x, y) for x, y in zip(inputs, outputs, strict=True)]
+    problems = [ff.LinearRegression(x, y, samples="columns") for x, y in zip(inputs, outputs, strict=True)]
     regions = [theory.descent_region(p, [f[i] for f in factors], sigma=0.3) for i, p in enumerate(problems)]
     step, smoothness, factor_norm, product_norm = (np.array(values) for values in zip(*regions, strict=True))
     largest = np.zeros(DRAWS)
@@ -111,7 +111,7 @@ def test_linear_rate_holds(depth, rng):
     starts, solutions, rates = [], [], []
     while len(rates) < DRAWS:
         solution = rng.standard_normal(shape) + 2 * np.eye(*shape)
-        problem = ff.LinearRegression(inputs, solution @ inputs)
+        problem = ff.LinearRegression(inputs, solution @ inputs, samples="columns")
         start = solution + rng.uniform(0, 0.3) * rng.standard_normal(shape)
         factors = ff.inits.Balanced(product=start).draw(Chain((2, *[2] * (depth - 1), 3)), rng)
         factors = [f + 10 ** rng.uniform(-9, -3) * rng.standard_normal(f.shape) for f in factors]
@@ -172,4 +172,4 @@ def test_bad_regions():
     with pytest.raises(ValueError, match="sigma must be between 0 and 1"):
         theory.descent_region(problem, factors, sigma=1.0)
     with pytest.raises(ValueError, match="whitened"):
-        theory.linear_rate(ff.LinearRegression(np.diag([1.0, 2.0]), np.eye(2)), factors)
+        theory.linear_rate(ff.LinearRegression(np.diag([1.0, 2.0]), np.eye(2), samples="columns"), factors)

@@ -78,7 +78,7 @@ def test_sharpness_of_runs_and_of_diagonal_networks(make_problem, make_factors, 
 def test_kinds_of_critical_points_of_an_autoencoder(depth, rng):
     """Every subset of the leading directions is one; only the leading ones, of full rank, are a minimum."""
     inputs = np.diag([3.0, 2.0, 1.5, 1.0]) @ np.linalg.qr(rng.standard_normal((6, 4)))[0].T
-    problem, widths = ff.LinearRegression.autoencoder(inputs), (4, *[2] * (depth - 1), 4)
+    problem, widths = ff.LinearRegression.autoencoder(inputs, samples="columns"), (4, *[2] * (depth - 1), 4)
     for subset, kind in [((0, 1), "minimum"), ((0, 2), "saddle"), ((0,), "saddle"), ((), "saddle"), ((3,), "saddle")]:
         projector = np.zeros((4, 4))
         projector[subset, subset] = 1

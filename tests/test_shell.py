@@ -131,7 +131,7 @@ def test_regression_from_arrays(here, capsys):
     np.savez("r.npz", inputs=inputs, outputs=inputs @ RNG.standard_normal((3, 4)))
     assert shell.main(["train", "r.npz", *SMALL]) == 0
     assert "r.npz: regression, W is 4 x 3" in capsys.readouterr().out
-    assert shell.main(["train", "r.npz", "--problem", "autoencoder", "--widths", "3,1,3", *SMALL]) == 0
+    assert shell.main(["train", "r.npz", "--problem", "autoencoder", "--widths", "3,1,3", "--overwrite", *SMALL]) == 0
     assert "r.npz: autoencoder, W is 3 x 3" in capsys.readouterr().out
 
 
@@ -240,7 +240,7 @@ def test_steps_in_words(here, words, step):
 
 @pytest.mark.filterwarnings("default:step")
 def test_a_step_that_is_too_large_is_warned_of_in_one_line(here, capsys):
-    assert shell.main(["train", "m.npy", "--step", "1e6", *SMALL]) == 0
+    assert shell.main(["train", "m.npy", "--step", "1e6", *SMALL]) == shell.FAILED
     output, errors = capsys.readouterr()
     warning, picture = errors.splitlines()
     assert warning.startswith("fastflow: warning: step 1e+06 is above the linear stability edge")
@@ -249,11 +249,22 @@ def test_a_step_that_is_too_large_is_warned_of_in_one_line(here, capsys):
     assert len(ff.load("runs/runs.npz")) == 4
 
 
-def test_results_of_before_are_replaced(here):
+def test_results_of_before_are_kept_or_replaced(here, capsys):
     """An interrupted run leaves no picture; one of earlier runs beside its results would be a lie."""
     assert shell.main(["train", "m.npy", *SMALL]) == 0
     assert sorted(os.listdir("runs")) == ["runs.npz", "runs.png"]
-    assert shell.main(["train", "m.npy", "--record", "0", "--depth", "1", *SMALL]) == 0
+    before = (here / "runs" / "runs.npz").read_bytes()
+    arguments = ["train", "m.npy", "--record", "0", "--depth", "1", *SMALL]
+    capsys.readouterr()
+    assert shell.main(arguments) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert f"{os.path.join('runs', 'runs.npz')} exists: --overwrite replaces it, --out takes another folder" in errors
+    assert (here / "runs" / "runs.npz").read_bytes() == before
+    (here / "runs" / "runs.npz").unlink()
+    assert shell.main(arguments) == 2
+    assert "runs.png exists" in capsys.readouterr().err
+    assert shell.main([*arguments, "--overwrite"]) == 0
     assert os.listdir("runs") == ["runs.npz"]
     assert ff.load("runs/runs.npz").widths == (5, 6)
 

@@ -108,7 +108,7 @@ def test_stability_edge_where_the_leading_singular_pair_is_not_the_leading_eigen
     """``u_1 v_1^T`` is an exact eigenvector here, but inputs that stretch another direction have a larger one."""
     values, inputs = np.linspace(2, 1, size), np.eye(size)
     inputs[-1, -1] = stretch
-    problem = ff.LinearRegression(inputs, np.diag(values) @ inputs)
+    problem = ff.LinearRegression(inputs, np.diag(values) @ inputs, samples="columns")
     depth = 2
     largest = max(eigenvalue(2, 2, depth), stretch**2 * eigenvalue(2, 1, depth))
     assert theory.stability_edge(problem, ff.DeepLinear(depth)) == pytest.approx(2 / largest, rel=1e-3)

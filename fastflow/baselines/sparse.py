@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastflow.arrays import as_array
 from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 
@@ -276,7 +277,7 @@ def oracle_least_squares(matrix: ArrayLike, values: ArrayLike, support: ArrayLik
     """
     a, y = as_system(matrix, values)
     n = a.shape[1]
-    places = np.asarray(support)
+    places = as_array("support", support)
     if places.size == 0:
         places = np.zeros(0, int)
     if places.ndim != 1:

@@ -116,5 +116,5 @@ class LowRank(Ensemble):
         if self.noise:
             values = values + self.noise * rng.standard_normal(m)
         if self.observed == "completion":
-            return MatrixCompletion(self.shape, *np.divmod(places, columns), values, truth=truth)
+            return MatrixCompletion(self.shape, *np.divmod(places, columns), values, truth=truth, warn=False)
         return MatrixSensing(operators, values, truth=truth)

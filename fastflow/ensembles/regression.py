@@ -69,7 +69,7 @@ class Regression(Ensemble):
         outputs = truth @ inputs
         if self.noise:
             outputs += self.noise * rng.standard_normal(outputs.shape)
-        return LinearRegression(inputs, outputs, truth=truth)
+        return LinearRegression(inputs, outputs, truth=truth, samples="columns")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -130,4 +130,4 @@ class Autoencoder(Ensemble):
         if self.noise:
             inputs += self.noise * rng.standard_normal(inputs.shape)
         leading = np.linalg.svd(inputs, full_matrices=False)[0][:, : self.rank]
-        return LinearRegression.autoencoder(inputs, truth=leading @ leading.T)
+        return LinearRegression.autoencoder(inputs, truth=leading @ leading.T, samples="columns")

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastflow.arrays import as_array
 from fastflow.checks import as_floats, as_number, frozen, one_of, shown
 from fastflow.inits.base import WHOSE, Factors, Init
 from fastflow.networks import Architecture, DiagonalLinear, Hadamard, Network
@@ -42,7 +43,7 @@ class Constant(Init):
         one_of("of", self.of, WHOSE)
         for name in ("scale", "negative"):
             value = getattr(self, name)
-            if np.ndim(value) != 0:
+            if value is not None and as_array(name, value).ndim:
                 value = frozen(as_floats(name, value, 1))
                 if value.min() < 0:
                     raise ValueError(f"every entry of {name} must be at least 0, got {value.min():g}")

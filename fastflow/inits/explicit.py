@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_floats, frozen, shown
 from fastflow.inits.base import Factors, Init
 from fastflow.networks import Architecture, Network
@@ -55,9 +56,10 @@ class Explicit(Init):
             checked = [frozen(array) for array in checked]
         object.__setattr__(self, "arrays", tuple(checked))
         if self.steps is not None:
-            steps, runs = np.asarray(self.steps), len(checked[0])
+            steps, runs = as_array("steps", self.steps), len(checked[0])
             if steps.dtype.kind not in "iu" or steps.shape != (runs,) or np.any(steps < 0):
                 raise ValueError(f"steps must be {runs} nonnegative integers, got {shown(self.steps)}")
+            object.__setattr__(self, "steps", frozen(steps.astype(np.int64)))
 
     def count(self, architecture: Architecture) -> int | None:
         """The number of runs, or None for one start that every run shares.

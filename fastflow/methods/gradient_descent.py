@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen
 from fastflow.inits import Init
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
@@ -110,7 +111,7 @@ class GradientDescent(Method):
         step = self.step
         limit = 100_000
         if step is not None and not isinstance(step, Decreasing):
-            if isinstance(step, str | Edge) or np.ndim(step) == 0:
+            if isinstance(step, str | Edge) or as_array("step", step).ndim == 0:
                 step = _as_step("step", step)
             else:
                 step = frozen(as_floats("step", step, 1).astype(np.float64))

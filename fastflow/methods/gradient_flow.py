@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_count, as_number, as_times, frozen
 from fastflow.dual import FlowSearch, factors_at
 from fastflow.dual.flow import FlowWorker
@@ -91,7 +92,7 @@ class GradientFlow(Method):
     gradient_tol: float | None = None
 
     def __post_init__(self) -> None:
-        times = as_times("times", self.times) if np.size(self.times) else np.zeros(0)
+        times = as_times("times", self.times) if as_array("times", self.times).size else np.zeros(0)
         t_max = math.inf if self.t_max == math.inf else as_number("t_max", self.t_max, above=0)
         if times.size and times[-1] > t_max:
             raise ValueError(f"times go to {times[-1]:g}, past t_max = {t_max:g}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, as_floats, brief_repr, frozen, one_of
 from fastflow.problems.minimum import Minimum
 
@@ -250,10 +251,12 @@ class Problem:
                 raise ValueError(f"truth is the zero {kind}: no error is relative to it")
             self._set(truth=truth)
 
-    def _of_shape(self, product: ArrayLike) -> FloatArray:
-        array = np.asarray(product)
+    def _of_shape(self, product: ArrayLike, name: str | None = None) -> FloatArray:
+        """The unknown, or what else has its shape and is called otherwise."""
+        name = name or self.unknown
+        array = as_real(name, product)
         if array.shape != self.shape:
-            raise ValueError(f"{self.unknown} must have shape {self.shape}, got {array.shape}")
+            raise ValueError(f"{name} must have shape {self.shape}, got {array.shape}")
         return array
 
 
@@ -390,7 +393,7 @@ class VectorProblem(Problem):
         return self.weight * (self.residual(product) @ self.matrix)
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
-        return (self.matrix @ direction) @ self.matrix
+        return (self.matrix @ self._of_shape(direction, "direction")) @ self.matrix
 
 
 def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:

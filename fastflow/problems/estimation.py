@@ -54,7 +54,7 @@ class MatrixEstimation(MatrixProblem):
         return self.weight * (self._of_shape(product) - self.target)
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
-        return direction
+        return self._of_shape(direction, "direction")
 
     def estimate(self) -> FloatArray:
         return self.target

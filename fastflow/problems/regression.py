@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastflow.checks import FloatArray, as_floats
+from fastflow.checks import FloatArray, as_floats, one_of
 from fastflow.kernels.losses.regression import RegressionBySamples, SharedSamples
 from fastflow.problems.base import MatrixProblem, stacked
 from fastflow.problems.compressed import CompressedSensing
 from fastflow.problems.gram import regression_by_gram
 from fastflow.problems.minimum import Minimum, minimum_over_rank
+
+ROWS, COLUMNS = "rows", "columns"
+SAMPLES = (ROWS, COLUMNS)
+"""Along which axis of a table samples lie one after the other."""
+
+
+class Orientation(NamedTuple):
+    """How tables of samples lie.
+
+    Attributes
+    ----------
+    samples : "rows" or "columns", what samples are
+    reason : how that was found out where nobody said it, in words; empty where there is nothing to say
+    open : whether the other one would have been possible
+    """
+
+    samples: str
+    reason: str = ""
+    open: bool = False
+
+
+def orientation(samples: str | None, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> Orientation:
+    """How inputs and outputs of such shapes lie: as they were said to, else as their shapes allow, else in columns.
+
+    Raises
+    ------
+    ValueError
+        for another word, and for numbers of samples that differ
+    """
+    if samples is not None:
+        axis = SAMPLES.index(one_of("samples", samples, SAMPLES))
+        if inputs[axis] != outputs[axis]:
+            other = SAMPLES[1 - axis]
+            hint = f"; if samples are {other}: samples={other!r}" if inputs[1 - axis] == outputs[1 - axis] else ""
+            raise ValueError(
+                f"inputs and outputs must have one {samples[:-1]} a sample, got {inputs[axis]} and {outputs[axis]} "
+                f"{samples} (shapes {inputs}, {outputs}){hint}"
+            )
+        return Orientation(samples)
+    if inputs == outputs:
+        reason = f"both axes of the {inputs[0]} x {inputs[1]} tables could be samples: columns are taken for them"
+        return Orientation(COLUMNS, reason, open=True)
+    if inputs[0] == outputs[0]:
+        return Orientation(ROWS, f"samples are the {inputs[0]} rows, since only their numbers agree")
+    return orientation(COLUMNS, inputs, outputs)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,15 +69,23 @@ class LinearRegression(MatrixProblem):
 
     Parameters
     ----------
-    inputs : array (d_0, samples), X
-    outputs : array (d_N, samples), Y
+    inputs : array (d_0, samples), X; with samples as rows (samples, d_0)
+    outputs : array (d_N, samples), Y; with samples as rows (samples, d_N)
     truth : array (d_N, d_0) or None, what errors are measured against
     normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
+    samples : "columns", "rows", or None
+        What samples are in the tables that are given. None is columns, as in ``W X``, or rows where these alone agree
+        in number. The problem keeps its tables with samples as columns.
 
     Raises
     ------
     ValueError, TypeError
         for shapes that do not match, and entries that are not finite real numbers
+
+    Warns
+    -----
+    UserWarning
+        with ``samples=None`` where the shapes leave it open, or say that samples are rows
 
     Notes
     -----
@@ -40,36 +94,48 @@ class LinearRegression(MatrixProblem):
 
     inputs: FloatArray
     outputs: FloatArray
+    _: KW_ONLY
+    samples: str | None = field(default=None, repr=False)
     name: ClassVar[str] = "regression"
 
     def __post_init__(self) -> None:
         inputs, outputs = as_floats("inputs", self.inputs, 2), as_floats("outputs", self.outputs, 2)
-        if inputs.shape[1] != outputs.shape[1]:
-            raise ValueError(
-                "inputs and outputs must have one column a sample, "
-                f"got {inputs.shape[1]} and {outputs.shape[1]} columns (shapes {inputs.shape}, {outputs.shape})"
-            )
-        self._set(inputs=inputs, outputs=outputs)
+        found = orientation(self.samples, inputs.shape, outputs.shape)
+        if found.reason:
+            _say(found.reason, stacklevel=4)
+        if found.samples == ROWS:
+            inputs, outputs = inputs.T, outputs.T
+        self._set(inputs=inputs, outputs=outputs, samples=COLUMNS)
         self._check_common()
 
     @classmethod
     def autoencoder(
-        cls, inputs: ArrayLike, *, truth: ArrayLike | None = None, normalization: str = "sum"
+        cls,
+        inputs: ArrayLike,
+        *,
+        truth: ArrayLike | None = None,
+        normalization: str = "sum",
+        samples: str | None = None,
     ) -> LinearRegression:
         """``1/2 ||W X - X||_F^2``, where the outputs are the inputs.
 
         Parameters
         ----------
-        inputs : array (d_0, samples), X
+        inputs : array (d_0, samples), X; with samples as rows (samples, d_0)
         truth : array (d_0, d_0) or None, what errors are measured against
         normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
+        samples : "columns", "rows", or None
+            What samples are in the table; None is columns, with a warning, since no shape can tell.
 
         Returns
         -------
         LinearRegression
         """
         array = as_floats("inputs", inputs, 2)
-        return cls(array, array, truth=truth, normalization=normalization)
+        found = orientation(samples, array.shape, array.shape)
+        if found.reason:
+            _say(found.reason, stacklevel=3)
+        return cls(array, array, truth=truth, normalization=normalization, samples=found.samples)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -87,7 +153,7 @@ class LinearRegression(MatrixProblem):
         return self.weight * (self._of_shape(product) @ self.inputs - self.outputs) @ self.inputs.T
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
-        return (direction @ self.inputs) @ self.inputs.T
+        return (self._of_shape(direction, "direction") @ self.inputs) @ self.inputs.T
 
     def estimate(self) -> FloatArray:
         """The least-squares solution of least norm."""
@@ -139,7 +205,7 @@ class LinearRegression(MatrixProblem):
     @classmethod
     def examples(cls, width: int) -> Sequence[Self | list[Self]]:
         square, column = np.ones((width, width)), np.ones((width, 1))
-        return cls(square, square), cls(column, column)
+        return cls(square, square, samples=COLUMNS), cls(column, column, samples=COLUMNS)
 
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
@@ -149,3 +215,7 @@ class LinearRegression(MatrixProblem):
             kind = SharedSamples if shared else RegressionBySamples
             return kind(stacked([p.inputs for p in problems], dtype), stacked([p.outputs for p in problems], dtype))
         return regression_by_gram([(p.inputs, p.outputs) for p in problems], dtype)
+
+
+def _say(reason: str, stacklevel: int) -> None:
+    warnings.warn(f'{reason}; say samples="rows" or samples="columns"', stacklevel=stacklevel)

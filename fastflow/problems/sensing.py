@@ -61,7 +61,7 @@ class MatrixSensing(MatrixProblem):
         return self.weight * (self.residual(product) @ self._flat()).reshape(self.shape)
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
-        return ((self._flat() @ direction.ravel()) @ self._flat()).reshape(self.shape)
+        return ((self._flat() @ self._of_shape(direction, "direction").ravel()) @ self._flat()).reshape(self.shape)
 
     def estimate(self) -> FloatArray:
         """``sum values_i A_i`` over ``sum ||A_i||^2 / (d_N d_0)``: unbiased for operators with independent entries."""

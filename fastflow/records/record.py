@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, FloatDType, as_count, one_of, shown
 from fastflow.networks import Architecture
 from fastflow.records.quantities import NAMED, QUANTITIES, Shape
@@ -44,10 +45,10 @@ class Record:
 
     def __init__(self, steps: int | ArrayLike = STEPS, spacing: str = SPACING, **quantities: bool) -> None:
         self.steps: int | NDArray[np.int64]
-        if np.ndim(steps) == 0:
+        array = as_array("steps", steps)
+        if array.ndim == 0:
             self.steps = as_count("steps", steps, 2)
         else:
-            array = np.asarray(steps)
             if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
                 raise ValueError(f"steps must be a number of steps or an array of integers, got {shown(steps)}")
             if array[0] < 0 or np.any(np.diff(array.astype(np.int64)) <= 0):

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from fastflow.checks import AnyArray
+from fastflow.arrays import AnyArray
 from fastflow.networks import Architecture, architecture_of
 from fastflow.records import History
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fastflow.checks import FloatArray
+from fastflow.arrays import as_array
+from fastflow.checks import FloatArray, as_floats
 from fastflow.problems import CompressedSensing
 from fastflow.results.pictures import draw_images, draw_recovery
 from fastflow.results.runs import Runs
@@ -53,11 +54,12 @@ def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float
     ImportError
         without matplotlib
     """
-    if len(alphas) not in (0, len(runs)):
-        raise ValueError(f"alphas must be one for each of the {len(runs)} runs, got {len(alphas)}")
+    starts = as_floats("alphas", alphas, 1).tolist() if as_array("alphas", alphas).size else []
+    if len(starts) not in (0, len(runs)):
+        raise ValueError(f"alphas must be one for each of the {len(runs)} runs, got {len(starts)}")
     nonnegative = len(runs.architecture.sides) == 1
     return draw_recovery(
-        runs.solution, runs.steps, runs.history, problem, runs.description, alphas, nonnegative=nonnegative
+        runs.solution, runs.steps, runs.history, problem, runs.description, starts, nonnegative=nonnegative
     )
 
 
@@ -71,5 +73,12 @@ def plot_images(images: Mapping[str, FloatArray]) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        for what is no matrix of real numbers
+    ImportError
+        without matplotlib
     """
-    return draw_images(images)
+    return draw_images({name: as_floats(f"image {name!r}", image, 2, finite=False) for name, image in images.items()})

@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        the exit code: 0 done; 2 wrong arguments or data; 130 interrupted; 1 the results could not be written
+        the exit code: 0 done; 2 wrong arguments or data; 130 interrupted; 1 every run diverged, or the results could
+        not be written
     """
     with plain_warnings():
         try:

@@ -5,23 +5,33 @@ Every complaint is one line that starts with the name of the file. A missing ent
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastflow.checks import AnyArray, FloatArray, as_floats, as_number, one_of
+from fastflow.arrays import AnyArray
+from fastflow.checks import FloatArray, as_floats, as_number, one_of
 from fastflow.problems import CompressedSensing, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
-from fastflow.shell.arrays import Arrays, read_arrays
+from fastflow.problems.regression import COLUMNS, ROWS, SAMPLES
+from fastflow.shell.arrays import MATRIX, MISSING, OBSERVED, TRIPLETS, Arrays, Contents, Reading, read_arrays
 from fastflow.streams import stream
 
-PROBLEMS = ("estimation", "completion", "autoencoder", "regression", "sensing", "compressed-sensing")
-SAMPLES = ("rows", "columns")
+ESTIMATION, COMPLETION = "estimation", "completion"
+PROBLEMS = (ESTIMATION, COMPLETION, "autoencoder", "regression", "sensing", "compressed-sensing")
+
+TRIPLET_NAMES = (
+    frozenset(["row", "rows", "i"]),
+    frozenset(["column", "columns", "col", "cols", "j"]),
+    frozenset(["value", "values", "entry", "x"]),
+)
+"""What columns of triplets are called."""
 
 Made = TypeVar("Made")
+Notes = tuple[str, ...]
 
 
 class Options(TypedDict):
@@ -58,6 +68,8 @@ def read_problem(
     truth: str | Path | None = None,
     hide: float | None = None,
     seed: int = 0,
+    widths: Sequence[int] | None = None,
+    reading: Reading | None = None,
 ) -> Data:
     """Read a file and make the problem that it poses.
 
@@ -65,7 +77,8 @@ def read_problem(
     ----------
     path : ``.npy`` or ``.csv`` with a matrix, or ``.npz`` with named arrays
 
-        * estimation, completion: ``matrix`` or ``target``, or the file's only array; NaN is a missing entry
+        * estimation, completion: ``matrix`` or ``target``, or the file's only array; NaN is a missing entry, and so is
+          what an array called ``mask`` says
         * completion also: ``shape``, ``rows``, ``cols``, ``values``
         * autoencoder: as for estimation, or ``inputs``
         * regression: ``inputs``, ``outputs``
@@ -75,26 +88,32 @@ def read_problem(
         An ``.npz`` may also hold ``truth``.
     kind : one of `PROBLEMS`, default what the arrays are for: estimation for a matrix. Estimation of a matrix with
         missing entries becomes completion.
-    samples : "rows" (default) or "columns", how regression and autoencoder tables lie
+    samples : "rows" or "columns", how regression and autoencoder tables lie; default what their shapes, or ``widths``,
+        allow
     normalization : "sum" or "mean", see `MatrixProblem`
     truth : file with the matrix or vector that errors are measured against. Default: the file's own ``truth``; in
         completion also the matrix itself if nothing is missing in it.
     hide : fraction of the observed entries to hide, which makes completion of estimation; see `hide_entries`
     seed : int, of the hiding
+    widths : those of the network, if they are known
+    reading : how the file is read where it can be read in two ways
 
     Raises
     ------
     OSError, ValueError, TypeError
-        when the file cannot be read, or does not hold the problem
+        when the file cannot be read, can be read in two ways, or does not hold the problem
     """
     path = Path(path)
     if kind is not None:
         one_of("problem", kind, PROBLEMS)
     if samples is not None:
         one_of("samples", samples, SAMPLES)
-    reference = None if truth is None else _read_matrix(Path(truth))
-    arrays = read_arrays(path)
-    return _about(path, lambda: _make(arrays, kind, samples, normalization, reference, hide, seed))
+    reading = reading or Reading()
+    reference = None if truth is None else _read_matrix(Path(truth), reading)
+    contents = read_arrays(path, reading)
+    request = _Request(kind, samples, normalization, reference, hide, seed, widths, reading)
+    data = _about(path, lambda: _make(contents, request))
+    return replace(data, notes=(*data.notes, *contents.notes))
 
 
 def hide_entries(
@@ -134,6 +153,7 @@ def hide_entries(
             problem.values[which],
             truth=problem.truth,
             normalization=problem.normalization,
+            warn=False,
         )
 
     return part(order[count:]), part(order[:count])
@@ -148,80 +168,202 @@ def _about(path: Path, action: Callable[[], Made]) -> Made:
         raise kind(f"{path}: {error}") from None
 
 
-def _make(
-    arrays: Arrays,
-    kind: str | None,
-    samples: str | None,
-    normalization: str,
-    truth: FloatArray | None,
-    hide: float | None,
-    seed: int,
-) -> Data:
+class _Request(NamedTuple):
+    """What `read_problem` is asked for; ``truth`` is that of a file of its own."""
+
+    kind: str | None
+    samples: str | None
+    normalization: str
+    truth: FloatArray | None
+    hide: float | None
+    seed: int
+    widths: Sequence[int] | None
+    reading: Reading
+
+
+def _make(contents: Contents, request: _Request) -> Data:
+    arrays, kind, samples = contents.arrays, request.kind, request.samples
     chosen = kind or _guess(arrays)
     notes = []
     if kind is None and len(arrays) > 1:
         notes.append(f"the arrays {', '.join(arrays)} make this {chosen}")
-    if truth is None:
-        truth = arrays.get("truth")
-    options = Options(truth=truth, normalization=normalization)
-    if chosen not in ("estimation", "completion") and hide is not None:
+    truth = request.truth if request.truth is not None else arrays.get("truth")
+    options = Options(truth=truth, normalization=request.normalization)
+    of_matrix = chosen in (ESTIMATION, COMPLETION)
+    if not of_matrix and request.hide is not None:
         raise ValueError(f"only entries of a matrix can be hidden, and this is {chosen}")
+    if not of_matrix and "mask" in arrays:
+        raise ValueError(f"a mask is for the entries of a matrix, and this is {chosen}, where none may be missing")
     if chosen not in ("autoencoder", "regression") and samples is not None:
         raise ValueError(f"only autoencoder and regression have samples, and this is {chosen}")
     if chosen == "sensing":
         operators, values = _named(arrays, chosen, "operators", "values")
-        return Data(MatrixSensing(operators, values, **options), chosen, tuple(notes))
-    if chosen == "compressed-sensing":
+        data = Data(MatrixSensing(operators, values, **options), chosen)
+        used = {"operators", "values"}
+    elif chosen == "compressed-sensing":
         matrix, values = _named(arrays, chosen, "A", "y")
-        return Data(_compressed(matrix, values, options), chosen, tuple(notes))
-    if chosen == "regression":
+        data, used = Data(_compressed(matrix, values, options), chosen), {"A", "y"}
+    elif chosen == "regression":
         inputs, outputs = _named(arrays, chosen, "inputs", "outputs")
-        return Data(_regression(inputs, outputs, samples, options), chosen, tuple(notes))
-    if chosen == "autoencoder":
-        inputs = arrays["inputs"] if "inputs" in arrays else _matrix(arrays, chosen)
-        inputs = _complete("inputs", inputs)
-        problem = LinearRegression.autoencoder(inputs if samples == "columns" else inputs.T, **options)
-        return Data(problem, chosen, tuple(notes))
-    return _entries(arrays, chosen, hide, seed, options, notes)
-
-
-def _entries(arrays: Arrays, chosen: str, hide: float | None, seed: int, options: Options, notes: list[str]) -> Data:
-    """Estimation, or completion where entries are missing or to be hidden."""
-    if chosen == "completion" and _has_coordinates(arrays):
-        places: list[Any] = [arrays[name] for name in ("shape", "rows", "cols", "values")]
-        problem = MatrixCompletion(*places, **options)
+        data, used = _regression(inputs, outputs, request, options), {"inputs", "outputs"}
+    elif chosen == "autoencoder":
+        name = "inputs" if "inputs" in arrays else _matrix_name(arrays, chosen)
+        data, used = _autoencoder(arrays[name], request, options), {name}
+    elif chosen == COMPLETION and _has_coordinates(arrays):
+        used = {"shape", "rows", "cols", "values"}
+        data = _of_coordinates(arrays, request, options)
     else:
-        matrix = as_floats("the matrix", _matrix(arrays, chosen), 2, nan_allowed=True)
-        missing = int(np.isnan(matrix).sum())
-        if chosen == "estimation" and not missing and hide is None:
-            return Data(MatrixEstimation(matrix, **options), chosen, tuple(notes))
-        if missing:
-            becomes = ", so this is completion" if chosen == "estimation" else ""
-            notes.append(f"{missing} of {matrix.size} entries are missing{becomes}")
-        elif options["truth"] is None:
-            options = Options(truth=matrix, normalization=options["normalization"])
-        problem = MatrixCompletion.from_dense(matrix, **options)
-    if hide is None:
-        return Data(problem, "completion", tuple(notes))
-    problem, hidden = hide_entries(problem, hide, seed)
-    notes.append(f"{hidden.values.size} of {hidden.values.size + problem.values.size} entries are hidden (seed {seed})")
-    return Data(problem, "completion", tuple(notes), hidden)
+        name = _matrix_name(arrays, chosen)
+        data, used = _entries(arrays[name], contents, chosen, request, options), {name, "mask"}
+    unused = sorted(set(arrays) - used - {"truth"})
+    if unused:
+        notes.append(f"not used: {', '.join(unused)}")
+    return replace(data, notes=(*notes, *data.notes))
 
 
-def _regression(inputs: AnyArray, outputs: AnyArray, samples: str | None, options: Options) -> LinearRegression:
-    inputs, outputs = _complete("inputs", inputs), np.asarray(outputs)
-    by_columns = samples == "columns"
-    if outputs.ndim == 1:  # one output
-        outputs = outputs[None, :] if by_columns else outputs[:, None]
-    outputs = _complete("outputs", outputs)
-    if by_columns:
-        return LinearRegression(inputs, outputs, **options)
-    if len(inputs) != len(outputs):
+def _of_coordinates(arrays: Arrays, request: _Request, options: Options) -> Data:
+    """Completion from the places of entries."""
+    places: list[Any] = [arrays[name] for name in ("shape", "rows", "cols", "values")]
+    return _hidden(MatrixCompletion(*places, **options, warn=request.hide is None), request, ())
+
+
+def _entries(matrix: AnyArray, contents: Contents, chosen: str, request: _Request, options: Options) -> Data:
+    """Estimation, or completion where entries are missing or to be hidden."""
+    notes: list[str] = []
+    if _are_triplets(matrix, contents.names, request):
+        return _of_triplets(matrix, request, options)
+    if "mask" in contents.arrays:
+        hidden, said = _hidden_by(contents.arrays["mask"], request.reading.mask)
+        if hidden.shape != matrix.shape:
+            raise ValueError(f"mask must have the shape {matrix.shape} of the matrix, got {hidden.shape}")
+        matrix = np.ma.array(matrix, mask=hidden)
+        notes.append(said)
+    matrix = as_floats("the matrix", matrix, 2, nan_allowed=True)
+    missing = int(np.isnan(matrix).sum())
+    if chosen == ESTIMATION and not missing and request.hide is None:
+        return Data(MatrixEstimation(matrix, **options), chosen, tuple(notes))
+    if missing:
+        becomes = ", so this is completion" if chosen == ESTIMATION else ""
+        notes.insert(0, f"{missing} of {matrix.size} entries are missing{becomes}")
+    elif options["truth"] is None:
+        options = Options(truth=matrix, normalization=options["normalization"])
+    problem = MatrixCompletion.from_dense(matrix, **options, warn=request.hide is None)
+    return _hidden(problem, request, tuple(notes))
+
+
+def _hidden(problem: MatrixCompletion, request: _Request, notes: tuple[str, ...]) -> Data:
+    """Completion, some of whose entries may be to be hidden."""
+    if request.hide is None:
+        return Data(problem, COMPLETION, notes)
+    problem, hidden = hide_entries(problem, request.hide, request.seed)
+    count, total = hidden.values.size, hidden.values.size + problem.values.size
+    notes = (*notes, f"{count} of {total} entries are hidden (seed {request.seed})")
+    rows, columns = problem.unobserved
+    if len(rows) or len(columns):
+        notes = (*notes, f"of {len(rows)} rows and {len(columns)} columns no entry is left to learn from")
+    return Data(problem, COMPLETION, notes, hidden)
+
+
+def _hidden_by(mask: AnyArray, means: str | None) -> tuple[NDArray[np.bool_], str]:
+    """Where entries are missing, and how that was read."""
+    if means is None and mask.dtype != np.bool_:
         raise ValueError(
-            f"inputs and outputs must have one row a sample, got {len(inputs)} and {len(outputs)} rows "
-            "(if the samples are columns: --samples columns)"
+            f"mask has dtype {mask.dtype}, which does not say whether 1 is an entry that is there: say "
+            f"--mask {OBSERVED}, or --mask {MISSING}"
         )
-    return LinearRegression(inputs.T, outputs.T, **options)
+    true = as_floats("mask", mask, None)
+    if not np.isin(true, (0, 1)).all():
+        raise ValueError("mask must have entries True and False, or 1 and 0")
+    if means == OBSERVED:
+        return true == 0, f"mask: entries that are {OBSERVED} are true"
+    hint = f", as numpy.ma has it (else --mask {OBSERVED})" if means is None else ""
+    return true == 1, f"mask: entries that are {MISSING} are true{hint}"
+
+
+def _are_triplets(matrix: AnyArray, names: Sequence[str], request: _Request) -> bool:
+    """Whether the rows of a table are row, column and value of an entry.
+
+    Raises
+    ------
+    ValueError
+        where they may be that, and may be a matrix
+    """
+    layout = request.reading.layout
+    if layout is not None:
+        return layout == TRIPLETS
+    if request.kind == ESTIMATION or matrix.ndim != 2 or matrix.shape[1] != len(TRIPLET_NAMES) or len(matrix) < 2:
+        return False
+    if names and all(name.lower() in known for name, known in zip(names, TRIPLET_NAMES, strict=True)):
+        return True
+    places = matrix[:, :2]
+    if matrix.dtype.kind not in "iuf" or not (np.isfinite(matrix).all() and np.all(places == np.floor(places))):
+        return False
+    if places.min() < 0 or len(np.unique(places, axis=0)) < len(places):
+        return False
+    raise ValueError(
+        f"the three columns could be row, column and value of an entry: say --layout {TRIPLETS}, or --layout {MATRIX}"
+    )
+
+
+def _of_triplets(table: AnyArray, request: _Request, options: Options) -> Data:
+    """Completion from rows (row, column, value) of a table."""
+    triplets = as_floats("the triplets", table, 2)
+    if triplets.shape[1] != len(TRIPLET_NAMES):
+        raise ValueError(f"triplets are row, column and value, got {triplets.shape[1]} columns")
+    places = triplets[:, :2].astype(np.int64)
+    if places.min() < 0 or np.any(places != triplets[:, :2]):
+        raise ValueError("rows and columns of triplets must be whole numbers from 0 or 1 on")
+    first = int(places.min() > 0)
+    given = None if options["truth"] is None else np.shape(options["truth"])
+    rows, columns = given if given is not None and len(given) == 2 else (places.max(axis=0) + 1 - first).tolist()
+    note = f"triplets: {len(triplets)} entries of a {rows} x {columns} matrix, rows and columns counted from {first}"
+    at = (places - first).T
+    problem = MatrixCompletion((rows, columns), at[0], at[1], triplets[:, 2], **options, warn=request.hide is None)
+    return _hidden(problem, request, (note,))
+
+
+def _regression(inputs: AnyArray, outputs: AnyArray, request: _Request, options: Options) -> Data:
+    inputs, outputs = _complete("inputs", inputs), _complete("outputs", outputs, (1, 2))
+    one = outputs.ndim == 1  # one output
+    tables = {ROWS: outputs[:, None] if one else outputs, COLUMNS: outputs[None, :] if one else outputs}
+    samples, notes = request.samples, Notes()
+    if samples is None:
+        possible = [s for axis, s in enumerate(SAMPLES) if inputs.shape[axis] == tables[s].shape[axis]]
+        if not possible:
+            raise ValueError(
+                "inputs and outputs must have one row, or one column, a sample, got shapes "
+                f"{inputs.shape} and {outputs.shape}"
+            )
+        samples, notes = _samples(inputs, possible, request.widths)
+    return Data(LinearRegression(inputs, tables[samples], samples=samples, **options), "regression", notes)
+
+
+def _autoencoder(inputs: AnyArray, request: _Request, options: Options) -> Data:
+    inputs, samples, notes = _complete("inputs", inputs), request.samples, Notes()
+    if samples is None:
+        samples, notes = _samples(inputs, SAMPLES, request.widths)
+    return Data(LinearRegression.autoencoder(inputs, samples=samples, **options), "autoencoder", notes)
+
+
+def _samples(inputs: FloatArray, possible: Sequence[str], widths: Sequence[int] | None) -> tuple[str, Notes]:
+    """What samples are, of what they can be, and a note that says why.
+
+    Raises
+    ------
+    ValueError
+        where they can be both
+    """
+    why = "only their numbers agree"
+    if len(possible) > 1 and widths is not None:
+        possible = [s for axis, s in enumerate(SAMPLES) if inputs.shape[1 - axis] == widths[0]]
+        why = f"the first width is {widths[0]}"
+    if len(possible) != 1:
+        raise ValueError(
+            f"both axes of a {inputs.shape[0]} x {inputs.shape[1]} table could be samples: say --samples {ROWS}, or "
+            f"--samples {COLUMNS}"
+        )
+    (samples,) = possible
+    return samples, (f"samples are the {inputs.shape[SAMPLES.index(samples)]} {samples}, since {why}",)
 
 
 def _compressed(matrix: AnyArray, values: AnyArray, options: Options) -> CompressedSensing:
@@ -265,13 +407,13 @@ def _named(arrays: Arrays, chosen: str, *names: str) -> list[AnyArray]:
     return [arrays[name] for name in names]
 
 
-def _matrix(arrays: Arrays, chosen: str) -> AnyArray:
+def _matrix_name(arrays: Arrays, chosen: str) -> str:
     for name in ("matrix", "target"):
         if name in arrays:
-            return arrays[name]
-    others = [name for name in arrays if name != "truth"]
+            return name
+    others = [name for name in arrays if name not in ("truth", "mask")]
     if len(others) == 1:
-        return arrays[others[0]]
+        return others[0]
     raise ValueError(f"{chosen} needs an array named matrix or target, or a single array; {_listed(arrays)}")
 
 
@@ -288,8 +430,8 @@ def _complete(name: str, array: AnyArray, ndim: int | tuple[int, ...] = 2) -> Fl
     return matrix
 
 
-def _read_matrix(path: Path) -> FloatArray:
-    arrays = read_arrays(path)
-    given = arrays["truth"] if "truth" in arrays else _about(path, lambda: _matrix(arrays, "truth"))
-    matrix: FloatArray = _about(path, lambda: _complete("truth", given, (1, 2)))
+def _read_matrix(path: Path, reading: Reading) -> FloatArray:
+    arrays = read_arrays(path, reading).arrays
+    name = "truth" if "truth" in arrays else _about(path, lambda: _matrix_name(arrays, "truth"))
+    matrix: FloatArray = _about(path, lambda: _complete("truth", arrays[name], (1, 2)))
     return matrix

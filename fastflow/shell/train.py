@@ -17,12 +17,14 @@ from fastflow.memory import format_bytes
 from fastflow.methods import SAFE
 from fastflow.networks import Chain, DeepLinear
 from fastflow.problems import NORMALIZATIONS, CompressedSensing
+from fastflow.problems.regression import SAMPLES
 from fastflow.records import Record
 from fastflow.results import Interrupted, Runs, plot
 from fastflow.results.runs import QUANTILES
 from fastflow.setting import DEFAULT_RUNS
 from fastflow.shell import tables
 from fastflow.shell.arguments import Commands, a_count, a_number, argument, as_real
+from fastflow.shell.arrays import DECIMAL, DROP, KEEP, MATRIX, MISSING, NO, OBSERVED, THOUSANDS, TRIPLETS, YES, Reading
 from fastflow.shell.choices import INITS, LABELS, choices_for, default_scale
 from fastflow.shell.output import DONE, FAILED, INTERRUPTED, check_writable, complain, handling, interrupt, say
 from fastflow.status import Status
@@ -31,6 +33,9 @@ from fastflow.threads import thread_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+RESULTS, PICTURE = "runs.npz", "runs.png"
+"""What is written into the folder."""
 
 
 def add_train(commands: Commands) -> None:
@@ -59,7 +64,11 @@ def add_train(commands: Commands) -> None:
         choices=tables.PROBLEMS,
         help="default: what the file holds; estimation for a matrix, completion if entries are missing",
     )
-    g.add_argument("--samples", choices=tables.SAMPLES, help="where regression tables have samples (default: rows)")
+    g.add_argument(
+        "--samples",
+        choices=SAMPLES,
+        help="what the samples of regression and autoencoder tables are (default: what the shapes or --widths allow)",
+    )
     g.add_argument(
         "--normalization",
         choices=NORMALIZATIONS,
@@ -73,6 +82,13 @@ def add_train(commands: Commands) -> None:
         metavar="FRACTION",
         help="hide this fraction of the entries at random (by --seed), train on the rest, and print the error on them",
     )
+
+    g = p.add_argument_group("data file", "needed only where a file can be read in two ways, which is said")
+    g.add_argument("--header", choices=(YES, NO), help="whether the first line of a .csv names the columns")
+    g.add_argument("--row-numbers", choices=(DROP, KEEP), help="a first column that counts the rows")
+    g.add_argument("--comma", choices=(THOUSANDS, DECIMAL), help='the comma in a quoted number such as "1,000"')
+    g.add_argument("--layout", choices=(MATRIX, TRIPLETS), help="what three columns are; triplets: row, column, value")
+    g.add_argument("--mask", choices=(MISSING, OBSERVED), help="what the true entries of an array called mask are")
 
     g = p.add_argument_group("network and start")
     size = g.add_mutually_exclusive_group()
@@ -141,6 +157,7 @@ def add_train(commands: Commands) -> None:
         help="number of steps, spread logarithmically, to record at; 0: no history, no picture (default: 200)",
     )
     g.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder for results (default: runs)")
+    g.add_argument("--overwrite", action="store_true", help="replace the results that are in the folder")
 
 
 @argument
@@ -174,8 +191,19 @@ def _record(text: str) -> Record | None:
 
 
 def _train(a: argparse.Namespace) -> int:
+    for earlier in (a.out / RESULTS, a.out / PICTURE):
+        if earlier.exists() and not a.overwrite:
+            raise ValueError(f"{earlier} exists: --overwrite replaces it, --out takes another folder")
     data = tables.read_problem(
-        a.data, a.problem, samples=a.samples, normalization=a.normalization, truth=a.truth, hide=a.hide, seed=a.seed
+        a.data,
+        a.problem,
+        samples=a.samples,
+        normalization=a.normalization,
+        truth=a.truth,
+        hide=a.hide,
+        seed=a.seed,
+        widths=a.widths,
+        reading=Reading(a.header, a.row_numbers, a.comma, a.layout, a.mask),
     )
     if a.scale is None:
         a.scale = (default_scale(a, data.problem),)
@@ -214,11 +242,11 @@ def _finish(
     runs: Runs, data: tables.Data, folder: Path, draw: Callable[[], Figure] | None, *, interrupted: bool
 ) -> int:
     """Save, print and draw; the exit code."""
-    picture = folder / "runs.png"
+    picture = folder / PICTURE
     problem = None
     try:
         with handling(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
-            saved = runs.save(folder / "runs.npz")
+            saved = runs.save(folder / RESULTS)
             picture.unlink(missing_ok=True)  # that of earlier runs
     except OSError as error:
         problem = f"error: the results could not be written: {error}"
@@ -232,8 +260,9 @@ def _finish(
         ended = int(np.sum(runs.status != Status.RUNNING))
         message = f"interrupted when {ended} of {len(runs)} runs had ended; all are saved as they were, without picture"
         return complain(message, INTERRUPTED)
+    code = FAILED if np.all(runs.status == Status.DIVERGED) else DONE
     if draw is None:
-        return DONE
+        return complain("every run diverged", code) if code == FAILED else DONE
     try:
         draw().savefig(picture, dpi=150)
     except (ImportError, ValueError) as error:  # the study extra is missing, or every run diverged
@@ -242,7 +271,7 @@ def _finish(
         return complain(f"error: the picture could not be written: {error}", FAILED)
     else:
         say(f"wrote {picture}")
-    return DONE
+    return code
 
 
 def _hidden_errors(runs: Runs, hidden: tables.MatrixCompletion) -> str:

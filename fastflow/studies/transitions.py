@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, as_count, as_floats, broadcast, shown
 from fastflow.streams import stream
 from fastflow.studies.statistics import as_probability, as_tallies, deviances, fit_logistic, wilson
@@ -88,7 +89,7 @@ class Boundary:
         """The fitted curves at values (k,): array (..., k), NaN where a slice has none."""
         from scipy.special import expit
 
-        places = np.asarray(values, np.float64)
+        places = as_real("values", values).astype(np.float64)
         places = np.log(places) if self.logarithmic else places
         return np.asarray(expit(self.intercept[..., None] + self.slope[..., None] * places))
 

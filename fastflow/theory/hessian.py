@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, shown
 from fastflow.kernels.losses.any_loss import as_any_loss
 from fastflow.kernels.networks.hessian import curve_alone, visit_alone
@@ -89,7 +90,7 @@ def as_arrays(factors: ArrayLike | Sequence[ArrayLike]) -> list[FloatArray]:
     """The factors in float64, one array each."""
     if not isinstance(factors, Sequence | np.ndarray):
         raise TypeError(f"factors must be a sequence of arrays, first to last, got {shown(factors)}")
-    return [np.asarray(factor, np.float64) for factor in factors]
+    return [as_real(f"factor {j + 1}", factor).astype(np.float64) for j, factor in enumerate(factors)]
 
 
 def flatten(architecture: Architecture, factors: ArrayLike | Sequence[ArrayLike]) -> FloatArray:
@@ -103,7 +104,7 @@ def flatten(architecture: Architecture, factors: ArrayLike | Sequence[ArrayLike]
     parameters, shapes = architecture.parameter_count, architecture.factor_shapes
     flat: FloatArray
     if isinstance(factors, np.ndarray) and factors.ndim == 1 and len(shapes) > 1:
-        flat = np.array(factors, np.float64)
+        flat = as_real("factors", factors).astype(np.float64)
         if flat.size != parameters:
             raise ValueError(f"factors must have {parameters} entries, got {flat.size}")
     else:
