@@ -684,3 +684,25 @@ def test_basis_pursuit_with_a_gap_is_inaccurate(monkeypatch):
     with pytest.warns(UserWarning, match="basis pursuit was solved only to"):
         x = ff.baselines.basis_pursuit(problem.matrix, problem.values)
     assert np.linalg.norm(problem.matrix @ x - problem.values) < 1e-9
+
+
+def untrue(rng, m=3, kind="bare"):
+    """A user's ensemble, some of whose problems have no truth."""
+    problem = Sparse(n=8, m=m, sparsity=1).draw(rng)
+    return ff.CompressedSensing(problem.matrix, problem.values) if kind == "bare" else problem
+
+
+def test_a_success_that_no_trial_can_have_is_refused():
+    """By the error where there is no truth, in any cell, with the default and with one that is given."""
+    words = {"method": ff.baselines.LeastNorm()}
+    for success in (None, ff.Success(below=0.1)):
+        with pytest.raises(ValueError, match=r"in the cell m = 3: the problems have no truth, .*Success\('loss'"):
+            ff.Study(Custom(untrue, 1), axes={"m": (3, 4)}, success=success, **words)
+        with pytest.raises(ValueError, match="in the cell kind = 'bare', m = 3: the problems have no truth"):
+            ff.Study(Custom(untrue, 1), axes={"kind": ("true", "bare"), "m": (3, 4)}, success=success, **words)
+    study = ff.Study(Custom(untrue, 1), axes={"m": (3, 4)}, success=ff.Success("loss", 1e-20), trials=4, **words)
+    result = study.run(threads=1, progress=False)
+    assert result.successes.tolist() == [4, 4]
+    with pytest.raises(ValueError, match="no trial has an error"):
+        result.with_success(ff.Success())
+    ff.Study(Custom(untrue, 1, kind="true"), axes={"m": (3, 4)}, **words)

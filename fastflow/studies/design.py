@@ -69,7 +69,7 @@ class Design:
         words: dict[str, object] = {"ensemble": ensemble, "network": network, "init": init, "method": method}
         _set_defaults(words, axes)
         self._grid = Grid(words, axes)
-        check_cells(self._grid, self.problem, self.starts, self.seed)
+        check_cells(self._grid, self.problem, self.starts, self.seed, self.success)
         self.describe()
 
     @classmethod

@@ -26,7 +26,7 @@ from fastflow.studies.predictions import predicted
 from fastflow.studies.spec import Table, build, restricted
 from fastflow.studies.statistics import wilson
 from fastflow.studies.store import StoreError, create, locked
-from fastflow.studies.success import Success
+from fastflow.studies.success import NEVER, Success
 
 if TYPE_CHECKING:
     import pandas
@@ -163,9 +163,16 @@ class StudyResult:
         ------
         TypeError
             for what is no `Success`
+        ValueError
+            for one by the error where no trial has an error, since the problems had no truth
         """
         if not isinstance(success, Success):
             raise TypeError(f"success must be a Success, such as Success(below=0.01), got {shown(success)}")
+        ended = self._own_done & ~np.isin(self._own["status"], NEVER)
+        if success.needs_truth and ended.any() and np.isnan(self._own["error"][ended]).all():
+            raise ValueError(
+                f"no trial has an error, since the problems have no truth, so none could succeed by {success}"
+            )
         table = {**self.table, "success": dataclasses.asdict(success)}
         design = copy.copy(self._design)
         if design is not None:

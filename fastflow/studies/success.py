@@ -40,6 +40,11 @@ class Success:
     def __str__(self) -> str:
         return f"{self.quantity.replace('_', ' ')} at most {self.below:g}"
 
+    @property
+    def needs_truth(self) -> bool:
+        """Whether no trial succeeds whose problem has no truth."""
+        return OUTCOME_OF[self.quantity] == "error"
+
     def of(self, outcomes: Arrays) -> NDArray[np.bool_]:
         """Which of the trials have succeeded, of arrays of one shape; those that are not done have not."""
         with np.errstate(invalid="ignore"):
