@@ -93,8 +93,12 @@ def as_floats(
     return array
 
 
-def as_count(name: str, value: object, least: int) -> int:
-    """An integer that is at least ``least``."""
+LARGEST = 2**63 - 1
+"""The largest integer that arrays hold."""
+
+
+def as_count(name: str, value: object, least: int, most: int | None = LARGEST) -> int:
+    """An integer from ``least`` to ``most``, without end for None."""
     try:
         if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsIndex):
             raise TypeError
@@ -105,20 +109,24 @@ def as_count(name: str, value: object, least: int) -> int:
         else:
             raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
     if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
+        raise ValueError(f"{name} must be at least {least}, got {shown(number)}")
+    if most is not None and number > most:
+        raise ValueError(f"{name} must be at most {most}, got {shown(number)}")
     return number
 
 
 def as_number(name: str, value: ArrayLike, *, above: float | None = None, least: float | None = None) -> float:
     """A finite real number, greater than ``above`` or at least ``least``."""
-    if isinstance(value, str | bytes | bool) or np.ndim(value) != 0:
-        raise TypeError(f"{name} must be a number, got {shown(value)}")
     try:
+        if isinstance(value, str | bytes | bool) or np.ndim(value) != 0:
+            raise TypeError
         if not isinstance(value, SupportsFloat | SupportsIndex):
             raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {shown(value)}") from None
+    except OverflowError:
+        raise ValueError(f"{name} must be within the range of float64, got {shown(value)}") from None
     if not np.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     if above is not None and not number > above:

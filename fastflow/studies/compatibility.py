@@ -12,13 +12,14 @@ from fastflow.baselines import as_baseline
 from fastflow.checks import shown
 from fastflow.ensembles import Ensemble
 from fastflow.inits import Init
+from fastflow.memory import require_memory
 from fastflow.methods import Method
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.setting import check_words
 from fastflow.streams import encode
 from fastflow.studies.grid import Grid, Place
-from fastflow.studies.setup import draw_problem
+from fastflow.studies.setup import NUMBER_BYTES, draw_problem
 from fastflow.studies.success import Success
 
 PER_TRIAL, PER_CELL, SHARED = "per trial", "per cell", "shared"
@@ -95,6 +96,7 @@ def _problems(grid: Grid, seed: int) -> dict[Place, Problem]:
         form = type(ensemble), encode(ensemble.form())
         if form not in known:
             known.add(form)
+            require_memory(NUMBER_BYTES * ensemble.entries, f"a problem of {ensemble}", "take a smaller one")
             problems[place] = draw_problem(ensemble, seed, 0)
     return problems
 

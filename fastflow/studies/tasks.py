@@ -20,14 +20,11 @@ from fastflow.setting import pose_trials
 from fastflow.status import Status
 from fastflow.streams import Streams
 from fastflow.studies.outcomes import Outcomes, joined, make_outcomes
-from fastflow.studies.setup import Setup, problem_key
+from fastflow.studies.setup import NUMBER_BYTES, Setup, problem_key
 from fastflow.threads import one_blas_thread, stopped_by
 
 STACK_BYTES = 2**24
 """Problems are drawn into memory by stacks of this size."""
-
-NUMBER_BYTES = 8
-"""Bytes of an entry of what is drawn."""
 
 
 class Piece(NamedTuple):
