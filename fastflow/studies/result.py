@@ -108,6 +108,11 @@ class StudyResult:
         return stated.setting_of(self.table)
 
     @property
+    def has_alpha(self) -> bool:
+        """Whether the scale of the starts is alpha, the entry of every factor."""
+        return stated.has_alpha(self.table)
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """The labels of the methods that are compared, if any."""
         return tuple(map(str, self.axes.get("method", ())))
