@@ -26,7 +26,7 @@ from fastflow.shell.output import (
 )
 from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import StoreError
+from fastflow.studies.store import StoreError, require_zarr
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import ON_ERROR, RAISE
 from fastflow.studies.transitions import Boundary, Crossing
@@ -107,6 +107,7 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
     if a.cost:
         say(str(study.cost(threads=a.threads)))
         return DONE
+    require_zarr()
     if store.exists() and not (a.resume or a.repair):
         raise ValueError(f"{store} exists: --resume goes on with it, --out takes another name")
     check_writable(store.parent)
