@@ -102,7 +102,7 @@ def check(
         as_method(method).check(network, init, problem=problem)
     posed = network.pose(problem)
     architecture = network.architecture(posed)
-    factors = _start(init, architecture, as_count("seed", seed, 0), as_count("run", run, 0))
+    factors = _start(init, architecture, as_count("seed", seed, 0, None), as_count("run", run, 0))
     notes = [architecture.describe_balance(factors)]
     edge, unknown = _known(lambda: stability_edge(posed, network))
     notes.append(

@@ -143,7 +143,7 @@ def pose(
     init = default_init(network, given[0]) if init is None else init
     check_words(network, init, record)
     dtype = _as_dtype(dtype)
-    seed = as_count("seed", seed, 0)
+    seed = as_count("seed", seed, 0, None)
     problems = [network.pose(item) for item in given]
     architecture = network.architecture(problems[0])
     numbers = _start_numbers(init, runs, architecture, len(problems))

@@ -463,11 +463,12 @@ def test_the_flow_of_a_matrix(here, capsys):
     assert "\n".join(expected.summary().splitlines()[:-1]) in capsys.readouterr().out
 
 
-def test_several_alphas_are_one_run_each(sensing):
-    """Of the product, too; and the flow is recorded at the times of gradient descent's steps."""
+def test_several_alphas_are_one_run_each(sensing, capsys):
+    """Of the product, too, and alpha is that of a factor; the flow is recorded at the times of gradient descent's."""
     arguments = ["--of", "product", "--scale", "1,1e-2,1e-4", "--method", "flow", "--record", "9", "--step", "0.5"]
     assert shell.main(["train", "s.npz", *arguments, "--max-steps", "1000"]) == 0
     runs = ff.load("runs/runs.npz")
+    assert "from alpha = 1, 0.1, 0.01" in capsys.readouterr().out
     for run, alpha in enumerate([1.0, 0.1, 0.01]):
         method = ff.GradientFlow(runs.history.times)
         expected = ff.train(sensing, ff.DiagonalLinear(), ff.inits.Constant(alpha), method)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.arrays import as_array
+from fastflow.baselines.accuracy import fall_short
 from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 
@@ -69,9 +69,9 @@ def basis_pursuit(
     bound = _lower_bound(basis, image, result.eqlin.marginals * cost.max(), cost, x, nonnegative)
     missed, gap = np.linalg.norm(a @ x - y) / np.linalg.norm(y), 1 - bound / (cost @ np.abs(x))
     if missed > CONSISTENT or gap > GAP:
-        warnings.warn(
+        fall_short(
             f"basis pursuit was solved only to a relative residual of {missed:.1g} and a relative duality gap of "
-            f"{gap:.1g}: the matrix is ill-conditioned, or the weights differ too much",
+            f"{gap:.1g}, not to {CONSISTENT:g} and {GAP:g}",
             stacklevel=2,
         )
     return x
@@ -223,7 +223,7 @@ def nonnegative_least_squares(matrix: ArrayLike, values: ArrayLike) -> FloatArra
     slope = a.T @ (a @ x - y)
     missed = max(-slope.min(), np.abs(slope[x > 0]).max(initial=0))
     if missed > CONSISTENT:
-        warnings.warn(
+        fall_short(
             f"nonnegative least squares was solved only to a relative gradient of {missed:.1g}: the matrix is "
             "ill-conditioned",
             stacklevel=2,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import as_array
-from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, shown
 from fastflow.inits import Init
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.methods.base import Execution, Method
@@ -72,7 +72,7 @@ def _as_step(name: str, step: Edge | ArrayLike) -> float | str | Edge:
     if isinstance(step, str) and step != SAFE:
         read = Edge.read(step)
         if read is None:
-            raise TypeError(f"{name} must be a number, {SAFE!r}, or like '0.5 edge', got {step!r}")
+            raise TypeError(f"{name} must be a number, {SAFE!r}, or like '0.5 edge', got {shown(step)}")
         return read
     return step if isinstance(step, str | Edge) else as_number(name, step, above=0)
 

@@ -71,6 +71,17 @@ def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
     return Choices(network, init, flow, Record() if np.size(flow.times) else None, a.runs)
 
 
+def alphas_for(a: argparse.Namespace) -> list[float]:
+    """The entries of every factor of a diagonal network at its starts."""
+    power = 1 / _depth(a) if a.of == "product" else 1.0
+    return [float(scale**power) for scale in a.scale]
+
+
+def _depth(a: argparse.Namespace) -> int:
+    """That of a diagonal network."""
+    return 2 if a.depth is None else int(a.depth)
+
+
 def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
     """One run for each scale, all factors starting there."""
     _refuse(
@@ -82,9 +93,8 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
             "--seed": a.seed != 0,
         },
     )
-    network = DiagonalLinear(2 if a.depth is None else a.depth, signed=not a.nonnegative)
-    power = 1 / network.depth if a.of == "product" else 1.0
-    start = np.array(a.scale)[:, None] ** power * np.ones(problem.shape)
+    network = DiagonalLinear(_depth(a), signed=not a.nonnegative)
+    start = np.array(alphas_for(a))[:, None] * np.ones(problem.shape)
     init: Init = inits.Constant(a.scale[0], a.of or "factor")
     if len(a.scale) > 1:
         init = inits.Explicit([start] * (2 if network.signed else 1))

@@ -25,7 +25,7 @@ from fastflow.setting import DEFAULT_RUNS
 from fastflow.shell import tables
 from fastflow.shell.arguments import Commands, a_count, a_number, argument, as_real
 from fastflow.shell.arrays import DECIMAL, DROP, KEEP, MATRIX, MISSING, NO, OBSERVED, THOUSANDS, TRIPLETS, YES, Reading
-from fastflow.shell.choices import INITS, LABELS, choices_for, default_scale
+from fastflow.shell.choices import INITS, LABELS, alphas_for, choices_for, default_scale
 from fastflow.shell.output import DONE, FAILED, INTERRUPTED, check_writable, complain, handling, interrupt, say
 from fastflow.status import Status
 from fastflow.theory import Edge
@@ -220,7 +220,7 @@ def _train(a: argparse.Namespace) -> int:
     if isinstance(architecture, Chain):
         of = f"with widths {','.join(map(str, architecture.widths))}"
     else:
-        of = f"of {architecture.title} from alpha = {', '.join(f'{scale:g}' for scale in a.scale)}"
+        of = f"of {architecture.title} from alpha = {', '.join(f'{alpha:g}' for alpha in alphas_for(a))}"
     say(f"training {count} {'runs' if count > 1 else 'run'} {of}, threads: {threads}")
     if record is not None:
         size = record.nbytes(architecture, count, a.max_steps, a.dtype, has_truth=data.problem.truth is not None)
@@ -234,7 +234,7 @@ def _train(a: argparse.Namespace) -> int:
         runs, interrupted = stop.runs, True
     draw: Callable[[], Figure] | None = None if runs.history is None else runs.plot
     if isinstance(data.problem, CompressedSensing):
-        draw = functools.partial(plot.plot_recovery, runs, data.problem, a.scale)
+        draw = functools.partial(plot.plot_recovery, runs, data.problem, alphas_for(a))
     return _finish(runs, data, a.out, draw, interrupted=interrupted)
 
 
