@@ -12,6 +12,7 @@ import numpy as np
 from fastflow.checks import FloatArray, as_count
 from fastflow.inits import Init
 from fastflow.methods import Method, as_method
+from fastflow.metrics import quiet
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 from fastflow.setting import check_words
@@ -61,6 +62,7 @@ class Guarantees:
         )
 
 
+@quiet
 def check(
     problem: Problem,
     network: Network,
