@@ -8,8 +8,10 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from numba import types
 from numba.core import config, sigutils
+from numba.core.errors import NumbaError
 from numba.core.registry import CPUDispatcher
 
 from fastflow.kernels.compile.cache import KernelCache
@@ -23,18 +25,7 @@ Check = Callable[..., None]
 
 
 class Kernel(CPUDispatcher):
-    """Numba's dispatcher, with a cache of ours and, before it compiles, a look at the types of the arguments."""
-
-    check: Check | None = None
-
-    def compile(self, sig: object) -> object:
-        if self.check is not None:
-            arguments, _ = sigutils.normalize_signature(sig)
-            try:
-                self.check(*map(types.unliteral, arguments))
-            except TypeError as error:
-                raise TypeError(f"{self.__name__}: {error}") from None
-        return super().compile(sig)
+    """Numba's dispatcher, which other processes find by its name."""
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         function = self.py_func
@@ -43,6 +34,38 @@ class Kernel(CPUDispatcher):
             return _kernel_of, (function.__module__, function.__qualname__)
         reduced: tuple[Any, ...] = super().__reduce__()
         return reduced
+
+
+class PublicKernel(Kernel):
+    """A kernel that looks at the types of its arguments before it is compiled for them."""
+
+    check: Check
+
+    def compile(self, sig: object) -> object:
+        arguments, _ = sigutils.normalize_signature(sig)
+        try:
+            self.check(*map(types.unliteral, arguments))
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}: {error}") from None
+        return super().compile(sig)
+
+    def typeof_pyval(self, val: object) -> types.Type:
+        try:
+            return super().typeof_pyval(val)
+        except NumbaError:
+            return types.pyobject  # which the check refuses in its words
+
+    def __call__(self, *arguments: object, **named: object) -> object:
+        # Numba takes a tuple for one that it has seen by less than it looks at in arrays.
+        for argument in (*arguments, *named.values()):
+            for array in argument if isinstance(argument, tuple) else ():
+                plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+                if isinstance(array, np.ndarray) and not (plain and array.dtype.isnative and array.flags.aligned):
+                    of = type(argument).__name__
+                    raise TypeError(
+                        f"{self.__name__}: an array of {of} is masked, has swapped bytes, or is not aligned"
+                    )
+        return super().__call__(*arguments, **named)
 
 
 def _kernel_of(module: str, name: str) -> Kernel:
@@ -74,7 +97,13 @@ def jit_public(check: Check) -> Callable[[Callable[..., object]], Kernel]:
     ----------
     check : function that is given Numba's types of the arguments, and raises TypeError for wrong ones
     """
-    return lambda function: _compile(function, check)
+
+    def decorate(function: Callable[..., object]) -> Kernel:
+        kernel = _compile(function, PublicKernel)
+        kernel.check = check
+        return kernel
+
+    return decorate
 
 
 def jit_internal(function: Callable[..., object]) -> Kernel:
@@ -98,11 +127,10 @@ def jit_inline(function: Callable[..., object]) -> Kernel:
 OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "pipeline_class": KernelCompiler}
 
 
-def _compile(function: Callable[..., object], check: Check | None = None, **options: object) -> Kernel:
+def _compile(function: Callable[..., object], kind: type[Kernel] = Kernel, **options: object) -> Kernel:
     if not isinstance(function, FunctionType):
         raise TypeError(f"a kernel is compiled from a function, got {function!r}")
     given = {"nopython": True, "boundscheck": None, "nogil": True, **OPTIONS, **options}
-    kernel = Kernel(function, targetoptions=given, pipeline_class=given.pop("pipeline_class"))
-    kernel.check = check
+    kernel = kind(function, targetoptions=given, pipeline_class=given.pop("pipeline_class"))
     kernel._cache = KernelCache(function)
     return kernel
