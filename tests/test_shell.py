@@ -232,7 +232,7 @@ def test_without_matplotlib_the_results_are_saved(here, capsys, monkeypatch):
 def test_steps_in_words(here, words, step):
     assert shell.main(["train", "m.npy", "--step", words, "--record", "0", *SMALL]) == 0
     method = ff.GradientDescent(step, max_steps=200)
-    expected = ff.train(ff.MatrixEstimation(TARGET), ff.DeepLinear(), ff.inits.Gaussian(1e-3), method, runs=4)
+    expected = ff.train(ff.MatrixEstimation(TARGET), method=method, runs=4)
     runs = ff.load("runs/runs.npz")
     np.testing.assert_array_equal(runs.step, expected.step)
     np.testing.assert_array_equal(runs.solution, expected.solution)

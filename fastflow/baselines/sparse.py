@@ -33,8 +33,9 @@ def basis_pursuit(
 
     Returns
     -------
-    array (n,), with ``||A x - y|| <= 1e-9 ||y||``, rows in very different units being brought to like ones, and a
-        relative duality gap of at most 1e-8
+    array (n,)
+        With ``||A x - y|| <= 1e-9 ||y||``, rows in very different units being brought to like ones, and a relative
+        duality gap of at most 1e-8.
 
     Raises
     ------
