@@ -33,6 +33,15 @@ SHARES = 4
 """A thread takes one in so many of its equal part of the runs that are left."""
 
 
+SLOW = 4e9
+"""Operations a second that a slow processor does at least, where a kernel's work is some."""
+
+
+def first_budget(most: int, operations: float) -> int:
+    """The first slice of work whose units take so many operations: ``most``, or what is no longer than a slice."""
+    return max(1, min(most, int(SLICE_SECONDS * SLOW / max(operations, 1.0))))
+
+
 def next_budget(budget: int, seconds: float) -> int:
     """How much work the next slice gets if ``budget`` took so long."""
     return max(1, int(budget * min(MOST_GROWTH, SLICE_SECONDS / max(seconds, 1e-6))))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -28,25 +29,33 @@ class _BlasPin:
     """One BLAS thread while anybody needs it so: the first to come saves the setting, the last to go restores it."""
 
     def __init__(self) -> None:
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            # Whoever held the lock in the parent is no thread of the child, whose BLAS keeps the setting that it found.
+            os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
         self._limits: threadpool_limits | None = None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        with self._lock:
+        lock = self._lock
+        with lock:
             if self._users == 0:
                 self._limits = threadpool_limits(1, user_api="blas")
             self._users += 1
         try:
             yield
         finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    assert self._limits is not None
-                    self._limits.restore_original_limits()
-                    self._limits = None
+            with lock:
+                if lock is self._lock:  # else this is a child that was forked in here
+                    self._users -= 1
+                    if self._users == 0:
+                        assert self._limits is not None
+                        self._limits.restore_original_limits()
+                        self._limits = None
 
 
 one_blas_thread = _BlasPin()
@@ -70,6 +79,29 @@ def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
         yield
     finally:
         _stop.asked = None
+
+
+Result = TypeVar("Result")
+
+
+def interruptibly(function: Callable[[], Result]) -> Result:
+    """Call what hears no Ctrl-C, in a thread of its own that is left behind on Ctrl-C, or once told (`stopped_by`).
+
+    For solvers that may take long and let other threads run meanwhile, as HiGHS does.
+    """
+    answer: Future[Result] = Future()
+
+    def call() -> None:
+        try:
+            answer.set_result(function())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=call, name="fastflow solver", daemon=True).start()
+    while not wait([answer], timeout=POLL_SECONDS).done:
+        if _stop.asked is not None and _stop.asked():
+            raise KeyboardInterrupt
+    return answer.result()
 
 
 Worker = Callable[[Callable[[], bool]], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import NamedTuple
 
@@ -12,6 +13,10 @@ from fastflow.arrays import as_array
 from fastflow.baselines.accuracy import fall_short
 from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, equilibrated, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
+from fastflow.threads import interruptibly
+
+LARGE = 20_000
+"""Entries of A from which on a linear program takes so long that it is made to hear Ctrl-C."""
 
 GAP = 1e-8
 """The relative duality gap up to which a linear program counts as solved."""
@@ -56,13 +61,15 @@ def basis_pursuit(
         return np.zeros(a.shape[1])
     # Orthonormal rows and values of order 1: HiGHS measures feasibility absolutely.
     unit = np.abs(image).max()
-    result = linprog(
+    solve = functools.partial(
+        linprog,
         cost / cost.max() if nonnegative else np.concatenate([cost, cost]) / cost.max(),
         A_eq=basis if nonnegative else np.hstack([basis, -basis]),
         b_eq=image / unit,
         method="highs-ds",  # the simplex method: it ends at a vertex
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
+    result = interruptibly(solve) if basis.size > LARGE else solve()
     if result.status == 2 and nonnegative:
         raise ValueError("no x >= 0 fits the values: nonnegative_least_squares comes nearest")
     if result.status != 0:

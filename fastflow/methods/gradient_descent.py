@@ -20,7 +20,7 @@ from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_steps
-from fastflow.scheduling import Worker
+from fastflow.scheduling import Worker, first_budget
 from fastflow.setting import DTYPES, Setting
 from fastflow.status import Status
 from fastflow.theory import Edge, edge, safe_step, stability_edge
@@ -280,8 +280,9 @@ class _Descent(Execution):
             self.flops = float(self.flops_per_step * (self.steps.sum() - self.steps_before))
 
     def settle(self) -> None:
-        if self.ended < self.setting.runs:
-            self.worker().advance(np.arange(self.setting.runs), 0)
+        waiting = np.flatnonzero((self.status == Status.RUNNING) & np.isnan(self.loss))
+        if waiting.size:
+            self.worker().advance(waiting, 0)
         for run in np.flatnonzero((self.status != Status.RUNNING) & (self.status != Status.DIVERGED)):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
 
@@ -289,10 +290,9 @@ class _Descent(Execution):
 class _DescentWorker(Worker):
     """One thread's workspaces, and its kernel calls."""
 
-    first_budget = 64
-
     def __init__(self, execution: _Descent) -> None:
         e = self.execution = execution
+        self.first_budget = first_budget(64, e.flops_per_step)
         self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
         self.members = len(self.group.run)
         size, parameters = e.solution.shape[1], e.factors.shape[1]

@@ -25,7 +25,7 @@ from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Hadamard, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_times
-from fastflow.scheduling import QueueWorker
+from fastflow.scheduling import QueueWorker, first_budget
 from fastflow.setting import Setting
 from fastflow.status import Status
 
@@ -279,10 +279,10 @@ class _LayerFlow(Execution):
 class _LayerWorker(QueueWorker):
     """One thread's memory, and its kernel calls; its work is counted in evaluations of the gradient."""
 
-    first_budget = 1000
-
     def __init__(self, execution: _LayerFlow) -> None:
         e = self.execution = execution
+        problem = e.setting.problems[0]
+        self.first_budget = first_budget(1000, e.setting.architecture.gradient_flops + problem.loss_flops)
         like, size = e.factors[0], e.solution.shape[1]
         self.field = e.setting.architecture.make_field(e.problem, e.weights, like)
         self.methods = Methods(dormand_prince(), chebyshev())
