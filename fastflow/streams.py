@@ -36,22 +36,22 @@ def stream(*key: Key) -> np.random.Generator:
 
 
 class Streams:
-    """The streams of the keys ``(*prefix, number)``, by one generator that is set anew, at a fraction of the cost.
+    """The streams of the keys ``(*prefix, *numbers)``, by one generator that is set anew, at a fraction of the cost.
 
     A generator that was given is a different one after the next call.
     """
 
     def __init__(self, *prefix: Key) -> None:
-        # The encoding of (*prefix, number) less what the number adds.
+        # The encoding of (*prefix, *numbers) less what the numbers add.
         self._digest = hashlib.blake2b(encode((*prefix, 0)).removesuffix("i0)").encode(), digest_size=16)
         self._philox = np.random.Philox(key=0)
         self._start = self._philox.state
         self._generator = np.random.Generator(self._philox)
 
-    def __call__(self, number: int) -> np.random.Generator:
-        """The generator of ``(*prefix, number)`` at its beginning."""
+    def __call__(self, *numbers: int) -> np.random.Generator:
+        """The generator of ``(*prefix, *numbers)`` at its beginning."""
         digest = self._digest.copy()
-        digest.update(f"i{number:d})".encode())
+        digest.update(f"{','.join(f'i{number:d}' for number in numbers)})".encode())
         self._start["state"]["key"][:] = np.frombuffer(digest.digest(), "<u8")
         self._philox.state = self._start
         return self._generator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, as_number, one_of
 from fastflow.networks import Architecture, Chain, DeepLinear, Network
-from fastflow.streams import stream
+from fastflow.streams import Streams
 
 Factors = list[FloatArray]
 WHOSE = ("factor", "product")
@@ -35,6 +35,14 @@ class Init(ABC):
     @abstractmethod
     def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
         """The factors of one run, in the order of its architecture."""
+
+    def drawing(self, architecture: Architecture) -> Callable[[np.random.Generator], FloatArray]:
+        """A function that draws the factors of one run as `draw` does, flat: for the starts of many runs."""
+
+        def draw(rng: np.random.Generator) -> FloatArray:
+            return np.concatenate([factor.ravel() for factor in self.draw(architecture, rng)])
+
+        return draw
 
     def title(self, architecture: Architecture) -> str:
         """This init in words."""
@@ -65,11 +73,10 @@ class Init(ABC):
         ValueError
             for a start that is 0, or not finite, in the dtype of ``factors``
         """
+        stream, draw = Streams(seed, "init", architecture.stream_key), self.drawing(architecture)
         with np.errstate(over="ignore"):  # what does not fit the dtype is refused below
-            for run, (trial, start) in enumerate(zip(trials, starts, strict=True)):
-                rng = stream(seed, "init", architecture.stream_key, int(trial), int(start))
-                for target, drawn in zip(architecture.unpack(factors[run]), self.draw(architecture, rng), strict=True):
-                    target[...] = drawn
+            for run, (trial, start) in enumerate(zip(trials.tolist(), starts.tolist(), strict=True)):
+                factors[run] = draw(stream(trial, start))
         if not np.isfinite(factors).all() or not factors.any(axis=1).all():
             raise ValueError(f"a start of {self} is zero or not finite in {factors.dtype.name}: choose another scale")
 

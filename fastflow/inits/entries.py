@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,11 +30,17 @@ class EntryInit(ScaledInit):
         """``E |w|^order`` of an unscaled entry w, for an even order."""
 
     def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
-        drawn = [self.entries(shape, rng) for shape in architecture.factor_shapes]
-        if architecture.starts_positive:
-            drawn = [np.abs(factor) for factor in drawn]
+        return architecture.unpack(self.drawing(architecture)(rng))
+
+    def drawing(self, architecture: Architecture) -> Callable[[np.random.Generator], FloatArray]:
         scale = architecture.entry_scale(self.scale, self.moment) if self.of == "product" else self.scale
-        return [scale * factor for factor in drawn]
+        size, positive = (architecture.parameter_count,), architecture.starts_positive
+
+        def draw(rng: np.random.Generator) -> FloatArray:
+            entries = self.entries(size, rng)  # of all factors at once: the same numbers as one after the other
+            return scale * (np.abs(entries) if positive else entries)
+
+        return draw
 
 
 @dataclass(frozen=True)
