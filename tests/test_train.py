@@ -440,7 +440,7 @@ def test_a_record_too_large_is_refused_before_it_is_allocated():
     problem = ff.MatrixEstimation(np.eye(100))
     record = ff.Record(steps=10**6, spacing="linear", product=True)
     method = ff.GradientDescent(step=1e-3, max_steps=10**6)
-    message = r"results of 10000 runs would take 8\d\d TB, but this process may take only .* more; take fewer runs, or record less"
+    message = r"results of 10000 runs would take 8\d\d TB, but this process may take only .* more; take fewer runs"
     with pytest.raises(MemoryError, match=message):
         ff.train(problem, ff.DeepLinear(1), method=method, runs=10_000, record=record)
 
