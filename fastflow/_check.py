@@ -12,6 +12,7 @@ import numpy as np
 from fastflow.checks import FloatArray, as_count
 from fastflow.inits import Init
 from fastflow.methods import Method, as_method
+from fastflow.metrics import quiet
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 from fastflow.setting import check_words
@@ -61,6 +62,7 @@ class Guarantees:
         )
 
 
+@quiet
 def check(
     problem: Problem,
     network: Network,
@@ -102,7 +104,7 @@ def check(
         as_method(method).check(network, init, problem=problem)
     posed = network.pose(problem)
     architecture = network.architecture(posed)
-    factors = _start(init, architecture, as_count("seed", seed, 0), as_count("run", run, 0))
+    factors = _start(init, architecture, as_count("seed", seed, 0, None), as_count("run", run, 0))
     notes = [architecture.describe_balance(factors)]
     edge, unknown = _known(lambda: stability_edge(posed, network))
     notes.append(

@@ -38,7 +38,9 @@ def train(
         With a list, ``runs`` counts the starts of each problem, and run ``p * starts + s`` is start s of problem p.
     network : default ``DeepLinear(depth=3)`` for a matrix, ``DiagonalLinear(depth=2)`` for a vector
     init : an init of `fastflow.inits`, or ``runs.last`` to go on
-        By default ``Gaussian(scale=1e-3)`` for a DeepLinear network, ``Constant(scale=1e-3)`` for a DiagonalLinear one.
+        By default ``Gaussian(1e-3 * size)`` for a DeepLinear network, ``Constant(1e-3 * size ** (1 / L))`` for a
+        DiagonalLinear one, where size is the largest singular value, or entry, of the solution that the data of the
+        first problem point to; the summary of the results shows it.
     method : GradientDescent, GradientFlow, FlowLimit or ProductFlow; default ``GradientDescent()``
         `FlowLimit` takes DiagonalLinear networks with identical factors, or two independent ones; for L >= 2 of starts
         that are positive or 0, where a factor stays. It gives a row a run, its steps are Newton's. `GradientFlow` has

@@ -87,8 +87,12 @@ def as_floats(
     return array
 
 
-def as_count(name: str, value: object, least: int) -> int:
-    """An integer that is at least ``least``."""
+LARGEST = 2**63 - 1
+"""The largest integer that arrays hold."""
+
+
+def as_count(name: str, value: object, least: int, most: int | None = LARGEST) -> int:
+    """An integer from ``least`` to ``most``, without end for None."""
     try:
         if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsIndex):
             raise TypeError
@@ -99,7 +103,9 @@ def as_count(name: str, value: object, least: int) -> int:
         else:
             raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
     if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
+        raise ValueError(f"{name} must be at least {least}, got {shown(number)}")
+    if most is not None and number > most:
+        raise ValueError(f"{name} must be at most {most}, got {shown(number)}")
     return number
 
 
@@ -114,7 +120,7 @@ def as_number(name: str, value: ArrayLike, *, above: float | None = None, least:
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {shown(value)}") from None
     except OverflowError:
-        number = np.inf
+        raise ValueError(f"{name} must be within the range of float64, got {shown(value)}") from None
     if not np.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     if above is not None and not number > above:

@@ -1,15 +1,18 @@
 """Measures of a matrix or of a stack of matrices (..., rows, columns): one number, or an array (...).
 
-Rank-like measures of the zero matrix are 0. `balancedness` measures a chain of factors. Those from `support` on measure
-a vector or a stack of vectors (..., n).
+Rank-like measures of the zero matrix are 0; of a matrix with an entry that is not finite a measure is NaN, whatever its
+company in a stack. `balancedness` measures a chain of factors. Those from `support` on measure a vector or a stack of
+vectors (..., n). Norms do not overflow or vanish where they themselves are numbers of the arrays' type.
 
 All raise `TypeError` for entries that are not real, and `ValueError` for too few dimensions or an empty axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,7 +41,25 @@ __all__ = [
     "support_recovery",
 ]
 
+SQUARES_LOSE = 1e4
+"""Up to so many roots of the least normal number squares may lose digits of a norm."""
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def quiet(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Decorate what is right where terms of it overflow, vanish or are NaN, whatever `numpy.seterr` makes of these."""
+
+    @functools.wraps(function)
+    def call(*arguments: Given.args, **options: Given.kwargs) -> Result:
+        with np.errstate(all="ignore"):
+            return function(*arguments, **options)
+
+    return call
+
+
+@quiet
 def singular_values(matrix: ArrayLike) -> FloatArray:
     """Singular values, largest first: (..., min(rows, columns)).
 
@@ -49,11 +70,19 @@ def singular_values(matrix: ArrayLike) -> FloatArray:
     Returns
     -------
     array (..., min(rows, columns))
+        NaN of a matrix that is not finite.
     """
-    values: FloatArray = np.linalg.svd(_matrices(matrix), compute_uv=False)
+    array = _matrices(matrix)
+    finite = np.isfinite(array).all(axis=(-2, -1))
+    if finite.all():
+        values: FloatArray = np.linalg.svd(array, compute_uv=False)
+        return values
+    values = np.full((*array.shape[:-2], min(array.shape[-2:])), np.nan, array.dtype)
+    values[finite] = np.linalg.svd(array[finite], compute_uv=False)
     return values
 
 
+@quiet
 def effective_rank(matrix: ArrayLike) -> Numbers:
     """``||W||_* / ||W||_2``, between 1 and the rank (Chou, Gieshoff, Maly, Rauhut, arXiv:2011.13772).
 
@@ -68,6 +97,7 @@ def effective_rank(matrix: ArrayLike) -> Numbers:
     return effective_rank_of_values(singular_values(matrix))
 
 
+@quiet
 def effective_rank_of_values(values: FloatArray) -> Numbers:
     """Effective rank, `effective_rank`, from singular values.
 
@@ -83,6 +113,7 @@ def effective_rank_of_values(values: FloatArray) -> Numbers:
     return _ratio(values.sum(axis=-1), values[..., 0])
 
 
+@quiet
 def entropy_rank(matrix: ArrayLike) -> Numbers:
     """``exp(H(p))`` with ``p = s / sum s`` and H the entropy in nats (Roy, Vetterli 2007).
 
@@ -98,9 +129,10 @@ def entropy_rank(matrix: ArrayLike) -> Numbers:
     total = values.sum(axis=-1, keepdims=True)
     shares = values / np.where(total > 0, total, 1)
     logs = np.log(np.where(shares > 0, shares, 1))
-    return np.where(total[..., 0] > 0, np.exp(-np.sum(shares * logs, axis=-1)), 0.0)[()]
+    return np.where(total[..., 0] == 0, 0.0, np.exp(-np.sum(shares * logs, axis=-1)))[()]
 
 
+@quiet
 def stable_rank(matrix: ArrayLike) -> Numbers:
     """``||W||_F^2 / ||W||_2^2``, between 1 and the rank.
 
@@ -117,7 +149,8 @@ def stable_rank(matrix: ArrayLike) -> Numbers:
     return np.sum((values / np.where(largest > 0, largest, 1)) ** 2, axis=-1)[()]
 
 
-def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> int | NDArray[np.int64]:
+@quiet
+def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> Numbers | NDArray[np.int64]:
     """How many singular values exceed ``tol`` times the largest; by default ``max(rows, columns)`` machine epsilons.
 
     Parameters
@@ -127,15 +160,16 @@ def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> int | NDArray
 
     Returns
     -------
-    int, or array (...) of a stack
+    int, or array (...) of a stack; in float64 where a matrix is not finite, whose rank is NaN
     """
     array = _matrices(matrix)
     return numerical_rank_of_values(singular_values(array), array.shape[-2:], tol)
 
 
+@quiet
 def numerical_rank_of_values(
     values: FloatArray, shape: tuple[int, ...], tol: float | None = None
-) -> int | NDArray[np.int64]:
+) -> Numbers | NDArray[np.int64]:
     """Numerical rank, `numerical_rank`, from singular values.
 
     Parameters
@@ -146,16 +180,19 @@ def numerical_rank_of_values(
 
     Returns
     -------
-    int, or array (...)
+    int, or array (...); in float64 where a matrix is not finite, whose rank is NaN
     """
     values = _vectors(values, "values")
     if tol is None:
         tol = max(shape) * float(np.finfo(values.dtype).eps)
     else:
         tol = as_number("tol", tol, least=0)
-    return np.sum(values > tol * values[..., :1], axis=-1)[()]
+    ranks = np.sum(values > tol * values[..., :1], axis=-1)
+    unknown = np.isnan(values[..., 0])
+    return (np.where(unknown, np.nan, ranks) if unknown.any() else ranks)[()]
 
 
+@quiet
 def nuclear_norm(matrix: ArrayLike) -> Numbers:
     """The sum of the singular values.
 
@@ -170,6 +207,7 @@ def nuclear_norm(matrix: ArrayLike) -> Numbers:
     return singular_values(matrix).sum(axis=-1)[()]
 
 
+@quiet
 def schatten_norm(matrix: ArrayLike, p: float) -> Numbers:
     """``(sum s_i^p)^(1/p)`` for p > 0, a quasi-norm below 1; ``p = inf`` is the spectral norm.
 
@@ -191,6 +229,7 @@ def schatten_norm(matrix: ArrayLike, p: float) -> Numbers:
     return (largest[..., 0] * np.sum(shares**p, axis=-1) ** (1 / p))[()]
 
 
+@quiet
 def balancedness(factors: Sequence[ArrayLike]) -> Numbers:
     """``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F`` of factors first to last, each (..., d_j, d_{j-1}).
 
@@ -212,10 +251,11 @@ def balancedness(factors: Sequence[ArrayLike]) -> Numbers:
     defects = balancedness_defects(factors)
     worst = np.zeros(np.shape(factors[0])[:-2])
     for defect in defects:
-        worst = np.maximum(worst, np.sqrt(np.sum(defect**2, axis=(-2, -1))))
+        worst = np.maximum(worst, frobenius_norms(defect))
     return worst[()]
 
 
+@quiet
 def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
     """``W_{j+1}^T W_{j+1} - W_j W_j^T``, j = 1 .. N-1, of factors first to last, each (..., d_j, d_{j-1}).
 
@@ -240,6 +280,7 @@ def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
     ]
 
 
+@quiet
 def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Numbers:
     """``max_j ||u_{j+1}^2 - u_j^2||_2``, of vectors (..., n): `balancedness` of diagonal matrices.
 
@@ -265,6 +306,7 @@ def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Numbers:
     return worst[()]
 
 
+@quiet
 def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Numbers:
     """``||W - truth||_F / ||truth||_F``.
 
@@ -284,20 +326,21 @@ def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Numbers:
     array, reference = _matrices(matrix), _matrices(truth, "truth")
     if array.shape[-2:] != reference.shape[-2:]:
         raise ValueError(f"matrix and truth must have the same shape, got {array.shape} and {reference.shape}")
-    size = np.sqrt(np.sum(reference**2, axis=(-2, -1)))
+    size = frobenius_norms(reference)
     if np.any(size == 0):
         raise ValueError("truth is the zero matrix: no error is relative to it")
-    return (np.sqrt(np.sum((array - reference) ** 2, axis=(-2, -1))) / size)[()]
+    return (frobenius_norms(array - reference) / size)[()]
 
 
+@quiet
 def relative_errors(solutions: FloatArray, truths: FloatArray, problem_index: NDArray[np.int64]) -> FloatArray:
     """``||x - truth|| / ||truth||`` of flat solutions (runs, size), each of such a truth of (problems, size)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # runs that diverged have no finite error
-        differences = solutions.astype(np.float64) - truths[problem_index]
-        errors: FloatArray = np.linalg.norm(differences, axis=1) / np.linalg.norm(truths, axis=1)[problem_index]
+    differences = solutions.astype(np.float64) - truths[problem_index]  # of runs that diverged not finite
+    errors: FloatArray = euclidean_norms(differences) / euclidean_norms(truths.astype(np.float64))[problem_index]
     return errors
 
 
+@quiet
 def support(vector: ArrayLike, tol: float = 1e-3) -> NDArray[np.bool_]:
     """Which entries exceed ``tol`` times the largest in magnitude: bool, (..., n). The zero vector has none.
 
@@ -314,6 +357,7 @@ def support(vector: ArrayLike, tol: float = 1e-3) -> NDArray[np.bool_]:
     return magnitude > tol * magnitude.max(axis=-1, keepdims=True)
 
 
+@quiet
 def support_recovery(vector: ArrayLike, truth: ArrayLike, tol: float = 1e-3) -> Numbers:
     """``|S n T| / |S u T|`` for S the `support` of the vector and T the nonzero entries of the truth: 1 iff equal.
 
@@ -338,6 +382,7 @@ def support_recovery(vector: ArrayLike, truth: ArrayLike, tol: float = 1e-3) -> 
     return _ratio(np.sum(found & there, axis=-1), np.sum(found | there, axis=-1))
 
 
+@quiet
 def l1_norm(vector: ArrayLike) -> Numbers:
     """The sum of the magnitudes.
 
@@ -352,6 +397,7 @@ def l1_norm(vector: ArrayLike) -> Numbers:
     return np.abs(_vectors(vector)).sum(axis=-1)[()]
 
 
+@quiet
 def l2_norm(vector: ArrayLike) -> Numbers:
     """The Euclidean norm.
 
@@ -363,9 +409,10 @@ def l2_norm(vector: ArrayLike) -> Numbers:
     -------
     float, or array (...) of a stack
     """
-    return np.linalg.norm(_vectors(vector), axis=-1)[()]
+    return euclidean_norms(_vectors(vector))[()]
 
 
+@quiet
 def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
     """The scale that a signed diagonal network has come to, per coordinate: (..., n).
 
@@ -390,6 +437,29 @@ def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
     if len(arrays) not in (2, 2 * depth):
         raise ValueError(f"a signed network of depth {depth} has 2 or {2 * depth} vectors, got {len(arrays)}")
     return np.prod([array ** (1 / len(arrays)) for array in arrays], axis=0)
+
+
+@quiet
+def euclidean_norms(vectors: FloatArray) -> FloatArray:
+    """The Euclidean norms of vectors (..., n), (...): also of those whose squares overflow or vanish."""
+    return _beyond_squares(np.asarray(np.linalg.norm(vectors, axis=-1)), vectors)
+
+
+@quiet
+def frobenius_norms(matrices: FloatArray) -> FloatArray:
+    """The Frobenius norms of matrices (..., rows, columns), (...), as `euclidean_norms` has those of vectors."""
+    norms = np.asarray(np.sqrt(np.sum(matrices**2, axis=(-2, -1))))
+    return _beyond_squares(norms, matrices.reshape(*matrices.shape[:-2], -1))
+
+
+def _beyond_squares(norms: FloatArray, vectors: FloatArray) -> FloatArray:
+    """The norms of vectors (..., n), found anew where their squares are not numbers or not normal ones."""
+    lost = ~((norms > SQUARES_LOSE * np.finfo(norms.dtype).tiny ** 0.5) & np.isfinite(norms))
+    if lost.any():
+        largest = np.max(np.abs(vectors[lost]), axis=-1)
+        unit = np.where((largest > 0) & np.isfinite(largest), largest, 1)
+        norms[lost] = unit * np.linalg.norm(vectors[lost] / unit[:, None], axis=-1)
+    return norms
 
 
 def _vectors(vector: ArrayLike, name: str = "vector") -> FloatArray:

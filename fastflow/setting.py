@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ DEFAULT_RUNS = 256
 INDEX_BYTES = 16
 """What the numbers of a run take."""
 DTYPES = ("float64", "float32")
+SMALL = 1e-3
+"""The scale of starts where the user names none, for a solution of size 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,29 @@ class Setting:
         """The weight of each problem's loss."""
         return np.array([problem.weight for problem in self.problems], np.float64)
 
+    def loss_tolerances(self, tol: float | None, share: float) -> FloatArray:
+        """The loss that counts as 0, for each problem.
+
+        Parameters
+        ----------
+        tol : float or None
+            What the user says; None takes a share of the size of the data.
+        share : float, of the loss where the unknown is 0; where that is 0 itself, the tolerance
+
+        Returns
+        -------
+        array (problems,); minus infinity, which no loss reaches, for a problem of which compiled code alone knows it
+        """
+        if tol is not None:
+            return np.full(len(self.problems), tol)
+        sizes = [problem.zero_loss() for problem in self.problems]
+        return np.array([-np.inf if size is None else share * (size or 1.0) for size in sizes])
+
+    @property
+    def least_losses(self) -> FloatArray:
+        """A lower bound of the loss of each problem, (problems,)."""
+        return np.array([self.architecture.least_loss(problem) for problem in self.problems])
+
     def description(self, method: str) -> dict[str, str]:
         """What runs are of, and by which method, in words."""
         count = len(self.problems)
@@ -114,10 +140,10 @@ def pose(
     """
     given = _as_problems(problem)
     network = default_network(given[0]) if network is None else network
-    init = default_init(network) if init is None else init
+    init = default_init(network, given[0]) if init is None else init
     check_words(network, init, record)
     dtype = _as_dtype(dtype)
-    seed = as_count("seed", seed, 0)
+    seed = as_count("seed", seed, 0, None)
     problems = [network.pose(item) for item in given]
     architecture = network.architecture(problems[0])
     numbers = _start_numbers(init, runs, architecture, len(problems))
@@ -203,9 +229,29 @@ def default_network(problem: OfUnknown) -> Network:
     return DeepLinear() if problem.unknown == "W" else DiagonalLinear()
 
 
-def default_init(network: object) -> Init:
-    """The init for a network where the user names none."""
-    return Constant() if isinstance(network, DiagonalLinear) else Gaussian()
+def default_init(network: object, problem: Problem | None = None) -> Init:
+    """The init for a network where the user names none: small beside the solution that the data of a problem point to.
+
+    Parameters
+    ----------
+    network : Network, or what is no network, of which `check_words` will tell
+    problem : Problem
+        Where none is at hand, its solution is taken to be about 1.
+    """
+    size = 1.0 if problem is None else solution_size(problem)
+    if isinstance(network, DiagonalLinear):
+        return Constant(SMALL * size ** (1 / network.depth))
+    return Gaussian(SMALL * size)
+
+
+def solution_size(problem: Problem) -> float:
+    """The largest entry of the vector, or singular value of the matrix, that the data point to; 1 where they do not."""
+    try:
+        estimate = problem.estimate().astype(np.float64)
+    except ValueError:  # nothing is known of a CustomProblem
+        return 1.0
+    size = float(np.linalg.norm(estimate, 2 if estimate.ndim == 2 else np.inf))
+    return size if 0 < size < math.inf else 1.0
 
 
 def check_words(network: object, init: object, record: object = None) -> None:

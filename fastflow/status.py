@@ -21,6 +21,7 @@ class Status(IntEnum):
     DIVERGED = endings.DIVERGED
     MAX_TIME = endings.MAX_TIME
     INACCURATE = endings.INACCURATE
+    FAILED = endings.FAILED
 
     @property
     def message(self) -> str:
@@ -35,18 +36,23 @@ class Status(IntEnum):
 
 _MESSAGES = {
     Status.RUNNING: "Interrupted before its end; train(..., init=runs.last) goes on from here.",
-    Status.CONVERGED: "The loss is at most tol. Of a FlowLimit: the residual is at most tol ||y||, or what of y no x "
-    "reaches.",
+    Status.CONVERGED: "The loss is at most tol, or as near to the least. Of a FlowLimit: the residual is at most tol "
+    "||y||, or what of y no x reaches.",
     Status.CRITICAL: "The gradient norm is at most gradient_tol: a critical point, a minimum or a saddle. "
-    "A gradient flow has then come to rest.",
+    "A gradient flow has then come to rest; of GradientDescent with gradient_tol=None the loss is at most 1e-6 of that "
+    "of the product 0 above the least, and max_steps more would hardly lower it.",
     Status.STALLED: "The factors no longer change in their last bit: this precision goes no further. "
     "At a loss above tol this is a critical point (a minimum under a rank constraint, or a saddle that the start "
     "cannot leave); try float64, or another start.",
     Status.MAX_STEPS: "max_steps was reached; train(..., init=runs.last) with a larger max_steps goes on.",
     Status.DIVERGED: "The loss is no longer finite; try a smaller step or a smaller start. Of a FlowLimit: the search "
-    "left the range of float64; scale A and y, or take a start nearer to the size of x^(1/L).",
+    "left the range of float64; scale A and y, or take a start nearer to the size of x^(1/L). "
+    "Of a baseline: its solution is not finite.",
     Status.MAX_TIME: "The gradient flow was followed to the last of the times.",
     Status.INACCURATE: "Newton's method did not bring the residual to tol, the solution is what was reached; try a "
     "larger tol or max_steps, or a start nearer to the size of x^(1/L). The rows of A may be nearly dependent. "
-    "Of a ProductFlow: no step was small enough for its tolerance.",
+    "Of a ProductFlow: no step was small enough for its tolerance. Of a baseline: its solution misses the tolerance "
+    "that it states.",
+    Status.FAILED: "The trial of a study raised an exception, which a warning named; Study.run(on_error='raise') ends "
+    "with the first one.",
 }

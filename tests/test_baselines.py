@@ -568,3 +568,34 @@ def test_what_becomes_a_baseline():
             baselines.as_baseline(nothing)
     with pytest.raises(ValueError, match="needs a problem with a truth"):
         baselines.OracleLeastSquares().check(ff.CompressedSensing(np.ones((1, 2)), [1.0]))
+
+
+UNITS = [np.array([1e8, 1e-8]), np.array([1.0, 1e-30]), np.array([1e-200, 1e100]), np.array([1e3, 1.0])]
+
+
+@pytest.mark.parametrize("units", UNITS, ids=str)
+def test_rows_in_any_units(units):
+    """``x_1 + x_3 = 1``, ``x_2 - x_3 = 1``: least l1 norm (1, 1, 0), least norm (1, 1, 0) + (-t, t, t) with t = 0."""
+    a = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]])
+    right, rows = a @ [1.0, 1.0, 0.0], units[:, None] * a
+    np.testing.assert_allclose(baselines.basis_pursuit(rows, units * right), [1, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(baselines.basis_pursuit(rows, units * right, nonnegative=True), [1, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(baselines.least_norm(rows, units * right), [1, 1, 0], atol=1e-12)
+    weights = np.array([1.0, 4.0, 2.0])
+    expected = baselines.least_norm(a, right, weights)
+    np.testing.assert_allclose(baselines.least_norm(rows, units * right, weights), expected, atol=1e-12)
+    operators = np.stack([np.diag([1.0, 0.0]), np.diag([1.0, -1.0])])
+    solution = baselines.nuclear_norm_sensing(units[:, None, None] * operators, units * [2.0, 1.0])
+    np.testing.assert_allclose(solution.solution, np.diag([2.0, 1.0]), atol=1e-5)
+    adjoint = np.tensordot(solution.multipliers, units[:, None, None] * operators, 1)
+    np.testing.assert_allclose(adjoint, np.eye(2), atol=1e-4)
+
+
+def test_rows_that_least_squares_does_not_see():
+    """Where no x fits the largest rows decide; what they leave is not found where the others are their round-off."""
+    rows = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1e-20]])
+    with pytest.warns(UserWarning, match="does not see the smallest"):
+        x = baselines.least_norm(rows, np.array([1.0, 3.0, 1e-20]))
+    assert x[0] == pytest.approx(2)
+    like = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1e-6]])
+    np.testing.assert_allclose(baselines.least_norm(like, np.array([1.0, 3.0, 1e-6])), [2, 1], rtol=1e-9)

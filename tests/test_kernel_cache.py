@@ -1,16 +1,29 @@
-"""The cache on disk goes stale when any file changes that compiled code or its constants come from."""
+"""The cache on disk goes stale when any file changes that compiled code comes from, and is never just believed."""
 
 from __future__ import annotations
 
 import ast
+import collections
+import errno
+import importlib
+import itertools
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numba
 import pytest
+from numba.core.caching import CacheImpl
+from numba.core.compiler import CompileResult
 
 import fastflow
 from fastflow.kernels import endings
-from fastflow.kernels.compile.jit import kernels_stamp
+from fastflow.kernels.compile import cache
+from fastflow.kernels.compile.cache import kernels_stamp
+from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.vectors import products
 
 KERNELS = Path(fastflow.kernels.__file__).parent
 
@@ -55,3 +68,204 @@ def test_no_constant_comes_from_outside_of_what_the_stamp_covers():
     assert {status.name: int(status) for status in fastflow.Status} == {
         name: number for name, number in vars(endings).items() if name.isupper()
     }
+
+
+# Files that do not hold what they should, and folders that are not what they should be
+
+SOURCE = """
+def twice(x):
+    return 2 * x
+
+def thrice(x):
+    return 3 * x
+"""
+
+
+@pytest.fixture
+def processes(tmp_path, monkeypatch):
+    """``processes()`` gives kernels as a new process would have them, with a cache of their own, and its files."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
+    monkeypatch.setattr(CacheImpl, "_locator_classes", CacheImpl._locator_classes[:1])
+    (tmp_path / "kept_kernels.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "kept_kernels", raising=False)
+    functions = importlib.import_module("kept_kernels")
+
+    def start():
+        monkeypatch.setattr(cache, "_said", set())
+        cache._is_private.cache_clear()
+        return jit(functions.twice), jit(functions.thrice)
+
+    start.folder = folder
+    start.files = lambda: sorted(folder.rglob("*.nbc"))
+    yield start
+    cache._is_private.cache_clear()
+
+
+def hits(kernel):
+    """How many versions came from the cache."""
+    return sum(kernel.stats.cache_hits.values())
+
+
+def use(start, *, found=True):
+    """Two kernels of a new process give what they should, from the cache or not."""
+    twice, thrice = start()
+    assert (twice(3), twice(1.5), thrice(3)) == (6, 3.0, 9)
+    assert [hits(twice), hits(thrice)] == ([2, 1] if found else [0, 0])
+
+
+def flip(path, rng):
+    content = bytearray(path.read_bytes())
+    content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "one bit": lambda path, rng: flip(path, rng),
+    "empty": lambda path, rng: path.write_bytes(b""),
+    "cut": lambda path, rng: path.write_bytes(path.read_bytes()[: rng.integers(1, path.stat().st_size)]),
+    "longer": lambda path, rng: path.write_bytes(path.read_bytes() + b"."),
+    "something else": lambda path, rng: path.write_bytes(rng.bytes(1000)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_noticed_and_compiled_anew(processes, rng, damage):
+    """Once said, and whole again for the next process."""
+    use(processes, found=False)
+    use(processes)
+    for path in processes.files():
+        for _ in range(3):
+            DAMAGE[damage](path, rng)
+            twice, thrice = processes()
+            with pytest.warns(UserWarning, match="damaged") as warned:
+                assert (twice(3), twice(1.5), thrice(3)) == (6, 3.0, 9)
+            assert len(warned) == 1
+            assert hits(twice) + hits(thrice) == 2
+            use(processes)
+
+
+def test_swapped_files_are_noticed(processes):
+    """Each of them is whole, and the code of another function, or for other types."""
+    use(processes, found=False)
+    files = processes.files()
+    assert len(files) == 3
+    for first, second in itertools.combinations(files, 2):
+        one, other = first.read_bytes(), second.read_bytes()
+        first.write_bytes(other)
+        second.write_bytes(one)
+        twice, thrice = processes()
+        with pytest.warns(UserWarning, match="damaged") as warned:
+            assert (twice(3), twice(1.5), thrice(3)) == (6, 3.0, 9)
+        assert len(warned) == 1
+        use(processes)
+
+
+def test_a_file_that_links_no_more_is_compiled_anew(processes, monkeypatch):
+    use(processes, found=False)
+    twice, thrice = processes()
+    monkeypatch.setattr(CompileResult, "_rebuild", lambda *_: 1 / 0)
+    with pytest.warns(UserWarning, match="cannot be read") as warned:
+        assert (twice(3), thrice(3)) == (6, 9)
+    assert len(warned) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_read(processes, monkeypatch):
+    use(processes, found=False)
+    mode = [path.chmod(0o555) for path in processes.folder.rglob("*") if path.is_dir()]
+    assert mode
+    monkeypatch.setattr(cache, "_write", lambda folder, *_: pytest.fail("there is nothing to write"))
+    use(processes)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_full_disk_under_the_cache_ends_nothing(processes, monkeypatch, error):
+    """And leaves nothing behind."""
+
+    def full(source, target):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "replace", full)
+    twice, thrice = processes()
+    with pytest.warns(UserWarning, match=os.strerror(error)) as warned:
+        assert (twice(3), thrice(3)) == (6, 9)
+    assert len(warned) == 1
+    assert not [path for path in processes.folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the bits of POSIX")
+def test_a_cache_that_anybody_can_write_is_not_run(processes):
+    """Nor written: not the folder itself, not one whose place anybody can take, not a single file."""
+    use(processes, found=False)
+    (inner,) = {path.parent for path in processes.files()}
+    for folder, mode, warns in [(inner, 0o777, 1), (inner, 0o1777, 1), (processes.folder, 0o777, 1)]:
+        before = folder.stat().st_mode
+        folder.chmod(mode)
+        with pytest.warns(UserWarning, match="can be written by anybody") as warned:
+            use(processes, found=False)
+        assert len(warned) == warns
+        folder.chmod(before)
+        use(processes)
+    processes.folder.chmod(0o1777)  # as /tmp, where nobody can take the place of what is another's
+    use(processes)
+    for path in processes.files():
+        assert not path.stat().st_mode & 0o002
+        path.chmod(0o666)
+    with pytest.warns(UserWarning, match="can be written by anybody") as warned:
+        use(processes, found=False)
+    assert len(warned) == 1
+    use(processes)
+
+
+def test_an_open_umask_makes_no_open_cache(processes):
+    before = os.umask(0)
+    try:
+        use(processes, found=False)
+    finally:
+        os.umask(before)
+    assert not any(path.stat().st_mode & 0o002 for path in [processes.folder, *processes.folder.rglob("*")])
+    use(processes)
+
+
+def test_what_was_compiled_from_other_sources_goes(processes, monkeypatch):
+    use(processes, found=False)
+    before = processes.files()
+    monkeypatch.setattr(cache, "kernels_stamp", lambda: "edited")
+    use(processes, found=False)
+    assert len(processes.files()) == len(before)
+    assert not set(processes.files()) & set(before)
+
+
+def test_classes_of_one_name_are_told_apart():
+    first, second = (numba.typeof(step(1, 2, 3)) for step in (products.Step, collections.namedtuple("Step", "a b c")))
+    assert cache._full_name(first) != cache._full_name(second)
+    assert "fastflow.kernels.vectors.products.Step" in cache._full_name(numba.typeof((products.Step(1, 2, 3), 1)))
+
+
+def test_processes_that_compile_at_once_share_a_folder(tmp_path):
+    """Six of them: all get their number, and the seventh finds everything."""
+    code = (
+        "import numpy as np; from fastflow.kernels import parameter_count as count; "
+        "print(count(np.array([2, 3, 4])), *count.stats.cache_hits.values())"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    pipe = subprocess.PIPE
+    start = [sys.executable, "-W", "error", "-c", code]
+    together = [subprocess.Popen(start, env=environment, stdout=pipe, stderr=pipe, text=True) for _ in range(6)]
+    for process in together:
+        said, complained = process.communicate()
+        assert said.split()[0] == "18", complained
+        assert not complained
+    assert subprocess.run(start, env=environment, capture_output=True, text=True, check=True).stdout == "18 1\n"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".nbc"]
+
+
+def test_without_a_compiler_there_is_one_clear_line():
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    start = [sys.executable, "-c", "import fastflow"]
+    done = subprocess.run(start, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "ImportError: fastflow is compiled by Numba, which NUMBA_DISABLE_JIT"
+    )

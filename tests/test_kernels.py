@@ -11,9 +11,9 @@ import pytest
 from hypothesis import strategies as st
 
 from fastflow import kernels
-from fastflow.kernels import chain_balancedness, chain_gradient, chain_product, loss_gradient
+from fastflow.kernels import chain_balancedness, chain_gradient, chain_product
 from fastflow.kernels.compile.target import SHAPE
-from fastflow.kernels.losses.loss import scratch_size
+from fastflow.kernels.losses.loss import loss_gradient, scratch_size
 from fastflow.kernels.networks.chain import sweeps_from_left
 
 WIDTHS = [

@@ -140,3 +140,49 @@ def test_metrics_of_a_result(make_problem):
     runs = ff.train(make_problem("estimation", (4, 3)), ff.DeepLinear(2), runs=5)
     assert metrics.effective_rank(runs.solution).shape == (5,)
     assert metrics.balancedness(runs.factors).shape == (5,)
+
+
+@pytest.mark.parametrize("name", OF_ONE_MATRIX)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_costs_its_own_member_only(name, bad, rng):
+    stack = rng.standard_normal((2, 3, 4, 6))
+    expected = np.asarray(OF_ONE_MATRIX[name](stack), float)
+    stack[1, 0, 2, 3] = bad
+    expected[1, 0] = np.nan
+    np.testing.assert_array_equal(OF_ONE_MATRIX[name](stack), expected)
+    assert np.isnan(OF_ONE_MATRIX[name](stack[1, 0]))
+    assert np.isnan(metrics.singular_values(stack)[1, 0]).all()
+
+
+def test_sharpness_of_a_stack_with_a_run_that_diverged(make_factors):
+    problem, stack = ff.MatrixEstimation(np.diag([2.0, 1.0, 0.5])), [np.array([np.eye(3)] * 3) for _ in range(2)]
+    stack[0][1, 0, 0] = np.nan
+    for function in (ff.theory.sharpness, ff.theory.smallest_curvature):
+        values = function(problem, stack)
+        assert np.isnan(values[1])
+        assert values[0] == values[2] == function(problem, [np.eye(3)] * 2)
+    region = ff.theory.descent_region(problem, stack)
+    assert np.isnan(region.step[1])
+    assert region.step[0] == region.step[2] > 0
+    with pytest.raises(ValueError, match="factors must be finite"):
+        ff.theory.sharpness(problem, [stack[0][1], stack[1][1]])
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-160, 1e150, 1e200, 1e300])
+def test_norms_of_what_has_no_squares(size):
+    truth, other = np.diag([3.0, 4.0]), np.diag([3.0, 5.0])
+    assert metrics.relative_error(size * other, size * truth) == pytest.approx(0.2, rel=1e-14)
+    np.testing.assert_allclose(
+        metrics.relative_error(np.array([size * other, truth]), size * truth)[0], 0.2, rtol=1e-14
+    )
+    assert metrics.l2_norm(size * np.array([3.0, 4.0])) == pytest.approx(5 * size, rel=1e-14)
+    one, two = np.eye(3) * size**0.5, np.eye(3) * (2 * size) ** 0.5
+    assert metrics.balancedness([one, two]) == pytest.approx(size * 3**0.5, rel=1e-13)
+    assert metrics.balancedness_of_vectors([np.diag(one), np.diag(two)]) == pytest.approx(size * 3**0.5, rel=1e-13)
+    assert metrics.schatten_norm(size * truth, 2) == pytest.approx(5 * size, rel=1e-14)
+
+
+def test_norms_in_float32():
+    matrix = np.diag(np.float32([3e-30, 4e-30]))
+    assert metrics.relative_error(2 * matrix, matrix) == pytest.approx(1, rel=1e-6)
+    assert metrics.relative_error(np.float32(1e38) * np.eye(2, dtype=np.float32), matrix) > 1e37

@@ -109,6 +109,45 @@ def test_escape_and_half_times(depth):
     assert theory.half_time(0.1, 0.9, depth) == 0
 
 
+def test_digits_where_terms_cancel_or_leave_float64():
+    """One factor next to a large eigenvalue, and starts ``alpha^N`` that underflow or overflow."""
+    times = np.array([0.0, 1e-20, 1e-16, 1.0, np.inf])
+    with mpmath.workdps(40):
+        start = mpmath.mpf(1e-13)
+        wanted = [float(start * mpmath.exp(-t) + 1000 * (1 - mpmath.exp(-t))) for t in map(mpmath.mpf, times)]
+    np.testing.assert_allclose(theory.mode_value(times, 1000.0, 1e-13, 1), wanted, rtol=1e-15)
+    assert theory.mode_value(0.0, 1000.0, 1e-13, 1) == 1e-13
+    for alpha, depth in ((1e-200, 2), (1e-155, 2), (1e-120, 3), (1e-70, 5)):
+        with mpmath.workdps(40):
+            log_start = depth * mpmath.log(mpmath.mpf(alpha))
+            if depth == 2:
+                half = -log_start / 2  # log(1 - alpha^2) is 0
+            else:
+                power = 2 - mpmath.mpf(2) / depth
+                half = mpmath.exp((1 - power) * log_start) / (depth * (power - 1))
+        assert theory.half_time(1.0, alpha, depth) == pytest.approx(float(half), rel=1e-12)
+        values = theory.mode_value(np.array([0.0, 0.5, 2.0, np.inf]) * float(half), 1.0, alpha, depth)
+        assert values[0] == pytest.approx(alpha**depth, rel=1e-3, abs=1e-323)
+        assert 0 <= values[1] < 1e-50
+        np.testing.assert_allclose(values[2:], 1, atol=1e-12)
+        np.testing.assert_array_equal(theory.mode_value([1.0, np.inf], [[0.0], [-1.0]], 1e-200, depth), 0)
+    # From above the start is forgotten: for lambda = 0 what is left is ((2N - 2) t)^{-N/(2N-2)}.
+    for depth in DEPTHS:
+        got = theory.mode_value([0.1, 10.0], 0.0, 1e200, depth)
+        np.testing.assert_allclose(
+            got, ((2 * depth - 2) * np.array([0.1, 10.0])) ** (-depth / (2 * depth - 2)), rtol=1e-13
+        )
+
+
+@pytest.mark.parametrize(("alpha", "depth"), [(1e-100, 3), (1e-30, 8), (1e-12, 5)])
+def test_a_mode_that_waits_long(alpha, depth):
+    """``y = alpha^N (1 - t/T)^{-N/(N-2)}`` until shortly before T, however far away that is."""
+    shares = np.array([0.1, 0.5, 0.9, 0.99, 2.0])
+    values = theory.mode_value(shares * theory.half_time(1.0, alpha, depth), 1.0, alpha, depth)
+    wanted = alpha**depth * (1 - shares[:-1]) ** (-depth / (depth - 2))
+    np.testing.assert_allclose(values, [*wanted, 1], rtol=1e-10)
+
+
 def test_bad_modes():
     with pytest.raises(ValueError, match="alpha must be greater than 0"):
         theory.mode_value(1.0, 1.0, 0.0, 2)

@@ -27,7 +27,7 @@ def as_result(axes, rates, trials, rng):
     error = np.where(rng.random(done.shape) < np.asarray(rates)[..., None], 1e-6, 1.0)
     return types.SimpleNamespace(
         axes=axes, trials=np.count_nonzero(done, axis=-1), success="relative_error < 1e-3",
-        setting={"n": 32, "scale": 1e-4},
+        setting={"n": 32, "scale": 1e-4}, has_alpha=True,
         successes=np.count_nonzero(done & (error < 1e-3), axis=-1),
         outcomes={
             "seconds": np.where(done, 1e-3 * (1 + np.arange(30)), -np.inf), "error": np.where(done, error, -np.inf),
@@ -52,7 +52,7 @@ def part(result, **chosen):
     return types.SimpleNamespace(
         axes={name: values for name, values in result.axes.items() if name.rpartition(".")[2] not in chosen},
         successes=result.successes[at], trials=result.trials[at], success=result.success, setting=result.setting,
-        outcomes={name: values[at] for name, values in result.outcomes.items()},
+        has_alpha=result.has_alpha, outcomes={name: values[at] for name, values in result.outcomes.items()},
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_values_in_any_order_give_the_same_map(triangle, rng):
     rows, columns = rng.permutation(len(S)), rng.permutation(len(M))
     mixed = types.SimpleNamespace(
         axes={"m": tuple(M[columns].tolist()), "sparsity": tuple(S[rows].tolist())}, success=result.success,
-        setting=result.setting,
+        setting=result.setting, has_alpha=result.has_alpha,
         successes=result.successes[rows][:, columns].T, trials=result.trials[rows][:, columns].T, outcomes={},
     )  # fmt: skip
     one, other = pictures.plot(result).axes[0], pictures.plot(mixed).axes[0]
@@ -151,7 +151,9 @@ def test_titles_break_between_parameters(triangle):
     setting = {"n": 100, "m": 40, "sparsity": 8, "noise": 0.001, "depth": 2, "kind": "GradientDescent", "scale": 1e-4}
     figure = pictures.slices(types.SimpleNamespace(**vars(part(triangle, scale=0)) | {"setting": setting}))
     first, second, *_ = figure.get_suptitle().split("\n")
-    assert first + ", " + second == ", ".join(named(name, value) for name, value in setting.items())
+    assert first + ", " + second == ", ".join(
+        named("alpha" if name == "scale" else name, value) for name, value in setting.items()
+    )
 
 
 def test_no_ticks_between_integers(rng):
@@ -264,7 +266,8 @@ def test_which_values_are_spread_over_decades(values, expected):
 def test_edges_and_names():
     np.testing.assert_array_equal(edges_of(np.array([3])), [2.5, 3.5])
     np.testing.assert_array_equal(edges_of(np.array([1, 2, 5])), [0.5, 1.5, 3.5, 6.5])
-    assert named("init.scale", 1e-4) == r"$\alpha$ = $10^{-4}$"
+    assert named("alpha", 1e-4) == r"$\alpha$ = $10^{-4}$"
+    assert named("init.scale", 1e-4) == "scale = $10^{-4}$"
     assert named("m", 1000) == "m = $10^{3}$"
     assert named("network", "depth 2") == "depth 2"
     assert named("signed", True) == "True"
@@ -303,3 +306,64 @@ def test_no_global_state_is_touched(triangle):
     assert dict(matplotlib.rcParams) == before
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
+
+
+def test_slices_of_integer_lines_have_ticks_of_rates(triangle):
+    """Which lie between 0 and 1, whatever the lines are."""
+    axes = pictures.slices(part(triangle, scale=0)).axes[0]
+    ticks = axes.yaxis.get_majorticklocs()
+    assert np.count_nonzero((ticks >= 0) & (ticks <= 1)) >= 4
+    assert np.all(axes.xaxis.get_majorticklocs() % 1 == 0)
+
+
+def test_a_map_without_a_crossing_has_no_curve(rng):
+    """And no name of one in its legend; but for the one that there is."""
+    axes = {"m": (8, 12, 16), "sparsity": (1, 2)}
+    for rate, labels in ((0.0, []), (1.0, [])):
+        figure = pictures.rate_map(as_result(axes, np.full((3, 2), rate), np.full((3, 2), 20), rng))
+        drawn(figure)
+        assert not figure.axes[0].lines
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == labels
+    rates = np.array([[0.0, 0.0], [0.2, 0.0], [0.3, 0.1]])  # which comes to 10%, to no half
+    figure = pictures.rate_map(as_result(axes, rates, np.full((3, 2), 30), np.random.default_rng(3)))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["10% and 90%"]
+
+
+@pytest.mark.parametrize(
+    ("init", "label", "title"),
+    [
+        (ff.inits.Constant(1e-3), r"scale $\alpha$ of the start", r"$\alpha$ = $10^{-3}$"),
+        (ff.inits.Constant(1e-3, of="product"), "scale of the start", "scale = $10^{-3}$"),
+        (ff.inits.Gaussian(1e-3), "scale of the start", "scale = $10^{-3}$"),
+    ],
+)
+def test_alpha_is_the_entry_of_every_factor_and_nothing_else(init, label, title):
+    words = (ff.ensembles.Sparse(n=8, sparsity=1), ff.DiagonalLinear(2), init, ff.FlowLimit())
+    result = ff.Study(*words, axes={"m": (3, 6), "scale": (1e-4, 1e-3)}, trials=2).run(threads=1, progress=False)
+    assert result.plot(x="m", y="scale").axes[0].get_ylabel() == label
+    fixed = ff.Study(*words, axes={"m": (3, 6)}, trials=2).run(threads=1, progress=False)
+    assert title in fixed.plot().get_suptitle()
+
+
+def test_notebooks_show_a_figure_and_pyplot_takes_it(triangle):
+    figure = pictures.plot(triangle)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    backend = matplotlib.get_backend()
+    pyplot.switch_backend("agg")
+    try:
+        assert pyplot.figure(figure) is figure
+        assert pyplot.gcf() is figure
+        pyplot.close(figure)
+        other = pictures.plot(triangle)
+        other.show(warn=False)
+        assert pyplot.gcf() is other
+        pyplot.close(other)
+    finally:
+        pyplot.switch_backend(backend)
+
+
+def test_ipython_shows_a_figure(triangle):
+    formatters = pytest.importorskip("IPython.core.formatters")
+    data, _ = formatters.DisplayFormatter().format(pictures.plot(triangle))
+    assert data["image/png"].startswith(b"\x89PNG")

@@ -164,3 +164,28 @@ def test_balanced_factors_of_a_deficient_product_are_deficient(rng):
     product = np.outer(rng.standard_normal(5), rng.standard_normal(4))
     for factor in ff.inits.Balanced(product=product).draw(Chain((4, 4, 4, 5)), rng):
         assert np.linalg.svd(factor, compute_uv=False)[1] < 1e-15
+
+
+def test_trial_stages_that_overflow_are_steps_too_long():
+    """One mode of depth 6, y' = 6 y^{5/3} (1 - y): near 1 a stage of a long step leaves the range of numbers."""
+    problem, start = ff.MatrixEstimation([[1.0]]), ff.inits.Balanced(product=[[0.01]])
+    runs = ff.train(problem, ff.DeepLinear(6), start, ff.ProductFlow(rtol=1e-4), progress=False)
+    assert runs.status[0] in (ff.Status.CONVERGED, ff.Status.CRITICAL)
+    assert runs.solution[0, 0, 0] == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 6])
+def test_times_within_a_step_are_as_accurate_as_its_end(depth):
+    """What joins the steps of an integrator has no control of its error: 200 times within 30 steps, to 10 rtol."""
+    rng = np.random.default_rng(3)
+    problem = ff.MatrixEstimation(rng.standard_normal((3, 3)))
+    start, times = ff.inits.Balanced(product=0.05 * rng.standard_normal((3, 3))), np.linspace(0.05, 12, 200)
+
+    def products(rtol):
+        method = ff.ProductFlow(times, 12.0, rtol, tol=0)
+        return ff.train(problem, ff.DeepLinear(depth), start, method, progress=False).history.product[0]
+
+    rtol = 1e-4
+    exact = products(1e-10)
+    error = np.linalg.norm(products(rtol) - exact, axis=(1, 2)).max()
+    assert error <= 10 * rtol * np.linalg.norm(exact, axis=(1, 2)).max()

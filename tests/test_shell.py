@@ -455,7 +455,7 @@ def test_the_flow_of_a_matrix(here, capsys):
     runs = ff.load("runs/runs.npz")
     step = 0.1 * ff.theory.stability_edge(ff.MatrixEstimation(TARGET), ff.DeepLinear(2))
     times = step * ff.Record(9).grid(1000)
-    method, problem = ff.GradientFlow(times, tol=1e-10), ff.MatrixEstimation(TARGET)
+    method, problem = ff.GradientFlow(times), ff.MatrixEstimation(TARGET)
     expected = ff.train(problem, ff.DeepLinear(2), method=method, runs=3, record=ff.Record())
     for name in ("solution", "loss", "status", "steps"):
         np.testing.assert_array_equal(getattr(runs, name), getattr(expected, name), name)
@@ -463,13 +463,14 @@ def test_the_flow_of_a_matrix(here, capsys):
     assert "\n".join(expected.summary().splitlines()[:-1]) in capsys.readouterr().out
 
 
-def test_several_alphas_are_one_run_each(sensing):
-    """Of the product, too; and the flow is recorded at the times of gradient descent's steps."""
+def test_several_alphas_are_one_run_each(sensing, capsys):
+    """Of the product, too, and alpha is that of a factor; the flow is recorded at the times of gradient descent's."""
     arguments = ["--of", "product", "--scale", "1,1e-2,1e-4", "--method", "flow", "--record", "9", "--step", "0.5"]
     assert shell.main(["train", "s.npz", *arguments, "--max-steps", "1000"]) == 0
     runs = ff.load("runs/runs.npz")
+    assert "from alpha = 1, 0.1, 0.01" in capsys.readouterr().out
     for run, alpha in enumerate([1.0, 0.1, 0.01]):
-        method = ff.GradientFlow(runs.history.times, tol=1e-10)
+        method = ff.GradientFlow(runs.history.times)
         expected = ff.train(sensing, ff.DiagonalLinear(), ff.inits.Constant(alpha), method)
         np.testing.assert_allclose(runs.solution[run], expected.solution[0], rtol=0, atol=1e-9)
     assert np.array_equal(runs.history.times, 0.5 * ff.Record(9).grid(1000))

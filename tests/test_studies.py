@@ -589,3 +589,120 @@ def test_defaults_are_those_of_train():
         assert words["network"] == network
         assert repr(words["init"]) == repr(init)
         assert isinstance(words["method"], ff.GradientDescent)
+
+
+@dataclass(frozen=True)
+class Troubled:
+    """A user's baseline that ends in every way: what it does with a problem depends on the sign of its first value."""
+
+    trouble: str = "nothing"
+
+    def solve(self, problem):
+        if problem.values[0] > 0:
+            if self.trouble == "nan":
+                return np.full(problem.shape, np.nan)
+            if self.trouble == "huge":
+                return np.full(problem.shape, 1e300)
+            if self.trouble == "short":
+                ff.baselines.fall_short("came to 1e-3 only")
+            elif self.trouble != "nothing":
+                raise {"runtime": RuntimeError, "linear": np.linalg.LinAlgError, "key": KeyError}[self.trouble]("why")
+        return np.asarray(problem.truth)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status", "text"),
+    [
+        ("nan", ff.Status.DIVERGED, "ended as diverged; the first: m = 5, trial {}: the solution of Troubled, or its"),
+        ("huge", ff.Status.DIVERGED, "ended as diverged; the first: m = 5, trial {}: the solution of Troubled, or its"),
+        ("short", ff.Status.INACCURATE, "ended as inaccurate; the first: m = 5, trial {}: came to 1e-3 only"),
+        ("runtime", ff.Status.FAILED, "ended as failed; the first: m = 5, trial {}: RuntimeError: why"),
+        ("linear", ff.Status.FAILED, "ended as failed; the first: m = 5, trial {}: LinAlgError: why"),
+        ("key", ff.Status.FAILED, "ended as failed; the first: m = 5, trial {}: KeyError: 'why'"),
+    ],
+)
+def test_how_a_baseline_ended_is_kept_and_told(trouble, status, text, tmp_path):
+    """In each trial by itself, whatever it is computed together with; what is not finite never succeeds."""
+    study = ff.Study(VECTORS, method=Troubled(trouble), axes={"m": (5,)}, trials=12, success=ff.Success("steps", 5))
+    positive = np.array([study.setup(0).problem(trial).values[0] > 0 for trial in range(12)])
+    assert 0 < positive.sum() < 12
+    for options in ({"task_seconds": 1e-9}, {"task_seconds": 10.0, "store": tmp_path / "s.zarr"}):
+        with pytest.warns(UserWarning, match=f"{positive.sum()} trials of this run " + text.format(positive.argmax())):
+            result = study.run(threads=1, progress=False, on_error="record", **options)
+        assert result.outcomes["status"][0].tolist() == np.where(positive, status, ff.Status.CONVERGED).tolist()
+        lost = positive & (status != ff.Status.INACCURATE)
+        assert np.array_equal(~np.isfinite(result.outcomes["loss"][0]), lost)
+        assert result.successes[0] == 12 - lost.sum()
+    assert study.run(threads=1, progress=False, on_error="record", store=tmp_path / "s.zarr").computed == 0
+    if status == ff.Status.FAILED:
+        with pytest.raises(ff.StudyError, match=r"m = 5, trial.*why'?; on_error='record'"):
+            study.run(threads=1, progress=False)
+
+
+def test_draws_that_raise_are_recorded_as_failed():
+    study = ff.Study(Custom(failing, 1), method=ff.baselines.LeastNorm(), axes={"m": (4, 5)}, trials=8, seed=4)
+    with pytest.warns(UserWarning, match="ended as failed; the first: m = 5, trial 1: ZeroDivisionError: no such"):
+        result = study.run(threads=1, progress=False, on_error="record")
+    assert result.complete
+    assert np.all(result.outcomes["status"][0] == ff.Status.CONVERGED)
+    assert 0 < np.count_nonzero(result.outcomes["status"][1] == ff.Status.FAILED) < 8
+
+
+def test_a_solution_of_another_shape_is_no_solution():
+    @dataclass(frozen=True)
+    class Scalar:
+        def solve(self, problem):
+            return 0.0
+
+    study = ff.Study(VECTORS, method=Scalar(), axes={"m": (5,)}, trials=1)
+    with pytest.raises(ff.StudyError, match=r"the solution must have the shape \(8,\), got \(\)"):
+        study.run(threads=1, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "ensemble"),
+    [
+        (ff.baselines.NuclearNorm(tol=1e-12, max_steps=20), LowRank(n=4, rank=1, m=12)),
+        (ff.baselines.NuclearNorm(tol=1e-12, max_steps=20), LowRank(n=4, rank=1, m=12, observed="completion")),
+    ],
+)
+def test_a_baseline_that_misses_its_tolerance_is_inaccurate(baseline, ensemble):
+    study = ff.Study(ensemble, method=baseline, axes={"m": (11,)}, trials=2)
+    with pytest.warns(UserWarning, match="2 trials of this run ended as inaccurate; the first: m = 11, trial 0: nu"):
+        result = study.run(threads=1, progress=False)
+    assert result.status_counts() == {ff.Status.INACCURATE: 2}
+
+
+def test_basis_pursuit_with_a_gap_is_inaccurate(monkeypatch):
+    """Its message says by how much, and blames nobody."""
+    monkeypatch.setattr("fastflow.baselines.sparse.GAP", -1.0)
+    study = ff.Study(VECTORS, method=ff.baselines.BasisPursuit(), axes={"m": (5,)}, trials=3)
+    with pytest.warns(UserWarning, match="3 trials .* ended as inaccurate; .* gap of .*, not to 1e-09 and -1$"):
+        result = study.run(threads=1, progress=False)
+    assert result.status_counts() == {ff.Status.INACCURATE: 3}
+    problem = study.setup(0).problem(0)
+    with pytest.warns(UserWarning, match="basis pursuit was solved only to"):
+        x = ff.baselines.basis_pursuit(problem.matrix, problem.values)
+    assert np.linalg.norm(problem.matrix @ x - problem.values) < 1e-9
+
+
+def untrue(rng, m=3, kind="bare"):
+    """A user's ensemble, some of whose problems have no truth."""
+    problem = Sparse(n=8, m=m, sparsity=1).draw(rng)
+    return ff.CompressedSensing(problem.matrix, problem.values) if kind == "bare" else problem
+
+
+def test_a_success_that_no_trial_can_have_is_refused():
+    """By the error where there is no truth, in any cell, with the default and with one that is given."""
+    words = {"method": ff.baselines.LeastNorm()}
+    for success in (None, ff.Success(below=0.1)):
+        with pytest.raises(ValueError, match=r"in the cell m = 3: the problems have no truth, .*Success\('loss'"):
+            ff.Study(Custom(untrue, 1), axes={"m": (3, 4)}, success=success, **words)
+        with pytest.raises(ValueError, match="in the cell kind = 'bare', m = 3: the problems have no truth"):
+            ff.Study(Custom(untrue, 1), axes={"kind": ("true", "bare"), "m": (3, 4)}, success=success, **words)
+    study = ff.Study(Custom(untrue, 1), axes={"m": (3, 4)}, success=ff.Success("loss", 1e-20), trials=4, **words)
+    result = study.run(threads=1, progress=False)
+    assert result.successes.tolist() == [4, 4]
+    with pytest.raises(ValueError, match="no trial has an error"):
+        result.with_success(ff.Success())
+    ff.Study(Custom(untrue, 1, kind="true"), axes={"m": (3, 4)}, **words)

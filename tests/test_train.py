@@ -387,7 +387,8 @@ def test_the_default_number_of_runs(make_problem, make_factors):
 def test_the_default_network_and_init(make_problem):
     problem, method = make_problem("estimation", (3, 4)), ff.GradientDescent(max_steps=5)
     default = ff.train(problem, method=method, runs=3)
-    named = ff.train(problem, ff.DeepLinear(depth=3), ff.inits.Gaussian(1e-3), method, runs=3, seed=0)
+    init = ff.inits.Gaussian(1e-3 * np.linalg.norm(problem.target, 2))
+    named = ff.train(problem, ff.DeepLinear(depth=3), init, method, runs=3, seed=0)
     assert default.widths == (4, 3, 3, 3)
     np.testing.assert_array_equal(default.solution, named.solution)
 

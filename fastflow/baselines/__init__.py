@@ -4,6 +4,7 @@ Plain functions on arrays, in float64. The classes, each a `Baseline`, stand whe
 ``BasisPursuit().solve(problem)`` gives the solution that is compared with the problem's truth.
 """
 
+from fastflow.baselines.accuracy import fall_short, shortfalls
 from fastflow.baselines.base import Baseline, as_baseline
 from fastflow.baselines.low_rank import (
     NuclearNormSolution,
@@ -42,12 +43,14 @@ __all__ = [
     "as_baseline",
     "basis_pursuit",
     "best_rank",
+    "fall_short",
     "lasso_path",
     "least_norm",
     "nonnegative_least_squares",
     "nuclear_norm_completion",
     "nuclear_norm_sensing",
     "oracle_least_squares",
+    "shortfalls",
 ]
 
 BASELINES: tuple[type[Baseline], ...] = (

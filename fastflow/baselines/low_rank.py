@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastflow.baselines.accuracy import fall_short
 from fastflow.baselines.systems import RowSpace, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 
@@ -204,7 +204,7 @@ def _minimise(constraint: _Constraint, tol: float, max_steps: int) -> NuclearNor
         else:
             point = mixing.advance(point, 1.6 * (w - shrunk))
     else:
-        warnings.warn(
+        fall_short(
             f"nuclear-norm minimisation came to a relative duality gap of {gap:.1g} in {max_steps} steps, "
             f"not to {tol:.1g}: give more max_steps or a larger tol",
             stacklevel=3,

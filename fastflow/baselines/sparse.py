@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.arrays import as_array
-from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, row_space
+from fastflow.baselines.accuracy import fall_short
+from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, equilibrated, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 
 GAP = 1e-8
@@ -32,7 +33,8 @@ def basis_pursuit(
 
     Returns
     -------
-    array (n,), with ``||A x - y|| <= 1e-9 ||y||`` and a relative duality gap of at most 1e-8
+    array (n,), with ``||A x - y|| <= 1e-9 ||y||``, rows in very different units being brought to like ones, and a
+        relative duality gap of at most 1e-8
 
     Raises
     ------
@@ -46,7 +48,7 @@ def basis_pursuit(
     """
     from scipy.optimize import linprog
 
-    a, y = as_system(matrix, values)
+    a, y, _ = equilibrated(*as_system(matrix, values))
     cost = np.ones(a.shape[1]) if weights is None else as_weights(weights, a.shape[1])
     basis, image = row_space(a, y)[2:]
     if not y.any():
@@ -69,9 +71,9 @@ def basis_pursuit(
     bound = _lower_bound(basis, image, result.eqlin.marginals * cost.max(), cost, x, nonnegative)
     missed, gap = np.linalg.norm(a @ x - y) / np.linalg.norm(y), 1 - bound / (cost @ np.abs(x))
     if missed > CONSISTENT or gap > GAP:
-        warnings.warn(
+        fall_short(
             f"basis pursuit was solved only to a relative residual of {missed:.1g} and a relative duality gap of "
-            f"{gap:.1g}: the matrix is ill-conditioned, or the weights differ too much",
+            f"{gap:.1g}, not to {CONSISTENT:g} and {GAP:g}",
             stacklevel=2,
         )
     return x
@@ -223,7 +225,7 @@ def nonnegative_least_squares(matrix: ArrayLike, values: ArrayLike) -> FloatArra
     slope = a.T @ (a @ x - y)
     missed = max(-slope.min(), np.abs(slope[x > 0]).max(initial=0))
     if missed > CONSISTENT:
-        warnings.warn(
+        fall_short(
             f"nonnegative least squares was solved only to a relative gradient of {missed:.1g}: the matrix is "
             "ill-conditioned",
             stacklevel=2,
@@ -236,7 +238,7 @@ def least_norm(matrix: ArrayLike, values: ArrayLike, weights: ArrayLike | None =
 
     The limit of gradient flow at depth 1 from 0, and of a diagonal network of depth L as its start alpha_i grows, with
     ``w_i = alpha_i^{2L-2}``. By a singular value decomposition: exact up to round-off times the condition of
-    ``A diag(w)^{1/2}``.
+    ``A diag(w)^{1/2}``; where some x fits, rows in very different units are brought to like ones before.
 
     Parameters
     ----------
@@ -248,11 +250,26 @@ def least_norm(matrix: ArrayLike, values: ArrayLike, weights: ArrayLike | None =
     Returns
     -------
     array (n,)
+
+    Warns
+    -----
+    UserWarning
+        where no x fits and rows differ in size by so much that least squares does not see the smallest
     """
     a, y = as_system(matrix, values)
     roots = np.ones(a.shape[1]) if weights is None else np.sqrt(as_weights(weights, a.shape[1]))
-    x: FloatArray = roots * np.linalg.lstsq(a * roots, y, rcond=None)[0]
-    return x
+    like, right, units = equilibrated(a, y)
+    x: FloatArray = roots * np.linalg.lstsq(like * roots, right, rcond=None)[0]
+    if np.all(np.abs(like @ x - right) <= CONSISTENT * (np.abs(like) @ np.abs(x) + np.abs(right))):
+        return x
+    if units.max() * max(a.shape) * np.finfo(np.float64).eps > 1:
+        warnings.warn(
+            f"no x fits, and the rows of the matrix differ in size by a factor of {units.max():.0e}: least squares "
+            "does not see the smallest; give rows in like units",
+            stacklevel=2,
+        )
+    nearest: FloatArray = roots * np.linalg.lstsq(a * roots, y, rcond=None)[0]
+    return nearest
 
 
 def oracle_least_squares(matrix: ArrayLike, values: ArrayLike, support: ArrayLike) -> FloatArray:

@@ -12,6 +12,9 @@ from fastflow.checks import FloatArray, as_floats
 CONSISTENT = 1e-9
 """The largest ``||A x - y|| / ||y||`` at which a system counts as solved."""
 
+UNIT_BITS = 10
+"""Rows are brought to a like size by powers of 2 to this: those that differ by less stay as they are."""
+
 
 def as_system(matrix: ArrayLike, values: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """A matrix (m, n) and values (m,), both float64."""
@@ -31,12 +34,23 @@ def as_weights(weights: ArrayLike, n: int | None = None) -> FloatArray:
     return array
 
 
+def equilibrated(matrix: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The equations ``A x = y`` with rows of like size, and what each was multiplied by: a power of ``2^UNIT_BITS``.
+
+    The least singular values of rows in unlike units are round-off of the largest, and their equations would be lost.
+    """
+    exponents = np.frexp(np.abs(matrix).max(axis=1))[1]
+    shifts = UNIT_BITS * np.round((exponents.max() - exponents) / UNIT_BITS).astype(np.int64)
+    shifts[~matrix.any(axis=1)] = 0
+    return np.ldexp(matrix, shifts[:, None]), np.ldexp(values, shifts), np.ldexp(1.0, shifts)
+
+
 class RowSpace(NamedTuple):
     """``A = left diag(singular) basis`` without what is 0: ``A x = y`` is ``basis x = image``.
 
     Attributes
     ----------
-    left : array (m, rank), orthonormal columns
+    left : array (m, rank), orthonormal columns but for the units of rows (`equilibrated`)
     singular : array (rank,), positive
     basis : array (rank, n), orthonormal rows
     image : array (rank,)
@@ -54,8 +68,9 @@ def row_space(matrix: FloatArray, values: FloatArray, unknown: str = "x") -> Row
     Raises
     ------
     ValueError
-        where it has none: ``||A x - y|| > 1e-9 ||y||`` for every x
+        where it has none: ``||A x - y|| > 1e-9 ||y||`` for every x, rows being `equilibrated`
     """
+    matrix, values, units = equilibrated(matrix, values)
     left, singular, basis = np.linalg.svd(matrix, full_matrices=False)
     rank = int(np.sum(singular > max(matrix.shape) * np.finfo(np.float64).eps * singular[0]))
     left, singular, basis = left[:, :rank], singular[:rank], basis[:rank]
@@ -66,4 +81,4 @@ def row_space(matrix: FloatArray, values: FloatArray, unknown: str = "x") -> Row
             f"no {unknown} fits the values: of {len(values)} measurements {rank} are independent, and the best fit "
             f"misses {missed / size:.2g} of the norm of the values"
         )
-    return RowSpace(left, singular, basis, coordinates / singular)
+    return RowSpace(units[:, None] * left, singular, basis, coordinates / singular)

@@ -78,6 +78,11 @@ class Ensemble(ABC):
         return None
 
     @property
+    def entries(self) -> int:
+        """About how many numbers a problem is, in memory; 0 where nobody knows."""
+        return 0
+
+    @property
     def system_shape(self) -> tuple[int, int] | None:
         """The shape (m, n) of A where problems are systems ``A x = y`` that `fill` draws into arrays, else None."""
         return None

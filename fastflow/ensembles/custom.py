@@ -40,7 +40,7 @@ class Custom(Ensemble):
         if not isinstance(version, int | str) or isinstance(version, bool):
             raise TypeError(f"version must be an integer or a string, got {shown(version)}")
         if isinstance(version, int):
-            as_count("version", version, 0)
+            as_count("version", version, 0, None)
         name = _importable(function)
         signature = inspect.signature(function)
         if not signature.parameters or next(iter(signature.parameters)) in parameters:

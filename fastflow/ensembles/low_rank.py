@@ -92,6 +92,11 @@ class LowRank(Ensemble):
     def form(self) -> tuple[Key, ...]:
         return (*self.shape, self.observed)
 
+    @property
+    def entries(self) -> int:
+        sensed = (self.m or 0) if self.observed == "sensing" else 1
+        return (1 + sensed) * self.shape[0] * self.shape[1]
+
     @classmethod
     def program(cls, parameters: Mapping[str, object]) -> str | None:
         sensed = parameters.get("observed", "sensing") == "sensing"

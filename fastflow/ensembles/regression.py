@@ -60,6 +60,10 @@ class Regression(Ensemble):
     def form(self) -> tuple[Key, ...]:
         return (self.n, self.outputs)
 
+    @property
+    def entries(self) -> int:
+        return (self.n + self.outputs) * (self.samples or 0) + self.n * self.outputs
+
     def draw(self, rng: np.random.Generator) -> LinearRegression:
         self.check()
         assert self.samples is not None
@@ -118,6 +122,10 @@ class Autoencoder(Ensemble):
 
     def form(self) -> tuple[Key, ...]:
         return (self.n,)
+
+    @property
+    def entries(self) -> int:
+        return self.n * (self.samples or 0) + self.n * self.n
 
     def draw(self, rng: np.random.Generator) -> LinearRegression:
         self.check()

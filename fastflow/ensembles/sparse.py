@@ -76,6 +76,8 @@ class Sparse(Ensemble):
                 if getattr(self, count) is not None:
                     raise ValueError(f"give {count} or {name}, not both")
                 self._set(**{name: as_number(name, share, above=0)})
+                if getattr(self, name) > self.n:
+                    raise ValueError(f"{name} must be at most n = {self.n}, got {share:g}")
         if isinstance(self.matrix, str):
             one_of("matrix", self.matrix, MATRICES)
         else:
@@ -144,6 +146,10 @@ class Sparse(Ensemble):
     def program(cls, parameters: Mapping[str, object]) -> str | None:
         universal = parameters.get("matrix", "gaussian") in UNIVERSAL
         return "l1" if universal and not parameters.get("noise") else None
+
+    @property
+    def entries(self) -> int:
+        return self.measurements * self.n
 
     @property
     def system_shape(self) -> tuple[int, int]:

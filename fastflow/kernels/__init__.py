@@ -5,13 +5,30 @@ factors of one run are one array, ``W_1`` first, each row-major, beside ``widths
 take the data of a problem as a NamedTuple, also one that `add_problem` has taught them. The mirror maps of diagonal
 networks say where their gradient flows are.
 
-All else lies in the folders, by what it is: ``compile``, ``vectors``, ``losses``, ``networks``, ``descent``, ``flow``,
-``dual``. It serves fastflow itself, and changes without notice.
+All of these look at the types of their arguments when they are compiled, TypeError, and at their sizes when they are
+called, ValueError. All else lies in the folders, by what it is: ``compile``, ``vectors``, ``losses``, ``networks``,
+``descent``, ``flow``, ``dual``. It serves fastflow itself, looks at nothing, and changes without notice.
 """
 
 from fastflow.kernels.compile.jit import jit
-from fastflow.kernels.dual.mirror import (
-    Mirror,
+from fastflow.kernels.dual.mirror import Mirror
+from fastflow.kernels.losses.completion import Completion
+from fastflow.kernels.losses.estimation import Estimation
+from fastflow.kernels.losses.loss import LossWorkspace
+from fastflow.kernels.losses.regression import RegressionByGram, RegressionBySamples
+from fastflow.kernels.losses.sensing import Sensing
+from fastflow.kernels.losses.taught import add_problem
+from fastflow.kernels.networks.chain import ChainWorkspace
+from fastflow.kernels.public.chains import (
+    chain_balancedness,
+    chain_gradient,
+    chain_product,
+    chain_workspace,
+    parameter_count,
+)
+from fastflow.kernels.public.losses import loss_gradient, loss_workspace
+from fastflow.kernels.public.measures import relative_error
+from fastflow.kernels.public.mirrors import (
     make_mirror,
     mirror_dual,
     mirror_inverse,
@@ -19,21 +36,6 @@ from fastflow.kernels.dual.mirror import (
     mirror_point,
     mirror_theta,
 )
-from fastflow.kernels.losses.completion import Completion
-from fastflow.kernels.losses.estimation import Estimation
-from fastflow.kernels.losses.loss import LossWorkspace, loss_gradient, loss_workspace
-from fastflow.kernels.losses.regression import RegressionByGram, RegressionBySamples
-from fastflow.kernels.losses.sensing import Sensing
-from fastflow.kernels.losses.taught import add_problem
-from fastflow.kernels.networks.chain import (
-    ChainWorkspace,
-    chain_balancedness,
-    chain_gradient,
-    chain_product,
-    chain_workspace,
-    parameter_count,
-)
-from fastflow.kernels.trace import relative_error
 from fastflow.kernels.vectors.products import product_nn, product_nt, product_tn
 
 __all__ = [

@@ -36,7 +36,8 @@ class Trace(NamedTuple):
 def has_room(trace, records):
     """Whether so many more records find room for their products and factors."""
     capacity = max(trace.pending_products.shape[0], trace.pending_factors.shape[0])
-    return capacity == 0 or trace.pending_count[0] + records <= capacity
+    # Without a branch: `or` would keep Numba from dropping the reference counts of all arrays, ten atomic pairs a step.
+    return (capacity == 0) | (trace.pending_count[0] + records <= capacity)
 
 
 @jit_inline

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import as_array
-from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, shown
 from fastflow.inits import Init
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.methods.base import Execution, Method
@@ -29,6 +29,10 @@ from fastflow.theory.safety import check_knows_safe_steps
 SAFE = "safe"
 
 DEFAULT_STEPS = 100_000
+
+TOL, REST = 1e-10, 1e-6
+"""The excess of the loss up to which a run has converged, and may be at rest, where the user names none: over the loss
+of the product 0."""
 
 HALF_EDGE = 0.5 * edge
 """The step where the user names none."""
@@ -68,7 +72,7 @@ def _as_step(name: str, step: Edge | ArrayLike) -> float | str | Edge:
     if isinstance(step, str) and step != SAFE:
         read = Edge.read(step)
         if read is None:
-            raise TypeError(f"{name} must be a number, {SAFE!r}, or like '0.5 edge', got {step!r}")
+            raise TypeError(f"{name} must be a number, {SAFE!r}, or like '0.5 edge', got {shown(step)}")
         return read
     return step if isinstance(step, str | Edge) else as_number(name, step, above=0)
 
@@ -86,17 +90,22 @@ class GradientDescent(Method):
         much smaller. An array is the explicit sequence of the first K steps.
     max_steps : int >= 0
         A run ends at this step, counted from its very start; None means 100,000, or K for an explicit sequence.
-    tol : float >= 0
-        A run ends when its loss is at most this (absolute).
-    gradient_tol : float >= 0
-        A run ends when the norm of its gradient by all factors is at most this; 0 switches the test off, which saves
-        its cost.
+    tol : None or float >= 0
+        A run ends when its loss is at most this (absolute). None takes 1e-10 times the loss of the product 0, above the
+        least loss where a formula or the data tell it, whatever the units of the data; nothing of a CustomProblem.
+    gradient_tol : None or float >= 0
+        A run ends when the norm of its gradient by all factors is at most this; 0 switches the test off. None is 0
+        where ``tol`` is given, and else ends runs of which only what dies like a power of time is left: at every 1000th
+        step, those whose loss is at most 1e-6 times that of the product 0, above the least loss as for ``tol``; falls
+        so slowly that at the rate of this step ``max_steps`` more would not divide that excess by ``e^4``; and would
+        fall if the product shrank, ``<E, W>`` being at least the excess. That is not so on a plateau, where something
+        has still to grow: a plateau is never taken for an end.
     """
 
     step: float | str | Edge | Decreasing | ArrayLike | None = None
     max_steps: int | None = None
-    tol: float = 1e-10
-    gradient_tol: float = 0.0
+    tol: float | None = None
+    gradient_tol: float | None = None
 
     def __post_init__(self) -> None:
         step = self.step
@@ -114,8 +123,9 @@ class GradientDescent(Method):
             raise ValueError(f"max_steps is {max_steps}, but the sequence of steps has only {step.size} entries")
         object.__setattr__(self, "step", step)
         object.__setattr__(self, "max_steps", max_steps)
-        object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
-        object.__setattr__(self, "gradient_tol", as_number("gradient_tol", self.gradient_tol, least=0))
+        for name in ("tol", "gradient_tol"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, as_number(name, getattr(self, name), least=0))
 
     @property
     def sequence(self) -> FloatArray:
@@ -134,10 +144,9 @@ class GradientDescent(Method):
             step = f"<{self.step.size} steps>"
         else:
             step = repr(self.step)
-        return (
-            f"GradientDescent(step={step}, max_steps={self.max_steps}, "
-            f"tol={self.tol:g}, gradient_tol={self.gradient_tol:g})"
-        )
+        ends = {"tol": self.tol, "gradient_tol": self.gradient_tol}
+        given = "".join(f", {name}={value:g}" for name, value in ends.items() if value is not None)
+        return f"GradientDescent(step={step}, max_steps={self.max_steps}{given})"
 
     label: ClassVar[str] = "descent"
     title: ClassVar[str] = "gradient descent"
@@ -211,7 +220,13 @@ class _Descent(Execution):
         if isinstance(method.step, Decreasing):
             power, scale = method.step.power, method.step.scale
         self.rule = StepRule(self.step, power, scale, method.sequence.copy())
-        self.ends = Ends(method.max_steps, method.tol, method.gradient_tol)
+        tol, gradient_tol = setting.loss_tolerances(method.tol, TOL), method.gradient_tol
+        if method.tol is not None:
+            self.ends = Ends(method.max_steps, tol, gradient_tol or 0.0, tol, tol)
+        else:
+            least, rest = setting.least_losses, setting.loss_tolerances(None, REST)
+            gradient_tol = -1.0 if gradient_tol is None else gradient_tol
+            self.ends = Ends(method.max_steps, tol + least, gradient_tol, rest + least, least)
 
     def _step_sizes(self) -> FloatArray:
         """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""

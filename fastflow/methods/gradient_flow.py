@@ -29,6 +29,9 @@ from fastflow.scheduling import QueueWorker
 from fastflow.setting import Setting
 from fastflow.status import Status
 
+TOL = 1e-20
+"""The loss up to which a run has converged where the user names none: over the loss of the product 0."""
+
 AT_REST = (Status.CONVERGED, Status.CRITICAL, Status.STALLED)
 """Ends after which the flow is where it was."""
 
@@ -58,8 +61,9 @@ class GradientFlow(Method):
         leaves a saddle when it should; from four layers on 3/N of that. None for atol is 0. Factors and product then
         come out wrong by about rtol of their largest norm along the run, mostly by less than 10 rtol; by more where the
         flow itself amplifies errors, as it does after long rests near saddles.
-    tol : float >= 0
-        A run ends when its loss is at most this (absolute).
+    tol : None or float >= 0
+        A run ends when its loss is at most this (absolute); None takes 1e-20 times the loss of the product 0, whatever
+        the units of the data.
     max_steps : int >= 1
         Steps of the integrator, those that it rejects included.
     gradient_tol : None or float >= 0
@@ -83,7 +87,7 @@ class GradientFlow(Method):
     t_max: float = math.inf
     rtol: float = 1e-8
     atol: float | None = None
-    tol: float = 1e-20
+    tol: float | None = None
     max_steps: int = 100_000
     gradient_tol: float | None = None
 
@@ -97,17 +101,19 @@ class GradientFlow(Method):
         object.__setattr__(self, "rtol", as_number("rtol", self.rtol, least=1e-13))
         if self.atol is not None:
             object.__setattr__(self, "atol", as_number("atol", self.atol, least=0))
-        object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
+        if self.tol is not None:
+            object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
         if self.gradient_tol is not None:
             object.__setattr__(self, "gradient_tol", as_number("gradient_tol", self.gradient_tol, least=0))
 
     def __repr__(self) -> str:
         atol = "" if self.atol is None else f", atol={self.atol:g}"
+        tol = "" if self.tol is None else f", tol={self.tol:g}"
         rest = "" if self.gradient_tol is None else f", gradient_tol={self.gradient_tol:g}"
         return (
             f"{type(self).__name__}(times=<{np.size(self.times)} times>, t_max={self.t_max:g}, "
-            f"rtol={self.rtol:g}{atol}, tol={self.tol:g}, max_steps={self.max_steps}{rest})"
+            f"rtol={self.rtol:g}{atol}{tol}, max_steps={self.max_steps}{rest})"
         )
 
     label: ClassVar[str] = "flow"
@@ -165,7 +171,7 @@ class _DualFlow(DualExecution):
         method = self.method
         atol = -1.0 if method.atol is None else method.atol
         moments = np.append(self.times, method.t_max)
-        control = FlowControl(moments, method.rtol, atol, method.tol, method.max_steps)
+        control = FlowControl(moments, method.rtol, atol, TOL if method.tol is None else method.tol, method.max_steps)
         self.search = FlowSearch(self.posed, control)
 
     def compile(self) -> None:
@@ -251,7 +257,8 @@ class _LayerFlow(Execution):
         gradient_tol = -1.0 if method.gradient_tol is None else method.gradient_tol
         atol = 0.0 if method.atol is None else method.atol
         rtol = method.rtol * min(1.0, ERRING_ALIKE / setting.architecture.factors_multiplied)
-        self.ends = FlowEnds(method.t_max, method.tol, gradient_tol, method.max_steps, rtol, atol)
+        tol = setting.loss_tolerances(method.tol, TOL)
+        self.ends = FlowEnds(method.t_max, tol, gradient_tol, method.max_steps, rtol, atol)
 
     def compile(self) -> None:
         self.worker().advance(np.zeros(0, np.int64), 1)

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastflow.checks import FloatArray
 from fastflow.inits import Balanced, Init
 from fastflow.methods.base import Execution
-from fastflow.methods.gradient_flow import GradientFlow
+from fastflow.methods.gradient_flow import TOL, GradientFlow
 from fastflow.methods.product_path import Ends, Followed, ProductPath, check_balanced, follow
 from fastflow.metrics import relative_errors
 from fastflow.networks import Chain, DeepLinear, Network
@@ -36,7 +36,7 @@ class ProductFlow(GradientFlow):
     t_max : float > 0, where a run ends; infinity is where the flow comes to rest
     rtol, atol : float
         Tolerances of the product, ``atol + rtol ||W||``; None for atol takes rtol times the size of the solution.
-    tol : float >= 0, the loss at which a run ends
+    tol : None or float >= 0, the loss at which a run ends; None takes 1e-20 times the loss of the product 0
     max_steps : int >= 1, steps of the integrator
     gradient_tol : None or float >= 0, the gradient norm at which a run ends; None is where rounding hides it
 
@@ -92,6 +92,7 @@ class _ProductFlow(Execution):
         super().__init__(setting, method, recording)
         assert isinstance(setting.architecture, Chain)
         self.architecture = setting.architecture
+        self.tol = setting.loss_tolerances(method.tol, TOL)
 
     def admit(self) -> None:
         setting = self.setting
@@ -115,7 +116,8 @@ class _ProductFlow(Execution):
         start = self.solution[run].reshape(self.architecture.solution_shape)
         scale = max(_size(problem), float(np.linalg.norm(start, 2)))
         atol = method.rtol if method.atol is None else method.atol / scale
-        ends = Ends(method.t_max, method.rtol, atol, method.tol, method.gradient_tol, method.max_steps)
+        tol = float(self.tol[self.setting.problem_index[run]])
+        ends = Ends(method.t_max, method.rtol, atol, tol, method.gradient_tol, method.max_steps)
         self._keep(run, follow(self.paths[run], problem.loss, scale, self.times, ends))
 
     def settle(self) -> None:

@@ -13,6 +13,7 @@ divided by what can vanish. Per evaluation: the gradient by W, the SVD of one (k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +33,8 @@ REST = 1e-12
 """Where the gradient by the factors, relative to what its norm could be, counts as 0."""
 SAFETY = 0.1
 """The tolerance of a step relative to the one that is asked for."""
+FIRST = 1e-6
+"""The first step, over the time in which the unknowns would double, where none is found."""
 FINEST = 3e-14
 """The least tolerance that SciPy's solvers keep to."""
 CHECKED, STIFF, TURNS = 20, 4.0, 12
@@ -169,7 +172,9 @@ class ProductPath:
         return self.bases(y).product(self.depth)
 
     def velocity(self, _: float, y: FloatArray) -> FloatArray:
-        """The derivative of the unknowns by time."""
+        """The derivative of the unknowns by time; NaN, which solvers take for a step too long, where they overflow."""
+        if not np.isfinite(y).all():
+            return np.full_like(y, np.nan)
         if self.depth == 1:
             return -self.gradient(y.reshape(self.shapes[0])).ravel()
         bases = self.bases(y)
@@ -302,7 +307,10 @@ class _Solver:
         self.options = {"rtol": rtol, "atol": SAFETY * ends.atol * sizes}
         self.floor = rtol
         self.is_explicit = True
-        self.solver: OdeSolver = DOP853(path.velocity, 0.0, path.start, ends.t_max, **self.options)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.solver: OdeSolver = DOP853(path.velocity, 0.0, path.start, ends.t_max, **self.options)
+        if not math.isfinite(self.solver.h_abs):  # the point where it looked for a first step overflowed
+            self.solver.h_abs = FIRST * np.linalg.norm(path.start) / np.linalg.norm(self.solver.f)
         self.earlier = (0.0, path.start)
         self.vector = np.ones(len(path.start))
 
@@ -335,17 +343,21 @@ class _Solver:
         return bool(self.solver.status != "failed")
 
     def at(self, time: float) -> FloatArray:
-        """The unknowns at a time since the earlier step: Radau takes a step there, as what joins its own is rough."""
+        """The unknowns at a time since the earlier step, by steps of its own: no error is known of what joins steps."""
+        from scipy.integrate import DOP853
+
         before, y = self.earlier
         if time >= self.t:
             return self.y
         if self.is_explicit:
-            joined: FloatArray = self.solver.dense_output()(time)
-            return joined
-        side = self._radau(before, y, time, time - before)
-        while side.status == "running":
-            side.step()
-        return side.y
+            side = DOP853(self.path.velocity, before, y, time, first_step=time - before, **self.options)
+        else:
+            side = self._radau(before, y, time, time - before)
+        with np.errstate(over="ignore", invalid="ignore"):
+            while side.status == "running":
+                side.step()
+        reached: FloatArray = side.y if side.status == "finished" else np.full_like(y, np.nan)
+        return reached
 
     def _radau(self, t: float, y: FloatArray, bound: float, first: float) -> Radau:
         from scipy.integrate import Radau

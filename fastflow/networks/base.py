@@ -199,6 +199,10 @@ class Architecture(ABC):
         """
         raise ValueError(f"nothing is known of the solution that a {type(self.network).__name__} network comes to")
 
+    def least_loss(self, problem: Problem) -> float:
+        """A lower bound of the loss of a posed problem over what this architecture reaches; minus infinity for none."""
+        return -np.inf
+
     def largest_curvature(self, problem: Problem, rtol: float) -> float:
         """The largest eigenvalue of the Hessian by all factors at balanced factors of the `expected_solution`.
 

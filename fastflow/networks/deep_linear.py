@@ -21,6 +21,9 @@ from fastflow.networks.singular_bases import singular_bases
 from fastflow.problems import MatrixProblem, Problem
 from fastflow.streams import stream
 
+DEEPEST = 10_000
+"""The largest depth of a network, which has so many factors."""
+
 POWER_ITERATIONS = 1000
 """After so many turns a power iteration ends with what it has."""
 
@@ -57,7 +60,7 @@ class DeepLinear(Network):
                 )
             depth = len(widths) - 1
         else:
-            depth = 3 if depth is None else as_count("depth", depth, 1)
+            depth = 3 if depth is None else as_count("depth", depth, 1, DEEPEST)
         object.__setattr__(self, "depth", depth)
         object.__setattr__(self, "widths", widths)
 
@@ -182,6 +185,9 @@ class Chain(Architecture):
 
     def expected_solution(self, problem: Problem) -> FloatArray:
         return problem.of_matrix().expected_solution(min(self.widths)).astype(np.float64)
+
+    def least_loss(self, problem: Problem) -> float:
+        return problem.of_matrix().least_loss(min(self.widths)) if problem.has_gradient else -np.inf
 
     def largest_curvature(self, problem: Problem, rtol: float) -> float:
         """That of ``Z -> A_W(M^T M Z)``, M the derivative of the residuals: ``N ||W||_2^{2-2/N}`` if M is the identity.

@@ -192,6 +192,9 @@ class Hadamard(Architecture):
         solution = problem.estimate()
         return solution if self.signed else np.maximum(solution, 0)
 
+    def least_loss(self, problem: Problem) -> float:
+        return problem.of_vector().least_loss()
+
     def largest_curvature(self, problem: Problem, rtol: float) -> float:
         """That of ``A diag(s) A^T``, s_i the sum of squares of the derivatives of x_i by all factors.
 

@@ -160,6 +160,15 @@ class Problem:
         """
         return None
 
+    def zero_loss(self) -> float | None:
+        """The loss where the unknown is 0: the size of the data, in units of the loss.
+
+        Returns
+        -------
+        float, or None for a loss that only compiled code knows
+        """
+        return self.loss(np.zeros(self.shape)) if self.has_gradient else None
+
     def of_matrix(self) -> MatrixProblem:
         """The problem as one of a matrix W, which a DeepLinear network needs.
 
@@ -300,6 +309,22 @@ class MatrixProblem(Problem):
         """
         return self.estimate().astype(np.float64)
 
+    def least_loss(self, rank: int) -> float:
+        """A lower bound of the loss over matrices of at most a rank: its minimum where a formula or the data tell it.
+
+        Parameters
+        ----------
+        rank : int >= 0
+
+        Returns
+        -------
+        float
+        """
+        minimum = self.minimum(rank)
+        if minimum is not None:
+            return minimum.value
+        return 0.0 if self.spectrum() is None else self.loss(self.least_squares())
+
     def direct_target(self) -> FloatArray | None:
         """The Y of a loss ``weight/2 ||W - Y||_F^2``, of which much more is known than of others.
 
@@ -335,6 +360,27 @@ class VectorProblem(Problem):
 
     def of_vector(self) -> VectorProblem:
         return self
+
+    def least_squares(self) -> FloatArray:
+        """An x of least loss.
+
+        Returns
+        -------
+        array (n,) in float64
+        """
+        solution: FloatArray = np.linalg.lstsq(
+            self.matrix.astype(np.float64), self.values.astype(np.float64), rcond=None
+        )[0]
+        return solution
+
+    def least_loss(self) -> float:
+        """A lower bound of the loss: its minimum where there are more measurements than unknowns, else 0.
+
+        Returns
+        -------
+        float
+        """
+        return self.loss(self.least_squares()) if self.values.size > self.shape[0] else 0.0
 
     @property
     def residual_count(self) -> int:

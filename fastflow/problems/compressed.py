@@ -57,13 +57,19 @@ class CompressedSensing(VectorProblem):
         That is the least-squares solution where it is unique; elsewhere it is unbiased for a row space that is
         uniformly distributed, since the projection on it then keeps rank/n of any x on average.
         """
-        return self._estimate
+        solution, rank = self._least_squares
+        return solution * (self.shape[0] / max(rank, 1))
+
+    def least_squares(self) -> FloatArray:
+        """The x of least loss, and of those of least norm."""
+        return self._least_squares[0]
 
     @cached_property
-    def _estimate(self) -> FloatArray:
+    def _least_squares(self) -> tuple[FloatArray, int]:
+        """`least_squares`, and the rank of A."""
         matrix, values = self.matrix.astype(np.float64), self.values.astype(np.float64)
         solution, _, rank, _ = np.linalg.lstsq(matrix, values, rcond=None)
-        return frozen(solution * (self.shape[0] / max(int(rank), 1)))
+        return frozen(solution), int(rank)
 
     @property
     def prefers_gram(self) -> bool:

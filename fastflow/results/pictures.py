@@ -13,6 +13,7 @@ from fastflow.baselines import basis_pursuit
 from fastflow.checks import FloatArray, NumberArray
 from fastflow.problems import CompressedSensing
 from fastflow.records import QUANTITIES, History, Panel
+from fastflow.results.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,11 +64,6 @@ def draw_history(
         raise ValueError(f"nothing to draw was recorded: record one of {', '.join(q.name for q in PANELS)}")
     if not kept.any():
         raise ValueError("every run diverged, so there is nothing to draw: take a smaller step or a smaller start")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
-
     # After the step by which every run had ended, all curves are flat.
     axis, moments = history.axis
     end = int(np.isfinite(moments).sum())
@@ -76,7 +72,7 @@ def draw_history(
     moments = moments[:end]
     columns = 2 if len(panels) == 4 else len(panels)
     rows = len(panels) // columns
-    figure = Figure(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.5), layout="constrained")
+    figure = new_figure(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.5)
     figure.suptitle(_title(about, kept, TITLE_LETTERS * columns), fontsize="medium")
     for axes, quantity in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
         quantiles = _quantiles(getattr(history, quantity.name)[kept, :end])
@@ -128,10 +124,6 @@ def draw_recovery(
     if not kept.size:
         raise ValueError("every run diverged, so there is nothing to draw: take a smaller step or a smaller start")
     try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
-    try:
         pursuit = basis_pursuit(problem.matrix, problem.values, nonnegative=nonnegative)
     except ValueError:  # no x fits
         pursuit = None
@@ -146,7 +138,7 @@ def draw_recovery(
     target = known[reference][0] if reference in known and np.any(known[reference][0]) else None
     against = _against(solution, steps, history, kept, starts)
     columns = 1 if against is None else 2 if target is None else 3
-    figure = Figure(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] + 0.5), layout="constrained")
+    figure = new_figure(PANEL_SIZE[0] * columns, PANEL_SIZE[1] + 0.5)
     text = f"{about['network']} on {about['problem']} by {about['method']}"
     figure.suptitle(textwrap.fill(text, TITLE_LETTERS * columns), fontsize="medium")
     panels = figure.subplots(1, columns, squeeze=False)[0]
@@ -190,13 +182,9 @@ def draw_images(images: Mapping[str, FloatArray]) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
     first = next(iter(images.values()))
     lines = max(name.count("\n") + 1 for name in images)
-    figure = Figure(figsize=(2.4 * len(images), 2.45 + 0.25 * lines), layout="constrained")
+    figure = new_figure(2.4 * len(images), 2.45 + 0.25 * lines)
     for axes, (name, image) in zip(figure.subplots(1, len(images), squeeze=False)[0], images.items(), strict=True):
         axes.imshow(image, cmap="gray", vmin=first.min(), vmax=first.max(), interpolation="nearest")
         axes.set_title(name, fontsize="medium")

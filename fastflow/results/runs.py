@@ -143,8 +143,7 @@ class Runs:
         Returns
         -------
         matplotlib.figure.Figure
-            Not known to pyplot; ``figure.savefig("runs.png")`` writes it, a notebook shows it after ``%matplotlib
-            inline``.
+            A notebook shows it, ``figure.savefig("runs.png")`` writes it, ``figure.show()`` hands it to pyplot.
 
         Raises
         ------

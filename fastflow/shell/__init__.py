@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             of_file = error.filename is not None
             return complain(f"error: {f'{error.filename}: {error.strerror}' if of_file else error}", WRONG_INPUT)
-        except (ValueError, TypeError, MemoryError) as error:
+        except (ValueError, TypeError, MemoryError, ImportError) as error:  # ImportError: an extra is missing
             return complain(f"error: {error}", WRONG_INPUT)
         except KeyboardInterrupt:
             return complain("interrupted", INTERRUPTED)

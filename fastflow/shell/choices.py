@@ -14,6 +14,7 @@ from fastflow.methods import METHODS, SAFE, FlowLimit, GradientDescent, Gradient
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, Problem
 from fastflow.records import Record
+from fastflow.setting import SMALL, solution_size
 
 INITS: dict[str, type[inits.Gaussian | inits.Uniform | inits.Orthogonal | inits.Balanced | inits.Identity]] = {
     "gaussian": inits.Gaussian,
@@ -35,6 +36,14 @@ class Choices(NamedTuple):
     method: Method
     record: Record | None
     runs: int | None
+
+
+def default_scale(a: argparse.Namespace, problem: Problem) -> float:
+    """The ``--scale`` where none is given: small beside the solution, of a product, or of a vector's factor."""
+    size = solution_size(problem)
+    if isinstance(problem, CompressedSensing) and a.of != "product":
+        size **= 1 / (a.depth or DiagonalLinear().depth)
+    return SMALL * size
 
 
 def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
@@ -62,6 +71,17 @@ def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
     return Choices(network, init, flow, Record() if np.size(flow.times) else None, a.runs)
 
 
+def alphas_for(a: argparse.Namespace) -> list[float]:
+    """The entries of every factor of a diagonal network at its starts."""
+    power = 1 / _depth(a) if a.of == "product" else 1.0
+    return [float(scale**power) for scale in a.scale]
+
+
+def _depth(a: argparse.Namespace) -> int:
+    """That of a diagonal network."""
+    return 2 if a.depth is None else int(a.depth)
+
+
 def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
     """One run for each scale, all factors starting there."""
     _refuse(
@@ -73,9 +93,8 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
             "--seed": a.seed != 0,
         },
     )
-    network = DiagonalLinear(2 if a.depth is None else a.depth, signed=not a.nonnegative)
-    power = 1 / network.depth if a.of == "product" else 1.0
-    start = np.array(a.scale)[:, None] ** power * np.ones(problem.shape)
+    network = DiagonalLinear(_depth(a), signed=not a.nonnegative)
+    start = np.array(alphas_for(a))[:, None] * np.ones(problem.shape)
     init: Init = inits.Constant(a.scale[0], a.of or "factor")
     if len(a.scale) > 1:
         init = inits.Explicit([start] * (2 if network.signed else 1))
@@ -83,8 +102,8 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
         record = None if a.record is None else a.record.with_product()
         return Choices(network, init, _descent(a), record, None)
     _refuse(
-        "for --method descent, or flow of a matrix" if a.gradient_tol > 0 else "for --method descent",
-        {"--gradient-tol": a.gradient_tol > 0, "--dtype": a.dtype != "float64"},
+        "for --method descent, or flow of a matrix" if a.gradient_tol else "for --method descent",
+        {"--gradient-tol": bool(a.gradient_tol), "--dtype": a.dtype != "float64"},
     )
     if a.method == FlowLimit.label:
         recorded = a.record is not None and a.record.says_when
@@ -92,7 +111,8 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
         if a.tol == 0:
             raise ValueError("--tol of --method limit, relative to the norm of y, must be greater than 0")
         most = FlowLimit.max_steps if a.max_steps == MAX_STEPS else a.max_steps
-        return Choices(network, init, FlowLimit(a.tol, most), None, None)
+        tol = FlowLimit.tol if a.tol is None else a.tol
+        return Choices(network, init, FlowLimit(tol, most), None, None)
     kind = LABELS[a.method]
     if not issubclass(kind, GradientFlow):
         return _by_fields(a, kind, problem, network, init)

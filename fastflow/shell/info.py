@@ -6,7 +6,7 @@ import argparse
 import platform
 from importlib.metadata import version
 
-from fastflow.kernels.compile.jit import cache_path
+from fastflow.kernels.compile.cache import cache_path
 from fastflow.kernels.compile.target import SHAPE, cpu_name, target_features
 from fastflow.shell.arguments import Commands
 from fastflow.shell.output import DONE, say

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from fastflow.baselines import BasisPursuit
+from fastflow.checks import as_count, shown
 from fastflow.ensembles.sparse import COEFFICIENTS, MATRICES, SCALINGS, Sparse
 from fastflow.inits import Constant
 from fastflow.methods import METHODS, Method
 from fastflow.networks import DiagonalLinear
 from fastflow.shell.arguments import Commands, a_count, a_number, argument, as_real
 from fastflow.shell.study import add_running, run_and_show
+from fastflow.studies.axes import MOST_VALUES
 from fastflow.studies.spec import build
 from fastflow.studies.study import Study
 from fastflow.studies.success import Success
@@ -83,15 +85,15 @@ def _values(text: str) -> tuple[int, ...]:
     first, last, *count = (_whole(part) for part in text.split(":"))
     if len(count) > 1 or not first <= last:
         raise ValueError(f"expected FIRST:LAST or FIRST:LAST:COUNT, got {text!r}")
-    spread = np.linspace(first, last, count[0] if count else min(VALUES, last - first + 1))
-    return tuple(sorted({round(value) for value in spread.tolist()}))
+    many = as_count("the count", count[0] if count else min(VALUES, last - first + 1), 1, MOST_VALUES)
+    return tuple(sorted({round(value) for value in np.linspace(first, last, many).tolist()}))
 
 
 def _whole(text: str) -> int:
-    number = as_real(text)
-    if number != int(number) or number < 1:
-        raise ValueError(f"expected whole numbers from 1 on, got {text!r}")
-    return int(number)
+    try:
+        return as_count("the value", as_real(text), 1)
+    except (ValueError, TypeError):
+        raise ValueError(f"expected whole numbers from 1 on, got {shown(text)}") from None
 
 
 def _spread(first: float, last: float) -> tuple[int, ...]:

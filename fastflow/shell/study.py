@@ -26,8 +26,9 @@ from fastflow.shell.output import (
 )
 from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import StoreError
+from fastflow.studies.store import StoreError, require_zarr
 from fastflow.studies.study import Study
+from fastflow.studies.tasks import ON_ERROR, RAISE
 from fastflow.studies.transitions import Boundary, Crossing
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ def add_running(p: argparse.ArgumentParser) -> None:
         help="number of threads (default: all CPUs that there are for it)",
     )
     g.add_argument("--scheduler", metavar="ADDRESS", help="use the dask scheduler there, such as tcp://host:8786")
+    g.add_argument(
+        "--on-error",
+        choices=ON_ERROR,
+        default=RAISE,
+        help="what becomes of the study when a trial raises: it ends, or that trial has failed (default: raise)",
+    )
     g.add_argument("--cost", action="store_true", help="only say what it will cost in time and memory")
 
 
@@ -100,6 +107,7 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
     if a.cost:
         say(str(study.cost(threads=a.threads)))
         return DONE
+    require_zarr()
     if store.exists() and not (a.resume or a.repair):
         raise ValueError(f"{store} exists: --resume goes on with it, --out takes another name")
     check_writable(store.parent)
@@ -116,6 +124,7 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
                 max_seconds=a.max_seconds,
                 adaptive=a.adaptive,
                 repair=a.repair,
+                on_error=a.on_error,
             )
     except StudyInterrupted as stop:
         result, code, ended = stop.result, INTERRUPTED, f"interrupted; --resume goes on from {store}"

@@ -25,7 +25,7 @@ from fastflow.setting import DEFAULT_RUNS
 from fastflow.shell import tables
 from fastflow.shell.arguments import Commands, a_count, a_number, argument, as_real
 from fastflow.shell.arrays import DECIMAL, DROP, KEEP, MATRIX, MISSING, NO, OBSERVED, THOUSANDS, TRIPLETS, YES, Reading
-from fastflow.shell.choices import INITS, LABELS, choices_for
+from fastflow.shell.choices import INITS, LABELS, alphas_for, choices_for, default_scale
 from fastflow.shell.output import DONE, FAILED, INTERRUPTED, check_writable, complain, handling, interrupt, say
 from fastflow.status import Status
 from fastflow.theory import Edge
@@ -99,9 +99,9 @@ def add_train(commands: Commands) -> None:
         "--scale",
         "--alpha",
         type=_scales,
-        default=(1e-3,),
         metavar="SIZE",
-        help="size of the start (default: 1e-3); of a vector also several, such as 1,1e-2,1e-4",
+        help="size of the start (default: 1e-3 of that of the solution that the data point to); of a vector also "
+        "several, such as 1,1e-2,1e-4",
     )
     g.add_argument(
         "--of", choices=("product", "factor"), help="whose size --scale is (default: product; of a vector factor)"
@@ -126,13 +126,17 @@ def add_train(commands: Commands) -> None:
         "(default); or safe: small enough that the loss is known to fall at every step",
     )
     g.add_argument("--max-steps", type=a_count(0), default=100_000, metavar="K", help="most steps (default: 100000)")
-    g.add_argument("--tol", type=a_number(least=0), default=1e-10, help="stop at this loss (default: 1e-10)")
+    g.add_argument(
+        "--tol",
+        type=a_number(least=0),
+        help="stop at this loss; of --method limit, at this residual over the norm of y (default: 1e-10 times the loss "
+        "of the product 0, above the least loss)",
+    )
     g.add_argument(
         "--gradient-tol",
         type=a_number(least=0),
-        default=0.0,
         metavar="TOL",
-        help="stop at this norm of the gradient (default: 0)",
+        help="stop at this norm of the gradient; 0: never (default, without --tol: where the loss hardly falls)",
     )
     g.add_argument(
         "--threads",
@@ -201,6 +205,8 @@ def _train(a: argparse.Namespace) -> int:
         widths=a.widths,
         reading=Reading(a.header, a.row_numbers, a.comma, a.layout, a.mask),
     )
+    if a.scale is None:
+        a.scale = (default_scale(a, data.problem),)
     network, init, method, record, count = choices_for(a, data.problem)
     if count is None:
         count = DEFAULT_RUNS if init.random else len(a.scale)
@@ -214,7 +220,7 @@ def _train(a: argparse.Namespace) -> int:
     if isinstance(architecture, Chain):
         of = f"with widths {','.join(map(str, architecture.widths))}"
     else:
-        of = f"of {architecture.title} from alpha = {', '.join(f'{scale:g}' for scale in a.scale)}"
+        of = f"of {architecture.title} from alpha = {', '.join(f'{alpha:g}' for alpha in alphas_for(a))}"
     say(f"training {count} {'runs' if count > 1 else 'run'} {of}, threads: {threads}")
     if record is not None:
         size = record.nbytes(architecture, count, a.max_steps, a.dtype, has_truth=data.problem.truth is not None)
@@ -228,7 +234,7 @@ def _train(a: argparse.Namespace) -> int:
         runs, interrupted = stop.runs, True
     draw: Callable[[], Figure] | None = None if runs.history is None else runs.plot
     if isinstance(data.problem, CompressedSensing):
-        draw = functools.partial(plot.plot_recovery, runs, data.problem, a.scale)
+        draw = functools.partial(plot.plot_recovery, runs, data.problem, alphas_for(a))
     return _finish(runs, data, a.out, draw, interrupted=interrupted)
 
 

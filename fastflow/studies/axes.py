@@ -17,6 +17,9 @@ from fastflow.theory import Edge
 
 MOST_AXES = 4
 
+MOST_VALUES = 100_000
+"""Of one axis."""
+
 TAKEN = ("trial", "cell", "trials", "successes", *FIELDS)
 """Names that stores and tables have for something else."""
 
@@ -65,8 +68,8 @@ def applied(thing: object, chosen: Sequence[tuple[Axis, int]]) -> object:
             try:
                 _replaced(thing, [(axis, position)])
             except (ValueError, TypeError) as alone:
-                raise type(alone)(f"axis {axis.name!r} at {axis.values[position]!r}: {alone}") from error
-        where = ", ".join(f"{axis.name} = {axis.values[position]!r}" for axis, position in chosen)
+                raise type(alone)(f"axis {axis.name!r} at {shown(axis.values[position])}: {alone}") from error
+        where = ", ".join(f"{axis.name} = {shown(axis.values[position])}" for axis, position in chosen)
         raise type(error)(f"{where}: {error}") from error
 
 
@@ -140,6 +143,7 @@ def _values(name: str, values: object) -> tuple[Value, ...]:
     """Values as numbers and strings of Python, different ones."""
     if isinstance(values, str | Mapping) or not isinstance(values, Sequence | np.ndarray | range):
         raise TypeError(f"axis {name!r} must be a sequence of values, got {shown(values)}")
+    _check_length(name, len(values))
     plain = tuple(as_plain(value) for value in values)
     if not plain:
         raise ValueError(f"axis {name!r} has no values")
@@ -152,8 +156,14 @@ def _values(name: str, values: object) -> tuple[Value, ...]:
     found = cast(tuple[Value, ...], plain)
     if len(set(map(_exact, found))) < len(found):
         twice = next(value for value in found if found.count(value) > 1)
-        raise ValueError(f"axis {name!r} has the value {twice!r} twice")
+        raise ValueError(f"axis {name!r} has the value {shown(twice)} twice")
     return found
+
+
+def _check_length(name: str, count: float) -> None:
+    """Before that many values are made."""
+    if count > MOST_VALUES:
+        raise ValueError(f"axis {name!r} has {count:.6g} values, more than the {MOST_VALUES} that an axis may have")
 
 
 def as_plain(value: object) -> object:
@@ -180,11 +190,16 @@ def spread_values(name: str, table: Table) -> list[int | float]:
         step = table["step"]
         if as_number(f"{what}: step", step) == 0 or (last - first) * step < 0:
             raise ValueError(f"{what}: no steps of {step:g} lead from {first:g} to {last:g}")
-        count = math.floor((last - first) / step + 1e-9) + 1
-        return [first + i * step for i in range(count)]
+        steps = (float(last) - float(first)) / step + 1e-9
+        _check_length(name, steps + 1)
+        return [first + i * step for i in range(math.floor(steps) + 1)]
     count = as_count(f"{what}: count", table.get("count", 2), 1)
-    if table.get("log") and not (first > 0 and last > 0):
+    _check_length(name, count)
+    log = table.get("log", False)
+    if not isinstance(log, bool):
+        raise TypeError(f"{what}: log must be true or false, got {shown(log)}")
+    if log and not (first > 0 and last > 0):
         raise ValueError(f"{what}: with log from and to must be greater than 0, got {first:g} and {last:g}")
-    values = np.geomspace(first, last, count) if table.get("log") else np.linspace(first, last, count)
-    whole = all(isinstance(end, int) for end in (first, last)) and not table.get("log")
+    values = np.geomspace(first, last, count) if log else np.linspace(first, last, count)
+    whole = all(isinstance(end, int) for end in (first, last)) and not log
     return sorted({round(value) for value in values.tolist()}) if whole else values.tolist()

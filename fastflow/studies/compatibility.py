@@ -12,20 +12,22 @@ from fastflow.baselines import as_baseline
 from fastflow.checks import shown
 from fastflow.ensembles import Ensemble
 from fastflow.inits import Init
+from fastflow.memory import require_memory
 from fastflow.methods import Method
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.setting import check_words
 from fastflow.streams import encode
 from fastflow.studies.grid import Grid, Place
-from fastflow.studies.setup import draw_problem
+from fastflow.studies.setup import NUMBER_BYTES, draw_problem
+from fastflow.studies.success import Success
 
 PER_TRIAL, PER_CELL, SHARED = "per trial", "per cell", "shared"
 PROBLEMS = (PER_TRIAL, PER_CELL, SHARED)
 """Which trials have a problem of their own, or share one."""
 
 
-def check_cells(grid: Grid, problem: str, starts: int, seed: int) -> None:
+def check_cells(grid: Grid, problem: str, starts: int, seed: int, success: Success) -> None:
     """Ask whether every cell of a grid can be made, and whether what stands there combines.
 
     Parameters
@@ -34,6 +36,7 @@ def check_cells(grid: Grid, problem: str, starts: int, seed: int) -> None:
     problem : one of `PROBLEMS`
     starts : int, of each trial
     seed : int, of the study
+    success : Success, which must be one that the outcomes can tell
 
     Raises
     ------
@@ -44,6 +47,12 @@ def check_cells(grid: Grid, problem: str, starts: int, seed: int) -> None:
         if axis.word == "ensemble" and problem == SHARED:
             raise ValueError(f"with problem='shared' no axis can be one of the ensemble, got {axis.name!r}")
     problems = _problems(grid, seed)
+    for place, drawn in problems.items():
+        if success.needs_truth and drawn.truth is None:
+            raise ValueError(
+                f"in the cell {grid.where({'ensemble': place})}: the problems have no truth, so no trial could succeed "
+                f"by {success}: give them a truth, or take another success, such as Success('loss', below=1e-10)"
+            )
     posed: dict[tuple[Place, Place], Problem] = {}
     for at_method, method in grid.each("method").items():
         if isinstance(method, Method):
@@ -87,6 +96,7 @@ def _problems(grid: Grid, seed: int) -> dict[Place, Problem]:
         form = type(ensemble), encode(ensemble.form())
         if form not in known:
             known.add(form)
+            require_memory(NUMBER_BYTES * ensemble.entries, f"a problem of {ensemble}", "take a smaller one")
             problems[place] = draw_problem(ensemble, seed, 0)
     return problems
 

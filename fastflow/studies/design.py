@@ -19,7 +19,7 @@ from fastflow.studies.axes import Axis, spread_values
 from fastflow.studies.compatibility import PER_TRIAL, PROBLEMS, check_cells
 from fastflow.studies.grid import Grid
 from fastflow.studies.setup import Setup
-from fastflow.studies.spec import WORDS, Table, build, describe
+from fastflow.studies.spec import WORDS, Table, as_table, build, describe
 from fastflow.studies.success import Success
 
 
@@ -61,7 +61,7 @@ class Design:
         problem: str = PER_TRIAL,
         starts: int = 1,
     ) -> None:
-        self.trials, self.seed = as_count("trials", trials, 1), as_count("seed", seed, 0)
+        self.trials, self.seed = as_count("trials", trials, 1), as_count("seed", seed, 0, None)
         self.starts, self.problem = as_count("starts", starts, 1), one_of("problem", problem, PROBLEMS)
         self.success = Success() if success is None else success
         if not isinstance(self.success, Success):
@@ -69,7 +69,7 @@ class Design:
         words: dict[str, object] = {"ensemble": ensemble, "network": network, "init": init, "method": method}
         _set_defaults(words, axes)
         self._grid = Grid(words, axes)
-        check_cells(self._grid, self.problem, self.starts, self.seed)
+        check_cells(self._grid, self.problem, self.starts, self.seed, self.success)
         self.describe()
 
     @classmethod
@@ -86,22 +86,24 @@ class Design:
             for what is missing, unknown or wrong in the table
         """
         known = (*WORDS, "axes", "trials", "seed", "problem", "starts", "success")
+        as_table("a study", table)
         for name in table:
             if name not in known:
-                raise ValueError(f"a study has no {name!r}; it has {', '.join(known)}")
+                raise ValueError(f"a study has no {shown(name)}; it has {', '.join(known)}")
         if "axes" not in table:
             raise ValueError("a study needs axes")
         axes: dict[str, object] = {}
-        for name, values in table["axes"].items():
+        for name, values in as_table("axes", table["axes"]).items():
             if name in WORDS:
-                axes[name] = {label: build(one, f"axes.{name}.{label}") for label, one in values.items()}
+                options = as_table(f"axes.{name}", values)
+                axes[name] = {label: build(one, f"axes.{name}.{label}") for label, one in options.items()}
             else:
                 axes[name] = spread_values(name, values) if isinstance(values, Mapping) else build(values)
-        options = {word: build(table[word], word) for word in WORDS if word in table}
-        options |= {name: table[name] for name in ("trials", "seed", "problem", "starts") if name in table}
+        given = {word: build(table[word], word) for word in WORDS if word in table}
+        given |= {name: table[name] for name in ("trials", "seed", "problem", "starts") if name in table}
         if "success" in table:
-            options["success"] = build({"kind": "Success", **table["success"]}, "success")
-        return cls(**options, axes=axes)
+            given["success"] = build({"kind": "Success", **as_table("success", table["success"])}, "success")
+        return cls(**given, axes=axes)
 
     @property
     def words(self) -> Mapping[str, object]:

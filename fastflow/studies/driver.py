@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
+import warnings
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from fastflow.checks import as_count, as_number, shown
+from fastflow.checks import as_count, as_number, one_of, shown
 from fastflow.memory import require_memory
+from fastflow.status import Status
 from fastflow.studies import growth
 from fastflow.studies.design import Design
 from fastflow.studies.executors import Crew, Future
@@ -22,7 +25,7 @@ from fastflow.studies.outcomes import BYTES, Arrays, empty_outcomes
 from fastflow.studies.plan import Plan, held_by, order_of
 from fastflow.studies.result import StudyResult
 from fastflow.studies.store import Store, StoreError, attach, create, locked, read_arrays, read_table, recover
-from fastflow.studies.tasks import Finished, TrialError
+from fastflow.studies.tasks import ON_ERROR, RAISE, Finished, TrialError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -80,12 +83,14 @@ def run_study(
     adaptive: bool = False,
     repair: bool = False,
     task_seconds: float | None = None,
+    on_error: str = RAISE,
 ) -> StudyResult:
     """What `Study.run` does, where the arguments are explained."""
     shard = _as_shard(shard, design)
     if max_seconds is not None:
         max_seconds = as_number("max_seconds", max_seconds, above=0)
     task_seconds = TASK_SECONDS if task_seconds is None else as_number("task_seconds", task_seconds, above=0)
+    one_of("on_error", on_error, ON_ERROR)
     order = order_of(design, shard)
     held = held_by(design, order)
     require_memory(
@@ -99,7 +104,7 @@ def run_study(
             arrays = empty_outcomes(held.array_shape(design.trials))
         else:
             kept, arrays, held = _open(Path(store).resolve(), design, held, repair, stack)
-        crew = Crew(executor, threads)
+        crew = Crew(executor, threads, on_error)
         stack.callback(crew.close)
         plan = Plan(design, arrays, held, order, adaptive)
         driver = _Driver(design, arrays, held, kept, crew, plan, task_seconds)
@@ -167,6 +172,8 @@ class _Driver:
         self.task_seconds, self.seconds_per_trial = task_seconds, task_seconds / FIRST_TRIALS
         self.failure: BaseException | None = None
         self.computed = 0
+        self.told: dict[Status, str] = {}
+        self.counts: Counter[Status] = Counter()
 
     def run(self, max_seconds: float | None, progress: bool | None) -> StudyResult:
         """Until all is done, time is up, or something is wrong."""
@@ -197,11 +204,14 @@ class _Driver:
                     self.failure = error
         seconds = time.monotonic() - started
         result = StudyResult(self.design.describe(), self.arrays, self.held, self.design, seconds, self.computed)
+        for status, text in self.told.items():
+            trials = f"{self.counts[status]} trial{'s' * (self.counts[status] > 1)} of this run ended as"
+            warnings.warn(f"{trials} {status.label}; the first: {text}", stacklevel=4)
         if self.failure is None:
             return result
-        raise self._told(result)
+        raise self._failed(result)
 
-    def _told(self, result: StudyResult) -> StudyError | StudyInterrupted | StoreError:
+    def _failed(self, result: StudyResult) -> StudyError | StudyInterrupted | StoreError:
         """The failure, with what was done."""
         done = f"{int(result.trials.sum())} of {self.held.count * self.design.trials} trials are done"
         where = "" if self.store is None else f" and stored in {self.store.path}; the same call goes on from there"
@@ -279,6 +289,9 @@ class _Driver:
         self.plan.finished(finished.cell, last - first)
         self.unshown += last - first
         self.computed += last - first
+        for status, text in finished.told:
+            self.told.setdefault(status, text)
+            self.counts[status] += int(np.count_nonzero(finished.outcomes.status == status))
         if self.store is None:
             self._show()
 

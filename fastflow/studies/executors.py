@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 from fastflow.checks import shown
-from fastflow.studies.tasks import Piece, Report, run_task
+from fastflow.studies.tasks import RAISE, Piece, Report, run_task
 from fastflow.threads import thread_count
 
 
@@ -58,18 +58,19 @@ class Crew:
     ----------
     executor : that of the user, which is left open; None for threads of this process
     threads : how many, without an executor; default the CPUs that this process may use
+    on_error : one of `ON_ERROR`
     """
 
-    def __init__(self, executor: object, threads: int | None) -> None:
+    def __init__(self, executor: object, threads: int | None, on_error: str = RAISE) -> None:
         self._asked_to_stop = threading.Event()
         self._pool: ThreadPoolExecutor | None = None
-        self._run: Callable[[Sequence[Piece]], Report] = run_task
+        self._run: Callable[[Sequence[Piece]], Report] = functools.partial(run_task, on_error=on_error)
         self._submit: Callable[..., Future]
         if executor is None:
             self.workers = thread_count(threads)
             self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="fastflow-study")
             self._submit = self._pool.submit
-            self._run = functools.partial(run_task, asked_to_stop=self._asked_to_stop.is_set)
+            self._run = functools.partial(self._run, asked_to_stop=self._asked_to_stop.is_set)
         else:
             if threads is not None:
                 raise ValueError("threads are those of fastflow's own pool: give threads or an executor")

@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fastflow.checks import shown
 from fastflow.studies.axes import Axis, applied, parse_axes
 from fastflow.studies.spec import WORDS
+
+MOST_CELLS = 1_000_000
+"""Of one study."""
 
 Place = tuple[int, ...]
 """A position on each of some axes."""
@@ -36,6 +40,11 @@ class Grid:
     def __init__(self, words: Mapping[str, object], axes: Mapping[str, object]) -> None:
         self.words = words
         self.axes: tuple[Axis, ...] = parse_axes(axes, words)
+        if self.cells > MOST_CELLS:
+            raise ValueError(
+                f"the axes have {self.cells} cells together, more than the {MOST_CELLS} that a study may have: give "
+                "them fewer values, or make several studies"
+            )
         self._of_word = {word: [i for i, axis in enumerate(self.axes) if axis.word == word] for word in WORDS}
         self._made: dict[tuple[str, Place], object] = {}
 
@@ -82,7 +91,7 @@ class Grid:
 
     def described(self, place: Sequence[int]) -> str:
         """A place on all axes in words."""
-        return ", ".join(f"{axis.name} = {axis.values[i]!r}" for axis, i in zip(self.axes, place, strict=True))
+        return ", ".join(f"{axis.name} = {shown(axis.values[i])}" for axis, i in zip(self.axes, place, strict=True))
 
     def _part(self, word: str, place: Place) -> object:
         """The object of a word at a place on its own axes."""

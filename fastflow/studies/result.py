@@ -26,7 +26,7 @@ from fastflow.studies.predictions import predicted
 from fastflow.studies.spec import Table, build, restricted
 from fastflow.studies.statistics import wilson
 from fastflow.studies.store import StoreError, create, locked
-from fastflow.studies.success import Success
+from fastflow.studies.success import NEVER, Success
 
 if TYPE_CHECKING:
     import pandas
@@ -108,6 +108,11 @@ class StudyResult:
         return stated.setting_of(self.table)
 
     @property
+    def has_alpha(self) -> bool:
+        """Whether the scale of the starts is alpha, the entry of every factor."""
+        return stated.has_alpha(self.table)
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """The labels of the methods that are compared, if any."""
         return tuple(map(str, self.axes.get("method", ())))
@@ -163,9 +168,16 @@ class StudyResult:
         ------
         TypeError
             for what is no `Success`
+        ValueError
+            for one by the error where no trial has an error, since the problems had no truth
         """
         if not isinstance(success, Success):
             raise TypeError(f"success must be a Success, such as Success(below=0.01), got {shown(success)}")
+        ended = self._own_done & ~np.isin(self._own["status"], NEVER)
+        if success.needs_truth and ended.any() and np.isnan(self._own["error"][ended]).all():
+            raise ValueError(
+                f"no trial has an error, since the problems have no truth, so none could succeed by {success}"
+            )
         table = {**self.table, "success": dataclasses.asdict(success)}
         design = copy.copy(self._design)
         if design is not None:

@@ -12,6 +12,9 @@ from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.streams import Key, stream
 
+NUMBER_BYTES = 8
+"""Bytes of an entry of what is drawn."""
+
 
 class Setup(NamedTuple):
     """What the trials of a cell draw, and how they are solved: small, and the same in every process.

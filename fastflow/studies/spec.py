@@ -84,6 +84,19 @@ def describe(thing: object) -> Any:
     raise TypeError(f"a study is made of dataclasses, numbers, strings and arrays, got {shown(thing)}")
 
 
+def as_table(where: str, value: object) -> Table:
+    """A table, which names have that are strings.
+
+    Raises
+    ------
+    TypeError
+        for what is none
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"{where} must be a table, name: value, got {shown(value)}")
+    return value
+
+
 def build(table: object, where: str = "the study") -> Any:
     """The object that a table describes.
 
@@ -96,8 +109,9 @@ def build(table: object, where: str = "the study") -> Any:
         return [build(item, where) for item in table]
     if not isinstance(table, Mapping):
         return table
+    as_table(where, table)
     if set(table) == {"float"}:
-        return float(table["float"])
+        return _as_float(table["float"], where)
     if set(table) == {"array", "shape"}:
         raise ValueError(f"{where}: an array of shape {table['shape']} was kept by its digest alone; give it anew")
     if "kind" not in table:
@@ -107,10 +121,15 @@ def build(table: object, where: str = "the study") -> Any:
         if not {"function", "version"} <= set(fields):
             raise ValueError(f"{where}: a Custom ensemble needs a function, 'module:name', and a version")
         function = _imported(str(fields.pop("function")), where)
-        return Custom(function, fields.pop("version"), **fields.pop("parameters", {}), **fields)
-    cls = KINDS.get(kind) or (_imported(kind, where) if isinstance(kind, str) and ":" in kind else None)
+        parameters = as_table(f"{where}.parameters", fields.pop("parameters", {}))
+        return Custom(function, fields.pop("version"), **{**parameters, **fields})
+    cls = KINDS.get(kind) if isinstance(kind, str) else None
+    if cls is None and isinstance(kind, str) and ":" in kind:
+        cls = _imported(kind, where)
     if cls is None:
         raise ValueError(f"{where}: kind must be one of {_names(where)}, got {shown(kind)}")
+    if not dataclasses.is_dataclass(cls) or not isinstance(cls, type):
+        raise ValueError(f"{where}: {kind} is no dataclass")
     known = [field.name for field in dataclasses.fields(cls) if field.init]
     for name in fields:
         if name not in known:
@@ -119,6 +138,14 @@ def build(table: object, where: str = "the study") -> Any:
         return cls(**{name: build(value, f"{where}.{name}") for name, value in fields.items()})
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from error
+
+
+def _as_float(text: object, where: str) -> float:
+    """A float that is kept as its repr, since JSON has none that is not finite."""
+    try:
+        return float(str(text))
+    except ValueError:
+        raise ValueError(f"{where}: float must be one in words, such as 'inf', got {shown(text)}") from None
 
 
 def _names(where: str) -> str:

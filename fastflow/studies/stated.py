@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastflow.baselines import Baseline
 from fastflow.ensembles import Ensemble
+from fastflow.inits import Constant
 from fastflow.studies.spec import KINDS, Table
 
 STATED = {
@@ -13,6 +14,9 @@ STATED = {
     "init": ("scale",),
 }
 """The parameters of each word without which a picture cannot be read."""
+
+ALPHA_INIT = Constant
+"""The start whose scale is alpha, if it is that of a factor."""
 
 DECISIVE = {"network", "noise", "matrix", "observed", "signed", "nonnegative"}
 """Axes along which the convex program is not always the same, or its theory does not always hold."""
@@ -31,6 +35,13 @@ def setting_of(table: Table) -> dict[str, object]:
             values = {"kind": given["kind"], **_fields(given)}
             stated |= {name: values[name] for name in fields if values.get(name)}
     return {name: value for name, value in stated.items() if name not in axes}
+
+
+def has_alpha(table: Table) -> bool:
+    """Whether the scale of the starts is alpha, the entry of every factor, in all cells."""
+    axes = {name.rpartition(".")[2] for name in table["axes"]}
+    init = table.get("init", {})
+    return init.get("kind") == ALPHA_INIT.__name__ and init.get("of") == "factor" and "of" not in axes
 
 
 def parameters_of(table: Table) -> dict[str, int | float]:

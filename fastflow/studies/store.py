@@ -135,7 +135,14 @@ def _sync(path: Path) -> None:
                 os.close(handle)
 
 
-def _zarr() -> ModuleType:
+def require_zarr() -> ModuleType:
+    """Zarr, or the name of the extra that brings it.
+
+    Raises
+    ------
+    ImportError
+        without Zarr
+    """
     try:
         import zarr
     except ImportError as error:
@@ -233,7 +240,7 @@ def create(path: Path, table: Table, arrays: Arrays, held: Held) -> Store:
 
     That of a share has a dimension "cell" instead of the axes, and along it the values of these.
     """
-    zarr = _zarr()
+    zarr = require_zarr()
     from zarr.codecs import Crc32cCodec, ZstdCodec
     from zarr.storage import LocalStore
 
@@ -305,7 +312,7 @@ def attach(path: Path, shape: tuple[int, ...]) -> Store:
     """A store that exists, for writing; the lock must be held."""
     from zarr.storage import LocalStore
 
-    return Store(path, _zarr().open_group(LocalStore(path), mode="r+", zarr_format=3), shape)
+    return Store(path, require_zarr().open_group(LocalStore(path), mode="r+", zarr_format=3), shape)
 
 
 def read_table(path: Path) -> Table:
@@ -316,7 +323,7 @@ def read_table(path: Path) -> Table:
     StoreError
         when there is no such store
     """
-    zarr = _zarr()
+    zarr = require_zarr()
     from zarr.storage import LocalStore
 
     if not path.exists():
@@ -367,7 +374,7 @@ def read_arrays(path: Path, *, repair: bool = False) -> tuple[Arrays, Held]:
     """
     from zarr.storage import LocalStore
 
-    group = _zarr().open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
+    group = require_zarr().open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
     held, shape = _held(path, group)
     arrays = empty_outcomes(shape)
     for chunk in _all_chunks(shape):

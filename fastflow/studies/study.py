@@ -9,6 +9,7 @@ from fastflow.studies.design import Design
 from fastflow.studies.driver import run_study
 from fastflow.studies.executors import Submits
 from fastflow.studies.result import StudyResult
+from fastflow.studies.tasks import RAISE
 
 
 class Study(Design):
@@ -72,6 +73,7 @@ class Study(Design):
         adaptive: bool = False,
         repair: bool = False,
         task_seconds: float | None = None,
+        on_error: str = RAISE,
     ) -> StudyResult:
         """Compute the trials that are not yet done.
 
@@ -94,6 +96,8 @@ class Study(Design):
         repair : take trials whose part of the store is damaged for not done
         task_seconds : float, what a task should take, default a quarter of a second
             More where the executor has hundreds of workers; no bit depends on it.
+        on_error : "raise" or "record", what becomes of the study when a trial raises an exception
+            It ends and names the trial; or the trial has the status FAILED, for good, and a warning names the first.
 
         Returns
         -------
@@ -104,13 +108,21 @@ class Study(Design):
         StoreError
             when the store is damaged, in use, of another study, or cannot be written
         StudyError
-            when a trial raises, or the executor lost its workers
+            when a trial raises, with ``on_error="raise"``, or the executor lost its workers
         StudyInterrupted
             on Ctrl-C, a `KeyboardInterrupt`
         MemoryError
             when the outcomes take more memory than there is
+
+        Warns
+        -----
+        UserWarning
+            where trials failed, or solutions of baselines are not finite (DIVERGED) or not as accurate as the baseline
+            states (INACCURATE), with the first of them
         """
-        return run_study(self, executor, store, threads, shard, max_seconds, progress, adaptive, repair, task_seconds)
+        return run_study(
+            self, executor, store, threads, shard, max_seconds, progress, adaptive, repair, task_seconds, on_error
+        )
 
     def cost(self, cells: int = 64, trials: int = 2, threads: int | None = None) -> Cost:
         """What the study will cost in time and memory; nothing is kept.

@@ -8,15 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import as_number, one_of
+from fastflow.status import Status
 from fastflow.studies.outcomes import Arrays
 
 OUTCOME_OF = {"relative_error": "error", "loss": "loss", "steps": "steps"}
 """The outcome that each quantity is."""
 
+NEVER = (Status.DIVERGED, Status.FAILED)
+"""How no trial ends that succeeds, however few steps it took."""
+
 
 @dataclass(frozen=True)
 class Success:
-    """A trial succeeds when a quantity of its outcome is at most a threshold.
+    """A trial succeeds when a quantity of its outcome is at most a threshold, and it has neither diverged nor failed.
 
     Outcomes are kept, not successes: the same results can be looked at with another one (`StudyResult.with_success`).
 
@@ -36,8 +40,13 @@ class Success:
     def __str__(self) -> str:
         return f"{self.quantity.replace('_', ' ')} at most {self.below:g}"
 
+    @property
+    def needs_truth(self) -> bool:
+        """Whether no trial succeeds whose problem has no truth."""
+        return OUTCOME_OF[self.quantity] == "error"
+
     def of(self, outcomes: Arrays) -> NDArray[np.bool_]:
         """Which of the trials have succeeded, of arrays of one shape; those that are not done have not."""
         with np.errstate(invalid="ignore"):
             below = outcomes[OUTCOME_OF[self.quantity]] <= self.below
-        return np.asarray(below & (outcomes["status"] >= 0))
+        return np.asarray(below & (outcomes["status"] >= 0) & ~np.isin(outcomes["status"], NEVER))

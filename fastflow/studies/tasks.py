@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.baselines import Baseline
+from fastflow.baselines import Baseline, shortfalls
+from fastflow.checks import as_floats
 from fastflow.methods import Method, StackedMethod, SystemStack, execute
 from fastflow.metrics import relative_errors
 from fastflow.problems import Problem
@@ -19,14 +20,11 @@ from fastflow.setting import pose_trials
 from fastflow.status import Status
 from fastflow.streams import Streams
 from fastflow.studies.outcomes import Outcomes, joined, make_outcomes
-from fastflow.studies.setup import Setup, problem_key
+from fastflow.studies.setup import NUMBER_BYTES, Setup, problem_key
 from fastflow.threads import one_blas_thread, stopped_by
 
 STACK_BYTES = 2**24
 """Problems are drawn into memory by stacks of this size."""
-
-NUMBER_BYTES = 8
-"""Bytes of an entry of what is drawn."""
 
 
 class Piece(NamedTuple):
@@ -39,12 +37,17 @@ class Piece(NamedTuple):
     last: int
 
 
+Told = tuple[tuple[Status, str], ...]
+"""What there is to say of trials that ended so: where the first of them stands, and why."""
+
+
 class Finished(NamedTuple):
-    """The outcomes of a piece, of which ``first`` is the first trial."""
+    """The outcomes of a piece, of which ``first`` is the first trial, and what there is to say of them."""
 
     cell: int
     first: int
     outcomes: Outcomes
+    told: Told = ()
 
 
 class Report(NamedTuple):
@@ -58,13 +61,24 @@ class TrialError(Exception):
     """A trial raised an exception, which this one says the place of."""
 
 
-def run_task(pieces: Sequence[Piece], asked_to_stop: Callable[[], bool] | None = None) -> Report:
+RAISE, RECORD = "raise", "record"
+ON_ERROR = (RAISE, RECORD)
+"""What becomes of a study when a trial raises: it ends, or the trial has failed and the others go on."""
+
+
+def run_task(pieces: Sequence[Piece], on_error: str = RAISE, asked_to_stop: Callable[[], bool] | None = None) -> Report:
     """Compute the pieces, one after the other; if asked to stop, those that are done by then.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+    on_error : one of `ON_ERROR`
+    asked_to_stop : says whether to stop
 
     Raises
     ------
     TrialError
-        when one of them raises
+        when one of them raises, and is not to be recorded
     """
     finished: list[Finished] = []
     started = time.perf_counter()
@@ -73,14 +87,11 @@ def run_task(pieces: Sequence[Piece], asked_to_stop: Callable[[], bool] | None =
             if asked_to_stop is not None and asked_to_stop():
                 break
             try:
-                finished.append(Finished(piece.cell, piece.first, run_piece(piece.setup, piece.first, piece.last)))
+                finished.append(_run_or_record(piece, on_error))
             except KeyboardInterrupt:
                 if asked_to_stop is not None and asked_to_stop():
                     break
                 raise
-            except Exception as error:
-                span = f"trial {piece.first}" + f" to {piece.last - 1}" * (piece.last - piece.first > 1)
-                raise TrialError(f"{piece.where}, {span}: {type(error).__name__}: {error}") from error
     return Report(finished, time.perf_counter() - started)
 
 
@@ -88,14 +99,52 @@ def _never() -> bool:
     return False
 
 
-def run_piece(setup: Setup, first: int, last: int) -> Outcomes:
-    """The outcomes of the trials first to last of a cell, by stacks of problems that fit the memory."""
-    size, run = _way(setup, first)
+Tell = Callable[[Status, int, str], None]
+"""Told how a trial ended, its number, and why."""
+
+
+def _say_nothing(status: Status, trial: int, message: str) -> None:
+    """Tell nobody."""
+
+
+def _run_or_record(piece: Piece, on_error: str) -> Finished:
+    """The outcomes of a piece; where a trial raises, and that is to be recorded, those of each trial by itself."""
+    told: dict[Status, str] = {}
+    first, last = piece.first, piece.last
+
+    def tell(status: Status, trial: int, message: str) -> None:
+        told.setdefault(status, f"{piece.where}, trial {trial}: {message}")
+
+    try:
+        outcomes = run_piece(piece.setup, first, last, tell)
+        return Finished(piece.cell, first, outcomes, tuple(told.items()))
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        # That memory lacks, or a file cannot be written, says nothing of a trial: elsewhere it may end well.
+        if on_error == RAISE or isinstance(error, MemoryError | OSError):
+            span = f"trial {first}" + f" to {last - 1}" * (last - first > 1)
+            hint = "" if on_error == RECORD else "; on_error='record' takes such a trial for failed and goes on"
+            raise TrialError(f"{piece.where}, {span}: {message}{hint}") from error
+        if last - first == 1:
+            tell(Status.FAILED, first, message)
+            outcomes = make_outcomes([np.nan], [np.nan], [0], [0.0], [Status.FAILED])
+            return Finished(piece.cell, first, outcomes, tuple(told.items()))
+    each = [_run_or_record(piece._replace(first=i, last=i + 1), on_error) for i in range(first, last)]
+    every = {status: text for one in reversed(each) for status, text in one.told}  # the first of each last
+    return Finished(piece.cell, first, joined([one.outcomes for one in each]), tuple(every.items()))
+
+
+def run_piece(setup: Setup, first: int, last: int, tell: Tell = _say_nothing) -> Outcomes:
+    """The outcomes of the trials first to last of a cell, by stacks of problems that fit the memory.
+
+    ``tell`` is called for trials of baselines whose solution is not finite or not as accurate as stated.
+    """
+    size, run = _way(setup, first, tell)
     stack = max(1, STACK_BYTES // (NUMBER_BYTES * size)) if size else last - first
     return joined([run(i, min(i + stack, last)) for i in range(first, last, stack)])
 
 
-def _way(setup: Setup, first: int) -> tuple[int, Callable[[int, int], Outcomes]]:
+def _way(setup: Setup, first: int, tell: Tell) -> tuple[int, Callable[[int, int], Outcomes]]:
     """How many numbers a trial's problem has, 0 where trials share one, and what gives the outcomes of trials."""
     method = setup.method
     shape = setup.ensemble.system_shape
@@ -104,7 +153,7 @@ def _way(setup: Setup, first: int) -> tuple[int, Callable[[int, int], Outcomes]]
     size = _entries(setup.problem(first)) if setup.fresh else 0
     if isinstance(method, Method):
         return size, lambda i, j: _run_method(setup, method, i, j)
-    return size, lambda i, j: _run_baseline(setup, method, i, j)
+    return size, lambda i, j: _run_baseline(setup, method, i, j, tell)
 
 
 def _entries(problem: Problem) -> int:
@@ -151,20 +200,35 @@ def _run_method(setup: Setup, method: Method, first: int, last: int) -> Outcomes
     )
 
 
-def _run_baseline(setup: Setup, baseline: Baseline, first: int, last: int) -> Outcomes:
-    """By a baseline; what it could not solve has diverged."""
+def _run_baseline(setup: Setup, baseline: Baseline, first: int, last: int, tell: Tell) -> Outcomes:
+    """By a baseline: what is not finite has diverged, what misses the tolerance that it states is inaccurate."""
     rows = []
     for trial in range(first, last):
         problem = setup.problem(trial)
         started = time.perf_counter()
-        try:
-            solution = np.asarray(baseline.solve(problem))
-        except (RuntimeError, np.linalg.LinAlgError):
-            rows.append((np.nan, np.nan, 0, time.perf_counter() - started, Status.DIVERGED))
-            continue
+        with shortfalls() as missed:
+            found = baseline.solve(problem)
         seconds = time.perf_counter() - started
-        error = np.nan
-        if problem.truth is not None:
-            error = relative_errors(solution.reshape(1, -1), np.reshape(problem.truth, (1, -1)), np.zeros(1, int))[0]
-        rows.append((error, problem.loss(solution), 0, seconds, Status.CONVERGED))
+        solution = as_floats("the solution", found, None, finite=False)
+        if _long(solution.shape) != _long(problem.shape):  # a matrix of one row may come as a vector
+            raise ValueError(f"the solution must have the shape {problem.shape}, got {solution.shape}")
+        error, loss, status = np.nan, np.nan, Status.CONVERGED
+        if np.isfinite(solution).all():
+            with np.errstate(over="ignore", invalid="ignore"):
+                loss = problem.loss(solution.reshape(problem.shape))
+            if problem.truth is not None:
+                truth = np.reshape(problem.truth, (1, -1))
+                error = relative_errors(solution.reshape(1, -1), truth, np.zeros(1, int))[0]
+        if missed:
+            status = Status.INACCURATE
+            tell(status, trial, missed[0])
+        if not np.isfinite(loss):
+            status = Status.DIVERGED
+            tell(status, trial, f"the solution of {baseline.kind.__name__}, or its loss, is not finite")
+        rows.append((error, loss, 0, seconds, status))
     return make_outcomes(*zip(*rows, strict=True))
+
+
+def _long(shape: tuple[int, ...]) -> list[int]:
+    """A shape without its axes of length 1."""
+    return [size for size in shape if size != 1]

@@ -54,6 +54,7 @@ class CriticalPoint:
     direction: FloatArray
 
 
+@metrics.quiet
 def sharpness(
     problem: Problem, factors: ArrayLike | Sequence[ArrayLike], network: Network | None = None, *, rtol: float = RTOL
 ) -> Numbers:
@@ -69,7 +70,7 @@ def sharpness(
 
     Returns
     -------
-    float, or array (runs,)
+    float, or of a stack of runs an array (runs,), NaN for those whose factors are not finite
 
     Examples
     --------
@@ -81,6 +82,7 @@ def sharpness(
     return _extreme(problem, factors, network, LARGEST, rtol)
 
 
+@metrics.quiet
 def smallest_curvature(
     problem: Problem,
     factors: ArrayLike | Sequence[ArrayLike],
@@ -99,11 +101,12 @@ def smallest_curvature(
 
     Returns
     -------
-    float, or of a stack of runs an array (runs,)
+    float, or of a stack of runs an array (runs,), NaN for those whose factors are not finite
     """
     return _extreme(problem, factors, network, SMALLEST, rtol)
 
 
+@metrics.quiet
 def critical_point(
     problem: Problem, network: Network, factors: ArrayLike | Sequence[ArrayLike], tol: float = 1e-6
 ) -> CriticalPoint | list[CriticalPoint]:
@@ -161,8 +164,17 @@ def _extreme(
     else:
         architecture = network.architecture(as_posed(problem, network))
     stack, independent, runs = _as_runs(architecture, factors)
-    values = np.array([_end(Hessian(problem, independent, one), which, rtol)[0] for one in runs])
-    return values if stack else float(values[0])
+    # A run of a stack that has diverged costs the others nothing; one alone is refused as wrong input.
+    values = [
+        np.nan if stack and not is_finite(one) else _end(Hessian(problem, independent, one), which, rtol)[0]
+        for one in runs
+    ]
+    return np.array(values) if stack else float(values[0])
+
+
+def is_finite(factors: Sequence[FloatArray]) -> bool:
+    """Whether all factors of a run are finite."""
+    return all(bool(np.isfinite(factor).all()) for factor in factors)
 
 
 def _end(hessian: Hessian, which: str, rtol: float) -> tuple[float, FloatArray]:

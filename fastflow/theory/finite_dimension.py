@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, Numbers, as_count, as_floats
+from fastflow.metrics import quiet
 from fastflow.streams import stream
 from fastflow.theory.statistical_dimension import as_shape
 
@@ -31,6 +32,7 @@ CLOSE = 1e-12
 """The step of Newton's method, relative to ``1 + t``, after which a minimum is found."""
 
 
+@quiet
 def l1_finite_dimension(
     sparsity: ArrayLike, n: int, *, nonnegative: bool = False, samples: int = 20_000, seed: int = 0
 ) -> Numbers:
@@ -76,6 +78,7 @@ def l1_finite_dimension(
     return result[()]
 
 
+@quiet
 def nuclear_finite_dimension(rank: ArrayLike, shape: tuple[int, int], *, samples: int = 500, seed: int = 0) -> Numbers:
     """The statistical dimension of the descent cone of the nuclear norm at a matrix (p, q) of a rank.
 

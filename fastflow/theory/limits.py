@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_count, as_floats
 from fastflow.dual import allowed_starts, wrong_starts
+from fastflow.metrics import quiet
 from fastflow.networks import Architecture, Chain
 from fastflow.problems import Minimum, Problem, VectorProblem
 from fastflow.theory.arguments import as_chain, as_problem
@@ -40,6 +41,7 @@ class Limit(NamedTuple):
     reason: str
 
 
+@quiet
 def global_minimum(problem: Problem, rank: int | None = None) -> Minimum:
     """The minimum of the loss over matrices of at most a rank, for estimation, regression and the autoencoder.
 
@@ -73,6 +75,7 @@ def global_minimum(problem: Problem, rank: int | None = None) -> Minimum:
     return minimum
 
 
+@quiet
 def positive_part(matrix: ArrayLike) -> FloatArray:
     """The nearest positive semidefinite matrix to a symmetric one: its eigenvalues above 0.
 
@@ -113,6 +116,7 @@ def identical_scale(factors: Sequence[FloatArray]) -> float | None:
     return alpha if first.shape[0] == first.shape[1] else None
 
 
+@quiet
 def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | None:
     """Where the gradient flow, and gradient descent with small enough a step, end from a start; None if unknown.
 
@@ -169,6 +173,7 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
     return Limit(minimum.solution, minimum.value, reason)
 
 
+@quiet
 def describe_limit(
     problem: Problem, architecture: Architecture, factors: Sequence[FloatArray]
 ) -> tuple[Limit | None, str]:

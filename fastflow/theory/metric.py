@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_count, as_floats
+from fastflow.metrics import quiet
 from fastflow.networks.singular_bases import singular_bases
 
 TANGENT_TOL = 1e-8
 """The share of a direction's norm that may be normal to the matrices of a rank where it counts as tangent."""
 
 
+@quiet
 def metric_inverse(product: ArrayLike, direction: ArrayLike, depth: int) -> FloatArray:
     """``A_W(Z) = sum_j (W W^T)^{(N-j)/N} Z (W^T W)^{(j-1)/N}``, j = 1 .. N; the power 0 is the identity.
 
@@ -37,6 +39,7 @@ def metric_inverse(product: ArrayLike, direction: ArrayLike, depth: int) -> Floa
     return bases.scale(direction, bases.eigenvalues)
 
 
+@quiet
 def metric(product: ArrayLike, direction: ArrayLike, depth: int) -> FloatArray:
     """``A_W^{-1}(Z)`` of Z tangent at W to the matrices of the rank of W: the inverse of `metric_inverse` there.
 

@@ -23,17 +23,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, Numbers, as_count, as_floats, as_number, broadcast
+from fastflow.metrics import quiet
 
 NODES = 64
 """Points of Gauss's rule."""
-ITERATIONS = 200
-"""After so many turns Newton's method ends with what it has."""
+TINY = np.finfo(float).tiny
+"""Starts ``alpha^N`` below this have lost digits, or are 0: their logarithms are taken."""
+ITERATIONS = 1200
+"""After so many turns Newton's method ends with what it has: halving takes no more for any float64."""
+FAR = 1e15
+"""Times, in units of s, that are long for halvings to count them."""
 RISING, FALLING, DYING = 0, 1, 2
 """What an eigenvalue does: it grows to lambda, falls to lambda, or falls to 0."""
+LOWEST = -700.0
+"""Below this s its ``e^{-s}`` is none that float64 has."""
 SPLIT = np.array([0.0, 1.0, 1.0])
 """Between which two forms of k the integral is split, in s."""
 
 
+@quiet
 def mode_time(value: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Numbers:
     """When an eigenvalue of the product comes to a value, of the flow of ``1/2 ||W - Y||_F^2`` from ``alpha I``.
 
@@ -51,14 +59,20 @@ def mode_time(value: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: 
         m/2, m the number of entries of Y.
     """
     depth = as_count("depth", depth, 1)
-    values, lam, start = _arrays(depth, alpha, value=value, eigenvalue=eigenvalue)
+    values, lam, alphas = _arrays(alpha, value=value, eigenvalue=eigenvalue)
+    return _mode_times(values, lam, alphas, depth)[()]
+
+
+def _mode_times(values: FloatArray, lam: FloatArray, alphas: FloatArray, depth: int) -> FloatArray:
+    start = alphas**depth
     limit = lam if depth == 1 else np.maximum(lam, 0)
     ahead = np.where(start < limit, (values > start) & (values < limit), (values < start) & (values > limit))
     times = np.where(values == start, 0.0, np.inf)
-    times[ahead] = _times(values[ahead], lam[ahead], start[ahead], depth)
-    return times[()]
+    times[ahead] = _times(values[ahead], lam[ahead], alphas[ahead], depth)
+    return times
 
 
+@quiet
 def mode_value(t: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Numbers:
     """An eigenvalue of the product at a time, of the flow of ``1/2 ||W - Y||_F^2`` from ``alpha I``.
 
@@ -83,28 +97,32 @@ def mode_value(t: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int
         as `mode_time`, and where t is negative
     """
     depth = as_count("depth", depth, 1)
-    times, lam, start = _arrays(depth, alpha, t=t, eigenvalue=eigenvalue)
+    times, lam, alphas = _arrays(alpha, t=t, eigenvalue=eigenvalue)
     if not np.all(times >= 0):
         raise ValueError(f"t must be at least 0, got {np.min(times):g}")
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        if depth == 1:
-            return (lam + (start - lam) * np.exp(-times))[()]
-        if depth == 2:
-            decay = np.where(lam == 0, 1.0, np.exp(-2 * lam * times))
-            passed = np.where(lam == 0, 2 * times, -np.expm1(-2 * lam * times) / np.where(lam == 0, 1, lam))
-            return np.where(np.isinf(decay), 0.0, start / (decay + start * passed))[()]
-        power = 2 / depth - 2
-        result = np.asarray((start**power + (2 * depth - 2) * times) ** (1 / power))
+    start = alphas**depth
+    if depth == 1:
+        return (start * np.exp(-times) - lam * np.expm1(-times))[()]
+    if depth == 2:
+        decay = np.where(lam == 0, 1.0, np.exp(-2 * lam * times))
+        passed = np.where(lam == 0, 2 * times, -np.expm1(-2 * lam * times) / np.where(lam == 0, 1, lam))
+        value = np.where(np.isinf(decay), 0.0, start / (decay + start * passed))
+        grown = np.where(lam == 0, 0.0, 2 * lam * times) + depth * np.log(alphas)  # log(start / decay)
+        value = np.where((start >= TINY) & np.isfinite(start), value, 1 / (np.exp(-grown) + passed))
+        return np.where(np.exp(grown) < TINY, np.exp(grown), value)[()]
+    power = 2 / depth - 2
+    result = np.asarray((start**power + (2 * depth - 2) * times) ** (1 / power))
     moving = (lam != start) & (np.abs(lam) > np.finfo(float).eps * result) & (times > 0)
     result[times == 0] = start[times == 0]
     result[lam == start] = lam[lam == start]
     ended = moving & np.isinf(times)
     result[ended] = np.maximum(lam[ended], 0)
-    moving &= ~ended
-    result[moving] = _values(times[moving], lam[moving], start[moving], depth)
+    moving &= ~ended & ((start >= TINY) | (lam > start))
+    result[moving] = _values(times[moving], lam[moving], alphas[moving], depth)
     return result[()]
 
 
+@quiet
 def half_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Numbers:
     """When an eigenvalue of the product has grown to half of lambda, of the flow from ``alpha I``.
 
@@ -129,6 +147,7 @@ def half_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Numbers:
     return escape_time(eigenvalue, alpha, depth, share=0.5)
 
 
+@quiet
 def escape_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int, share: float = 0.1) -> Numbers:
     """When an eigenvalue of the product leaves the saddle near 0: when it has grown to a share of lambda.
 
@@ -155,51 +174,54 @@ def escape_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int, share: floa
     if not 0 < as_number("share", share) < 1:
         raise ValueError(f"share must be between 0 and 1, got {share:g}")
     depth = as_count("depth", depth, 1)
-    lam, start = _arrays(depth, alpha, eigenvalue=eigenvalue)
-    times = mode_time(share * lam, lam, start ** (1 / depth), depth)
-    return np.where(lam <= 0, np.inf, np.where(start >= share * lam, 0.0, times))[()]
+    lam, alphas = _arrays(alpha, eigenvalue=eigenvalue)
+    times = _mode_times(share * lam, lam, alphas, depth)
+    return np.where(lam <= 0, np.inf, np.where(alphas**depth >= share * lam, 0.0, times))[()]
 
 
-def _arrays(depth: int, alpha: ArrayLike, **others: ArrayLike) -> tuple[FloatArray, ...]:
-    """The arguments in their common shape, alpha as the start ``alpha^N`` of y, last."""
+def _arrays(alpha: ArrayLike, **others: ArrayLike) -> tuple[FloatArray, ...]:
+    """The arguments in their common shape, alpha last."""
     arrays = {name: as_floats(name, array, None, finite=name != "t") for name, array in others.items()}
     starts = as_floats("alpha", alpha, None).astype(np.float64)
     if starts.min() <= 0:
         raise ValueError(f"alpha must be greater than 0, got {starts.min():g}")
-    return tuple(array.astype(np.float64) for array in broadcast(**arrays, alpha=starts**depth))
+    return tuple(array.astype(np.float64) for array in broadcast(**arrays, alpha=starts))
 
 
-def _times(y: FloatArray, lam: FloatArray, start: FloatArray, depth: int) -> FloatArray:
+def _times(y: FloatArray, lam: FloatArray, alphas: FloatArray, depth: int) -> FloatArray:
     """`mode_time` of values strictly between start and limit, flat arrays."""
+    start = alphas**depth
     if depth == 1:
         times: FloatArray = np.log1p((y - start) / (lam - y))
         return times
     power = 2 / depth - 2
     null = np.abs(lam) <= np.finfo(float).eps * np.minimum(y, start)
     times = -(y**power) * np.expm1(power * np.log(start / y)) / (2 * depth - 2)
-    y, lam, start = y[~null], lam[~null], start[~null]
-    case = _cases(lam, start)
-    first, last = _places(case, start, lam), _places(case, y, lam)
+    y, lam, alphas = y[~null], lam[~null], alphas[~null]
+    case, first = _first(lam, alphas, depth)
+    last = _places(case, y, lam)
     times[~null] = np.abs(lam) ** power / depth * _integral(case, first, last, depth)
     return times
 
 
-def _values(times: FloatArray, lam: FloatArray, start: FloatArray, depth: int) -> FloatArray:
+def _values(times: FloatArray, lam: FloatArray, alphas: FloatArray, depth: int) -> FloatArray:
     """`mode_value` for N >= 3, lambda neither 0 nor the start, and finite times, flat arrays.
 
     By Newton's method for s, halving a bracket where it leaves it.
     """
-    case, p = _cases(lam, start), 1 - 2 / depth
-    first = _places(case, start, lam)
+    p, (case, first) = 1 - 2 / depth, _first(lam, alphas, depth)
     wanted = times * depth * np.abs(lam) ** (2 - 2 / depth)
     low, later = first, np.maximum(first, 1)
-    with np.errstate(over="ignore"):
-        room = wanted / (1 - np.exp(-1)) ** p  # from where s is above 1, k is at least that share of its large form
-        high = np.where(
-            case == RISING,
-            first + wanted,
-            np.where(case == FALLING, later + room, later + np.log1p(p * room * np.exp(-p * later)) / p),
-        )
+    room = wanted / (1 - np.exp(-1)) ** p  # from where s is above 1, k is at least that share of its large form
+    high = np.where(
+        case == RISING,
+        first + wanted,
+        np.where(case == FALLING, later + room, later + np.log1p(p * room * np.exp(-p * later)) / p),
+    )
+    # From far below it is reached no later than if k were e^{-ps} alone, which leaves little to halve.
+    share = p * wanted * np.exp(p * first)
+    sooner = np.where(share < 1, first - np.log1p(-share) / p, high)
+    high = np.where((case == RISING) & (wanted > FAR), np.minimum(high, sooner), high)
     place = 0.5 * (low + high)
     for _ in range(ITERATIONS):
         excess = _integral(case, first, place, depth) - wanted
@@ -216,21 +238,25 @@ def _values(times: FloatArray, lam: FloatArray, start: FloatArray, depth: int) -
     return values
 
 
-def _cases(lam: FloatArray, start: FloatArray) -> NDArray[np.int64]:
-    return np.where(lam < 0, DYING, np.where(start < lam, RISING, FALLING))
+def _first(lam: FloatArray, alphas: FloatArray, depth: int) -> tuple[NDArray[np.int64], FloatArray]:
+    """What each eigenvalue does, and s at its start."""
+    start = alphas**depth
+    case = np.where(lam < 0, DYING, np.where(start < lam, RISING, FALLING))
+    logs = depth * np.log(alphas) - np.log(np.abs(lam))  # of a start so small that float64 loses digits of it
+    return case, np.where((start < TINY) & (case == RISING), logs, _places(case, start, lam))
 
 
 def _places(case: NDArray[np.int64], y: FloatArray, lam: FloatArray) -> FloatArray:
     """s where the eigenvalue is y."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rising, falling, dying = np.log(y / (lam - y)), -np.log1p(-lam / y), np.log1p(-lam / y)
+    rising, falling, dying = np.log(y / (lam - y)), -np.log1p(-lam / y), np.log1p(-lam / y)
     return np.where(case == RISING, rising, np.where(case == FALLING, falling, dying))
 
 
 def _kernel(case: NDArray[np.int64], s: FloatArray, p: float) -> FloatArray:
     """k(s)."""
-    size = np.where(case == RISING, 1 + np.exp(-np.where(case == RISING, s, 0)), -np.expm1(-np.abs(s)))
-    kernel: FloatArray = size**p * np.exp(np.where(case == DYING, p * s, 0))
+    low = (case == RISING) & (s < LOWEST)  # where e^{-s} overflows, the 1 beside it does not count
+    size = np.where(case == RISING, 1 + np.exp(-np.where((case == RISING) & ~low, s, 0)), -np.expm1(-np.abs(s)))
+    kernel: FloatArray = np.where(low, np.exp(-p * s), size**p * np.exp(np.where(case == DYING, p * s, 0)))
     return kernel
 
 

@@ -80,6 +80,7 @@ class Observation(NamedTuple):
     floor: float
 
 
+@metrics.quiet
 def descent_region(problem: MatrixProblem, factors: Sequence[ArrayLike], *, sigma: float = 0.5) -> Region:
     """A step from which on gradient descent lowers the loss at every step, and the region in which it then stays.
 
@@ -126,7 +127,7 @@ def descent_region(problem: MatrixProblem, factors: Sequence[ArrayLike], *, sigm
     norm = np.linalg.norm(seen.solution, 2) + np.sqrt(2 * excess / seen.smallest)
     delta = np.zeros(np.shape(excess))
     for defect in metrics.balancedness_defects(arrays):
-        delta = delta + np.linalg.norm(defect, 2, axis=(-2, -1))
+        delta = delta + metrics.singular_values(defect)[..., 0]
     growth = min(depth - 1, 2) * excess / sigma
 
     def squares(step: Numbers) -> Numbers:
@@ -143,6 +144,7 @@ def descent_region(problem: MatrixProblem, factors: Sequence[ArrayLike], *, sigm
     return Region(*(np.asarray(v)[()] for v in (step, smoothness(step), np.sqrt(squares(step)), norm)))
 
 
+@metrics.quiet
 def linear_rate(problem: MatrixProblem, factors: Sequence[ArrayLike]) -> LinearRate:
     """A step at which gradient descent converges at a linear rate, from a start near enough to the solution.
 

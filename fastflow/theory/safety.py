@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import Numbers
+from fastflow.metrics import quiet
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.theory.arguments import as_chain, as_posed
@@ -33,6 +34,7 @@ class SafeStep(NamedTuple):
     reason: str | list[str]
 
 
+@quiet
 def safe_step(problem: Problem, network: Network, factors: Sequence[ArrayLike]) -> SafeStep:
     """The largest constant step with which, or with any smaller one, the loss is known to fall at every step.
 

@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, Numbers, as_count, as_floats, broadcast
+from fastflow.metrics import quiet
 from fastflow.theory.roots import invert
 
 LOGS = (-700.0, 650.0)
 """Between which the logarithm of an excess is sought: all that float64 holds, with some room for the terms."""
 
 
+@quiet
 def l1_excess_bound(depth: int, scale: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Numbers:
     """A bound, known before the run, of ``||x||_1 - ||z||_1`` where the gradient flow from a start alpha ends.
 
@@ -57,6 +59,7 @@ def l1_excess_bound(depth: int, scale: ArrayLike, n: int, norm: ArrayLike, *, si
     return np.exp(solved)[()]
 
 
+@quiet
 def l1_excess_scale(depth: int, excess: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Numbers:
     """The start alpha at which `l1_excess_bound` is ``excess``: from this and smaller starts the excess is no larger.
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, Numbers, as_count, as_floats, broadcast, shown
+from fastflow.metrics import quiet
 from fastflow.theory.roots import invert
 
 CLOSE = 1e-8
@@ -28,6 +29,7 @@ CLOSE = 1e-8
 Moments = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
 
 
+@quiet
 def l1_statistical_dimension(sparsity: ArrayLike, n: ArrayLike, *, nonnegative: bool = False) -> Numbers:
     """The number of measurements at which basis pursuit begins to recover s-sparse vectors of length n.
 
@@ -49,6 +51,7 @@ def l1_statistical_dimension(sparsity: ArrayLike, n: ArrayLike, *, nonnegative: 
     return (n * _l1_fraction(sparsity / n, nonnegative))[()]
 
 
+@quiet
 def l1_critical_sparsity(measurements: ArrayLike, n: ArrayLike, *, nonnegative: bool = False) -> Numbers:
     """The sparsity up to which m measurements suffice: the inverse of `l1_statistical_dimension`.
 
@@ -65,6 +68,7 @@ def l1_critical_sparsity(measurements: ArrayLike, n: ArrayLike, *, nonnegative: 
     return (n * invert(lambda share: _l1_fraction(share, nonnegative), measurements / n, 0.0, 1.0))[()]
 
 
+@quiet
 def nuclear_statistical_dimension(rank: ArrayLike, shape: tuple[int, int]) -> Numbers:
     """The number of measurements at which nuclear-norm minimisation begins to recover matrices of a rank.
 
@@ -85,6 +89,7 @@ def nuclear_statistical_dimension(rank: ArrayLike, shape: tuple[int, int]) -> Nu
     return _nuclear(ranks, rows, columns)[()]
 
 
+@quiet
 def nuclear_critical_rank(measurements: ArrayLike, shape: tuple[int, int]) -> Numbers:
     """The rank up to which m measurements suffice: the inverse of `nuclear_statistical_dimension`.
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from fastflow.checks import as_count, as_number
+from fastflow.metrics import quiet
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.theory.arguments import as_posed
@@ -92,6 +95,7 @@ edge = Edge()
 """The edge of linear stability at the expected solution, a symbol to multiply; `stability_edge` is its value."""
 
 
+@quiet
 def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) -> float:
     """The largest step at which gradient descent is linearly stable at the balanced expected solution.
 
@@ -124,6 +128,7 @@ def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) 
     return 2 / network.architecture(posed).largest_curvature(posed, rtol)
 
 
+@quiet
 def monotone_step(depth: int, scale: float, norm: float) -> float:
     """``1 / ((3N - 2) max(alpha, ||Y||_2^{1/N})^{2N-2})``: below it the loss falls at every step.
 
@@ -147,4 +152,5 @@ def monotone_step(depth: int, scale: float, norm: float) -> float:
     """
     depth = as_count("depth", depth, 2)
     scale, norm = as_number("scale", scale, above=0), as_number("norm", norm, least=0)
-    return float(1 / ((3 * depth - 2) * max(scale, norm ** (1 / depth)) ** (2 * depth - 2)))
+    largest = np.float64(max(scale, norm ** (1 / depth)))
+    return float(1 / ((3 * depth - 2) * largest ** (2 * depth - 2)))

@@ -1,106 +1,80 @@
-"""The one place where fastflow's kernels are compiled, and where it is decided what may be cached on disk.
-
-Numba's disk cache has two gaps that would give wrong numbers here. It looks at the file of the function that it
-caches, not at the files of the functions called from there, so an edited callee goes unnoticed. And it caches code
-that was specialised on a user's class by that class's name, so an edited class meets its old code, and a script
-that cannot import it fails. `KernelCache` closes both.
-"""
+"""The one place where fastflow's kernels are compiled, and how."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import hashlib
+import importlib
+import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FunctionType
+from typing import Any
 
-import numba
+import numpy as np
 from numba import types
-from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.dispatcher import Dispatcher
+from numba.core import config, sigutils
+from numba.core.errors import NumbaError
+from numba.core.registry import CPUDispatcher
 
+from fastflow.kernels.compile.cache import KernelCache
 from fastflow.kernels.compile.compiler import KernelCompiler
 
-if TYPE_CHECKING:
-    from numba.core.base import BaseContext
-    from numba.core.compiler import CompileResult
-    from numba.core.typing import Signature
+if config.DISABLE_JIT:
+    raise ImportError("fastflow is compiled by Numba, which NUMBA_DISABLE_JIT switches off: unset it")
 
-PACKAGE = __name__.split(".", 1)[0]
-
-
-@functools.cache
-def kernels_stamp(folder: Path = Path(__file__).parents[1]) -> str:
-    """A digest of all source files of the kernels, in all folders: what compiled code and its constants come from."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+Check = Callable[..., None]
+"""What is given Numba's types of the arguments of a kernel, and raises TypeError for wrong ones."""
 
 
-def is_our_type(numba_type: types.Type) -> bool:
-    """Whether a type is Numba's own or is built from fastflow's own classes, all the way down."""
-    if isinstance(numba_type, types.NamedTuple | types.NamedUniTuple):
-        module = numba_type.instance_class.__module__
-        if module.split(".", 1)[0] != PACKAGE:
-            return False
-    if isinstance(numba_type, types.BaseTuple):
-        return all(is_our_type(member) for member in numba_type)
-    return not isinstance(numba_type, types.Dispatcher | types.Function | types.ClassInstanceType)
+class Kernel(CPUDispatcher):
+    """Numba's dispatcher, which other processes find by its name."""
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        function = self.py_func
+        found = getattr(sys.modules.get(function.__module__), function.__qualname__, None)
+        if found is self and function.__module__ != "__main__":
+            return _kernel_of, (function.__module__, function.__qualname__)
+        reduced: tuple[Any, ...] = super().__reduce__()
+        return reduced
 
 
-def cache_path() -> str | None:
-    """Where compiled kernels are kept, a folder for each of theirs; None where none can be written."""
-    cache = getattr(_compile(_nothing), "_cache", None)
-    if not isinstance(cache, KernelCache):
-        return None
-    own = Path(cache.cache_path)  # of this file's folder: one beside the sources, or one of several of Numba's
-    return str(own.parents[1] / "*" / own.name if own.name == "__pycache__" else own.parent)
+class PublicKernel(Kernel):
+    """A kernel that looks at the types of its arguments before it is compiled for them."""
 
+    check: Check
 
-def _nothing() -> None:
-    """A kernel that does nothing."""
-
-
-class _Index(IndexDataCacheFile):
-    """Index of a kernel's cached versions as Numba keeps it, empty if it names classes that are no longer there."""
-
-    def _load_index(self) -> dict[object, str]:
+    def compile(self, sig: object) -> object:
+        arguments, _ = sigutils.normalize_signature(sig)
         try:
-            return super()._load_index()
-        except (AttributeError, ImportError):  # written by another fastflow
-            return {}
+            self.check(*map(types.unliteral, arguments))
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}: {error}") from None
+        return super().compile(sig)
+
+    def typeof_pyval(self, val: object) -> types.Type:
+        try:
+            return super().typeof_pyval(val)
+        except NumbaError:
+            return types.pyobject  # which the check refuses in its words
+
+    def __call__(self, *arguments: object, **named: object) -> object:
+        # Numba takes a tuple for one that it has seen by less than it looks at in arrays.
+        for argument in (*arguments, *named.values()):
+            for array in argument if isinstance(argument, tuple) else ():
+                plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+                if isinstance(array, np.ndarray) and not (plain and array.dtype.isnative and array.flags.aligned):
+                    of = type(argument).__name__
+                    raise TypeError(
+                        f"{self.__name__}: an array of {of} is masked, has swapped bytes, or is not aligned"
+                    )
+        return super().__call__(*arguments, **named)
 
 
-class KernelCache(FunctionCache):
-    """Numba's function cache, stale when any kernel file changes and closed to signatures with foreign classes."""
-
-    def __init__(self, py_func: Callable[..., object]) -> None:
-        super().__init__(py_func)
-        stamp = (self._impl.locator.get_source_stamp(), kernels_stamp())
-        self._cache_file = _Index(
-            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp
-        )
-
-    def load_overload(
-        self, sig: Signature | tuple[types.Type, ...], target_context: BaseContext
-    ) -> CompileResult | None:
-        if all(map(is_our_type, _argument_types(sig))):
-            return super().load_overload(sig, target_context)
-        return None
-
-    def save_overload(self, sig: Signature | tuple[types.Type, ...], data: CompileResult) -> None:
-        if all(map(is_our_type, _argument_types(sig))):
-            super().save_overload(sig, data)
+def _kernel_of(module: str, name: str) -> Kernel:
+    """The kernel of that name, where another process has it."""
+    kernel: Kernel = getattr(importlib.import_module(module), name)
+    return kernel
 
 
-def _argument_types(sig: Signature | tuple[types.Type, ...]) -> tuple[types.Type, ...]:
-    return tuple(getattr(sig, "args", sig))
-
-
-def jit(function: Callable[..., object]) -> Dispatcher:
+def jit(function: Callable[..., object]) -> Kernel:
     """Compile a kernel: nopython, no GIL, cached on disk, IEEE arithmetic (no fastmath anywhere).
 
     Unlike that of ``numba.njit(cache=True)``, what it keeps on disk goes stale when any of fastflow's kernels changes.
@@ -116,7 +90,23 @@ def jit(function: Callable[..., object]) -> Dispatcher:
     return _compile(function)
 
 
-def jit_internal(function: Callable[..., object]) -> Dispatcher:
+def jit_public(check: Check) -> Callable[[Callable[..., object]], Kernel]:
+    """Decorate a kernel that users call: one that looks at the types of its arguments, and at their sizes itself.
+
+    Parameters
+    ----------
+    check : function that is given Numba's types of the arguments, and raises TypeError for wrong ones
+    """
+
+    def decorate(function: Callable[..., object]) -> Kernel:
+        kernel = _compile(function, PublicKernel)
+        kernel.check = check
+        return kernel
+
+    return decorate
+
+
+def jit_internal(function: Callable[..., object]) -> Kernel:
     """Compile a kernel that only other kernels call: it has no code that unpacks Python's objects.
 
     Called from Python it crashes, as it would from a wrong address, which is what these kernels take.
@@ -124,7 +114,7 @@ def jit_internal(function: Callable[..., object]) -> Dispatcher:
     return _compile(function, no_cpython_wrapper=True)
 
 
-def jit_inline(function: Callable[..., object]) -> Dispatcher:
+def jit_inline(function: Callable[..., object]) -> Kernel:
     """Compile a kernel that becomes part of each kernel that calls it.
 
     Every library that Numba builds compiles all that it calls once more. A tower of kernels would compile its register
@@ -137,8 +127,10 @@ def jit_inline(function: Callable[..., object]) -> Dispatcher:
 OPTIONS = {"error_model": "numpy", "no_cfunc_wrapper": True, "pipeline_class": KernelCompiler}
 
 
-def _compile(function: Callable[..., object], **options: object) -> Dispatcher:
-    dispatcher = numba.njit(nogil=True, **OPTIONS, **options)(function)
-    with contextlib.suppress(RuntimeError):  # no writable folder for the cache: compile in every process
-        dispatcher._cache = KernelCache(function)
-    return dispatcher
+def _compile(function: Callable[..., object], kind: type[Kernel] = Kernel, **options: object) -> Kernel:
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"a kernel is compiled from a function, got {function!r}")
+    given = {"nopython": True, "boundscheck": None, "nogil": True, **OPTIONS, **options}
+    kernel = kind(function, targetoptions=given, pipeline_class=given.pop("pipeline_class"))
+    kernel._cache = KernelCache(function)
+    return kernel

@@ -23,6 +23,7 @@ from fastflow.kernels.networks.group import (
     load_member,
     measure,
     move,
+    radial_slope,
     square_norms,
 )
 from fastflow.kernels.trace import has_room, write_record
@@ -55,12 +56,27 @@ class StepRule(NamedTuple):
     sequence: np.ndarray
 
 
+LOOK = 1000
+"""A run is asked whether it is at rest where its step is a multiple of this."""
+
+REMAINDER = 4.0
+"""At rest, as many steps as ``max_steps`` at the rate of this one would not divide the excess by e to this power."""
+
+
 class Ends(NamedTuple):
-    """When a run ends: at step ``max_steps``, at ``loss <= tol``, at ``||gradient|| <= gradient_tol`` (0: never)."""
+    """When a run ends.
+
+    At step ``max_steps``; at a loss of at most its problem's ``tol`` (problems,); at a gradient norm of at most
+    ``gradient_tol``, or, where that is negative, at rest: at a loss of at most ``rest`` (problems,) that hardly falls
+    (`REMAINDER`) and is what is left of parts of W that die. The excess is what the loss has above its problem's
+    ``least`` (problems,). 0 for ``gradient_tol``: no test of either kind.
+    """
 
     max_steps: int
-    tol: float
+    tol: np.ndarray
     gradient_tol: float
+    rest: np.ndarray
+    least: np.ndarray
 
 
 @jit
@@ -136,7 +152,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                 elif pause:
                     end, due = RUNNING, False
                 else:
-                    end = _end(loss, norm, k, ends)
+                    end = _end(loss, norm, k, state.problem[run], ends, group, member)
                     due = record < trace.moments.size and trace.moments[record] == k and end != DIVERGED
                 # What is due now, and the state at an end, which the rest of the history repeats.
                 writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.moments.size - record)
@@ -156,7 +172,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                     active -= 1
                     countdown = 0
                 else:
-                    countdown = min(countdown, _next_event(trace, ends, record) - k)
+                    countdown = min(countdown, _next_event(trace, ends, record, k) - k)
         if pause:
             if budget > 0 or trace.pending_count[0] > 0:
                 break
@@ -179,18 +195,23 @@ def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group
     group.run[member], group.idle[member], group.moved[member] = run, 0, 1
     group.offset[member], group.record[member] = k - ticks, record
     # A little early, so that rounding here hides no loss that is at most tol; `_end` decides.
-    group.weight[member], group.least[member] = weights[index], ends.tol / weights[index] * (1 + 1e-9)
+    group.weight[member], group.least[member] = weights[index], _a_little_over(ends.tol[index]) / weights[index]
     group.step[member] = weights[index] * rule.first[run]
 
 
 @jit_inline
-def _end(loss, norm, k, ends):
+def _a_little_over(tol):
+    return tol + 1e-9 * abs(tol)
+
+
+@jit_inline
+def _end(loss, norm, k, index, ends, group, member):
     end = RUNNING
     if not np.isfinite(loss):
         end = DIVERGED
-    elif loss <= ends.tol:
+    elif loss <= ends.tol[index]:
         end = CONVERGED
-    elif ends.gradient_tol > 0 and norm <= ends.gradient_tol:
+    elif _rests(loss, norm, k, index, ends, group, member):
         end = CRITICAL
     elif k >= ends.max_steps:
         end = MAX_STEPS
@@ -198,9 +219,25 @@ def _end(loss, norm, k, ends):
 
 
 @jit_inline
-def _next_event(trace, ends, record):
-    """The next step at which a run must be looked at, whatever its loss."""
+def _rests(loss, norm, k, index, ends, group, member):
+    rests = False
+    if ends.gradient_tol >= 0:
+        rests = 0 < ends.gradient_tol >= norm
+    elif k % LOOK == 0 and loss <= ends.rest[index]:
+        weight, excess = group.weight[member], loss - ends.least[index]
+        fall = group.step[member] / weight * norm**2
+        # Of what dies, 1/2 ||W||^2 is left, and <E, W> is twice that; on a plateau it is what still has to grow.
+        if fall * ends.max_steps <= REMAINDER * excess:
+            rests = weight * radial_slope(group, member) >= excess
+    return rests
+
+
+@jit_inline
+def _next_event(trace, ends, record, k):
+    """The next step after k at which a run must be looked at, whatever its loss."""
     event = ends.max_steps
+    if ends.gradient_tol < 0:
+        event = min(event, k - k % LOOK + LOOK)
     if record < trace.moments.size:
         event = min(event, trace.moments[record])
     return event

@@ -86,10 +86,14 @@ class Methods(NamedTuple):
 
 
 class FlowEnds(NamedTuple):
-    """``t_max``, ``tol`` on the loss, ``gradient_tol`` (negative: `REST`), ``max_steps``, and rtol, atol of factors."""
+    """When a run ends, and how accurate it is.
+
+    ``t_max``; ``tol`` (problems,) on the loss; ``gradient_tol`` (negative: `REST`); ``max_steps``; ``rtol`` and
+    ``atol`` of factors.
+    """
 
     t_max: float
-    tol: float
+    tol: np.ndarray
     gradient_tol: float
     max_steps: int
     rtol: float
@@ -353,7 +357,7 @@ def _end(ends, runs, run, memory):
     end = RUNNING
     if not math.isfinite(numbers[LOSS]) or numbers[LENGTH] == 0:
         end = DIVERGED
-    elif numbers[LOSS] <= ends.tol:
+    elif numbers[LOSS] <= ends.tol[runs.problem[run]]:
         end = CONVERGED
     elif norm <= rest:
         end = CRITICAL

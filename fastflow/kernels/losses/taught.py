@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 
-from fastflow.kernels.compile.jit import PACKAGE
+from fastflow.kernels.compile.cache import PACKAGE
 from fastflow.kernels.compile.protocol import implements, is_implemented
 from fastflow.kernels.losses import loss
 from fastflow.kernels.losses.loss import loss_gradient, loss_hessian

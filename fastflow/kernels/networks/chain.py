@@ -20,7 +20,7 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.vectors.elementwise import copy_at, dot
-from fastflow.kernels.vectors.layouts import address, element_bytes, keep, kind_of, pitch
+from fastflow.kernels.vectors.layouts import address, element_bytes, pitch
 from fastflow.kernels.vectors.products import Step, no_step, product_at
 from fastflow.kernels.vectors.steps import take_steps_at
 
@@ -134,24 +134,9 @@ def chain_workspace(widths, like):
     )
 
 
-@jit
-def chain_product(factors, widths, work):
-    """Write ``W_N ... W_1`` to ``work.product``, and what `chain_gradient` needs to ``work.partial``.
-
-    Parameters
-    ----------
-    factors : array (parameter_count(widths),)
-    widths : int64 array (N + 1,), ``d_0 ... d_N``
-    work : ChainWorkspace
-    """
-    chain_product_at(kind_of(factors), widths, chain_places(factors, widths, work))
-    keep(factors)
-    keep(work)
-
-
 @jit_internal
 def chain_product_at(kind, widths, at):
-    """`chain_product` of a `kind` of storage, at the addresses of a `ChainPlaces`; the product is never padded."""
+    """Multiply factors of a `kind` of storage out, at the addresses of a `ChainPlaces`; the product is never padded."""
     depth = widths.size - 1
     if depth == 1:
         copy_rows(kind, at.product, widths[0], at.factors, pitch(kind, widths[0]), widths[1], widths[0])
@@ -215,34 +200,14 @@ def _last_factor(kind, widths, at):
     return factor
 
 
-@jit
-def chain_gradient(factors, widths, end_gradient, work):
-    """Write the gradient by every factor to ``work.gradient``, given the gradient ``end_gradient`` by the product.
-
-    `chain_product` must have run on the same factors and ``work`` before: its partial products are used.
-
-    Parameters
-    ----------
-    factors : array (parameter_count(widths),)
-    widths : int64 array (N + 1,), ``d_0 ... d_N``
-    end_gradient : array (d_N * d_0,)
-    work : ChainWorkspace
-    """
-    places = chain_places(factors, widths, work)
-    chain_sweep_back(kind_of(factors), widths, address(end_gradient, 0), places, 0, 0, False)
-    keep(factors)
-    keep(end_gradient)
-    keep(work)
-
-
 @jit_internal
 def chain_sweep_back(kind, widths, end_gradient, at, steps, moved, now):
-    """`chain_gradient` at addresses; or, if ``now``, one step of gradient descent, each gradient used while it is hot.
+    """The gradient by every factor, given that by the product; or, with ``now``, one step of gradient descent.
 
-    The gradient by the product is never padded. With ``now`` each factor takes its step as soon as the sweep has no
-    more use for it, ``steps`` and ``moved`` are those of `take_steps_at`, else they are ignored, and the gradient, the
-    product and its partial products are left undefined: the sweep goes into the memory of those that it has used, so
-    that a group of narrow chains stays in the first-level cache.
+    Each gradient is used while it is hot. The gradient by the product is never padded. With ``now`` each factor takes
+    its step as soon as the sweep has no more use for it, ``steps`` and ``moved`` are those of `take_steps_at`, else
+    they are ignored, and the gradient, the product and its partial products are left undefined: the sweep goes into the
+    memory of those that it has used, so that a group of narrow chains stays in the first-level cache.
     """
     if widths.size == 2:
         copy_rows(kind, at.gradient, pitch(kind, widths[0]), end_gradient, widths[0], widths[1], widths[0])

@@ -47,10 +47,13 @@ from fastflow.kernels.networks.group import (
     extract_member,
     forward,
     group_places,
+    inner,
     load_member,
     measure,
     move,
     of_members,
+    part_of,
+    radial_slope,
     square_norms,
 )
 from fastflow.kernels.vectors.aligned import aligned_zeros
@@ -182,12 +185,6 @@ def _kind_of_padded(group):
     return Padded(group.row_factors.dtype.type(0))
 
 
-@jit_inline
-def _part(array, member, members):
-    """The part of a flat array that belongs to one member."""
-    return array[member * (array.size // members) : (member + 1) * (array.size // members)]
-
-
 class GroupPlaces(NamedTuple):
     """Where a group's memory lies, as addresses (see `ChainPlaces`); of `ChainRows`, that of the first member."""
 
@@ -271,9 +268,24 @@ def _square_norms_of_lanes(group):
 def _square_norms(group):
     flat = group.row.gradient
     for member in range(group.run.size):
-        gradient = address(_part(group.chain.gradient, member, group.run.size), 0)
+        gradient = address(part_of(group.chain.gradient, member, group.run.size), 0)
         copy_factors(group_kind(group), group.data[1:], address(flat, 0), False, gradient, True)
         dot(flat, flat, flat.size, group.norm[member : member + 1])
+
+
+@implements(radial_slope, ChainLanes)
+def _radial_slope_of_lane(group, member):
+    total = 0.0
+    for element in range(len(group.chain.product)):
+        total += np.float64(group.work.gradient[element, member]) * group.chain.product[element, member]
+    return total
+
+
+@implements(radial_slope, ChainGroup)
+def _radial_slope(group, member):
+    return inner(
+        part_of(group.work.gradient, member, group.run.size), part_of(group.chain.product, member, group.run.size)
+    )
 
 
 @implements(move, ChainLanes)
@@ -301,7 +313,7 @@ def _load_lane(group, member, factors, problem, index):
 @implements(load_member, ChainGroup)
 def _load_member(group, member, factors, problem, index):
     group.data[0] = index
-    its = address(_part(group.factors, member, group.run.size), 0)
+    its = address(part_of(group.factors, member, group.run.size), 0)
     copy_factors(group_kind(group), group.data[1:], its, True, address(factors, 0), False)
 
 
@@ -315,9 +327,9 @@ def _extract_lane(group, member):
 
 @implements(extract_member, ChainGroup)
 def _extract_member(group, member):
-    factors, its = address(group.row_factors, 0), address(_part(group.factors, member, group.run.size), 0)
+    factors, its = address(group.row_factors, 0), address(part_of(group.factors, member, group.run.size), 0)
     copy_factors(group_kind(group), group.data[1:], factors, False, its, True)
-    product = _part(group.chain.product, member, group.run.size)
+    product = part_of(group.chain.product, member, group.run.size)
     copy(group.row.product, product, product.size)
 
 

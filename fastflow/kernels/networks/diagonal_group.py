@@ -23,10 +23,13 @@ from fastflow.kernels.networks.group import (
     extract_member,
     forward,
     group_places,
+    inner,
     load_member,
     measure,
     move,
     of_members,
+    part_of,
+    radial_slope,
     square_norms,
 )
 from fastflow.kernels.networks.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
@@ -293,6 +296,11 @@ def square_norm_of(factors, g, group, member):
     dot(group.row.gradient, group.row.gradient, group.row.gradient.size, group.norm[member : member + 1])
     if group.form.identical:  # each of the L equal factors has this gradient
         group.norm[member] *= group.form.depth
+
+
+@implements(radial_slope, DiagonalGroup)
+def _radial_slope(group, member):
+    return inner(part_of(group.work.gradient, member, group.run.size), part_of(group.product, member, group.run.size))
 
 
 @implements(load_member, DiagonalGroup)

@@ -31,6 +31,7 @@ from fastflow.kernels.networks.group import (
     measure,
     move,
     of_members,
+    radial_slope,
     square_norms,
 )
 from fastflow.kernels.networks.hadamard import Form, hadamard_product, hadamard_step
@@ -213,6 +214,15 @@ def _square_norms(group):
                 if group.problem.order[q] >= 0:
                     group.row.product[group.problem.order[q]] = group.work.gradient[strip, q, lane]
             square_norm_of(group.row_factors, group.row.product, group, member)
+
+
+@implements(radial_slope, TogetherGroup)
+def _radial_slope(group, member):
+    lanes, total = group.product.shape[2], 0.0
+    strip, lane = member // lanes, member % lanes
+    for q in range(group.product.shape[1]):
+        total += np.float64(group.work.gradient[strip, q, lane]) * group.product[strip, q, lane]
+    return total
 
 
 @jit_inline

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.compile.protocol import protocol
 
 
@@ -28,6 +29,21 @@ def of_members(members: int, dtype: DTypeLike) -> dict[str, np.ndarray]:
     integers = {name: np.zeros(members, np.int64) for name in ("run", "idle", "record", "offset", "moved")}
     doubles = {name: np.zeros(members) for name in ("weight", "least")}
     return integers | doubles | {name: np.zeros(members, dtype) for name in ("step", "norm")}
+
+
+@jit_inline
+def part_of(array, member, members):
+    """The part of a flat array that belongs to one member."""
+    return array[member * (array.size // members) : (member + 1) * (array.size // members)]
+
+
+@jit_inline
+def inner(x, y):
+    """The inner product of flat arrays, summed in float64."""
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(x[i]) * y[i]
+    return total
 
 
 @protocol
@@ -61,6 +77,11 @@ def backward(group, at, widths, now):
 @protocol
 def square_norms(group):
     """Write the squared norms of the gradients by the factors to ``group.norm``; after `backward` without ``now``."""
+
+
+@protocol
+def radial_slope(group, member):
+    """``<E, W>`` of a member, the derivative of its loss as its product grows; after `backward` without ``now``."""
 
 
 @protocol

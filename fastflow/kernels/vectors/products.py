@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
+from fastflow.kernels.compile.arguments import check_array, check_like
+from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal, jit_public
 from fastflow.kernels.compile.protocol import chooses, implements, protocol
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.layouts import (
@@ -283,7 +284,12 @@ def transpose(c, a, rows, columns):
             c[j * rows + i] = a[i * columns + j]
 
 
-@jit
+def _check_two(a: types.Type, b: types.Type) -> None:
+    like = check_array("a", a, (2,))
+    check_like("b", b, like, "a")
+
+
+@jit_public(_check_two)
 def product_nn(a, b):
     """``A B``, each element one FMA chain in the order of k, whatever the shapes.
 
@@ -298,8 +304,8 @@ def product_nn(a, b):
 
     Raises
     ------
-    ValueError
-        if the inner dimensions differ
+    TypeError, ValueError
+        for other types, and where the inner dimensions differ
     """
     (m, k), n = a.shape, b.shape[1]
     if b.shape[0] != k:
@@ -310,7 +316,7 @@ def product_nn(a, b):
     return c
 
 
-@jit
+@jit_public(_check_two)
 def product_tn(a, b):
     """``A^T B``, each element one FMA chain in the order of k, whatever the shapes.
 
@@ -325,8 +331,8 @@ def product_tn(a, b):
 
     Raises
     ------
-    ValueError
-        if the inner dimensions differ
+    TypeError, ValueError
+        for other types, and where the inner dimensions differ
     """
     (k, m), n = a.shape, b.shape[1]
     if b.shape[0] != k:
@@ -337,7 +343,7 @@ def product_tn(a, b):
     return c
 
 
-@jit
+@jit_public(_check_two)
 def product_nt(a, b):
     """``A B^T``, each element one FMA chain in the order of k, whatever the shapes.
 
@@ -352,8 +358,8 @@ def product_nt(a, b):
 
     Raises
     ------
-    ValueError
-        if the inner dimensions differ
+    TypeError, ValueError
+        for other types, and where the inner dimensions differ
     """
     (m, k), n = a.shape, b.shape[0]
     if b.shape[1] != k:

@@ -26,7 +26,8 @@ LABELS = {
     "delta": r"$\delta = m/n$",
     "rho": r"$\rho = s/m$",
     "rank": "rank",
-    "scale": r"scale $\alpha$ of the start",
+    "scale": "scale of the start",
+    "alpha": r"scale $\alpha$ of the start",
 }
 TITLES = {method.__name__: method.title for method in METHODS} | {kind.__name__: kind.label for kind in BASELINES}
 """Methods and baselines in words, by the kinds that a study's table has."""
@@ -37,7 +38,7 @@ DECADES = 30
 FAR_APART = 1000
 """From this ratio on two values are."""
 
-SYMBOLS = {"sparsity": "s", "delta": r"$\delta$", "rho": r"$\rho$", "scale": r"$\alpha$"}
+SYMBOLS = {"sparsity": "s", "delta": r"$\delta$", "rho": r"$\rho$", "scale": "scale", "alpha": r"$\alpha$"}
 
 
 AxisArray = NDArray[Any]
@@ -56,6 +57,7 @@ class Result(Protocol):
     outcomes : name -> array over the cells and their trials, NaN or -1 where not done
     success : str() says what counts
     setting : name -> value, the parameters that a picture should state and that are no axes
+    has_alpha : whether the scale of the starts is alpha, the entry of every factor
     """
 
     @property
@@ -70,6 +72,8 @@ class Result(Protocol):
     def success(self) -> object: ...
     @property
     def setting(self) -> Mapping[str, object]: ...
+    @property
+    def has_alpha(self) -> bool: ...
 
 
 class Arrangement(NamedTuple):
@@ -80,11 +84,24 @@ class Arrangement(NamedTuple):
     y: str | None
     others: list[str]
     cells: list[tuple[int, ...]]
+    has_alpha: bool = False
 
     @property
     def drawn(self) -> list[str]:
         """x, and y if there is one."""
         return [name for name in (self.x, self.y) if name is not None]
+
+    def label(self, name: str) -> str:
+        """How an axis is called beside it."""
+        return label_of(self._meaning(name))
+
+    def named(self, name: str, value: object) -> str:
+        """A value with the symbol of its axis; a text by itself."""
+        return named(self._meaning(name), value)
+
+    def _meaning(self, name: str) -> str:
+        """The name of a parameter, alpha for a scale that is."""
+        return "alpha" if self.has_alpha and bare(name) == "scale" else name
 
     def values(self, name: str) -> AxisArray:
         """The values of an axis, numbers in increasing order."""
@@ -120,7 +137,7 @@ def arrange(result: Result, x: str, y: str | None) -> Arrangement:
     cells = list(itertools.product(*(range(len(result.axes[name])) for name in others)))
     chosen = np.unique(np.linspace(0, len(cells) - 1, MOST_PANELS).round().astype(int))
     cells = [cells[i] for i in chosen] if len(cells) > MOST_PANELS else cells
-    return Arrangement(dict(result.axes), x, y, others, cells)
+    return Arrangement(dict(result.axes), x, y, others, cells, result.has_alpha)
 
 
 def arrange_map(result: Result, x: str | None, y: str | None) -> Arrangement:

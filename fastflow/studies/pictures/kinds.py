@@ -39,7 +39,7 @@ def plot(
     Returns
     -------
     matplotlib.figure.Figure
-        Not known to pyplot; ``figure.savefig("phase.png")`` writes it.
+        A notebook shows it, ``figure.savefig("phase.png")`` writes it, ``figure.show()`` hands it to pyplot.
 
     Raises
     ------

@@ -18,8 +18,6 @@ from fastflow.studies.pictures.arrangement import (
     bare,
     is_logarithmic,
     is_numeric,
-    label_of,
-    named,
 )
 from fastflow.studies.pictures.panels import draw_legend, make_figure, mark_whole, trials_each
 from fastflow.studies.predictions import PROGRAMS, predicted
@@ -113,7 +111,7 @@ def _draw_slices(
         there = n[i] > 0
         tried, rate = places[there], k[i, there] / n[i, there]
         bars = np.maximum([rate - low[i, there], high[i, there] - rate], 0)
-        label = named(arrangement.y, names[chosen[i]]) if arrangement.y is not None else "rate"
+        label = arrangement.named(arrangement.y, names[chosen[i]]) if arrangement.y is not None else "rate"
         faint = (*colour[:3], 0.4)
         axes.errorbar(tried, rate, bars, fmt=MARKERS[i], color=colour, ecolor=faint, markersize=4, label=label)
         if fits is not None and len(tried) > 1:
@@ -126,14 +124,14 @@ def _draw_slices(
             if np.isfinite(fits.value[i]):
                 ends = np.clip([fits.low[i], fits.high[i]], tried[0], tried[-1])
                 axes.plot(ends, [0.5, 0.5], color=colour, linewidth=4, solid_capstyle="butt")
-    axes.set(xlabel=label_of(arrangement.x), ylabel="rate of success", ylim=(-0.03, 1.03))
+    axes.set(xlabel=arrangement.label(arrangement.x), ylabel="rate of success", ylim=(-0.03, 1.03))
     if logarithmic:
         axes.set_xscale("log")
     if not numeric:
         axes.set_xticks(places, [str(value) for value in values])
         axes.set_xlim(-0.5, len(places) - 0.5)
     else:
-        mark_whole(axes, arrangement)
+        mark_whole(axes.xaxis, values)
 
 
 def _expected(

@@ -16,7 +16,6 @@ from fastflow.studies.pictures.arrangement import (
     arrange_map,
     edges_of,
     is_logarithmic,
-    label_of,
 )
 from fastflow.studies.pictures.panels import draw_colour_bar, draw_legend, halo, make_figure, mark_whole, trials_each
 from fastflow.studies.predictions import PROGRAMS, predicted
@@ -145,12 +144,13 @@ def _draw_cells(
     axes.patch.set(facecolor="white", hatch="////", edgecolor="0.82", linewidth=0)
     shown = np.ma.masked_invalid(values)
     mesh = axes.pcolormesh(edges_of(x), edges_of(y), shown, linewidth=0, rasterized=True, cmap=colours, norm=norm)
-    axes.set(xlabel=label_of(arrangement.x), ylabel=label_of(arrangement.y))
+    axes.set(xlabel=arrangement.label(arrangement.x), ylabel=arrangement.label(arrangement.y))
     if is_logarithmic(x):
         axes.set_xscale("log")
     if is_logarithmic(y):
         axes.set_yscale("log")
-    mark_whole(axes, arrangement)
+    for axis, values_along in ((axes.xaxis, x), (axes.yaxis, y)):
+        mark_whole(axis, values_along)
     axes.set(xlim=edges_of(x)[[0, -1]], ylim=edges_of(y)[[0, -1]])
     axes.label_outer()
     return mesh
@@ -160,12 +160,15 @@ def _draw_fits(axes: Axes, arrangement: Arrangement, k: Counts, n: Counts, fitte
     """The crossings of `LEVELS`, fitted along an axis for each value of the other."""
     for level in LEVELS:
         half = level == HALF
+        curve = _crossings(arrangement, k, n, fitted, level)
+        if curve is None:
+            continue
         axes.plot(
-            *_crossings(arrangement, k, n, fitted, level),
+            *curve,
             color="black",
             linewidth=1.8 if half else 0.9,
             linestyle="-" if half else (0, (4, 2)),
-            label="50%, fitted" if half else "10% and 90%" if level == LEVELS[0] else None,
+            label="50%, fitted" if half else "10% and 90%",
         )
 
 
@@ -178,6 +181,8 @@ def _draw_other(axes: Axes, arrangement: Arrangement, other: Result, fitted: str
     its = Arrangement(dict(other.axes), arrangement.x, arrangement.y, [], [()])
     k, n = its.cut(other.successes, ()), its.cut(other.trials, ())
     curve = _crossings(its, k, n, fitted, HALF)
+    if curve is None:
+        return
     dotted = (0, (1, 1))
     axes.plot(
         *curve, label=label, color=colour, linewidth=1.8, linestyle=dotted, zorder=ABOVE_FITS, path_effects=halo()
@@ -186,8 +191,8 @@ def _draw_other(axes: Axes, arrangement: Arrangement, other: Result, fitted: str
 
 def _crossings(
     arrangement: Arrangement, k: Counts, n: Counts, fitted: str, level: float
-) -> tuple[FloatArray, FloatArray]:
-    """The curve of crossings, x and y, NaN where there is none within the values."""
+) -> tuple[FloatArray, FloatArray] | None:
+    """The curve of crossings, x and y, NaN where there is none within the values; None where there is none at all."""
     assert arrangement.y is not None
     if fitted == arrangement.y:
         k, n = k.T, n.T
@@ -196,6 +201,8 @@ def _crossings(
         arrangement.values(arrangement.y if fitted == arrangement.x else arrangement.x),
     )
     found = boundary(values, k, n, level, resamples=0, logarithmic=is_logarithmic(values)).value
+    if not np.isfinite(found).any():
+        return None
     found = np.where(np.isfinite(found), found, np.nan)
     return (found, places) if fitted == arrangement.x else (places, found)
 
@@ -210,6 +217,7 @@ def _draw_curve(axes: Axes, arrangement: Arrangement, program: str, parameters: 
         places = places[places >= 0]
         found = predicted(program, along, {**parameters, other: places})
         if found is not None:
+            found = np.broadcast_to(found, places.shape)  # the same for all where the other axis does not matter
             curve = (found, places) if along == arrangement.x else (places, found)
             axes.plot(
                 *curve, label=PROGRAMS[program], color=ORANGE, linewidth=1.8, path_effects=halo(), zorder=BELOW_FITS

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastflow.results.figures import new_figure
 from fastflow.results.pictures import PANEL_SIZE
-from fastflow.studies.pictures.arrangement import Arrangement, Result, are_whole, named
+from fastflow.studies.pictures.arrangement import Arrangement, AxisArray, Result, are_whole
 from fastflow.studies.predictions import PROGRAMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
     from matplotlib.patheffects import withStroke
@@ -26,23 +28,20 @@ LETTERS = 66
 
 def make_figure(arrangement: Arrangement, result: Result, text: str) -> tuple[Figure, list[Axes]]:
     """A figure with its title, and a panel for each combination of the values of other axes."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
     count = len(arrangement.cells)
     last = len(arrangement.axes[arrangement.others[-1]]) if arrangement.others else 1
     columns = last if count % last == 0 and 1 < last <= 4 else min(count, 3)
     rows = -(-count // columns)
-    figure = Figure(figsize=(PANEL_SIZE[0] * columns + 0.8, PANEL_SIZE[1] * rows + 0.9), layout="constrained")
-    lines = (*_wrapped([named(name, value) for name, value in result.setting.items()], ", ", columns),)
+    figure = new_figure(PANEL_SIZE[0] * columns + 0.8, PANEL_SIZE[1] * rows + 0.9)
+    lines = (*_wrapped([arrangement.named(name, value) for name, value in result.setting.items()], ", ", columns),)
     figure.suptitle("\n".join((*lines, *_wrapped(text.split("; "), "; ", columns))), fontsize="small")
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for empty in panels[count:]:
         empty.remove()
     for axes, cell in zip(panels, arrangement.cells, strict=False):
         axes.set_title(
-            ", ".join(named(name, value) for name, value in arrangement.parameters(cell).items()), fontsize="medium"
+            ", ".join(arrangement.named(name, value) for name, value in arrangement.parameters(cell).items()),
+            fontsize="medium",
         )
     return figure, panels[:count]
 
@@ -58,14 +57,12 @@ def _wrapped(parts: list[str], between: str, columns: int) -> list[str]:
     return lines
 
 
-def mark_whole(axes: Axes, arrangement: Arrangement) -> None:
-    """No ticks between integers on the axes that have nothing else."""
+def mark_whole(axis: Axis, values: AxisArray) -> None:
+    """No ticks between integers on an axis that has nothing else."""
     from matplotlib.ticker import MaxNLocator
 
-    for axis, name in ((axes.xaxis, arrangement.x), (axes.yaxis, arrangement.y)):
-        values = np.array([0.5]) if name is None else arrangement.values(name)
-        if are_whole(values) and axis.get_scale() == "linear":
-            axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    if are_whole(values) and axis.get_scale() == "linear":
+        axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def halo() -> list[withStroke]:

@@ -1,0 +1,197 @@
+"""The mirror maps of diagonal networks, for users' calls: see `dual.mirror`."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+from numba import types
+
+from fastflow.kernels.compile.arguments import check_array, check_float, check_integer, check_tuple
+from fastflow.kernels.compile.jit import jit_inline, jit_public
+from fastflow.kernels.dual import mirror as maps
+from fastflow.kernels.dual.mirror import Mirror
+
+FLOAT64 = (types.float64,)
+
+
+def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -> Mirror:
+    """Make the mirror maps of the network ``x = u^L - v^L``.
+
+    Parameters
+    ----------
+    positive : array (n,) or (problems, n), u(0)
+    negative : array of the same shape, v(0); or None for the network ``x = u^L``
+    depth : int, L; for L >= 2 starts are at least 0, and 0 stays 0
+
+    Returns
+    -------
+    Mirror
+
+    Raises
+    ------
+    TypeError, ValueError
+        for starts and depths that are none
+    """
+    if isinstance(depth, bool) or operator.index(depth) < 1:
+        raise ValueError(f"depth must be at least 1, got {depth}")
+    starts = [np.asarray(start) for start in (positive, negative) if start is not None]
+    for name, start in zip(("positive", "negative"), starts, strict=False):
+        if start.dtype.kind not in "fiu" or start.ndim not in (1, 2):
+            raise TypeError(
+                f"{name} must be an array of numbers with 1 or 2 dimensions, got {start.dtype} of shape {start.shape}"
+            )
+        if start.shape != starts[0].shape:
+            raise ValueError(f"positive and negative have different shapes: {starts[0].shape} and {start.shape}")
+        if not np.all(start >= (0 if depth > 1 else -np.inf)):
+            raise ValueError(f"{name} must be numbers{', at least 0' if depth > 1 else ''}")
+    return maps.make_mirror(positive, negative, depth)
+
+
+def _check_map(mirror: types.Type, **arrays: types.Type) -> None:
+    fields = check_tuple("mirror", mirror, Mirror)
+    check_integer("mirror.depth", fields.pop("depth"))
+    check_array("mirror.sides", fields.pop("sides"), (1,), (types.int8, types.int64))
+    for name, field in fields.items():
+        check_array(f"mirror.{name}", field, (1,), FLOAT64)
+    for name, array in arrays.items():
+        check_array(name, array, (1,), FLOAT64)
+
+
+def _check_point(mirror: types.Type, theta: types.Type, x: types.Type, slope: types.Type) -> None:
+    _check_map(mirror, theta=theta)
+    _check_filled(x=x, slope=slope)
+
+
+def _check_dual(mirror: types.Type, theta: types.Type, z: types.Type) -> None:
+    _check_map(mirror, theta=theta)
+    _check_filled(z=z)
+
+
+def _check_theta(mirror: types.Type, z: types.Type, theta: types.Type) -> None:
+    _check_map(mirror, z=z)
+    _check_filled(theta=theta)
+
+
+def _check_move(mirror: types.Type, change: types.Type, theta: types.Type) -> None:
+    _check_map(mirror, change=change)
+    _check_filled(theta=theta)
+
+
+def _check_inverse(mirror: types.Type, boost: types.Type, x: types.Type, theta: types.Type) -> None:
+    _check_map(mirror, x=x)
+    check_float("boost", boost)
+    _check_filled(theta=theta)
+
+
+def _check_filled(**arrays: types.Type) -> None:
+    for name, array in arrays.items():
+        check_array(name, array, (1,), FLOAT64, writable=True)
+
+
+@jit_inline
+def _fits(mirror, size):
+    """Whether mirror maps are those of so many coordinates."""
+    fits = mirror.depth > 0 and mirror.sides.size == size and mirror.scale.size == size and mirror.rest.size == size
+    return fits and mirror.upper.size == size and mirror.lower.size == size
+
+
+@jit_public(_check_point)
+def mirror_point(mirror, theta, x, slope):
+    """Evaluate x and its slope where the coordinates are.
+
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    theta : float64 array (n,)
+    x, slope : float64 arrays (n,) that are filled with x and ``dx/dz``, infinite where x is too large for a float
+
+    Raises
+    ------
+    TypeError, ValueError
+        for other types and sizes
+    """
+    if not _fits(mirror, theta.size) or x.size != theta.size or slope.size != theta.size:
+        raise ValueError("mirror_point: mirror, theta, x and slope must be of one number of coordinates")
+    maps.mirror_point(mirror, theta, x, slope)
+
+
+@jit_public(_check_dual)
+def mirror_dual(mirror, theta, z):
+    """Find z where the coordinates are: exact to the last bits of z, or of ``c_a`` and ``c_b`` near them.
+
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    theta : float64 array (n,)
+    z : float64 array (n,) that is filled
+
+    Raises
+    ------
+    TypeError, ValueError
+        for other types and sizes
+    """
+    if not _fits(mirror, theta.size) or z.size != theta.size:
+        raise ValueError("mirror_dual: mirror, theta and z must be of one number of coordinates")
+    maps.mirror_dual(mirror, theta, z)
+
+
+@jit_public(_check_theta)
+def mirror_theta(mirror, z, theta):
+    """Find theta from z, near the ends of the domain with a loss that `mirror_move` has not.
+
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    z : float64 array (n,)
+    theta : float64 array (n,) that is filled; NaN where z is outside of the domain
+
+    Raises
+    ------
+    TypeError, ValueError
+        for other types and sizes
+    """
+    if not _fits(mirror, theta.size) or z.size != theta.size:
+        raise ValueError("mirror_theta: mirror, z and theta must be of one number of coordinates")
+    maps.mirror_theta(mirror, z, theta)
+
+
+@jit_public(_check_move)
+def mirror_move(mirror, change, theta):
+    """Move to where z is larger by a change, without forming z.
+
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    change : float64 array (n,)
+    theta : float64 array (n,) that is moved; NaN where the domain ends before
+
+    Raises
+    ------
+    TypeError, ValueError
+        for other types and sizes
+    """
+    if not _fits(mirror, theta.size) or change.size != theta.size:
+        raise ValueError("mirror_move: mirror, change and theta must be of one number of coordinates")
+    maps.mirror_move(mirror, change, theta)
+
+
+@jit_public(_check_inverse)
+def mirror_inverse(mirror, boost, x, theta):
+    """Find theta where ``boost x(theta)`` is x: exact but for two sides and L >= 3, where it is off by at most 0.004.
+
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    boost : float > 0
+    x : float64 array (n,), of which one-sided coordinates must have their sign
+    theta : float64 array (n,) that is filled
+
+    Raises
+    ------
+    TypeError, ValueError
+        for other types and sizes
+    """
+    if not _fits(mirror, theta.size) or x.size != theta.size or not boost > 0:
+        raise ValueError("mirror_inverse: mirror, x and theta must be of one number of coordinates, and boost > 0")
+    maps.mirror_inverse(mirror, boost, x, theta)
