@@ -255,7 +255,7 @@ TRAIN = [
         r"problems in one list must have one class and shape, got MatrixEstimation \(3, 3\) and MatrixEstimation \(4",
     ),
     (
-        lambda: ff.train([estimation(), ff.MatrixCompletion.from_dense(np.eye(3))]),
+        lambda: ff.train([estimation(), completion(shape=(3, 3), warn=False)]),
         ValueError,
         r"one class and shape, got MatrixEstimation \(3, 3\) and MatrixCompletion \(3, 3\)",
     ),

@@ -407,6 +407,44 @@ def test_interrupted_from_a_terminal(here, number, threads):
     assert (again.steps == runs.steps.max()).all()
 
 
+@pytest.mark.filterwarnings("default:step")
+def test_all_runs_diverged_is_a_failure(here, capsys):
+    """With a picture to draw and without."""
+    for record in ("20", "0"):
+        arguments = ["train", "m.npy", "--step", "1e6", "--record", record, "--out", f"out{record}", *SMALL]
+        assert shell.main(arguments) == shell.FAILED
+        assert "every run diverged" in capsys.readouterr().err
+        assert (ff.load(f"out{record}/runs.npz").status == ff.Status.DIVERGED).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "said"),
+    [
+        ("thousands.csv", "--comma thousands", "estimation, W is 2 x 2"),
+        ("numbers.csv", "--row-numbers drop", "the first column, of row numbers, is left out"),
+        ("counted.csv", "--header yes", "the first line names the columns: '0', '1', '2'"),
+        ("triplets.csv", "--layout triplets", "triplets: 4 entries of a 2 x 2 matrix, rows and columns counted from 0"),
+        ("mask.npz", "--mask observed", "1 of 30 entries are missing, so this is completion"),
+        ("table.npy", "--problem autoencoder --samples rows", "autoencoder, W is 5 x 5"),
+    ],
+)
+def test_what_can_be_read_in_two_ways(here, capsys, name, option, said):
+    """Refused with the options in the message; with one of them it is said how it was read."""
+    (here / "thousands.csv").write_text('"1,000","2,000"\n3,4\n')
+    (here / "numbers.csv").write_text('"","V1","V2"\n"1",0.5,1\n"2",2.5,2\n')
+    (here / "counted.csv").write_text("0,1,2\n1.5,2.5,3.5\n2.5,1.5,1.0\n")
+    (here / "triplets.csv").write_text("0,0,1.5\n0,1,2.5\n1,0,1\n1,1,4\n")
+    np.savez("mask.npz", matrix=TARGET, mask=np.arange(30).reshape(6, 5) != 7)
+    np.savez("numbers.npz", matrix=TARGET, mask=(np.arange(30).reshape(6, 5) != 7).astype(int))
+    np.save("table.npy", TARGET)
+    without = option.split()[:2] if "--problem" in option else []
+    refused = "numbers.npz" if name == "mask.npz" else name
+    assert shell.main(["train", refused, *without, *SMALL]) == 2
+    assert f"say {option.split()[-2]} " in capsys.readouterr().err
+    assert shell.main(["train", name, *option.split(), *SMALL]) == 0
+    assert said in capsys.readouterr().out
+
+
 # Compressed sensing
 
 

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, shown
 from fastflow.problems import Problem
 
@@ -83,7 +83,7 @@ class _OfUser(Baseline):
             self.solver.check(problem)
 
     def solve(self, problem: Problem) -> FloatArray:
-        return np.asarray(self.solver.solve(problem))
+        return as_real(f"the solution of {self.kind.__name__}", self.solver.solve(problem))
 
 
 def as_baseline(thing: object) -> Baseline:

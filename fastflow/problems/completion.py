@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -48,14 +48,14 @@ class MatrixCompletion(MatrixProblem):
     cols: NDArray[np.int64]
     values: FloatArray
     _: KW_ONLY
-    warn: InitVar[bool] = True
+    warn: bool = field(default=True, repr=False, compare=False)
     name: ClassVar[str] = "completion"
 
-    def __post_init__(self, warn: bool) -> None:
+    def __post_init__(self) -> None:
         shape = tuple(np.atleast_1d(self.shape).tolist())
         if len(shape) != 2 or any(not isinstance(d, int) or d < 1 for d in shape):
             raise ValueError(f"shape must be two positive integers, got {shown(self.shape)}")
-        if np.size(self.values) == 0:
+        if as_array("values", self.values).size == 0:
             raise ValueError("no entry is observed: rows, cols and values are empty")
         values = as_floats("values", self.values, 1)
         places = {}
@@ -75,7 +75,7 @@ class MatrixCompletion(MatrixProblem):
             row, col = divmod(int(entries[counts > 1][0]), shape[1])
             raise ValueError(f"entry ({row}, {col}) is observed {counts.max()} times; each may be given once")
         self._check_common()
-        if warn:
+        if self.warn:
             self._warn_of_unobserved(stacklevel=4)
 
     @property

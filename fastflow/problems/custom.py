@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastflow.arrays import as_array
+from fastflow.arrays import as_array, as_real
 from fastflow.checks import FloatArray, as_count
 from fastflow.kernels.losses.taught import has_formula
 from fastflow.problems.base import MatrixProblem
@@ -43,7 +43,8 @@ class CustomProblem(MatrixProblem):
                 f"no formula is known for {type(self.data).__name__}: register it with fastflow.kernels.add_problem"
             )
         for name, value in self.data._asdict().items():
-            as_array(f"data.{name}", value)
+            if as_array(f"data.{name}", value).dtype.kind not in "iuc":  # which are left as they are
+                as_real(f"data.{name}", value)
         if self.normalization != "sum":
             raise ValueError("a CustomProblem has the loss that its formula returns: normalization must be 'sum'")
         self._set(shape=(as_count("shape[0]", self.shape[0], 1), as_count("shape[1]", self.shape[1], 1)))

@@ -11,24 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastflow.arrays import AnyArray
-from fastflow.checks import FloatArray, as_floats, as_number, one_of
+from fastflow.checks import FloatArray, as_floats, one_of
 from fastflow.problems import CompressedSensing, LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing
 from fastflow.problems.regression import COLUMNS, ROWS, SAMPLES
-from fastflow.shell.arrays import MATRIX, MISSING, OBSERVED, TRIPLETS, Arrays, Contents, Reading, read_arrays
-from fastflow.streams import stream
+from fastflow.shell.arrays import MATRIX, Arrays, Contents, Reading, read_arrays
+from fastflow.shell.entries import are_triplets, as_triplets, hidden_by, hide_entries
 
 ESTIMATION, COMPLETION = "estimation", "completion"
 PROBLEMS = (ESTIMATION, COMPLETION, "autoencoder", "regression", "sensing", "compressed-sensing")
-
-TRIPLET_NAMES = (
-    frozenset(["row", "rows", "i"]),
-    frozenset(["column", "columns", "col", "cols", "j"]),
-    frozenset(["value", "values", "entry", "x"]),
-)
-"""What columns of triplets are called."""
 
 Made = TypeVar("Made")
 Notes = tuple[str, ...]
@@ -116,49 +108,6 @@ def read_problem(
     return replace(data, notes=(*data.notes, *contents.notes))
 
 
-def hide_entries(
-    problem: MatrixCompletion, fraction: float, seed: int = 0
-) -> tuple[MatrixCompletion, MatrixCompletion]:
-    """Split the observed entries at random: what is left to train on, and what is hidden.
-
-    The entries are put in a random order that depends on the seed, the shape and their number alone, and the first
-    ones are hidden: a larger fraction hides the same ones and more.
-
-    Parameters
-    ----------
-    problem : MatrixCompletion with m entries
-    fraction : float in (0, 1); the nearest whole number of entries is hidden
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        when that would hide no entry, or all
-    """
-    fraction = as_number("the fraction to hide", fraction, above=0)
-    total = problem.values.size
-    count = round(fraction * total)
-    if fraction >= 1:
-        raise ValueError(f"the fraction to hide must be less than 1, got {fraction:g}")
-    if not 0 < count < total:
-        raise ValueError(f"hiding {count} of {total} entries leaves nothing to compare: choose another fraction")
-    order = stream(seed, "hide", problem.shape, total).permutation(total)
-
-    def part(which: NDArray[np.int64]) -> MatrixCompletion:
-        which = np.sort(which)
-        return MatrixCompletion(
-            problem.shape,
-            problem.rows[which],
-            problem.cols[which],
-            problem.values[which],
-            truth=problem.truth,
-            normalization=problem.normalization,
-            warn=False,
-        )
-
-    return part(order[count:]), part(order[:count])
-
-
 def _about(path: Path, action: Callable[[], Made]) -> Made:
     """Do it, and say which file a complaint is about."""
     try:
@@ -230,10 +179,11 @@ def _of_coordinates(arrays: Arrays, request: _Request, options: Options) -> Data
 def _entries(matrix: AnyArray, contents: Contents, chosen: str, request: _Request, options: Options) -> Data:
     """Estimation, or completion where entries are missing or to be hidden."""
     notes: list[str] = []
-    if _are_triplets(matrix, contents.names, request):
+    layout = request.reading.layout or (MATRIX if request.kind == ESTIMATION else None)
+    if are_triplets(matrix, contents.names, layout):
         return _of_triplets(matrix, request, options)
     if "mask" in contents.arrays:
-        hidden, said = _hidden_by(contents.arrays["mask"], request.reading.mask)
+        hidden, said = hidden_by(contents.arrays["mask"], request.reading.mask)
         if hidden.shape != matrix.shape:
             raise ValueError(f"mask must have the shape {matrix.shape} of the matrix, got {hidden.shape}")
         matrix = np.ma.array(matrix, mask=hidden)
@@ -264,61 +214,17 @@ def _hidden(problem: MatrixCompletion, request: _Request, notes: tuple[str, ...]
     return Data(problem, COMPLETION, notes, hidden)
 
 
-def _hidden_by(mask: AnyArray, means: str | None) -> tuple[NDArray[np.bool_], str]:
-    """Where entries are missing, and how that was read."""
-    if means is None and mask.dtype != np.bool_:
-        raise ValueError(
-            f"mask has dtype {mask.dtype}, which does not say whether 1 is an entry that is there: say "
-            f"--mask {OBSERVED}, or --mask {MISSING}"
-        )
-    true = as_floats("mask", mask, None)
-    if not np.isin(true, (0, 1)).all():
-        raise ValueError("mask must have entries True and False, or 1 and 0")
-    if means == OBSERVED:
-        return true == 0, f"mask: entries that are {OBSERVED} are true"
-    hint = f", as numpy.ma has it (else --mask {OBSERVED})" if means is None else ""
-    return true == 1, f"mask: entries that are {MISSING} are true{hint}"
-
-
-def _are_triplets(matrix: AnyArray, names: Sequence[str], request: _Request) -> bool:
-    """Whether the rows of a table are row, column and value of an entry.
-
-    Raises
-    ------
-    ValueError
-        where they may be that, and may be a matrix
-    """
-    layout = request.reading.layout
-    if layout is not None:
-        return layout == TRIPLETS
-    if request.kind == ESTIMATION or matrix.ndim != 2 or matrix.shape[1] != len(TRIPLET_NAMES) or len(matrix) < 2:
-        return False
-    if names and all(name.lower() in known for name, known in zip(names, TRIPLET_NAMES, strict=True)):
-        return True
-    places = matrix[:, :2]
-    if matrix.dtype.kind not in "iuf" or not (np.isfinite(matrix).all() and np.all(places == np.floor(places))):
-        return False
-    if places.min() < 0 or len(np.unique(places, axis=0)) < len(places):
-        return False
-    raise ValueError(
-        f"the three columns could be row, column and value of an entry: say --layout {TRIPLETS}, or --layout {MATRIX}"
-    )
-
-
 def _of_triplets(table: AnyArray, request: _Request, options: Options) -> Data:
-    """Completion from rows (row, column, value) of a table."""
-    triplets = as_floats("the triplets", table, 2)
-    if triplets.shape[1] != len(TRIPLET_NAMES):
-        raise ValueError(f"triplets are row, column and value, got {triplets.shape[1]} columns")
-    places = triplets[:, :2].astype(np.int64)
-    if places.min() < 0 or np.any(places != triplets[:, :2]):
-        raise ValueError("rows and columns of triplets must be whole numbers from 0 or 1 on")
-    first = int(places.min() > 0)
-    given = None if options["truth"] is None else np.shape(options["truth"])
-    rows, columns = given if given is not None and len(given) == 2 else (places.max(axis=0) + 1 - first).tolist()
-    note = f"triplets: {len(triplets)} entries of a {rows} x {columns} matrix, rows and columns counted from {first}"
-    at = (places - first).T
-    problem = MatrixCompletion((rows, columns), at[0], at[1], triplets[:, 2], **options, warn=request.hide is None)
+    """Completion of a matrix of the truth's shape, or that just has room for the entries."""
+    found, given = as_triplets(table), None if options["truth"] is None else np.shape(options["truth"])
+    shape = (
+        given if given is not None and len(given) == 2 else (int(found.rows.max()) + 1, int(found.columns.max()) + 1)
+    )
+    note = (
+        f"triplets: {len(found.values)} entries of a {shape[0]} x {shape[1]} matrix, rows and columns counted from "
+        f"{found.first}"
+    )
+    problem = MatrixCompletion(shape, *found[:3], **options, warn=request.hide is None)
     return _hidden(problem, request, (note,))
 
 

@@ -27,7 +27,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.arrays import as_real
 from fastflow.kernels.compile.jit import jit, jit_inline
 
 BOTH, UP, DOWN, NEITHER = 2, 1, -1, 0
@@ -68,8 +67,8 @@ def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -
     -------
     Mirror
     """
-    a = as_real("positive", positive).astype(np.float64)
-    b = np.zeros_like(a) if negative is None else as_real("negative", negative).astype(np.float64)
+    a = np.asarray(positive, np.float64)
+    b = np.zeros_like(a) if negative is None else np.asarray(negative, np.float64)
     if depth == 1:
         sides = np.full(a.shape, UP if negative is None else BOTH, np.int8)
         return Mirror(depth, sides, np.ones_like(a), (a - b) / sides, np.zeros_like(a), np.zeros_like(a))

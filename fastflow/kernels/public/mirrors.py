@@ -7,6 +7,7 @@ import operator
 import numpy as np
 from numba import types
 
+from fastflow.arrays import as_real
 from fastflow.kernels.compile.arguments import check_array, check_float, check_integer, check_tuple
 from fastflow.kernels.compile.jit import jit_inline, jit_public
 from fastflow.kernels.dual import mirror as maps
@@ -35,17 +36,19 @@ def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -
     """
     if isinstance(depth, bool) or operator.index(depth) < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
-    starts = [np.asarray(start) for start in (positive, negative) if start is not None]
-    for name, start in zip(("positive", "negative"), starts, strict=False):
-        if start.dtype.kind not in "fiu" or start.ndim not in (1, 2):
-            raise TypeError(
-                f"{name} must be an array of numbers with 1 or 2 dimensions, got {start.dtype} of shape {start.shape}"
+    starts = {"positive": as_real("positive", positive)}
+    if negative is not None:
+        starts["negative"] = as_real("negative", negative)
+    for name, start in starts.items():
+        if start.ndim not in (1, 2):
+            raise TypeError(f"{name} must be an array of numbers with 1 or 2 dimensions, got shape {start.shape}")
+        if start.shape != starts["positive"].shape:
+            raise ValueError(
+                f"positive and negative have different shapes: {starts['positive'].shape} and {start.shape}"
             )
-        if start.shape != starts[0].shape:
-            raise ValueError(f"positive and negative have different shapes: {starts[0].shape} and {start.shape}")
         if not np.all(start >= (0 if depth > 1 else -np.inf)):
             raise ValueError(f"{name} must be numbers{', at least 0' if depth > 1 else ''}")
-    return maps.make_mirror(positive, negative, depth)
+    return maps.make_mirror(starts["positive"], starts.get("negative"), depth)
 
 
 def _check_map(mirror: types.Type, **arrays: types.Type) -> None:
