@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import as_array, as_real
-from fastflow.checks import FloatArray, as_count
+from fastflow.checks import FloatArray, as_count, frozen, shown
 from fastflow.kernels.losses.taught import has_formula
+from fastflow.kernels.losses.trial import try_formula
 from fastflow.problems.base import MatrixProblem
 
 
@@ -26,10 +27,19 @@ class CustomProblem(MatrixProblem):
     truth : array (d_N, d_0) or None, what errors are measured against
     normalization : "sum", as the loss is what your formula returns
 
+    Raises
+    ------
+    TypeError
+        for data of a class that `fastflow.kernels.add_problem` has not been told of
+    ValueError
+        where the formula reads or writes past its arrays, or its gradient is not that of its loss
+
     Notes
     -----
-    ``tol``, records and all else mean what they do elsewhere; ``GradientDescent`` needs a step, as nothing is known of
-    the Hessian.
+    The formula is tried when the problem is made: compiled so that every index is looked at, with data of other
+    problems that are NaN beside those at hand, at random W, where its gradient is compared with differences of its
+    loss. ``tol``, records and all else mean what they do elsewhere, and ``tol=None`` is for losses that may be
+    negative; ``GradientDescent`` needs a step, as nothing is known of the Hessian.
     """
 
     shape: tuple[int, int]
@@ -38,17 +48,18 @@ class CustomProblem(MatrixProblem):
     has_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not has_formula(type(self.data)):
-            raise TypeError(
-                f"no formula is known for {type(self.data).__name__}: register it with fastflow.kernels.add_problem"
-            )
+        _check_known(type(self.data))
         for name, value in self.data._asdict().items():
             if as_array(f"data.{name}", value).dtype.kind not in "iuc":  # which are left as they are
                 as_real(f"data.{name}", value)
         if self.normalization != "sum":
             raise ValueError("a CustomProblem has the loss that its formula returns: normalization must be 'sum'")
-        self._set(shape=(as_count("shape[0]", self.shape[0], 1), as_count("shape[1]", self.shape[1], 1)))
+        if np.shape(self.shape) != (2,):
+            raise TypeError(f"shape must be (d_N, d_0), the shape of W, got {shown(self.shape)}")
+        shape = as_count("shape[0]", self.shape[0], 1), as_count("shape[1]", self.shape[1], 1)
+        self._set(shape=shape, data=_frozen_data(self.data))
         self._check_common()
+        try_formula(self.kernel_data([self], np.float64), shape[0] * shape[1])
 
     @property
     def residual_count(self) -> int:
@@ -69,8 +80,27 @@ class CustomProblem(MatrixProblem):
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         kind: Callable[..., NamedTuple] = type(problems[0].data)
+        _check_known(type(problems[0].data))  # another process may not have been told
         fields = zip(*(problem.data for problem in problems), strict=True)
         return kind(*(_stack_fields(field, dtype) for field in fields))
+
+
+def _check_known(kind: type) -> None:
+    if not has_formula(kind):
+        raise TypeError(
+            f"no formula is known for {kind.__name__}: register it with fastflow.kernels.add_problem(...), at the top "
+            "level of an importable module, beside the class and outside of if __name__ == '__main__', so that every "
+            "process that meets the problem knows it"
+        )
+
+
+def _frozen_data(data: NamedTuple) -> NamedTuple:
+    """The data as read-only arrays of numbers."""
+    arrays = {name: np.asarray(field) for name, field in data._asdict().items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} of {type(data).__name__} must be an array of real numbers, got {array.dtype}")
+    return data._replace(**{name: frozen(array) for name, array in arrays.items()})
 
 
 def _only_compiled(lacks: str) -> TypeError:

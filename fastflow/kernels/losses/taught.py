@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 
 import numba
 import numpy as np
@@ -36,15 +37,18 @@ def add_problem(problem_class: type, formula: Callable[..., float]) -> None:
 
     Notes
     -----
-    Train a problem of that class through `fastflow.CustomProblem`. Code specialised on a class that is not fastflow's
+    Train a problem of that class through `fastflow.CustomProblem`, which tries the formula first. Worker processes must
+    know it as well: call ``add_problem`` at the top level of a module, beside the class and outside of ``if __name__ ==
+    "__main__"``. Code specialised on a class that is not fastflow's
     is never cached on disk: it is compiled in each process (some seconds), and what you edit takes effect in the next.
     """
     if not (isinstance(problem_class, type) and issubclass(problem_class, tuple) and hasattr(problem_class, "_fields")):
         raise TypeError(f"problem_class must be a NamedTuple class, got {problem_class!r}")
-    if not callable(formula):
+    if not isinstance(formula, FunctionType | Dispatcher):
         raise TypeError(f"formula must be a function, got {formula!r}")
     if problem_class.__module__.split(".", 1)[0] == PACKAGE:
         raise ValueError(f"{problem_class.__name__} is one of fastflow's own problems")
+    setattr(problem_class, CARRIED, formula)
     compiled = formula if isinstance(formula, Dispatcher) else numba.njit(nogil=True, error_model="numpy")(formula)
 
     @loss.formula(problem_class)
@@ -52,9 +56,21 @@ def add_problem(problem_class: type, formula: Callable[..., float]) -> None:
         work.loss[0] = compiled(problem, index, product, work.gradient)
 
 
+CARRIED = "_fastflow_formula"
+"""The attribute of a class in which its formula travels with it, to a process that has made the class anew."""
+
+
 def has_formula(problem_class: type) -> bool:
-    """Whether the kernels know a problem's formula."""
+    """Whether the kernels know a problem's formula; they learn it where the class brings it along."""
+    if not is_implemented(loss_gradient, problem_class) and CARRIED in vars(problem_class):
+        add_problem(problem_class, formula_of(problem_class))
     return is_implemented(loss_gradient, problem_class)
+
+
+def formula_of(problem_class: type) -> Callable[..., float]:
+    """The formula that kernels were told of a user's class."""
+    formula: Callable[..., float] = vars(problem_class)[CARRIED]
+    return formula
 
 
 @implements(loss_hessian, tuple, inline=True)
