@@ -35,6 +35,7 @@ class CustomProblem(MatrixProblem):
     data: NamedTuple
     name: ClassVar[str] = "custom"
     has_gradient: ClassVar[bool] = False
+    is_least_squares: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not has_formula(type(self.data)):

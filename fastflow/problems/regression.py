@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastflow.checks import FloatArray, as_floats
 from fastflow.kernels.losses.regression import RegressionBySamples, SharedSamples
-from fastflow.problems.base import MatrixProblem, stacked
+from fastflow.problems.base import MatrixProblem, fitted, stacked
 from fastflow.problems.compressed import CompressedSensing
 from fastflow.problems.gram import regression_by_gram
 from fastflow.problems.minimum import Minimum, minimum_over_rank
@@ -88,6 +88,9 @@ class LinearRegression(MatrixProblem):
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
         return (direction @ self.inputs) @ self.inputs.T
+
+    def explained(self, residual: FloatArray) -> FloatArray:
+        return fitted(self.inputs.T, residual.reshape(self.outputs.shape).T).T.ravel()
 
     def estimate(self) -> FloatArray:
         """The least-squares solution of least norm."""
