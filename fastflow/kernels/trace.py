@@ -8,6 +8,7 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.vectors.elementwise import copy
+from fastflow.kernels.vectors.inner import has_digits, norm
 
 
 class Trace(NamedTuple):
@@ -61,7 +62,7 @@ def write_record(trace, run, record, index, loss, norm, product, factors):
 
 @jit_inline
 def relative_error(x, truth):
-    """Measure ``||x - truth|| / ||truth||``, summed in float64.
+    """Measure ``||x - truth|| / ||truth||``, summed in float64, also where squares overflow or vanish.
 
     Parameters
     ----------
@@ -75,4 +76,9 @@ def relative_error(x, truth):
     for i in range(x.size):
         difference += np.float64(x[i] - truth[i]) ** 2
         size += np.float64(truth[i]) ** 2
-    return np.sqrt(difference) / np.sqrt(size)
+    if difference < np.inf and has_digits(size) and (difference == 0 or has_digits(difference)):
+        return np.sqrt(difference) / np.sqrt(size)
+    apart = np.empty(x.size)
+    for i in range(x.size):
+        apart[i] = np.float64(x[i]) - np.float64(truth[i])
+    return norm(apart) / norm(truth)

@@ -36,6 +36,8 @@ class Problem:
     """How the unknown is called, W or x."""
     has_gradient: ClassVar[bool] = True
     """Whether `gradient` and `residual` can be called outside of compiled code."""
+    is_least_squares: ClassVar[bool] = True
+    """Whether the loss is that of residuals ``M W - y`` with a linear M, so that it is convex in the unknown."""
 
     if TYPE_CHECKING:  # a field in one subclass, so it must not be an attribute of this class
 
@@ -89,6 +91,19 @@ class Problem:
         Returns
         -------
         array of the unknown's shape
+        """
+        raise NotImplementedError
+
+    def explained(self, residual: FloatArray) -> FloatArray:
+        """The part of residuals that some change of the unknown fits: their projection on the range of M.
+
+        Parameters
+        ----------
+        residual : array (m,)
+
+        Returns
+        -------
+        array (m,)
         """
         raise NotImplementedError
 
@@ -394,6 +409,16 @@ class VectorProblem(Problem):
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
         return (self.matrix @ self._of_shape(direction, "direction")) @ self.matrix
+
+    def explained(self, residual: FloatArray) -> FloatArray:
+        return fitted(self.matrix, residual)
+
+
+def fitted(matrix: FloatArray, values: FloatArray) -> FloatArray:
+    """What least squares fits of values (m,) or (m, k): their projection on the range of a matrix (m, n)."""
+    wide = matrix.astype(np.float64)
+    projection: FloatArray = wide @ np.linalg.lstsq(wide, values.astype(np.float64), rcond=None)[0]
+    return projection
 
 
 def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:

@@ -170,6 +170,9 @@ class MatrixCompletion(MatrixProblem):
     def normal_operator(self, direction: FloatArray) -> FloatArray:
         return self._scatter(self._of_shape(direction, "direction")[self.rows, self.cols])
 
+    def explained(self, residual: FloatArray) -> FloatArray:
+        return residual
+
     def estimate(self) -> FloatArray:
         """The observed entries over the observed fraction: unbiased when entries are missing at random."""
         return self._scatter(self.values) * (self.shape[0] * self.shape[1] / self.values.size)

@@ -46,6 +46,7 @@ class CustomProblem(MatrixProblem):
     data: NamedTuple
     name: ClassVar[str] = "custom"
     has_gradient: ClassVar[bool] = False
+    is_least_squares: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_known(type(self.data))

@@ -56,6 +56,9 @@ class MatrixEstimation(MatrixProblem):
     def normal_operator(self, direction: FloatArray) -> FloatArray:
         return self._of_shape(direction, "direction")
 
+    def explained(self, residual: FloatArray) -> FloatArray:
+        return residual
+
     def estimate(self) -> FloatArray:
         return self.target
 

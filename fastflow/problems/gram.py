@@ -14,16 +14,29 @@ from fastflow.problems.base import stacked
 
 def regression_by_gram(pairs: Iterable[tuple[FloatArray, FloatArray]], dtype: DTypeLike) -> RegressionByGram:
     """The kernels' data of problems (X, Y), X (d_0, samples) and Y (d_N, samples)."""
-    centres, grams, offsets, floors = [], [], [], []
+    centres, grams, offsets, floors, roots, rests, leasts = [], [], [], [], [], [], []
     for x, y in pairs:
         inputs, outputs = x.astype(np.float64), y.astype(np.float64)
-        # A centre of moderate size, whatever the conditioning: weak directions stay in the offset.
-        centre = np.linalg.lstsq(inputs.T, outputs.T, rcond=1e-5)[0].T
-        rest = outputs - centre @ inputs
+        # A centre of moderate size, whatever the conditioning: weak directions stay in the offset. As the kernels
+        # have it, so that what is measured from there is not off by its rounding.
+        centre = np.linalg.lstsq(inputs.T, outputs.T, rcond=1e-5)[0].T.astype(dtype).astype(np.float64)
+        left = outputs - centre @ inputs
+        basis, upper = np.linalg.qr(inputs.T)
+        seen = left @ basis
+        missing = ((0, 0), (0, len(inputs) - len(upper)))  # columns of zeros where samples are fewer than inputs
         centres.append(centre)
         grams.append(inputs @ inputs.T)
-        offsets.append(rest @ inputs.T)
-        floors.append([0.5 * np.sum(rest**2)])
+        offsets.append(left @ inputs.T)
+        floors.append([0.5 * np.sum(left**2)])
+        roots.append(np.pad(upper.T, missing))
+        rests.append(np.pad(seen, missing))
+        leasts.append([0.5 * np.sum((left - seen @ basis.T) ** 2)])
     return RegressionByGram(
-        stacked(centres, dtype), stacked(grams, dtype), stacked(offsets, dtype), np.array(floors, dtype)
+        stacked(centres, dtype),
+        stacked(grams, dtype),
+        stacked(offsets, dtype),
+        np.array(floors, dtype),
+        stacked(roots, np.float64),
+        stacked(rests, np.float64),
+        np.array(leasts),
     )

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastflow.checks import FloatArray, as_floats, one_of
 from fastflow.kernels.losses.regression import RegressionBySamples, SharedSamples
-from fastflow.problems.base import MatrixProblem, stacked
+from fastflow.problems.base import MatrixProblem, fitted, stacked
 from fastflow.problems.compressed import CompressedSensing
 from fastflow.problems.gram import regression_by_gram
 from fastflow.problems.minimum import Minimum, minimum_over_rank
@@ -154,6 +154,9 @@ class LinearRegression(MatrixProblem):
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
         return (self._of_shape(direction, "direction") @ self.inputs) @ self.inputs.T
+
+    def explained(self, residual: FloatArray) -> FloatArray:
+        return fitted(self.inputs.T, residual.reshape(self.outputs.shape).T).T.ravel()
 
     def estimate(self) -> FloatArray:
         """The least-squares solution of least norm."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastflow.checks import FloatArray, as_floats
 from fastflow.kernels.losses.sensing import Sensing, SharedSensing
-from fastflow.problems.base import MatrixProblem, stacked
+from fastflow.problems.base import MatrixProblem, fitted, stacked
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,6 +62,9 @@ class MatrixSensing(MatrixProblem):
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
         return ((self._flat() @ self._of_shape(direction, "direction").ravel()) @ self._flat()).reshape(self.shape)
+
+    def explained(self, residual: FloatArray) -> FloatArray:
+        return fitted(self._flat(), residual)
 
     def estimate(self) -> FloatArray:
         """``sum values_i A_i`` over ``sum ||A_i||^2 / (d_N d_0)``: unbiased for operators with independent entries."""

@@ -5,7 +5,8 @@ time. Of recovery: how sparse, or of how low a rank, and how small a start it ta
 """
 
 from fastflow.problems import Minimum
-from fastflow.theory.curvature import CriticalPoint, critical_point, sharpness, smallest_curvature
+from fastflow.theory.critical_points import CriticalPoint, critical_point
+from fastflow.theory.curvature import sharpness, smallest_curvature
 from fastflow.theory.finite_dimension import l1_finite_dimension, nuclear_finite_dimension
 from fastflow.theory.limits import Limit, global_minimum, positive_part, predicted_limit
 from fastflow.theory.metric import metric, metric_inverse

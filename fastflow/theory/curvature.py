@@ -1,4 +1,4 @@
-"""The ends of the spectrum of the loss's Hessian by all factors: sharpness, and whether a critical point is a saddle.
+"""The ends of the spectrum of the loss's Hessian by all factors.
 
 Matrix-free, by Lanczos on exact Hessian-vector products, from a start vector that depends on the size alone.
 """
@@ -6,14 +6,14 @@ Matrix-free, by Lanczos on exact Hessian-vector products, from a start vector th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow import metrics
-from fastflow.checks import FloatArray, Numbers, as_number, shown
-from fastflow.networks import Architecture, Chain, Network, chain_product
+from fastflow.checks import FloatArray, Numbers, shown
+from fastflow.networks import Architecture, Chain, Network
 from fastflow.problems import Problem
 from fastflow.streams import stream
 from fastflow.theory.arguments import as_posed, as_problem
@@ -31,27 +31,15 @@ LARGEST, SMALLEST = "LA", "SA"
 """Ends of a spectrum, as SciPy calls them."""
 
 
-@dataclass(frozen=True, eq=False)
-class CriticalPoint:
-    """What the second derivatives, and for a chain the rank, say of a critical point.
+class SymmetricOperator(Protocol):
+    """A symmetric matrix (size, size), by its products with vectors."""
 
-    Attributes
-    ----------
-    kind : "minimum", "saddle", "degenerate" or "not critical"
-        A saddle has a direction of negative curvature, or is a chain of less than full rank whose gradient by the
-        product does not vanish (for N >= 3 its Hessian may have no negative eigenvalue, as at W = 0). A minimum has
-        neither; its zero eigenvalues, which every product of factors has, are taken to be flat. Degenerate: the
-        Hessian vanishes, and rank and gradient do not tell. Not critical: the gradient does not vanish.
-    smallest, largest : float, eigenvalues of the Hessian, the smallest to a tenth of ``tol`` times the largest
-    gradient_norm : float, by all factors
-    direction : array (parameters,), a unit eigenvector of the smallest, down which a saddle may be left
-    """
+    @property
+    def size(self) -> int:
+        """The number of rows."""
 
-    kind: str
-    smallest: float
-    largest: float
-    gradient_norm: float
-    direction: FloatArray
+    def times(self, direction: ArrayLike) -> FloatArray:
+        """The product with a vector (size,)."""
 
 
 @metrics.quiet
@@ -106,56 +94,6 @@ def smallest_curvature(
     return _extreme(problem, factors, network, SMALLEST, rtol)
 
 
-@metrics.quiet
-def critical_point(
-    problem: Problem, network: Network, factors: ArrayLike | Sequence[ArrayLike], tol: float = 1e-6
-) -> CriticalPoint | list[CriticalPoint]:
-    """Whether a critical point is a minimum or a saddle.
-
-    Parameters
-    ----------
-    problem, network : as they are trained
-    factors : as ``runs.factors``, of all runs or of one, or flat of one (parameters,)
-    tol : float > 0
-        Up to which the gradient (over the largest curvature and the norm of the factors), a negative curvature (over
-        the largest), a singular value of W (over the largest) and the gradient by W (over that at W = 0) are 0.
-
-    Returns
-    -------
-    CriticalPoint, or of a stack of runs a list of them
-
-    References
-    ----------
-    M. Trager, K. Kohn, J. Bruna, Pure and spurious critical points, arXiv:1910.01671: where the loss is convex in W, no
-    local minimum has a rank below the least width and a gradient by W that does not vanish.
-    """
-    tol, posed = as_number("tol", tol, above=0), as_posed(problem, network)
-    architecture = network.architecture(posed)
-    if isinstance(factors, np.ndarray) and factors.ndim == 1:
-        factors = architecture.unpack(factors)
-    stack, independent, runs = _as_runs(architecture, factors)
-    points = [_judged(posed, independent, one, tol) for one in runs]
-    return points if stack else points[0]
-
-
-def _judged(posed: Problem, network: Network, one: list[FloatArray], tol: float) -> CriticalPoint:
-    """`critical_point` of one run, with independent factors."""
-    hessian = Hessian(posed, network, one)
-    (smallest, direction), (largest, _) = _end(hessian, SMALLEST, 0.1 * tol), _end(hessian, LARGEST, RTOL)
-    gradient_norm = float(np.linalg.norm(hessian.gradient))
-    scale = max(abs(smallest), abs(largest))
-    kind = "degenerate" if scale == 0 else "saddle" if smallest < -tol * scale else "minimum"
-    if gradient_norm > tol * scale * np.sqrt(sum(np.sum(factor**2) for factor in one)):
-        kind = "not critical"
-    elif network.is_chain:
-        product = chain_product(one)
-        at_zero = np.linalg.norm(posed.gradient(np.zeros_like(product)))
-        deficient = metrics.numerical_rank(product, tol) < min(min(factor.shape) for factor in one)
-        if deficient and np.linalg.norm(posed.gradient(product)) > tol * at_zero:
-            kind = "saddle"
-    return CriticalPoint(kind, smallest, largest, gradient_norm, direction)
-
-
 def _extreme(
     problem: Problem, factors: ArrayLike | Sequence[ArrayLike], network: Network | None, which: str, rtol: float
 ) -> Numbers:
@@ -163,10 +101,10 @@ def _extreme(
         architecture: Architecture = _chain_of(problem, factors)
     else:
         architecture = network.architecture(as_posed(problem, network))
-    stack, independent, runs = _as_runs(architecture, factors)
+    stack, independent, runs = as_runs(architecture, factors)
     # A run of a stack that has diverged costs the others nothing; one alone is refused as wrong input.
     values = [
-        np.nan if stack and not is_finite(one) else _end(Hessian(problem, independent, one), which, rtol)[0]
+        np.nan if stack and not is_finite(one) else end_of_spectrum(Hessian(problem, independent, one), which, rtol)[0]
         for one in runs
     ]
     return np.array(values) if stack else float(values[0])
@@ -177,7 +115,7 @@ def is_finite(factors: Sequence[FloatArray]) -> bool:
     return all(bool(np.isfinite(factor).all()) for factor in factors)
 
 
-def _end(hessian: Hessian, which: str, rtol: float) -> tuple[float, FloatArray]:
+def end_of_spectrum(hessian: SymmetricOperator, which: str, rtol: float) -> tuple[float, FloatArray]:
     """The `LARGEST` or `SMALLEST` eigenvalue, and a unit eigenvector."""
     at = -1 if which == LARGEST else 0
     if hessian.size <= DENSE:
@@ -189,12 +127,12 @@ def _end(hessian: Hessian, which: str, rtol: float) -> tuple[float, FloatArray]:
     start = stream("curvature", hessian.size).standard_normal(hessian.size)
     if not hessian.times(start).any():
         return 0.0, start / np.linalg.norm(start)  # Lanczos would find no direction to go on in
-    operator, shift = hessian.operator(), 0.0
+    size, shift = (hessian.size, hessian.size), 0.0
+    operator = LinearOperator(size, hessian.times, hessian.times, dtype=np.float64)
     if which == SMALLEST:
         # The smallest is 0 at most minima, many times over, and nothing is accurate relative to that: so the largest
         # eigenvalue of what the Hessian lacks of its own largest.
-        shift = abs(_end(hessian, LARGEST, COARSE)[0]) * (1 + COARSE)
-        size = (hessian.size, hessian.size)
+        shift = abs(end_of_spectrum(hessian, LARGEST, COARSE)[0]) * (1 + COARSE)
         operator = LinearOperator(size, lambda v: shift * np.ravel(v) - hessian.times(v), dtype=np.float64)
     try:
         values, vectors = eigsh(operator, 1, which=LARGEST, v0=start, tol=rtol, ncv=min(hessian.size, BASIS))
@@ -218,7 +156,7 @@ def _chain_of(problem: Problem, factors: ArrayLike | Sequence[ArrayLike]) -> Cha
     return Chain.of(arrays)
 
 
-def _as_runs(
+def as_runs(
     architecture: Architecture, factors: ArrayLike | Sequence[ArrayLike]
 ) -> tuple[bool, Network, list[list[FloatArray]]]:
     """Whether factors are a stack of runs, the network that has them as independent ones, and those of every run."""

@@ -14,17 +14,18 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING, STALLED
+from fastflow.kernels.losses.loss import settled_loss
 from fastflow.kernels.networks.group import (
     backward,
     balancedness,
     extract_member,
     forward,
+    gradient_norms,
     group_places,
     load_member,
     measure,
     move,
     radial_slope,
-    square_norms,
 )
 from fastflow.kernels.trace import has_room, write_record
 from fastflow.kernels.vectors.elementwise import copy
@@ -137,7 +138,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
         backward(group, at, widths, not look)
         if look:
-            square_norms(group)
+            gradient_norms(group)
             countdown = np.iinfo(np.int64).max
             for member in range(members):
                 run, k = group.run[member], group.offset[member] + ticks
@@ -145,7 +146,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                     continue
                 weight, record = group.weight[member], group.record[member]
                 loss = weight * group.work.loss[member]
-                norm = weight * np.sqrt(np.float64(group.norm[member]))
+                norm = weight * group.norm[member]
                 if not group.moved[member] and rule.sequence.size == 0:
                     # The step before this one changed nothing, so it was not taken: k - 1 is the end.
                     end, due, k = STALLED, False, k - 1
@@ -154,10 +155,17 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                 else:
                     end = _end(loss, norm, k, state.problem[run], ends, group, member)
                     due = record < trace.moments.size and trace.moments[record] == k and end != DIVERGED
+                if due or end != RUNNING or pause:
+                    extract_member(group, member)
+                    if end != DIVERGED:
+                        settled = settled_loss(
+                            problem, state.problem[run], group.row.product, widths[0], group.work.loss[member]
+                        )
+                        loss = weight * settled
+                        if end == CONVERGED or end == CRITICAL:
+                            end = _end(loss, norm, k, state.problem[run], ends, group, member)
                 # What is due now, and the state at an end, which the rest of the history repeats.
                 writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.moments.size - record)
-                if writes > 0 or end != RUNNING or pause:
-                    extract_member(group, member)
                 for _ in range(writes):
                     _write_record(trace, run, record, state.problem[run], loss, norm, widths, group)
                     record += 1

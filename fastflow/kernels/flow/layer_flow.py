@@ -38,6 +38,7 @@ from fastflow.kernels.networks.vector_field import field_balancedness, slope_of
 from fastflow.kernels.queues import PLACE
 from fastflow.kernels.trace import has_room, write_record
 from fastflow.kernels.vectors.elementwise import copy, dot
+from fastflow.kernels.vectors.inner import has_digits, norm, norm_of
 
 HIGH_ORDER, STABILISED = 0, 1
 """The two methods that a run changes between."""
@@ -180,9 +181,7 @@ def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
             numbers[LOSS] = slope_of(field, index, state, step.slope)
             if begins:
                 copy(gradient, step.slope, state.size)
-                dot(gradient, gradient, state.size, sizes)
-                dot(state, state, state.size, sizes[1:])
-                numbers[NORM], numbers[SIZE] = math.sqrt(sizes[0]), math.sqrt(sizes[1])
+                numbers[NORM], numbers[SIZE] = norm_of(gradient, sizes), norm_of(state, sizes)
         while due:
             ended = ended and trace.moments[at[RECORD]] <= numbers[TIME]  # the state at the end is written once
             _write(field, index, trace, run, state, numbers[LOSS], numbers[NORM], memory)
@@ -257,6 +256,8 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         stages, order, share, safety = table.stages[which], 4, STABILISED_SHARE, 0.8
     runs.steps[run] += 1
     runs.evaluations[run] += stages
+    if not has_digits(sizes[OF_SLOPE] * sizes[OF_SLOPE]):
+        sizes[OF_SLOPE] = norm(step.slope)
     grows = sizes[OF_SLOPE] > numbers[NORM]
     of_step = (GROWING * ends.rtol / share if grows else DECAYING) * sizes[OF_STEP]
     rounding = ROUNDING * (1 + length * rate) * numbers[SIZE]
@@ -311,8 +312,7 @@ def _write_between(field, index, methods, trace, runs, run, length, moment, memo
             stabilised_point(step, length, share)
         loss = slope_of(field, index, step.a, step.b)
         runs.evaluations[run] += 1
-        dot(step.b, step.b, step.b.size, step.sizes)
-        _write(field, index, trace, run, step.a, loss, math.sqrt(step.sizes[0]), memory)
+        _write(field, index, trace, run, step.a, loss, norm_of(step.b, step.sizes), memory)
     step.sizes[OF_POINT], step.sizes[OF_SLOPE], step.sizes[OF_STEP] = kept
 
 

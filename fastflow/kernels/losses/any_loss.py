@@ -14,12 +14,12 @@ from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.losses.completion import Completion, KnownEntries
 from fastflow.kernels.losses.estimation import Estimation
 from fastflow.kernels.losses.loss import for_one_run, formula, loss_gradient, loss_hessian, scratch_size
-from fastflow.kernels.losses.regression import RegressionByGram, RegressionBySamples
+from fastflow.kernels.losses.regression import RegressionByRoot, RegressionBySamples
 from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.vectors.elementwise import residual_known
 
-KINDS = (Estimation, Completion, Sensing, RegressionBySamples, RegressionByGram, KnownEntries)
-ESTIMATION, COMPLETION, SENSING, SAMPLES, GRAM, KNOWN = range(len(KINDS))
+KINDS = (Estimation, Completion, Sensing, RegressionBySamples, RegressionByRoot, KnownEntries)
+ESTIMATION, COMPLETION, SENSING, SAMPLES, ROOT, KNOWN = range(len(KINDS))
 
 
 class AnyLoss(NamedTuple):
@@ -75,8 +75,8 @@ def any_loss_gradient(problem, index, product, columns, work):
     elif problem.kind == SAMPLES:
         loss_gradient(RegressionBySamples(problem.first, problem.second), index, product, columns, work)
     else:
-        gram = RegressionByGram(problem.first, problem.second, problem.third, problem.fourth)
-        loss_gradient(gram, index, product, columns, work)
+        root = RegressionByRoot(problem.first, problem.second, problem.third, problem.fourth)
+        loss_gradient(root, index, product, columns, work)
 
 
 @implements(loss_hessian, AnyLoss, inline=True)
@@ -100,8 +100,8 @@ def any_loss_hessian(problem, index, product, direction, columns, work):
         samples = RegressionBySamples(problem.first, problem.second)
         loss_hessian(samples, index, product, direction, columns, work)
     else:
-        gram = RegressionByGram(problem.first, problem.second, problem.third, problem.fourth)
-        loss_hessian(gram, index, product, direction, columns, work)
+        root = RegressionByRoot(problem.first, problem.second, problem.third, problem.fourth)
+        loss_hessian(root, index, product, direction, columns, work)
 
 
 @protocol

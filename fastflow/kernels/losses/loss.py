@@ -103,6 +103,19 @@ def loss_hessian(problem, index, product, direction, columns, work):
 
 
 @protocol
+def settled_loss(problem, index, product, columns, loss):
+    """The loss of one problem at W, as it is recorded and as ends are judged by it; ``loss`` by `loss_gradient`.
+
+    Problems whose `loss_gradient` has all the digits that the data have leave it at that.
+    """
+
+
+@implements(settled_loss, tuple, inline=True)
+def _as_it_is(problem, index, product, columns, loss):
+    return loss
+
+
+@protocol
 def group_loss_gradient(problem, products, columns, work):
     """`loss_gradient` of a group of runs one after the other that share the data of their problem.
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.vectors.elementwise import copy_at, dot
+from fastflow.kernels.vectors.inner import has_digits, norm
 from fastflow.kernels.vectors.layouts import address, element_bytes, pitch
 from fastflow.kernels.vectors.products import Step, no_step, product_at
 from fastflow.kernels.vectors.steps import take_steps_at
@@ -368,7 +369,8 @@ def chain_balancedness(factors, widths, work):
         for i in range(width):
             for k in range(width):
                 dot(factors[at + i * before :], factors[at + k * before :], before, number)
-                total += np.float64(upper[i * width + k] - number[0]) ** 2
-        worst = max(worst, np.sqrt(total))
+                upper[i * width + k] -= number[0]
+                total += np.float64(upper[i * width + k]) ** 2
+        worst = max(worst, np.sqrt(total) if has_digits(total) else norm(upper[: width * width]))
         at = upper_at
     return worst

@@ -46,6 +46,7 @@ from fastflow.kernels.networks.group import (
     balancedness,
     extract_member,
     forward,
+    gradient_norms,
     group_places,
     inner,
     load_member,
@@ -54,10 +55,10 @@ from fastflow.kernels.networks.group import (
     of_members,
     part_of,
     radial_slope,
-    square_norms,
 )
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot
+from fastflow.kernels.vectors.inner import has_digits, norm, norm_of
 from fastflow.kernels.vectors.layouts import Padded, address, element_bytes, kind_of, padded_width
 from fastflow.kernels.vectors.steps import take_steps_at
 
@@ -259,18 +260,26 @@ def _backward_rows(group, at, widths, now):
         chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, its.step, its.moved, now)
 
 
-@implements(square_norms, ChainLanes, inline=True)
-def _square_norms_of_lanes(group):
-    dot(group.chain.gradient, group.chain.gradient, len(group.factors), group.norm)
+@implements(gradient_norms, ChainLanes, inline=True)
+def _gradient_norms_of_lanes(group):
+    gradient, flat, squares = group.chain.gradient, group.row.gradient, group.work.number
+    dot(gradient, gradient, len(gradient), squares)
+    for lane in range(group.run.size):
+        if has_digits(squares[lane]):
+            group.norm[lane] = np.sqrt(np.float64(squares[lane]))
+        elif group.run[lane] >= 0:
+            for k in range(flat.size):
+                flat[k] = gradient[k, lane]
+            group.norm[lane] = norm(flat)
 
 
-@implements(square_norms, ChainGroup, inline=True)
-def _square_norms(group):
+@implements(gradient_norms, ChainGroup, inline=True)
+def _gradient_norms(group):
     flat = group.row.gradient
     for member in range(group.run.size):
         gradient = address(part_of(group.chain.gradient, member, group.run.size), 0)
         copy_factors(group_kind(group), group.data[1:], address(flat, 0), False, gradient, True)
-        dot(flat, flat, flat.size, group.norm[member : member + 1])
+        group.norm[member] = norm_of(flat, group.work.number[member:])
 
 
 @implements(radial_slope, ChainLanes)

@@ -22,6 +22,7 @@ from fastflow.kernels.networks.group import (
     balancedness,
     extract_member,
     forward,
+    gradient_norms,
     group_places,
     inner,
     load_member,
@@ -30,12 +31,11 @@ from fastflow.kernels.networks.group import (
     of_members,
     part_of,
     radial_slope,
-    square_norms,
 )
 from fastflow.kernels.networks.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot, half_square_at, subtract
-from fastflow.kernels.vectors.inner import measure_rows
+from fastflow.kernels.vectors.inner import has_digits, measure_rows, norm_of
 from fastflow.kernels.vectors.layouts import address, integer_at, item_bytes, set_integer
 from fastflow.kernels.vectors.products import multiply
 
@@ -280,22 +280,25 @@ def _move(group, at):
     _step_all(group, at)
 
 
-@implements(square_norms, DiagonalGroup)
-def _square_norms(group):
+@implements(gradient_norms, DiagonalGroup)
+def _gradient_norms(group):
     parameters, n = group.row_factors.size, group.row.product.size
     for member in range(group.run.size):
         at = member * (group.product.size // group.run.size)
         factors = group.factors[member * parameters : (member + 1) * parameters]
-        square_norm_of(factors, group.work.gradient[at : at + n], group, member)
+        gradient_norm_of(factors, group.work.gradient[at : at + n], group, member)
 
 
 @jit_inline
-def square_norm_of(factors, g, group, member):
-    """The squared norm of a member's gradient, given that by x."""
+def gradient_norm_of(factors, g, group, member):
+    """The norm of a member's gradient, given that by x."""
     hadamard_gradient(factors, g, group.row.gradient, group.form)
-    dot(group.row.gradient, group.row.gradient, group.row.gradient.size, group.norm[member : member + 1])
+    square = group.work.number[member:]
+    size = norm_of(group.row.gradient, square)
     if group.form.identical:  # each of the L equal factors has this gradient
-        group.norm[member] *= group.form.depth
+        square[0] *= group.form.depth
+        size = np.sqrt(np.float64(square[0])) if has_digits(square[0]) else size * np.sqrt(group.form.depth)
+    group.norm[member] = size
 
 
 @implements(radial_slope, DiagonalGroup)
@@ -335,5 +338,11 @@ def balancedness_of_sides(group):
             at, total = (side * count + j) * n, 0.0
             for i in range(at, at + n):
                 total += (np.float64(group.row_factors[i]) ** 2 - np.float64(group.row_factors[i - n]) ** 2) ** 2
-            worst = max(worst, np.sqrt(total))
+            size = np.sqrt(total)
+            if not has_digits(total):
+                size = 0.0
+                for i in range(at, at + n):
+                    apart = np.float64(group.row_factors[i]) ** 2 - np.float64(group.row_factors[i - n]) ** 2
+                    size = np.hypot(size, apart)
+            worst = max(worst, size)
     return worst

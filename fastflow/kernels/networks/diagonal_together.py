@@ -18,21 +18,21 @@ from fastflow.kernels.networks.diagonal_group import (
     DiagonalGroup,
     Row,
     balancedness_of_sides,
+    gradient_norm_of,
     make_diagonal_group,
-    square_norm_of,
 )
 from fastflow.kernels.networks.group import (
     backward,
     balancedness,
     extract_member,
     forward,
+    gradient_norms,
     group_places,
     load_member,
     measure,
     move,
     of_members,
     radial_slope,
-    square_norms,
 )
 from fastflow.kernels.networks.hadamard import Form, hadamard_product, hadamard_step
 from fastflow.kernels.networks.panels import descend_together, partial_room, residuals, slope_room
@@ -203,8 +203,8 @@ def _move(group, at):
     step_strips(zero, at, i(columns), i(count), i(strips), i(lanes), group.form)
 
 
-@implements(square_norms, TogetherGroup)
-def _square_norms(group):
+@implements(gradient_norms, TogetherGroup)
+def _gradient_norms(group):
     size, lanes = group.row.product.size, group.product.shape[2]
     for member in range(group.run.size):
         if group.run[member] >= 0:
@@ -213,7 +213,7 @@ def _square_norms(group):
             for q in range(group.problem.order.size):
                 if group.problem.order[q] >= 0:
                     group.row.product[group.problem.order[q]] = group.work.gradient[strip, q, lane]
-            square_norm_of(group.row_factors, group.row.product, group, member)
+            gradient_norm_of(group.row_factors, group.row.product, group, member)
 
 
 @implements(radial_slope, TogetherGroup)

@@ -24,11 +24,11 @@ def of_members(members: int, dtype: DTypeLike) -> dict[str, np.ndarray]:
 
     ``run`` (-1: free), ``idle`` (1: free), ``record`` (next record), ``offset`` (the run's step less the group's tick),
     ``moved`` (whether the last step changed anything); ``weight`` of its loss, ``least`` (the unweighted loss from
-    which it may have converged); ``step``, and ``norm`` (squared, of the gradient), of the group's dtype.
+    which it may have converged), ``norm`` (of the gradient); ``step``, of the group's dtype.
     """
     integers = {name: np.zeros(members, np.int64) for name in ("run", "idle", "record", "offset", "moved")}
-    doubles = {name: np.zeros(members) for name in ("weight", "least")}
-    return integers | doubles | {name: np.zeros(members, dtype) for name in ("step", "norm")}
+    doubles = {name: np.zeros(members) for name in ("weight", "least", "norm")}
+    return integers | doubles | {"step": np.zeros(members, dtype)}
 
 
 @jit_inline
@@ -75,8 +75,8 @@ def backward(group, at, widths, now):
 
 
 @protocol
-def square_norms(group):
-    """Write the squared norms of the gradients by the factors to ``group.norm``; after `backward` without ``now``."""
+def gradient_norms(group):
+    """Write the norms of the gradients by the factors to ``group.norm``; after `backward` without ``now``."""
 
 
 @protocol

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from fastflow.kernels.compile.jit import jit, jit_internal
+from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.elementwise import (
     PARTIAL_BYTES,
     ROWS_AT_ONCE,
     add_rows,
     clear_at,
+    dot,
     dot_rows,
     emit_added_rows,
     emit_dots,
@@ -34,6 +36,9 @@ ROW_BYTES = 3 * 2**13
 
 LEAST_ROWS = min(4, ROWS_AT_ONCE)
 """Rows at once of even the longest: the sums of fewer would wait for each other more than for the second level."""
+
+LEAST_SQUARE_32, LEAST_SQUARE_64 = 1e-30, 1e-300
+"""Sums of squares below these may have lost digits to squares that are not normal numbers, in either precision."""
 
 
 @intrinsic
@@ -114,3 +119,19 @@ def norm(v):
     for value in v:
         total += (value / largest) ** 2
     return largest * math.sqrt(total)
+
+
+@jit_inline
+def has_digits(square):
+    """Whether a sum of squares has neither overflowed nor lost digits to squares that are not normal numbers."""
+    least = LEAST_SQUARE_32 if item_bytes(square) == 4 else LEAST_SQUARE_64
+    return square > least and square < np.inf
+
+
+@jit_internal
+def norm_of(x, square):
+    """The Euclidean norm, from the sum of squares, to ``square[0]``, where that has its digits."""
+    dot(x, x, x.size, square)
+    if has_digits(square[0]):
+        return np.sqrt(np.float64(square[0]))
+    return norm(x)
