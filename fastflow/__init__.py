@@ -22,9 +22,9 @@ from fastflow.results import Interrupted, Runs, plot
 from fastflow.status import Status
 from fastflow.studies.cost import Cost
 from fastflow.studies.driver import StudyError, StudyInterrupted
+from fastflow.studies.errors import StoreError
 from fastflow.studies.reading import merge, open_study
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import StoreError
 from fastflow.studies.study import Study
 from fastflow.studies.success import Success
 from fastflow.version import __version__

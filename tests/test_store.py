@@ -22,6 +22,7 @@ from test_studies import BITS, SPARSE, same_bits, small
 import fastflow as ff
 from fastflow.ensembles import Sparse
 from fastflow.studies import driver, store
+from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import FIELDS
 
 
@@ -271,10 +272,6 @@ def test_damage_is_found_and_repaired(path, reference, how, name):
     run(study, path)
     (file,) = (path / name / "c").rglob("0/0/0")
     damage(file, how)
-    if (name, how) == ("status", "missing"):  # what nobody vouches for is not done
-        assert not ff.open_study(path).done.any()
-        assert same_bits(run(study, path), reference)
-        return
     for read in (lambda: ff.open_study(path), lambda: run(study, path)):
         with pytest.raises(ff.StoreError, match=rf"{name}.c.0.0.0 is (damaged|missing).*repair=True"):
             read()
@@ -292,7 +289,7 @@ def test_a_half_made_change_is_undone(path, reference):
 
 
 def test_two_drivers_do_not_share_a_store(path):
-    with store.locked(path), pytest.raises(ff.StoreError, match=f"is being written by process {os.getpid()} on "):
+    with locked(path), pytest.raises(ff.StoreError, match=f"is being written by process {os.getpid()} on "):
         run(small(), path)
     assert run(small(), path).complete
     assert not path.with_name("s.zarr.lock").exists()
@@ -300,22 +297,21 @@ def test_two_drivers_do_not_share_a_store(path):
 
 def test_no_room(path, reference, monkeypatch):
     """The disk is full at the third writing of a chunk: what was stored stays, and it goes on when there is room."""
-    import zarr.storage._local as local
+    from fastflow.studies import synced
 
-    put, calls = local._put, []
+    put, calls = synced.put, []
 
-    def full(file, *rest, **options):
-        if "/c/" in str(file):
-            calls.append(file)
-            if len(calls) > 7:
-                raise OSError(28, "No space left on device")
-        return put(file, *rest, **options)
+    def full(file, data):
+        calls.append(file)
+        if len(calls) > 7:
+            raise OSError(28, "No space left on device")
+        return put(file, data)
 
     study = small(trials=50)
     monkeypatch.setattr(driver, "FLUSH_SECONDS", 0.0)
     monkeypatch.setattr(driver, "TASK_SECONDS", 1e-3)
     with monkeypatch.context() as patch:
-        patch.setattr(local, "_put", full)
+        patch.setattr(synced, "put", full)
         with pytest.raises(ff.StoreError, match=r"s\.zarr cannot be written: No space left on device") as caught:
             run(study, path)
     assert isinstance(caught.value.result, ff.StudyResult)
@@ -388,7 +384,7 @@ def test_killed_at_random_moments(path, rng):
 ORPHAN = """
 import os, signal, sys, time
 from pathlib import Path
-from fastflow.studies.store import locked
+from fastflow.studies.locks import locked
 with locked(Path(sys.argv[1])):
     child = os.fork()
     if child == 0:
@@ -407,7 +403,7 @@ def test_workers_that_outlive_a_driver_do_not_keep_its_lock(path):
     assert driver.returncode == -signal.SIGKILL
     try:
         assert path.with_name("s.zarr.lock").exists()
-        with store.locked(path):
+        with locked(path):
             pass
     finally:
         os.kill(int(driver.stdout), signal.SIGKILL)
@@ -425,7 +421,7 @@ def test_a_file_system_without_locks_is_warned_about(path, monkeypatch):
 def test_a_link_has_the_lock_of_its_store(path):
     run(small(), path)
     path.with_name("link").symlink_to(path)
-    with store.locked(path), pytest.raises(ff.StoreError, match="is being written by process"):
+    with locked(path), pytest.raises(ff.StoreError, match="is being written by process"):
         run(small(), path.with_name("link"))
 
 
@@ -440,20 +436,108 @@ def test_copies_beside_a_store_are_left_alone(path):
     assert ff.open_study(path).trials.min() == 30
 
 
-@pytest.mark.parametrize("name", ["error", "status"])
+@pytest.mark.parametrize("name", ["error", "status", ""])
 @pytest.mark.parametrize("how", ["shape", "cut", "missing"])
-def test_damaged_metadata_are_named(path, name, how):
-    run(small(), path)
+def test_damaged_metadata_are_named_and_restored(path, reference, name, how):
+    """Of an array, and the document itself, of which there is a copy."""
+    run(small(trials=50), path)
     file = path / name / "zarr.json"
     text = file.read_text()
     if how == "missing":
         file.unlink()
     else:
-        file.write_text(re.sub(r"20(\s*\])", r"10\1", text, count=1) if how == "shape" else text[:99])
+        file.write_text(re.sub(r"50(\s*\])", r"10\1", text, count=1) if how == "shape" else text[:99])
         assert file.read_text() != text
-    for read in (lambda: ff.open_study(path), lambda: run(small(), path)):
-        with pytest.raises(ff.StoreError, match=f"is damaged: {name} cannot be read"):
+    for read in (lambda: ff.open_study(path), lambda: run(small(trials=50), path)):
+        with pytest.raises(ff.StoreError, match=rf"{name}/?zarr.json is damaged \(.*repair=True"):
             read()
+    again = run(small(trials=50), path, repair=True)
+    assert again.computed == 0
+    assert same_bits(again, reference)
+    assert same_bits(ff.open_study(path), reference)
+
+
+def test_every_flipped_bit_is_found_and_repaired(path, rng):
+    """In any file of a store and of a share's: it is said or changes nothing, and what is repaired is as it was."""
+    for shard, folder in ((None, path), ((1, 3), path.with_name("share"))):
+        study = small(trials=4)
+        whole = run(study, folder, shard=shard)
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        assert len(files) > 12
+        kept = {file: file.read_bytes() for file in files}
+        shutil.rmtree(path.with_name("copy"), ignore_errors=True)
+        shutil.copytree(folder, path.with_name("copy"))
+        repaired = 0
+        for _ in range(60):
+            file = files[rng.integers(len(files))]
+            data = bytearray(kept[file])
+            data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+            file.write_bytes(data)
+            message = ""
+            try:
+                found = ff.open_study(folder)
+            except ff.StoreError as error:
+                message = str(error)
+            if message:
+                assert f"{file} is damaged" in message or f"{file} is missing" in message
+                if repaired < 4:
+                    repaired += 1
+                    assert same_where_done(run(study, folder, shard=shard, repair=True), whole)
+                    found = ff.open_study(folder)
+                else:
+                    found = whole
+            assert found.table == whole.table
+            assert found.done.sum() == whole.done.sum()
+            assert same_where_done(found, whole)
+            if message:
+                shutil.rmtree(folder)
+                shutil.copytree(path.with_name("copy"), folder)
+            file.write_bytes(kept[file])
+        assert repaired == 4
+
+
+def test_xarray_opens_a_store_without_a_word_and_masks_what_is_not_done(path, reference, tmp_path):
+    """As users open it, whose coordinates may be texts, too; and netCDF takes what it gives."""
+    study = ff.Study(
+        SPARSE,
+        ff.DiagonalLinear(2),
+        axes={"method": {"limit": ff.FlowLimit(), "least norm": ff.baselines.LeastNorm()}, "m": (8, 14)},
+        trials=30,
+    )
+    result = run(study, path, max_seconds=1e-9)
+    assert not result.complete
+    with xarray.open_zarr(path) as data:
+        for name in ("error", "loss", "steps", "seconds"):
+            assert np.array_equal(np.isnan(data[name].values), ~result.done), name
+        assert np.array_equal(data.status.values, result.outcomes["status"])
+        assert data.method.values.tolist() == ["limit", "least norm"]
+        data.to_netcdf(tmp_path / "s.nc")
+    with xarray.open_dataset(tmp_path / "s.nc") as data:
+        assert np.array_equal(data.error.values[result.done], result.outcomes["error"][result.done])
+        assert np.array_equal(np.isnan(data.error.values), ~result.done)
+    run(study, path)
+    with xarray.open_zarr(path) as data:
+        assert not np.isnan(data.error.values).any()
+        assert data.steps.values.tolist() == ff.open_study(path).outcomes["steps"].tolist()
+
+
+def test_where_a_store_may_lie(path, monkeypatch):
+    """In the home folder by its sign; not behind an address."""
+    monkeypatch.setenv("HOME", str(path.parent))
+    run(small(), "~/s.zarr")
+    assert ff.open_study("~/s.zarr").complete
+    assert ff.merge(["~/s.zarr"], into="~/t.zarr").complete
+    assert sorted(p.name for p in path.parent.iterdir()) == ["s.zarr", "t.zarr"]
+    monkeypatch.chdir(path.parent)
+    from pathlib import Path
+
+    for address in ("s3://bucket/s.zarr", "gs://b/s", "file:///tmp/s", "https://x.org/s", Path("s3://bucket/s.zarr")):
+        for use in (lambda at=address: run(small(), at), lambda at=address: ff.open_study(at)):
+            with pytest.raises(ValueError, match="store must be a folder of a file system, got"):
+                use()
+    with pytest.raises(ValueError, match="store: "):
+        ff.open_study("~nobody-of-this-name/s.zarr")
+    assert len(list(path.parent.iterdir())) == 2
 
 
 def test_a_full_disk_for_real(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import signal
 import threading
 import time
@@ -16,7 +17,8 @@ import fastflow as ff
 from fastflow.ensembles import Custom, LowRank, Sparse
 from fastflow.streams import stream
 from fastflow.studies import driver
-from fastflow.studies.outcomes import FIELDS
+from fastflow.studies.outcomes import FIELDS, make_outcomes
+from fastflow.studies.tasks import Finished, Report
 
 SPARSE = Sparse(n=24, sparsity=3)
 BITS = tuple(name for name in FIELDS if name != "seconds")
@@ -276,18 +278,74 @@ def test_shares_are_disjoint_and_together_all(reference):
         assert np.array_equal(part.outcomes["error"][part.done], reference.outcomes["error"][part.done])
 
 
-def test_adaptive_spends_trials_where_the_transition_is():
+def test_adaptive_spends_trials_where_the_transition_is(tmp_path):
+    """By a pilot, which the store knows of, too, and which counts in no rate."""
     study = small(trials=160, m=(4, 12, 14, 22))
     full, spare = (study.run(threads=2, progress=False, adaptive=adaptive) for adaptive in (False, True))
-    assert set(spare.trials.ravel()) <= {20, 40, 80, 160}
-    assert spare.trials.sum() < 0.8 * full.trials.sum()
+    assert set(spare.done.sum(axis=-1).ravel()) == {40, 160}
+    assert spare.done.sum() < 0.8 * full.done.sum()
     assert np.array_equal(spare.outcomes["error"][spare.done], full.outcomes["error"][spare.done])
-    assert np.all(spare.done == (np.arange(160) < spare.trials[..., None]))
+    assert np.array_equal(spare.trials, spare.done.sum(axis=-1) - 20)
+    assert np.array_equal(
+        spare.successes, np.sum((spare.outcomes["error"] <= 1e-2)[..., 20:] & spare.done[..., 20:], -1)
+    )
     assert spare.trials[0].tolist() == [20, 20]
-    assert np.all(spare.trials[(full.rates > 0.35) & (full.rates < 0.65)] == 160)
+    assert np.all(spare.trials[(full.rates > 0.35) & (full.rates < 0.65)] == 140)
     low, high = full.boundary().low, full.boundary().high
     value = spare.boundary(resamples=0).value
     assert np.all((low <= value) & (value <= high))
+    assert "the first 20 trials of each cell decide" in spare.summary()
+    assert len(spare.to_dataframe()) == spare.trials.sum()
+    store = tmp_path / "s.zarr"
+    study.run(threads=2, progress=False, adaptive=True, store=store, max_seconds=1e-9)
+    assert same_bits(study.run(threads=2, progress=False, adaptive=True, store=store), spare)
+    found = ff.open_study(store)
+    for result in (found, found.with_success(ff.Success(below=1e-2)), found[{"m": 12}], ff.merge([store])):
+        assert result.adaptive
+        assert np.array_equal(result.trials, result.done.sum(axis=-1) - 20)
+    assert study.run(threads=2, progress=False, adaptive=True, store=store).computed == 0
+    plain = study.run(threads=2, progress=False, store=store)
+    assert same_bits(plain, full)
+    assert not plain.adaptive  # since no outcome has decided how many trials there are
+    assert np.all(ff.open_study(store).trials == 160)
+
+
+def test_a_study_too_small_for_a_pilot_has_none():
+    result = small(trials=40).run(threads=2, progress=False, adaptive=True)
+    assert result.complete
+    assert np.all(result.trials == 40)
+
+
+class Bernoulli:
+    """An executor that answers at once: every trial succeeds with a probability, whatever it is a trial of."""
+
+    num_workers = 2
+
+    def __init__(self, p, rng):
+        self.p, self.rng = p, rng
+
+    def submit(self, function, pieces):
+        finished = []
+        for piece in pieces:
+            error = np.where(self.rng.random(piece.last - piece.first) < self.p, 0.0, 1.0)
+            outcomes = make_outcomes(error, error, 0 * error, error, 0 * error + ff.Status.CONVERGED)
+            finished.append(Finished(piece.cell, piece.first, outcomes))
+        future = concurrent.futures.Future()
+        future.set_result(Report(finished, 1e-3))
+        return future
+
+
+@pytest.mark.parametrize("p", [0.05, 0.1, 0.2, 0.5])
+def test_rates_of_adaptive_studies_are_unbiased_and_their_intervals_cover(p, rng):
+    """Of 2000 cells, up to 4 standard errors of their mean, and of a coverage of 93% (Wilson's is 95% on average)."""
+    words = (SPARSE, ff.DiagonalLinear(2), ff.inits.Constant(), ff.FlowLimit())
+    study = ff.Study(*words, axes={"m": range(1, 21), "scale": np.geomspace(1e-6, 1, 100)}, trials=200)
+    result = study.run(Bernoulli(p, rng), progress=False, adaptive=True)
+    assert result.done.sum() < result.done.size or p == 0.5
+    error = np.sqrt(p * (1 - p) * np.mean(1 / result.trials) / 2000)
+    assert abs(result.rates.mean() - p) < 4 * error
+    low, high = result.intervals()
+    assert np.mean((low <= p) & (p <= high)) > 0.93 - 4 * np.sqrt(0.07 * 0.93 / 2000)
 
 
 def test_costs_are_predicted():

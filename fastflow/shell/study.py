@@ -25,8 +25,9 @@ from fastflow.shell.output import (
     say,
 )
 from fastflow.studies.driver import StudyError, StudyInterrupted
+from fastflow.studies.errors import StoreError
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import StoreError, require_zarr
+from fastflow.studies.store import require_zarr, store_path
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import ON_ERROR, RAISE
 from fastflow.studies.transitions import Boundary, Crossing
@@ -62,7 +63,7 @@ def add_running(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--adaptive",
         action="store_true",
-        help="spend trials where the transition is: 20 for a cell, more if need be",
+        help="spend trials where the transition is: a pilot of 20, which counts in no rate, and 20 more or all",
     )
     g.add_argument("--max-seconds", type=a_number(above=0), metavar="T", help="stop after so long; --resume goes on")
     g.add_argument("--shard", type=_shard, metavar="I/K", help="only share I of K of the cells, I = 0 .. K-1")
@@ -103,6 +104,7 @@ def _study(a: argparse.Namespace) -> int:
 
 def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
     """Run a study into ``name.zarr``, print what came out, and draw ``name.png``; the exit code."""
+    name = store_path(name)
     store, picture = (name.with_name(name.name + suffix) for suffix in (".zarr", ".png"))
     if a.cost:
         say(str(study.cost(threads=a.threads)))
@@ -136,10 +138,10 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
         result, code, ended = error.result, FAILED, f"error: {error}"
     say(result.summary())
     if a.adaptive and code == DONE:
-        say(f"adaptive: {1 - result.trials.sum() / (study.cells * study.trials):.0%} of the trials were saved")
+        say(f"adaptive: {1 - result.done.mean():.0%} of the trials were saved")
     if not result.complete and code == DONE and not (a.adaptive or a.shard):
         say(f"not complete: --resume goes on from {store}")
-    if not result.trials.any():
+    if not result.done.any():
         return complain(ended or "nothing was done", code or FAILED)
     say(crossings(result))
     with handling(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,12 +20,14 @@ from fastflow.memory import require_memory
 from fastflow.status import Status
 from fastflow.studies import growth
 from fastflow.studies.design import Design
+from fastflow.studies.errors import StoreError
 from fastflow.studies.executors import Crew, Future
 from fastflow.studies.held import Held
-from fastflow.studies.outcomes import BYTES, Arrays, empty_outcomes
-from fastflow.studies.plan import Plan, held_by, order_of
+from fastflow.studies.locks import Lock, locked
+from fastflow.studies.outcomes import BYTES, NOT_DONE, Arrays, empty_outcomes
+from fastflow.studies.plan import Plan, held_by, order_of, share_with_twins
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import Store, StoreError, attach, create, locked, read_arrays, read_table, recover
+from fastflow.studies.store import Store, attach, create, mend_document, read_store, recover, require_zarr, store_path
 from fastflow.studies.tasks import ON_ERROR, RAISE, Finished, TrialError
 
 if TYPE_CHECKING:
@@ -96,18 +99,21 @@ def run_study(
     require_memory(
         held.count * design.trials * BYTES, f"the outcomes of {held.count} x {design.trials} trials", "take fewer"
     )
-    if store is not None and not isinstance(store, str | Path):
-        raise TypeError(f"store must be the path of a folder, got {shown(store)}")
     with contextlib.ExitStack() as stack:
         kept = None
-        if store is None:
-            arrays = empty_outcomes(held.array_shape(design.trials))
-        else:
-            kept, arrays, held = _open(Path(store).resolve(), design, held, repair, stack)
+        arrays, pilots = empty_outcomes(held.array_shape(design.trials)) if store is None else {}, False
+        if store is not None:
+            path = store_path(store).resolve()  # not a link, which would have a lock of its own
+            require_zarr()
+            lock = stack.enter_context(locked(path))
+            kept, arrays, held = _open(path, design, held, repair, lock)
+            pilots = kept.facts.adaptive
         crew = Crew(executor, threads, on_error)
         stack.callback(crew.close)
+        shared = share_with_twins(design, arrays, held)
         plan = Plan(design, arrays, held, order, adaptive)
-        driver = _Driver(design, arrays, held, kept, crew, plan, task_seconds)
+        driver = _Driver(design, arrays, held, kept, crew, plan, task_seconds, pilots=pilots or adaptive)
+        driver.changed(shared)
         return driver.run(max_seconds, progress)
 
 
@@ -124,28 +130,24 @@ def _as_shard(shard: tuple[int, int] | None, design: Design) -> tuple[int, int]:
     return i, k
 
 
-def _open(
-    path: Path, design: Design, held: Held, repair: bool, stack: contextlib.ExitStack
-) -> tuple[Store, Arrays, Held]:
-    """The store at a path, made or grown to what is wanted, locked; what is in it, and of which cells."""
-    stack.enter_context(locked(path))
+def _open(path: Path, design: Design, held: Held, repair: bool, lock: Lock) -> tuple[Store, Arrays, Held]:
+    """The store at a path, made or grown to what is wanted; what is in it, and of which cells."""
     recover(path)
     table = design.describe()
     if not path.exists():
         arrays = empty_outcomes(held.array_shape(design.trials))
-        return create(path, table, arrays, held), arrays, held
-    old = read_table(path)
+        return create(path, table, arrays, held, lock), arrays, held
+    if repair:
+        mend_document(path)
+    found = read_store(path, repair=repair)
+    old = found.facts.table
     why = growth.conflict(old, table) or growth.lacking(old, table)
     if why is not None:
         raise StoreError(f"the store {path} is of another study: {why}")
-    found, has = read_arrays(path, repair=repair)
-    arrays, held = growth.moved(found, has, old, table, held)
-    if arrays is not found:
-        return create(path, table, arrays, held), arrays, held
-    store = attach(path, arrays["status"].shape)
-    if old != table:  # another success
-        store.describe(table)
-    return store, arrays, held
+    arrays, held = growth.moved(found.arrays, found.held, old, table, held)
+    if arrays is not found.arrays or not found.sound:
+        return create(path, table, arrays, held, lock, adaptive=found.facts.adaptive), arrays, held
+    return attach(path, found.facts, arrays["status"].shape, lock), arrays, held
 
 
 class _Driver:
@@ -160,7 +162,12 @@ class _Driver:
         crew: Crew,
         plan: Plan,
         task_seconds: float,
+        *,
+        pilots: bool,
     ) -> None:
+        self.pilots = pilots
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="fastflow-store")
+        self.whose = "the executor"
         self.design, self.arrays, self.held, self.store = design, arrays, held, store
         self.crew, self.plan = crew, plan
         self.flat = {name: array.reshape(held.count, design.trials) for name, array in arrays.items()}
@@ -175,11 +182,18 @@ class _Driver:
         self.told: dict[Status, str] = {}
         self.counts: Counter[Status] = Counter()
 
+    def changed(self, cells: Iterable[int]) -> None:
+        """Some cells have outcomes that are not stored."""
+        if self.store is not None:
+            for cell in cells:
+                self.dirty.update(self.store.chunks_of(self.held.place(cell), 0, self.design.trials))
+
     def run(self, max_seconds: float | None, progress: bool | None) -> StudyResult:
         """Until all is done, time is up, or something is wrong."""
         started = time.monotonic()
         with _bar(progress, self.plan.total, self.plan.done) as self.bar:
             try:
+                self._describe()
                 while True:
                     in_time = max_seconds is None or time.monotonic() - started < max_seconds
                     if self.failure is None and in_time:
@@ -191,19 +205,23 @@ class _Driver:
                     self._take_back()
                     if time.monotonic() >= self.next_flush:
                         self._flush()
+                self._flush()
+                complete = self.held.is_whole and bool(np.all(self.arrays["status"] != NOT_DONE))
+                if complete and not self.plan.adaptive:  # so no outcome has decided how many there are
+                    self.pilots = False
+                    self._describe()
             except KeyboardInterrupt:
                 self.failure = StudyInterrupted("interrupted")
-                self._wind_up()
             except StoreError as error:
                 self.failure = error
+            except Exception as error:
+                self.failure, self.whose = error, "the study"
+            if self.failure is not None:
                 self._wind_up()
-            if not isinstance(self.failure, StoreError):
-                try:
-                    self._flush()
-                except StoreError as error:
-                    self.failure = error
         seconds = time.monotonic() - started
-        result = StudyResult(self.design.describe(), self.arrays, self.held, self.design, seconds, self.computed)
+        result = StudyResult(
+            self.design.describe(), self.arrays, self.held, self.design, seconds, self.computed, adaptive=self.pilots
+        )
         for status, text in self.told.items():
             trials = f"{self.counts[status]} trial{'s' * (self.counts[status] > 1)} of this run ended as"
             warnings.warn(f"{trials} {status.label}; the first: {text}", stacklevel=4)
@@ -213,18 +231,19 @@ class _Driver:
 
     def _failed(self, result: StudyResult) -> StudyError | StudyInterrupted | StoreError:
         """The failure, with what was done."""
-        done = f"{int(result.trials.sum())} of {self.held.count * self.design.trials} trials are done"
-        where = "" if self.store is None else f" and stored in {self.store.path}; the same call goes on from there"
+        done = f"{np.count_nonzero(self.arrays['status'] != NOT_DONE)} of {self.held.count * self.design.trials} trials"
+        kept = "" if self.store is None else f" and stored in {self.store.path}; the same call goes on from there"
+        where = f"{done} are done{kept}"
         told: StudyError | StudyInterrupted | StoreError
         if isinstance(self.failure, StudyInterrupted):
-            told = StudyInterrupted(f"interrupted: {done}{where}; .result has them")
+            told = StudyInterrupted(f"interrupted: {where}; .result has them")
         elif isinstance(self.failure, StoreError):
             told = StoreError(*self.failure.args)
         else:
             trial = isinstance(self.failure, TrialError)
-            what = f"{self.failure}" if trial else f"the executor failed: {self.failure!r}"
-            told = StudyError(f"{what} ({done}{where}; .result has them)")
-            told.__cause__ = self.failure
+            what = f"{self.failure}" if trial else f"{self.whose} failed: {self.failure!r}"
+            told = StudyError(f"{what} ({where}; .result has them)")
+        told.__cause__ = self.failure
         told.result = result
         return told
 
@@ -237,7 +256,7 @@ class _Driver:
                 return
             try:
                 future = self.crew.submit(pieces)
-            except RuntimeError as error:  # a pool that has broken takes nothing more
+            except Exception as error:  # a pool that has broken takes nothing more
                 self.failure = error
                 return
             self.out.add(future)
@@ -295,16 +314,45 @@ class _Driver:
         if self.store is None:
             self._show()
 
+    def _describe(self) -> None:
+        """Store which study this is, with its success, and whether pilots decide."""
+        if self.store is not None:
+            self._write(functools.partial(self.store.describe, self.design.describe(), self.pilots))
+
     def _flush(self) -> None:
         """Store what is new."""
         began = time.monotonic()
         if self.store is not None and self.dirty:
-            with ThreadPoolExecutor(1) as pool:  # which an interrupt waits for, where one in Zarr's midst would not
-                pool.submit(self.store.write, self.arrays, self.dirty).result()
+            self._write(functools.partial(self.store.write, self.arrays, frozenset(self.dirty)))
             self.dirty.clear()
         self._show()
         now = time.monotonic()
         self.next_flush = now + max(FLUSH_SECONDS, (now - began) / FLUSH_SHARE)
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Let the writer's thread do it, which an interrupt waits for, where one in Zarr's midst would not.
+
+        The lock is the writer's, too: whatever interrupts this thread, the store is ours until the last byte.
+        """
+        assert self.store is not None
+        self.store.lock.hold()
+
+        def write_and_let_go(lock: Lock) -> None:
+            try:
+                write()
+            finally:
+                lock.let_go()
+
+        written = self.writer.submit(write_and_let_go, self.store.lock)
+        interrupt: KeyboardInterrupt | None = None
+        while not written.done():
+            try:
+                wait([written])
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+        written.result()
 
     def _show(self) -> None:
         if self.bar is not None and self.unshown:
@@ -313,13 +361,20 @@ class _Driver:
         self.unshown = 0
 
     def _wind_up(self) -> None:
-        """Stop the workers, and keep what they have done by now."""
-        self._call_back()
+        """Stop the workers, and keep what they have done by now, where it can be kept."""
         with contextlib.suppress(KeyboardInterrupt):
+            self._call_back()
             self.crew.stop()
             for future in list(self.out):
                 if future.done():
                     self._keep_all(future)
+        if not isinstance(self.failure, StoreError):
+            try:
+                self._flush()
+            except KeyboardInterrupt:
+                self.failure = StudyInterrupted("interrupted")
+            except StoreError as error:
+                self.failure = error
 
 
 @contextlib.contextmanager

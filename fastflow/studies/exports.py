@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-def to_xarray(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Success) -> xarray.Dataset:
+def to_xarray(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Success, pilot: int) -> xarray.Dataset:
     """What `StudyResult.to_xarray` gives."""
     try:
         import xarray
@@ -28,19 +28,23 @@ def to_xarray(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Su
     for name in FIELDS:
         values = outcomes[name]
         data[name] = (dimensions, values if values.dtype.kind == "i" else np.where(done, values, np.nan))
-    data["successes"] = (tuple(axes), np.count_nonzero(success.of(outcomes), axis=-1))
-    data["trials"] = (tuple(axes), np.count_nonzero(done, axis=-1))
+    data["successes"] = (tuple(axes), np.count_nonzero(success.of(outcomes)[..., pilot:], axis=-1))
+    data["trials"] = (tuple(axes), np.count_nonzero(done[..., pilot:], axis=-1))
     coordinates = {name: list(values) for name, values in axes.items()}
-    return xarray.Dataset(data, coordinates, {"success": str(success)})
+    return xarray.Dataset(data, coordinates, {"success": str(success)} | ({"pilot": pilot} if pilot else {}))
 
 
-def to_dataframe(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Success) -> pandas.DataFrame:
+def to_dataframe(
+    axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Success, pilot: int
+) -> pandas.DataFrame:
     """What `StudyResult.to_dataframe` gives."""
     try:
         import pandas
     except ImportError as error:
         raise ImportError("to_dataframe needs pandas: pip install 'fastflow[study]'") from error
-    places = np.nonzero(outcomes["status"] != NOT_DONE)
+    counted = outcomes["status"] != NOT_DONE
+    counted[..., :pilot] = False
+    places = np.nonzero(counted)
     columns: dict[str, ArrayLike] = {
         name: np.asarray(values)[places[i]] for i, (name, values) in enumerate(axes.items())
     }

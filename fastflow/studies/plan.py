@@ -12,14 +12,8 @@ from fastflow.streams import stream
 from fastflow.studies.design import Design
 from fastflow.studies.held import Held
 from fastflow.studies.outcomes import NOT_DONE, Arrays
-from fastflow.studies.statistics import wilson
+from fastflow.studies.pilot import count_after, pilot_of
 from fastflow.studies.tasks import Piece
-
-FIRST_COUNT = 20
-"""Trials that every cell has, before it is asked whether it needs more."""
-
-UNDECIDED = (0.2, 0.8)
-"""Rates between which a cell belongs to the transition."""
 
 
 def order_of(design: Design, shard: tuple[int, int]) -> NDArray[np.int64]:
@@ -37,6 +31,30 @@ def held_by(design: Design, order: NDArray[np.int64]) -> Held:
     """All cells that have outcomes when those of the order are computed."""
     cells = np.unique(np.concatenate([design.twins(cell) for cell in order.tolist()])) if design.has_twins else order
     return Held(design.shape, None if len(cells) == design.cells else np.sort(cells))
+
+
+def share_with_twins(design: Design, arrays: Arrays, held: Held) -> list[int]:
+    """Give cells that have the same outcomes what any of them has, and say which cells have got some.
+
+    They differ after a crash between the writing of their chunks, and where values of axes are new.
+    """
+    flat = {name: array.reshape(held.count, design.trials) for name, array in arrays.items()}
+    status, changed, seen = flat["status"], [], set()
+    for cell in held.all_cells.tolist() if design.has_twins else ():
+        if cell in seen:
+            continue
+        twins = np.intersect1d(design.twins(cell), held.all_cells)
+        seen.update(twins.tolist())
+        rows = np.searchsorted(held.all_cells, twins)
+        done = status[rows] != NOT_DONE
+        source = rows[done.argmax(axis=0)]  # of each trial the first twin that has it
+        for lacking, row in zip(done.any(axis=0) & ~done, rows, strict=True):
+            at = np.flatnonzero(lacking)
+            if at.size:
+                for values in flat.values():  # the status last
+                    values[row, at] = values[source[at], at]
+                changed.append(int(held.all_cells[row]))
+    return changed
 
 
 class Plan:
@@ -113,16 +131,12 @@ class Plan:
         self._unfinished[cell] = int(missing.size)
 
     def _wanted(self, cell: int, done: NDArray[np.bool_]) -> int:
-        """How many trials a cell should have, as far as those that are done tell."""
+        """How many trials a cell should have, as far as its pilot tells."""
         trials = self.design.trials
-        if not self.adaptive:
+        pilot = pilot_of(trials, self.adaptive)
+        if not pilot:
             return trials
-        count = min(FIRST_COUNT, trials)
-        while count < trials and done[:count].all() and self._undecided(cell, count):
-            count = min(2 * count, trials)
-        return count
-
-    def _undecided(self, cell: int, count: int) -> bool:
-        outcomes = {name: array[self._held.row(cell), :count] for name, array in self._flat.items()}
-        low, high = wilson(int(self.design.success.of(outcomes).sum()), count)
-        return bool(low < UNDECIDED[1] and high > UNDECIDED[0])
+        if not done[:pilot].all():
+            return pilot
+        outcomes = {name: array[self._held.row(cell), :pilot] for name, array in self._flat.items()}
+        return count_after(int(self.design.success.of(outcomes).sum()), trials)

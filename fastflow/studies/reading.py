@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fastflow.memory import require_memory
 from fastflow.studies import growth
-from fastflow.studies.outcomes import FIELDS, NOT_DONE, empty_outcomes
+from fastflow.studies.errors import StoreError
+from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, empty_outcomes
 from fastflow.studies.result import StudyResult
-from fastflow.studies.spec import Table
-from fastflow.studies.store import StoreError, read_arrays, read_table
+from fastflow.studies.store import Snapshot, read_store, store_path
 
 
 def open_study(store: str | Path) -> StudyResult:
@@ -20,6 +22,7 @@ def open_study(store: str | Path) -> StudyResult:
     Parameters
     ----------
     store : folder of a store that `Study.run` wrote
+        No code is imported that its table names.
 
     Returns
     -------
@@ -30,8 +33,12 @@ def open_study(store: str | Path) -> StudyResult:
     StoreError
         when there is none, or it is damaged
     """
-    path = Path(store)
-    return StudyResult(read_table(path), *read_arrays(path))
+    return result_of(read_store(store_path(store)))
+
+
+def result_of(found: Snapshot) -> StudyResult:
+    """What was in a store at one moment, as a result."""
+    return StudyResult(found.facts.table, found.arrays, found.held, adaptive=found.facts.adaptive)
 
 
 def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = None) -> StudyResult:
@@ -52,34 +59,33 @@ def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = N
     StoreError
         when they are of different studies, or have different outcomes of one trial
     """
-    paths = [Path(store) for store in ([stores] if isinstance(stores, str | Path) else stores)]
+    paths = [store_path(store) for store in ([stores] if isinstance(stores, str | Path) else stores)]
     if not paths:
         raise ValueError("there are no stores to merge")
-    table: Table | None = None
-    tables: list[Table] = []
-    for path in paths:
-        tables.append(read_table(path))
-        if table is not None:
-            why = growth.conflict(tables[-1], table)
-            if why is not None:
-                raise StoreError(f"{path} and {paths[0]} are of different studies: {why}")
-        table = tables[-1] if table is None else growth.union(table, tables[-1])
-    assert table is not None
-    whole = empty_outcomes((*growth.shape_of(table), table["trials"]))
+    parts = [read_store(path) for path in paths]
+    tables = [part.facts.table for part in parts]
+    table = tables[0]
+    for path, of_path in zip(paths[1:], tables[1:], strict=True):
+        why = growth.conflict(of_path, table)
+        if why is not None:
+            raise StoreError(f"{path} and {paths[0]} are of different studies: {why}")
+        table = growth.union(table, of_path)
+    shape = (*growth.shape_of(table), table["trials"])
+    require_memory(math.prod(shape) * BYTES, "the outcomes of all stores", "merge fewer, or count them one by one")
+    whole = empty_outcomes(shape)
     flat = {name: array.reshape(-1, table["trials"]) for name, array in whole.items()}
-    for path, of_path in zip(paths, tables, strict=True):
-        arrays, held = read_arrays(path)
-        places = np.ix_(growth.moved_cells(held.all_cells, of_path, table), np.arange(of_path["trials"]))
+    for path, part, of_path in zip(paths, parts, tables, strict=True):
+        places = np.ix_(growth.moved_cells(part.held.all_cells, of_path, table), np.arange(of_path["trials"]))
         there = {name: array[places] for name, array in flat.items()}
-        done, known = arrays["status"].reshape(there["status"].shape) != NOT_DONE, there["status"] != NOT_DONE
+        done, known = part.arrays["status"].reshape(there["status"].shape) != NOT_DONE, there["status"] != NOT_DONE
         for name in FIELDS:
-            new, old = arrays[name].reshape(done.shape), there[name]
+            new, old = part.arrays[name].reshape(done.shape), there[name]
             if name != "seconds" and not np.array_equal(
                 new[done & known], old[done & known], equal_nan=new.dtype.kind == "f"
             ):
                 raise StoreError(f"{path} has another {name} than the others for some of the same trials")
             flat[name][places] = np.where(done & ~known, new, old)
-    result = StudyResult(table, whole)
+    result = StudyResult(table, whole, adaptive=any(part.facts.adaptive for part in parts))
     if into is not None:
         result.save(into)
     return result

@@ -20,12 +20,15 @@ from fastflow.status import Status
 from fastflow.studies import exports, stated
 from fastflow.studies.axes import Value, as_plain
 from fastflow.studies.design import Design
+from fastflow.studies.errors import StoreError
 from fastflow.studies.held import Held
+from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays
+from fastflow.studies.pilot import pilot_of
 from fastflow.studies.predictions import predicted
 from fastflow.studies.spec import Table, build, restricted
 from fastflow.studies.statistics import wilson
-from fastflow.studies.store import StoreError, create, locked
+from fastflow.studies.store import create, recover, require_zarr, store_path
 from fastflow.studies.success import NEVER, Success
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class StudyResult:
         Where a trial is not done ``status`` and ``steps`` are -1, and the others -inf, which no result is.
     success : Success, what counts as one; see `with_success`
     fixed : dict, the axes of a larger result that this is one part of, and where
+    adaptive : bool
+        Whether the first 20 trials of each cell, a pilot, have decided how many it has, and so count in no rate.
     seconds, computed : float and int
         Wall time of the run that gave this, and how many trials it computed; NaN and 0 of a store.
     """
@@ -62,7 +67,10 @@ class StudyResult:
         design: Design | None = None,
         seconds: float = np.nan,
         computed: int = 0,
+        *,
+        adaptive: bool = False,
     ) -> None:
+        self.adaptive = adaptive
         self.table: Table = dict(table)
         self.seconds, self.computed = seconds, computed
         self.axes: dict[str, tuple[Value, ...]] = {
@@ -128,19 +136,24 @@ class StudyResult:
         return np.asarray(self._own["status"] != NOT_DONE)
 
     @property
+    def _pilot(self) -> int:
+        """How many first trials of each cell count in no rate."""
+        return pilot_of(self.table["trials"], self.adaptive)
+
+    @property
     def complete(self) -> bool:
         """Whether all are."""
         return self._held.is_whole and bool(np.all(self._own_done))
 
     @property
     def trials(self) -> NDArray[np.int64]:
-        """How many trials are done in each cell."""
-        return self._held.spread(np.count_nonzero(self._own_done, axis=-1))
+        """How many trials count in each cell: those that are done, of an adaptive study without the pilot."""
+        return self._held.spread(np.count_nonzero(self._own_done[..., self._pilot :], axis=-1))
 
     @property
     def successes(self) -> NDArray[np.int64]:
         """How many of them succeeded."""
-        return self._held.spread(np.count_nonzero(self.success.of(self._own), axis=-1))
+        return self._held.spread(np.count_nonzero(self.success.of(self._own)[..., self._pilot :], axis=-1))
 
     @property
     def rates(self) -> FloatArray:
@@ -182,7 +195,7 @@ class StudyResult:
         design = copy.copy(self._design)
         if design is not None:
             design.success = success
-        result = StudyResult(table, self._own, self._held, design, self.seconds, self.computed)
+        result = StudyResult(table, self._own, self._held, design, self.seconds, self.computed, adaptive=self.adaptive)
         result.fixed = dict(self.fixed)
         return result
 
@@ -209,7 +222,7 @@ class StudyResult:
             table = restricted(table, name, self.axes[name][at])
         if not table["axes"]:
             raise KeyError("one axis must be left")
-        part = StudyResult(table, outcomes)
+        part = StudyResult(table, outcomes, adaptive=self.adaptive)
         part.fixed = {**self.fixed, **chosen}
         return part
 
@@ -351,7 +364,7 @@ class StudyResult:
 
     def summary(self) -> str:
         """What was done, in some lines."""
-        done, cells = int(self.trials.sum()), math.prod(self._held.shape)
+        done, cells = int(np.count_nonzero(self._own_done)), math.prod(self._held.shape)
         share = "" if self._held.is_whole else f" ({self._held.count} of them here)"
         axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
         ended = ", ".join(f"{count} {status.label}" for status, count in self.status_counts().items())
@@ -363,6 +376,10 @@ class StudyResult:
                 f"{int(self.successes.sum())} succeeded ({self.success}); all threads together computed for "
                 f"{seconds:.3g} s"
             )
+        if self._pilot:
+            lines.append(
+                f"adaptive: the first {self._pilot} trials of each cell decide how many follow, and do not count"
+            )
         if self.computed:
             rate = self.computed / max(self.seconds, 1e-9)
             lines.append(
@@ -373,22 +390,24 @@ class StudyResult:
     def to_xarray(self) -> xarray.Dataset:
         """An `xarray.Dataset` over the axes and the trial; NaN, and status -1, where a trial is not done.
 
+        Of an adaptive study the attribute ``pilot`` says how many first trials do not count in successes and trials.
+
         Raises
         ------
         ImportError
             without xarray
         """
-        return exports.to_xarray(self.axes, self.outcomes, self.success)
+        return exports.to_xarray(self.axes, self.outcomes, self.success, self._pilot)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A `pandas.DataFrame` with a row for each trial that is done.
+        """A `pandas.DataFrame` with a row for each trial that is done, of an adaptive study without the pilots.
 
         Raises
         ------
         ImportError
             without pandas
         """
-        return exports.to_dataframe(self.axes, self.outcomes, self.success)
+        return exports.to_dataframe(self.axes, self.outcomes, self.success, self._pilot)
 
     def save(self, store: str | Path) -> Path:
         """Write the result to a new store; `fastflow.open_study` reads it back.
@@ -398,11 +417,13 @@ class StudyResult:
         StoreError
             when there is something at this place already, or it cannot be written
         """
-        path = Path(store).resolve()  # not a link, which would have a lock of its own
-        with locked(path):
+        path = store_path(store).resolve()  # not a link, which would have a lock of its own
+        require_zarr()
+        with locked(path) as lock:
+            recover(path)
             if path.exists():
                 raise StoreError(f"{path} exists already")
-            create(path, self.table, self._own, self._held)
+            create(path, self.table, self._own, self._held, lock, adaptive=self.adaptive)
         return path
 
     def __repr__(self) -> str:

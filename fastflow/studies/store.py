@@ -1,45 +1,73 @@
 """Stores: the outcomes of a study on disk, as a Zarr group that xarray opens, also while the study runs.
 
 One process writes. Chunks hold many cells; data are written before the status that vouches for them, each file whole or
-not at all, and a checksum outside the compressor finds what the disk has changed. So a driver may be killed at any
-moment: what the status calls done is there, or reading says that it is not.
+not at all, and a checksum outside the compressor finds what the disk has changed; one document under a digest says what
+the numbers mean. So a driver may be killed at any moment: what the status calls done is there, or reading says that it
+is not.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import functools
 import itertools
+import json
 import os
+import re
 import shutil
-import socket
+import struct
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastflow.checks import shown
+from fastflow.memory import require_memory
+from fastflow.status import Status
+from fastflow.studies import document
+from fastflow.studies.disk import PARTIAL, put, sync, sync_all
+from fastflow.studies.document import Facts, Metadata
+from fastflow.studies.errors import StoreError
 from fastflow.studies.held import Held
-from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays, empty_outcomes
+from fastflow.studies.locks import Lock
+from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays, empty_outcomes
 from fastflow.studies.spec import Table
-from fastflow.version import __version__
 
-FORMAT = 1
 CHUNK_ENTRIES = 2**17
 Chunk = tuple[int, ...]
 
+DOCUMENT = "zarr.json"
+COPY = "status/group.json"
+"""A copy of the document, from which `repair` restores it; where Zarr looks for no arrays."""
 
-class StoreError(OSError):
-    """A store that is damaged, in use, of another study, or cannot be written.
+CODECS = ("bytes", "zstd", "crc32c", "vlen-utf8")
+"""What a store is encoded by. Others are not read: some run code that they find in the data."""
+
+READINGS = 100
+"""How often a reader looks again where a store is replaced by a larger one meanwhile."""
+
+WAIT_SECONDS = 0.02
+"""How long it waits in between."""
+
+
+class Snapshot(NamedTuple):
+    """What was in a store at one moment.
 
     Attributes
     ----------
-    result : `StudyResult`, what a run had done when its store could not be written; None where nothing was run
+    facts : what it says of itself
+    arrays, held : all outcomes, and of which cells they are
+    sound : bool, False where something was damaged, whose trials are taken for not done
     """
 
-    result: object = None
+    facts: Facts
+    arrays: Arrays
+    held: Held
+    sound: bool
 
 
 class Store:
@@ -48,13 +76,17 @@ class Store:
     Parameters
     ----------
     path : its folder
-    group : the Zarr group
+    facts : what it says of itself
     shape : the shape of every array, cells and then trials
+    lock : held, of this store
     """
 
-    def __init__(self, path: Path, group: Any, shape: tuple[int, ...]) -> None:
-        self.path, self.group, self.chunks = path, group, chunk_shape(shape)
-        self.shape = shape
+    def __init__(self, path: Path, facts: Facts, shape: tuple[int, ...], lock: Lock) -> None:
+        from fastflow.studies.synced import SyncedStore
+
+        self.path, self.facts, self.shape, self.lock = path, facts, shape, lock
+        self.chunks = chunk_shape(shape)
+        self._group = require_zarr().open_group(SyncedStore(path), mode="r+", zarr_format=3, use_consolidated=True)
 
     def chunks_of(self, cell: tuple[int, ...], first: int, last: int) -> Iterator[Chunk]:
         """The chunks that hold these trials of a cell."""
@@ -69,17 +101,55 @@ class Store:
         Raises
         ------
         StoreError
-            when the disk is full or the like; what was stored before stays as it is
+            when the disk is full or the like, or the store is no longer the one that was opened; what was stored before
+            stays as it is
         """
         chunks = sorted(dirty)
-        try:
+        with self._writing():
             for name in FIELDS:  # the status comes last
                 for chunk in chunks:
                     region = _region(chunk, self.chunks, self.shape)
-                    self.group[name][region] = arrays[name][region]
-                # On the disk, not only on its way there, before the status says so.
-                for chunk in chunks:
-                    _sync(self.path / name / "c" / "/".join(map(str, chunk)))
+                    self._group[name][region] = arrays[name][region]
+
+    def describe(self, table: Table, adaptive: bool) -> None:
+        """Put another table of the study into the store, or that a pilot decides in it, or no longer.
+
+        Raises
+        ------
+        StoreError
+            as `write`
+        """
+        if (table, adaptive) == (self.facts.table, self.facts.adaptive):
+            return
+        with self._writing():
+            metadata = document.read((self.path / DOCUMENT).read_bytes())[1]
+            self.facts = self.facts._replace(table=table, adaptive=adaptive)
+            data = document.written(self.facts, metadata)
+            put(self.path / DOCUMENT, data)
+            put(self.path / COPY, data)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Write, if this is still our store, and say in words why that cannot be."""
+        try:
+            try:
+                ours = document.read((self.path / DOCUMENT).read_bytes())[0].identity == self.facts.identity
+            except (FileNotFoundError, NotADirectoryError):
+                raise StoreError(f"the store {self.path} was moved or deleted while it was written") from None
+            except (KeyError, ValueError):
+                ours = False
+            if not ours:
+                raise StoreError(
+                    f"{self.path} is another store than the one that was written until now: it is left alone"
+                )
+            if not self.lock.is_held():
+                raise StoreError(
+                    f"the lock file of {self.path} was removed while it was written, so another driver may write it: "
+                    "see that there is none, and go on from the store"
+                )
+            yield
+        except StoreError:
+            raise
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(
@@ -87,10 +157,29 @@ class Store:
                 "study goes on from it when that is mended"
             ) from error
 
-    def describe(self, table: Table) -> None:
-        """Put another table of the study into the store."""
-        self.group.attrs["fastflow"] = _attributes(table)
-        _sync(self.path / "zarr.json")
+
+def store_path(store: str | Path) -> Path:
+    """The folder of a store, ``~`` for the home folder.
+
+    Raises
+    ------
+    TypeError, ValueError
+        for what is no path of a folder
+    """
+    if not isinstance(store, str | os.PathLike):
+        raise TypeError(f"store must be the path of a folder, got {shown(store)}")
+    text = os.fspath(store)
+    if not isinstance(text, str):
+        raise TypeError(f"store must be the path of a folder, as a string, got {shown(store)}")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        raise ValueError(
+            f"store must be a folder of a file system, got {shown(text)}: write it to a folder, and copy that when the "
+            "study is done"
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"store: {error}") from error
 
 
 def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -110,31 +199,6 @@ def _all_chunks(shape: tuple[int, ...]) -> Iterator[Chunk]:
     return itertools.product(*(range(-(-n // size)) for n, size in zip(shape, chunk_shape(shape), strict=True)))
 
 
-def _sync_all(folder: Path) -> None:
-    """Everything in a folder."""
-    if os.name != "nt":
-        for place, _, files in os.walk(folder):
-            for name in (*files, "."):
-                handle = os.open(os.path.join(place, name), os.O_RDONLY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
-
-
-def _sync(path: Path) -> None:
-    """A file and the folder that it is in."""
-    with contextlib.suppress(FileNotFoundError):  # a chunk of fill values alone is not written
-        for place, flags in ((path, os.O_RDONLY if path.is_dir() else os.O_RDWR), (path.parent, os.O_RDONLY)):
-            if os.name == "nt" and place != path:
-                continue
-            handle = os.open(place, flags)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-
-
 def require_zarr() -> ModuleType:
     """Zarr, or the name of the extra that brings it.
 
@@ -150,144 +214,105 @@ def require_zarr() -> ModuleType:
     return zarr
 
 
-_locks: set[int] = set()
-"""The locks that this process holds."""
+def create(path: Path, table: Table, arrays: Arrays, held: Held, lock: Lock, *, adaptive: bool = False) -> Store:
+    """A new store in the place of what there is, if any. It appears whole or not at all.
 
-
-@functools.cache
-def _let_go_in_children() -> None:
-    """A forked worker that outlives a killed driver must not keep its lock: the child closes what it inherited."""
-
-    def close() -> None:
-        for handle in _locks:
-            os.close(handle)
-        _locks.clear()
-
-    os.register_at_fork(after_in_child=close)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a store; it ends with the process, however that ends.
+    That of a share has a dimension "cell" instead of the axes, and along it the values of these.
 
     Raises
     ------
     StoreError
-        when another driver holds it, or there can be none at this place
-
-    Warns
-    -----
-    UserWarning
-        on a file system without locks, where the user keeps two drivers apart
+        when the disk is full or the like
     """
+    require_zarr()
+    shape = arrays["status"].shape
+    facts = document.new_facts(table, adaptive, held.cells)
+    fresh, old = _beside(path, "new"), _beside(path, "old")
     try:
-        import fcntl
-    except ImportError:  # no such locks on Windows: the user keeps two drivers apart
-        yield
-        return
-    lock = path.with_name(path.name + ".lock")
-    while True:
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StoreError(f"the store {path} cannot be made: {error.strerror or error}") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
-            os.close(handle)
-            raise StoreError(
-                f"the store {path} is being written by {holder}; read it meanwhile with open_study"
-            ) from None
-        except OSError as error:
-            warnings.warn(
-                f"the file system of {path} has no locks ({error.strerror}): keep other drivers off this store",
-                stacklevel=4,
-            )
-            break
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(lock).st_ino == os.fstat(handle).st_ino:
-                break
-        os.close(handle)  # the one before took its file away between our opening and locking it
-    _let_go_in_children()
-    owner = os.getpid()
-    _locks.add(handle)
-    try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {owner} on {socket.gethostname()}\n".encode(), 0)
-        yield
-    finally:
-        if os.getpid() == owner:
-            with contextlib.suppress(FileNotFoundError):
-                lock.unlink()
-            _locks.discard(handle)
-            os.close(handle)
+        _remove(fresh)
+        data = document.written(facts, _make_arrays(fresh, table, arrays, held))
+        for name in (DOCUMENT, COPY):
+            put(fresh / name, data)
+        sync_all(fresh)
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
+        sync(path.parent)  # before the old one goes
+        _remove(old)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            _remove(fresh)
+            if old.exists() and not path.exists():
+                old.rename(path)
+        raise StoreError(f"the store {path} cannot be made: {error.strerror or error}") from error
+    return Store(path, facts, shape, lock)
 
 
-def _attributes(table: Table) -> dict[str, object]:
-    return {"format": FORMAT, "made_by": _versions(), "study": dict(table)}
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {"fastflow": __version__, **{name: version(name) for name in ("numpy", "numba", "scipy")}}
-
-
-def create(path: Path, table: Table, arrays: Arrays, held: Held) -> Store:
-    """A new store in the place of what there is, if any; the lock must be held. It appears whole or not at all.
-
-    That of a share has a dimension "cell" instead of the axes, and along it the values of these.
-    """
-    zarr = require_zarr()
+def _make_arrays(folder: Path, table: Table, arrays: Arrays, held: Held) -> dict[str, Metadata]:
+    """The arrays of a store in a new folder, and their metadata."""
     from zarr.codecs import Crc32cCodec, ZstdCodec
     from zarr.storage import LocalStore
 
-    names, shape = list(table["axes"]) if held.cells is None else ["cell"], arrays["status"].shape
-    fresh, old = _beside(path, "new"), _beside(path, "old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        group = zarr.create_group(LocalStore(fresh), zarr_format=3, attributes={"fastflow": _attributes(table)})
+    codecs = [ZstdCodec(level=1), Crc32cCodec()]
+    group = require_zarr().create_group(LocalStore(folder), zarr_format=3)
+    coordinates = _coordinates(table, held)
+    for name, (along, values) in coordinates.items():
+        coordinate = group.create_array(
+            name,
+            shape=values.shape,
+            chunks=values.shape,
+            dtype="str" if values.dtype.kind == "O" else values.dtype,
+            compressors=codecs,
+            dimension_names=[along],
+        )
+        coordinate[:] = values
+    shape, names = arrays["status"].shape, list(table["axes"]) if held.cells is None else ["cell"]
+    done = arrays["status"] != NOT_DONE
+    for name, (kind, fill) in FIELDS.items():
+        array = group.create_array(
+            name,
+            shape=shape,
+            chunks=chunk_shape(shape),
+            dtype=kind,
+            fill_value=fill,
+            compressors=codecs,
+            dimension_names=[*names, "trial"],
+            attributes=_attributes(name, kind, fill),
+            config={"write_empty_chunks": True},  # so that a chunk of the status that is not there is one that is lost
+        )
+        for chunk in _all_chunks(shape):
+            region = _region(chunk, chunk_shape(shape), shape)
+            if name == "status" or done[region].any():
+                array[region] = arrays[name][region]
+    return {name: json.loads((folder / name / DOCUMENT).read_bytes()) for name in (*coordinates, *FIELDS)}
+
+
+def _coordinates(table: Table, held: Held) -> dict[str, tuple[str, np.ndarray[Any, Any]]]:
+    """For xarray: the values of each axis, and of a share which cells it has; along which dimension."""
+    coordinates: dict[str, tuple[str, np.ndarray[Any, Any]]] = {}
+    if held.cells is not None:
+        coordinates["cell"] = "cell", held.cells
+    for axis, (name, values) in enumerate(table["axes"].items()):
+        labels = list(values)
+        kinds = {type(label) for label in labels}
+        plain = (len(kinds) == 1 and kinds != {str}) or kinds == {int, float}
+        array = np.array(labels) if plain else np.array(list(map(str, labels)), dtype=object)
+        if array.dtype.kind == "O" and plain:  # integers beyond 64 bits
+            array = np.array(list(map(str, labels)), dtype=object)
         if held.cells is not None:
-            group.create_array("cell", data=held.cells, dimension_names=["cell"])
-        for axis, (name, values) in enumerate(table["axes"].items()):
-            labels = list(values)
-            kinds = {type(label) for label in labels}
-            array = np.array(labels if len(kinds) == 1 or kinds == {int, float} else list(map(str, labels)))
-            if held.cells is not None:
-                array = array[np.unravel_index(held.cells, held.shape)[axis]]
-            text = array.dtype.kind == "U"
-            along = name if held.cells is None else "cell"
-            coordinate = group.create_array(
-                name, shape=array.shape, dtype="str" if text else array.dtype, dimension_names=[along]
-            )
-            coordinate[:] = array.astype(object) if text else array
-        for name, (kind, fill) in FIELDS.items():
-            group.create_array(
-                name,
-                shape=shape,
-                chunks=chunk_shape(shape),
-                dtype=kind,
-                fill_value=fill,
-                compressors=[ZstdCodec(level=1), Crc32cCodec()],
-                dimension_names=[*names, "trial"],
-            )
-        store = Store(fresh, group, shape)
-        filled = _all_chunks(shape) if np.any(arrays["status"] != NOT_DONE) else ()
-        store.write(arrays, filled)
-        _sync_all(fresh)
-    except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"the store {path} cannot be made: {error.strerror or error}") from error
-    if path.exists():
-        path.rename(old)
-    fresh.rename(path)
-    _sync(path)  # its folder, too, before the old one goes
-    shutil.rmtree(old, ignore_errors=True)
-    return Store(path, zarr.open_group(LocalStore(path), mode="r+", zarr_format=3), shape)
+            array = array[np.unravel_index(held.cells, held.shape)[axis]]
+        coordinates[name] = name if held.cells is None else "cell", array
+    return coordinates
+
+
+def _attributes(name: str, kind: str, fill: float) -> dict[str, Any]:
+    """What tells xarray, and netCDF, of values that are none: masked ones, or of the status named ones."""
+    if name == "status":
+        flags = {NOT_DONE: "not_done"} | {int(status): status.name.lower() for status in Status}
+        return {"flag_values": list(flags), "flag_meanings": " ".join(flags.values())}
+    # As xarray reads it: an integer, or the bytes of a double in base 64.
+    packed = base64.standard_b64encode(struct.pack("<d", fill)).decode()
+    return {"_FillValue": packed if np.dtype(kind).kind == "f" else int(fill)}
 
 
 def _beside(path: Path, what: str) -> Path:
@@ -295,112 +320,192 @@ def _beside(path: Path, what: str) -> Path:
     return path.with_name(f".{path.name}.fastflow-{what}")
 
 
+def _remove(path: Path) -> None:
+    """A folder with all that is in it, or a link, whose target stays."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
 def recover(path: Path) -> None:
-    """Undo what a driver that was killed left half done; the lock must be held."""
-    old = _beside(path, "old")
-    if old.exists():
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            old.rename(path)
-    shutil.rmtree(_beside(path, "new"), ignore_errors=True)
-    for left in path.glob("*/c/**/*.partial"):
-        left.unlink(missing_ok=True)
-
-
-def attach(path: Path, shape: tuple[int, ...]) -> Store:
-    """A store that exists, for writing; the lock must be held."""
-    from zarr.storage import LocalStore
-
-    return Store(path, require_zarr().open_group(LocalStore(path), mode="r+", zarr_format=3), shape)
-
-
-def read_table(path: Path) -> Table:
-    """The table of the study that a store is of.
+    """Undo what a driver that was killed left half done; the lock must be held.
 
     Raises
     ------
     StoreError
-        when there is no such store
+        when that cannot be
     """
-    zarr = require_zarr()
-    from zarr.storage import LocalStore
-
-    if not path.exists():
-        raise StoreError(f"there is no store {path}")
+    old = _beside(path, "old")
     try:
-        group = zarr.open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
-        attributes = group.attrs["fastflow"]
-        table, found = dict(attributes["study"]), attributes["format"]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} is not a store of a fastflow study") from error
-    if found != FORMAT:
-        raise StoreError(f"{path} has format {found}, this fastflow reads format {FORMAT}")
-    if attributes["made_by"] != _versions():
-        made = ", ".join(f"{name} {number}" for name, number in attributes["made_by"].items())
-        warnings.warn(f"{path} was made by {made}: its last bits may differ from today's", stacklevel=3)
-    return table
+        if old.exists():
+            if path.exists():
+                _remove(old)
+            else:
+                old.rename(path)
+                sync(path.parent)
+        _remove(_beside(path, "new"))
+        for left in path.rglob(f"*{PARTIAL}"):
+            left.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be written: {error.strerror or error}") from error
 
 
-def _held(path: Path, group: Any) -> tuple[Held, tuple[int, ...]]:
-    """The cells that a store has, and the shape of all its arrays, which must be that of its study."""
-    name = "zarr.json"
-    try:
-        table = group.attrs["fastflow"]["study"]
-        cells = np.asarray(group["cell"]) if "cell" in group else None
-        held = Held(tuple(len(values) for values in table["axes"].values()), cells)
-        shape = held.array_shape(table["trials"])
-        for name in FIELDS:
-            if group[name].shape != shape:
-                raise ValueError(f"its shape is {group[name].shape}, not {shape}")
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise StoreError(
-            f"{path} is damaged: {name} cannot be read ({error}); compute the study again in another folder"
-        ) from error
-    return held, shape
+def mend_document(path: Path) -> None:
+    """Restore the document of a store from its copy, where it is damaged; the lock must be held."""
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        document.read((path / DOCUMENT).read_bytes())
+        return
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        data = (path / COPY).read_bytes()
+        document.read(data)
+        put(path / DOCUMENT, data)
 
 
-def read_arrays(path: Path, *, repair: bool = False) -> tuple[Arrays, Held]:
-    """All outcomes in a store, also while it is written, and of which cells they are.
+def attach(path: Path, facts: Facts, shape: tuple[int, ...], lock: Lock) -> Store:
+    """A store that exists, for writing."""
+    return Store(path, facts, shape, lock)
+
+
+def read_store(path: Path, *, repair: bool = False) -> Snapshot:
+    """All that is in a store at one moment, also while it is written or replaced by a larger one.
 
     Parameters
     ----------
+    path : of its folder
     repair : take trials in damaged chunks for not done
 
     Raises
     ------
     StoreError
-        for a damaged chunk
+        when there is no such store, or it is damaged
+    MemoryError
+        when the outcomes take more memory than there is
+
+    Warns
+    -----
+    UserWarning
+        where other versions made it
     """
+    require_zarr()
+    found: Snapshot | StoreError
+    for _ in range(READINGS):
+        place = path if path.exists() or not _beside(path, "old").exists() else _beside(path, "old")
+        before = _bytes_of(place)
+        try:
+            found = _read(path, place, before, repair)
+        except StoreError as error:
+            found = error
+        if path.exists() == (place is path) and _bytes_of(place) == before:
+            break
+        time.sleep(WAIT_SECONDS)  # it has become another one meanwhile
+    if isinstance(found, StoreError):
+        raise found
+    if dict(found.facts.made_by) != document.versions():
+        made = ", ".join(f"{shown(name)} {shown(number)}" for name, number in found.facts.made_by.items())
+        warnings.warn(
+            f"{path} was made by {made.replace(chr(39), '')}: its last bits may differ from today's", stacklevel=3
+        )
+    return found
+
+
+def _bytes_of(place: Path) -> bytes | None:
+    """The document of a store, None without one."""
+    try:
+        return (place / DOCUMENT).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"the store {place} cannot be read: {error.strerror or error}") from error
+
+
+def _read(path: Path, place: Path, data: bytes | None, repair: bool) -> Snapshot:
+    """What is in the store that lies at a place, and belongs to a path."""
+    if not place.exists():
+        raise StoreError(f"there is no store {path}")
+    again = "run the study with repair=True to"
+    try:
+        if data is None:
+            raise KeyError(DOCUMENT)
+        facts, metadata = document.read(data)
+    except (KeyError, ValueError) as error:
+        if (place / COPY).exists():
+            raise StoreError(
+                f"{place / DOCUMENT} is damaged ({error}); {again} restore it from its copy, if that is whole"
+            ) from error
+        why = "" if isinstance(error, KeyError) or data is None or b"fastflow" not in data else f": {error}"
+        raise StoreError(f"{path} is not a store of a fastflow study{why}") from error
+    try:
+        held = Held(tuple(len(values) for values in facts.table["axes"].values()), facts.cells)
+        shape = held.array_shape(facts.table["trials"])
+        _check_arrays(metadata, shape)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"{path} is not a store that this fastflow can read: {error}") from error
+    require_memory(int(np.prod(shape, dtype=object)) * BYTES, f"the outcomes in {path}", "count them share by share")
     from zarr.storage import LocalStore
 
-    group = require_zarr().open_group(LocalStore(path, read_only=True), mode="r", zarr_format=3)
-    held, shape = _held(path, group)
-    arrays = empty_outcomes(shape)
+    group = require_zarr().open_group(LocalStore(place, read_only=True), mode="r", zarr_format=3, use_consolidated=True)
+    arrays, sound = empty_outcomes(shape), True
+    for damage in itertools.chain(_damaged_files(place, group, facts, metadata, held), _fill(place, group, arrays)):
+        if not repair:
+            raise StoreError(f"{damage}; {again} compute, or write, it again")
+        sound = False
+    return Snapshot(facts, arrays, held, sound)
+
+
+def _check_arrays(metadata: dict[str, Metadata], shape: tuple[int, ...]) -> None:
+    """Whether the arrays are those of a study, and encoded by nothing that runs code of others."""
+    for name, array in metadata.items():
+        codecs = [codec["name"] for codec in array["codecs"]]
+        if not set(codecs) <= set(CODECS) or array.get("storage_transformers"):
+            raise ValueError(f"{name} is encoded by {', '.join(codecs)}")
+    for name, (kind, _) in FIELDS.items():
+        array = metadata[name]
+        chunks = array["chunk_grid"]["configuration"]["chunk_shape"]
+        if tuple(array["shape"]) != shape or tuple(chunks) != chunk_shape(shape) or array["data_type"] != kind:
+            raise ValueError(f"{name} has the shape {array['shape']}, in chunks of {chunks}, not {shape}")
+
+
+def _damaged_files(place: Path, group: Any, facts: Facts, metadata: dict[str, Metadata], held: Held) -> Iterator[str]:
+    """In words, each file beside the chunks that is not what was written."""
+    for name, expected in metadata.items():
+        file = place / name / DOCUMENT
+        try:
+            if json.loads(file.read_bytes()) != expected:
+                raise ValueError("it is not what the document says")
+        except (OSError, ValueError, RecursionError) as error:
+            yield f"{file} is damaged ({getattr(error, 'strerror', None) or error})"
+    for name, (_, values) in _coordinates(facts.table, held).items():
+        try:
+            found = np.asarray(group[name])
+            if found.shape != values.shape or not np.array_equal(found.astype(values.dtype), values):
+                raise ValueError("it has other values than the document")
+        except (KeyError, ValueError, RuntimeError, OSError, TypeError) as error:
+            yield f"the chunk {place / name / 'c/0'} is damaged ({str(error).split('.')[0]})"
+
+
+def _fill(place: Path, group: Any, arrays: Arrays) -> Iterator[str]:
+    """Fill the arrays with what is in the chunks, and say in words which are damaged."""
+    shape = arrays["status"].shape
     for chunk in _all_chunks(shape):
         region = _region(chunk, chunk_shape(shape), shape)
         read: Arrays = {}
-        damage = None
         for name in reversed(FIELDS):  # the status first: what it vouches for is there then
-            file = path / name / "c" / "/".join(map(str, chunk))
+            file = place / name / "c" / "/".join(map(str, chunk))
             try:
                 read[name] = group[name][region]
-            except (ValueError, RuntimeError, OSError) as error:
-                damage = f"the chunk {file} is damaged ({str(error).split('.')[0]})"
+            except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
+                yield f"the chunk {file} is damaged ({str(error).split('.')[0]})"
                 break
             if name == "status":
                 done = read["status"] != NOT_DONE
                 if not done.any():
+                    if not file.is_file():
+                        yield f"the chunk {file} is missing"
                     break
             elif np.any(read[name][done] == FIELDS[name][1]):
-                damage = f"the chunk {file} is missing, or older than the status of its trials"
+                yield f"the chunk {file} is missing, or older than the status of its trials"
                 break
-        if damage is not None:
-            if repair:
-                continue
-            raise StoreError(f"{damage}; run the study with repair=True to compute its trials again")
-        if not done.any():
-            continue
-        for name, (_, fill) in FIELDS.items():
-            arrays[name][region] = np.where(done, read[name], fill)
-    return arrays, held
+        else:
+            for name, (_, fill) in FIELDS.items():
+                arrays[name][region] = np.where(done, read[name], fill)

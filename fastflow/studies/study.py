@@ -91,8 +91,10 @@ class Study(Design):
             With a store it counts what is stored. Cells come in random order, so the time that it expects is an honest
             one.
         adaptive : spend trials where the transition is
-            A cell has 20 trials, and twice as many as long as the 95% interval of its rate of success meets (0.2,
-            0.8), up to the trials of the study. Only the cell's own trials decide.
+            The first 20 trials of a cell are its pilot: where the 95% interval of their rate of success meets (0.2,
+            0.8) the cell has all trials of the study, elsewhere 20 more. Pilots count in no rate, fit or picture,
+            since a rate whose own trials decide how many there are is biased; without them it is one of independent
+            trials. A study of at most 40 trials has no pilots, and all trials in all cells.
         repair : take trials whose part of the store is damaged for not done
         task_seconds : float, what a task should take, default a quarter of a second
             More where the executor has hundreds of workers; no bit depends on it.
