@@ -162,7 +162,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                             problem, state.problem[run], group.row.product, widths[0], group.work.loss[member]
                         )
                         loss = weight * settled
-                        if end == CONVERGED or end == CRITICAL:
+                        if end in (CONVERGED, CRITICAL):
                             end = _end(loss, norm, k, state.problem[run], ends, group, member)
                 # What is due now, and the state at an end, which the rest of the history repeats.
                 writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.moments.size - record)
