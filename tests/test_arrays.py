@@ -724,8 +724,8 @@ def test_what_lies_under_a_mask_is_nobodys_number():
     ids=lambda x: type(x).__name__,
 )
 def test_numbers_lose_nothing_either(number):
-    for take in (lambda x: as_number("step", x), inits.Gaussian, lambda x: ff.GradientDescent(gradient_tol=x)):
-        with pytest.raises((TypeError, ValueError), match=r"^(step|scale|gradient_tol) ") as caught:
+    for take in (lambda x: as_number("step", x), inits.Gaussian, lambda x: ff.GradientFlow(rtol=x)):
+        with pytest.raises((TypeError, ValueError), match=r"^(step|scale|rtol) ") as caught:
             take(number)
         assert "\n" not in str(caught.value)
 
