@@ -259,6 +259,10 @@ def test_truth_from_a_file_or_from_the_whole_matrix(tmp_path):
     assert np.array_equal(tables.read_problem(whole, hide=0.5).problem.truth, TARGET)
     assert tables.read_problem(gappy).problem.truth is None
     assert np.array_equal(tables.read_problem(gappy, truth=whole).problem.truth, TARGET)
+    named = write(tmp_path / "t.csv", "a,b,c,d\n" + "\n".join(",".join(map(repr, row)) for row in TARGET.tolist()))
+    data = tables.read_problem(whole, truth=named)
+    assert np.array_equal(data.problem.truth, TARGET)
+    assert data.notes == ("truth: the first line names the columns: 'a', 'b', 'c', 'd'",)
     with pytest.raises(ValueError, match=r"g\.npy: truth: .* entries are missing"):
         tables.read_problem(whole, truth=gappy)
     with pytest.raises(FileNotFoundError, match=r"no\.npy: no such file"):

@@ -101,11 +101,11 @@ def read_problem(
     if samples is not None:
         one_of("samples", samples, SAMPLES)
     reading = reading or Reading()
-    reference = None if truth is None else _read_matrix(Path(truth), reading)
+    reference, said = (None, Notes()) if truth is None else _read_truth(Path(truth), reading)
     contents = read_arrays(path, reading)
     request = _Request(kind, samples, normalization, reference, hide, seed, widths, reading)
     data = _about(path, lambda: _make(contents, request))
-    return replace(data, notes=(*data.notes, *contents.notes))
+    return replace(data, notes=(*data.notes, *contents.notes, *said))
 
 
 def _about(path: Path, action: Callable[[], Made]) -> Made:
@@ -336,8 +336,9 @@ def _complete(name: str, array: AnyArray, ndim: int | tuple[int, ...] = 2) -> Fl
     return matrix
 
 
-def _read_matrix(path: Path, reading: Reading) -> FloatArray:
-    arrays = read_arrays(path, reading).arrays
+def _read_truth(path: Path, reading: Reading) -> tuple[FloatArray, Notes]:
+    contents = read_arrays(path, reading)
+    arrays = contents.arrays
     name = "truth" if "truth" in arrays else _about(path, lambda: _matrix_name(arrays, "truth"))
     matrix: FloatArray = _about(path, lambda: _complete("truth", arrays[name], (1, 2)))
-    return matrix
+    return matrix, tuple(f"truth: {note}" for note in contents.notes)

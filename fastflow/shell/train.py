@@ -54,8 +54,9 @@ def add_train(commands: Commands) -> None:
         metavar="DATA",
         type=Path,
         help=".npy, .csv or .npz file. A matrix (in an .npz called matrix or target), where NaN or an empty cell is a "
-        "missing entry; or an .npz with inputs and outputs (regression), operators and values (sensing), shape, "
-        "rows, cols and values (completion), or A and y (compressed sensing); truth may be added",
+        "missing entry, and what an array called mask says; or an .npz with inputs and outputs (regression), operators "
+        "and values (sensing), shape, rows, cols and values (completion), or A and y (compressed sensing); truth may "
+        "be added",
     )
 
     g = p.add_argument_group("problem")
