@@ -176,6 +176,8 @@ def as_real(name: str, value: object, *, gaps: bool = False) -> FloatArray:
     array, missing = as_parted(name, value) if gaps else (as_array(name, value), None)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be an array of real numbers, got {_described(value, array)}")
+    if isinstance(value, Sequence):
+        _refuse_rounded(name, value, array)
     if missing is not None:
         array = np.where(missing, 0, array)  # whatever lies under the mask is nobody's number
     if array.dtype not in (np.float32, np.float64):
@@ -199,10 +201,23 @@ def _exactly(name: str, array: AnyArray) -> FloatArray:
         large = np.abs(floats) > MOST_EXACT
         changed = [number for number in array[large].tolist() if int(float(number)) != number]
     if changed:
-        raise ValueError(
-            f"{name} has numbers that float64 does not hold, such as {changed[0]}: round them with .astype(float)"
-        )
+        raise _too_long(name, changed[0])
     return floats
+
+
+def _refuse_rounded(name: str, values: Sequence[object], array: AnyArray) -> None:
+    """Raise for lists of integers and floats whose integers NumPy has rounded to make them one array."""
+    if array.dtype != np.float64 or not np.any(np.abs(array) > MOST_EXACT):
+        return
+    for number in np.array(values, object).ravel().tolist():
+        if isinstance(number, int | np.integer) and int(float(number)) != number:
+            raise _too_long(name, number)
+
+
+def _too_long(name: str, number: object) -> ValueError:
+    return ValueError(
+        f"{name} has numbers that float64 does not hold, such as {number}: round them with .astype(float)"
+    )
 
 
 def _described(value: object, array: AnyArray) -> str:
