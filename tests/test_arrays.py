@@ -159,6 +159,10 @@ CALLS: dict[str, Call] = {
             ("normal_operator", "direction", "direction"),
         )
     },
+    **{
+        f"fastflow.{name}.explained: residual": Call(np.ones(problem.residual_count), problem.explained, "residual")
+        for name, problem in PROBLEMS.items()
+    },
     # Inits
     "fastflow.inits.Balanced: product": Call(SQUARE, lambda a: inits.Balanced(product=a).product, "product"),
     "fastflow.inits.Constant: scale": Call(X4, lambda a: inits.Constant(a).scale, "scale"),

@@ -266,6 +266,12 @@ class Problem:
                 raise ValueError(f"truth is the zero {kind}: no error is relative to it")
             self._set(truth=truth)
 
+    def _residuals(self, residual: ArrayLike) -> FloatArray:
+        array = as_real("residual", residual)
+        if array.shape != (self.residual_count,):
+            raise ValueError(f"residual must have shape {(self.residual_count,)}, got {array.shape}")
+        return array
+
     def _of_shape(self, product: ArrayLike, name: str | None = None) -> FloatArray:
         """The unknown, or what else has its shape and is called otherwise."""
         name = name or self.unknown
@@ -411,7 +417,7 @@ class VectorProblem(Problem):
         return (self.matrix @ self._of_shape(direction, "direction")) @ self.matrix
 
     def explained(self, residual: FloatArray) -> FloatArray:
-        return fitted(self.matrix, residual)
+        return fitted(self.matrix, self._residuals(residual))
 
 
 def fitted(matrix: FloatArray, values: FloatArray) -> FloatArray:

@@ -171,7 +171,7 @@ class MatrixCompletion(MatrixProblem):
         return self._scatter(self._of_shape(direction, "direction")[self.rows, self.cols])
 
     def explained(self, residual: FloatArray) -> FloatArray:
-        return residual
+        return self._residuals(residual)
 
     def estimate(self) -> FloatArray:
         """The observed entries over the observed fraction: unbiased when entries are missing at random."""

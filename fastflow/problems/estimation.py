@@ -57,7 +57,7 @@ class MatrixEstimation(MatrixProblem):
         return self._of_shape(direction, "direction")
 
     def explained(self, residual: FloatArray) -> FloatArray:
-        return residual
+        return self._residuals(residual)
 
     def estimate(self) -> FloatArray:
         return self.target

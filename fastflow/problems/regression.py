@@ -156,7 +156,7 @@ class LinearRegression(MatrixProblem):
         return (self._of_shape(direction, "direction") @ self.inputs) @ self.inputs.T
 
     def explained(self, residual: FloatArray) -> FloatArray:
-        return fitted(self.inputs.T, residual.reshape(self.outputs.shape).T).T.ravel()
+        return fitted(self.inputs.T, self._residuals(residual).reshape(self.outputs.shape).T).T.ravel()
 
     def estimate(self) -> FloatArray:
         """The least-squares solution of least norm."""

@@ -64,7 +64,7 @@ class MatrixSensing(MatrixProblem):
         return ((self._flat() @ self._of_shape(direction, "direction").ravel()) @ self._flat()).reshape(self.shape)
 
     def explained(self, residual: FloatArray) -> FloatArray:
-        return fitted(self._flat(), residual)
+        return fitted(self._flat(), self._residuals(residual))
 
     def estimate(self) -> FloatArray:
         """``sum values_i A_i`` over ``sum ||A_i||^2 / (d_N d_0)``: unbiased for operators with independent entries."""
