@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
+from fastflow.equality import by_value
 
 GAP = 1e-8
 """The relative duality gap up to which a linear program counts as solved."""
@@ -105,6 +106,7 @@ def _refined(a: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
     return x
 
 
+@by_value(hashable=False)
 class LassoPath(NamedTuple):
     """Solutions of the lasso.
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen
 from fastflow.inits import Init
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
-from fastflow.methods.base import Execution, Method
+from fastflow.methods.base import NEVER, Execution, Method
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.networks import Network
 from fastflow.problems import Problem
@@ -85,8 +85,9 @@ class GradientDescent(Method):
         much smaller. An array is the explicit sequence of the first K steps.
     max_steps : int >= 0
         A run ends at this step, counted from its very start; None means 100,000, or K for an explicit sequence.
-    tol : float >= 0
-        A run ends when its loss is at most this (absolute).
+    tol : float >= 0, or None
+        A run ends when its loss is at most this (absolute) and not negative; None: never, for losses that may fall
+        below 0 (`CustomProblem`).
     gradient_tol : float >= 0
         A run ends when the norm of its gradient by all factors is at most this; 0 switches the test off, which saves
         its cost.
@@ -94,7 +95,7 @@ class GradientDescent(Method):
 
     step: float | str | Edge | Decreasing | ArrayLike | None = None
     max_steps: int | None = None
-    tol: float = 1e-10
+    tol: float | None = 1e-10
     gradient_tol: float = 0.0
 
     def __post_init__(self) -> None:
@@ -113,8 +114,14 @@ class GradientDescent(Method):
             raise ValueError(f"max_steps is {max_steps}, but the sequence of steps has only {step.size} entries")
         object.__setattr__(self, "step", step)
         object.__setattr__(self, "max_steps", max_steps)
-        object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
+        if self.tol is not None:
+            object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
         object.__setattr__(self, "gradient_tol", as_number("gradient_tol", self.gradient_tol, least=0))
+
+    @property
+    def loss_tol(self) -> float:
+        """The loss at which a run ends."""
+        return NEVER if self.tol is None else self.tol
 
     @property
     def sequence(self) -> FloatArray:
@@ -135,7 +142,7 @@ class GradientDescent(Method):
             step = repr(self.step)
         return (
             f"GradientDescent(step={step}, max_steps={self.max_steps}, "
-            f"tol={self.tol:g}, gradient_tol={self.gradient_tol:g})"
+            f"tol={'None' if self.tol is None else f'{self.tol:g}'}, gradient_tol={self.gradient_tol:g})"
         )
 
     label: ClassVar[str] = "descent"
@@ -210,7 +217,7 @@ class _Descent(Execution):
         if isinstance(method.step, Decreasing):
             power, scale = method.step.power, method.step.scale
         self.rule = StepRule(self.step, power, scale, method.sequence.copy())
-        self.ends = Ends(method.max_steps, method.tol, method.gradient_tol)
+        self.ends = Ends(method.max_steps, method.loss_tol, method.gradient_tol)
 
     def _step_sizes(self) -> FloatArray:
         """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""

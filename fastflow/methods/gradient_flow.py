@@ -18,7 +18,7 @@ from fastflow.kernels.flow.chebyshev import chebyshev
 from fastflow.kernels.flow.dormand_prince import dormand_prince
 from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, Methods, flow_memory, layer_flow_slice
 from fastflow.kernels.losses.any_loss import as_any_loss
-from fastflow.methods.base import Execution, Method
+from fastflow.methods.base import NEVER, Execution, Method
 from fastflow.methods.dual_execution import DualExecution
 from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Hadamard, Network
@@ -57,8 +57,9 @@ class GradientFlow(Method):
         leaves a saddle when it should; from four layers on 3/N of that. None for atol is 0. Factors and product then
         come out wrong by about rtol of their largest norm along the run, mostly by less than 10 rtol; by more where the
         flow itself amplifies errors, as it does after long rests near saddles.
-    tol : float >= 0
-        A run ends when its loss is at most this (absolute).
+    tol : float >= 0, or None
+        A run ends when its loss is at most this (absolute) and not negative; None: never, for losses that may fall
+        below 0 (`CustomProblem`).
     max_steps : int >= 1
         Steps of the integrator, those that it rejects included.
     gradient_tol : None or float >= 0
@@ -82,7 +83,7 @@ class GradientFlow(Method):
     t_max: float = math.inf
     rtol: float = 1e-8
     atol: float | None = None
-    tol: float = 1e-20
+    tol: float | None = 1e-20
     max_steps: int = 100_000
     gradient_tol: float | None = None
 
@@ -96,7 +97,8 @@ class GradientFlow(Method):
         object.__setattr__(self, "rtol", as_number("rtol", self.rtol, least=1e-13))
         if self.atol is not None:
             object.__setattr__(self, "atol", as_number("atol", self.atol, least=0))
-        object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
+        if self.tol is not None:
+            object.__setattr__(self, "tol", as_number("tol", self.tol, least=0))
         object.__setattr__(self, "max_steps", as_count("max_steps", self.max_steps, 1))
         if self.gradient_tol is not None:
             object.__setattr__(self, "gradient_tol", as_number("gradient_tol", self.gradient_tol, least=0))
@@ -106,8 +108,14 @@ class GradientFlow(Method):
         rest = "" if self.gradient_tol is None else f", gradient_tol={self.gradient_tol:g}"
         return (
             f"{type(self).__name__}(times=<{np.size(self.times)} times>, t_max={self.t_max:g}, "
-            f"rtol={self.rtol:g}{atol}, tol={self.tol:g}, max_steps={self.max_steps}{rest})"
+            f"rtol={self.rtol:g}{atol}, tol={'None' if self.tol is None else f'{self.tol:g}'}, "
+            f"max_steps={self.max_steps}{rest})"
         )
+
+    @property
+    def loss_tol(self) -> float:
+        """The loss at which a run ends."""
+        return NEVER if self.tol is None else self.tol
 
     label: ClassVar[str] = "flow"
     title: ClassVar[str] = "gradient flow"
@@ -164,7 +172,7 @@ class _DualFlow(DualExecution):
         method = self.method
         atol = -1.0 if method.atol is None else method.atol
         moments = np.append(self.times, method.t_max)
-        control = FlowControl(moments, method.rtol, atol, method.tol, method.max_steps)
+        control = FlowControl(moments, method.rtol, atol, method.loss_tol, method.max_steps)
         self.search = FlowSearch(self.posed, control)
 
     def compile(self) -> None:
@@ -250,7 +258,7 @@ class _LayerFlow(Execution):
         gradient_tol = -1.0 if method.gradient_tol is None else method.gradient_tol
         atol = 0.0 if method.atol is None else method.atol
         rtol = method.rtol * min(1.0, ERRING_ALIKE / setting.architecture.factors_multiplied)
-        self.ends = FlowEnds(method.t_max, method.tol, gradient_tol, method.max_steps, rtol, atol)
+        self.ends = FlowEnds(method.t_max, method.loss_tol, gradient_tol, method.max_steps, rtol, atol)
 
     def compile(self) -> None:
         self.worker().advance(np.zeros(0, np.int64), 1)

@@ -115,7 +115,7 @@ class _ProductFlow(Execution):
         start = self.solution[run].reshape(self.architecture.solution_shape)
         scale = max(_size(problem), float(np.linalg.norm(start, 2)))
         atol = method.rtol if method.atol is None else method.atol / scale
-        ends = Ends(method.t_max, method.rtol, atol, method.tol, method.gradient_tol, method.max_steps)
+        ends = Ends(method.t_max, method.rtol, atol, method.loss_tol, method.gradient_tol, method.max_steps)
         self._keep(run, follow(self.paths[run], problem.loss, scale, self.times, ends))
 
     def settle(self) -> None:

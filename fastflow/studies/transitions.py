@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_floats, broadcast, shown
+from fastflow.equality import by_value
 from fastflow.streams import stream
 from fastflow.studies.statistics import as_probability, as_tallies, deviances, fit_logistic, wilson
 
@@ -46,7 +47,8 @@ _MESSAGES = {
 }
 
 
-@dataclass(frozen=True)
+@by_value(hashable=False)
+@dataclass(frozen=True, eq=False)
 class Boundary:
     """Where rates of success cross a level; every array has the shape of the slices.
 
@@ -93,7 +95,8 @@ class Boundary:
         return np.asarray(expit(self.intercept[..., None] + self.slope[..., None] * places))
 
 
-@dataclass(frozen=True)
+@by_value(hashable=False)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """How crossings compare with predicted ones; every array has the shape of the slices.
 

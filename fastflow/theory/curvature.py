@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from fastflow import metrics
 from fastflow.checks import FloatArray, Numbers, as_number, shown
+from fastflow.equality import by_value
 from fastflow.networks import Architecture, Chain, Network, chain_product
 from fastflow.problems import Problem
 from fastflow.streams import stream
@@ -31,6 +32,7 @@ LARGEST, SMALLEST = "LA", "SA"
 """Ends of a spectrum, as SciPy calls them."""
 
 
+@by_value(hashable=False)
 @dataclass(frozen=True, eq=False)
 class CriticalPoint:
     """What the second derivatives, and for a chain the rank, say of a critical point.

@@ -56,7 +56,7 @@ class StepRule(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """When a run ends: at step ``max_steps``, at ``loss <= tol``, at ``||gradient|| <= gradient_tol`` (0: never)."""
+    """When a run ends: at step ``max_steps``, ``0 <= loss <= tol``, ``||gradient|| <= gradient_tol`` (0: never)."""
 
     max_steps: int
     tol: float
@@ -188,7 +188,7 @@ def _end(loss, norm, k, ends):
     end = RUNNING
     if not np.isfinite(loss):
         end = DIVERGED
-    elif loss <= ends.tol:
+    elif 0 <= loss <= ends.tol:
         end = CONVERGED
     elif ends.gradient_tol > 0 and norm <= ends.gradient_tol:
         end = CRITICAL
