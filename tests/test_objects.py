@@ -233,3 +233,41 @@ def test_a_worker_that_is_interrupted_breaks_no_pool():
 )
 def test_what_is_the_same(first, second, equal):
     assert same(first, second) is equal
+
+
+class Scaled:
+    """A user's own baseline that is no dataclass."""
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def solve(self, problem):
+        return self.factor * np.linalg.lstsq(problem.matrix, problem.values, rcond=None)[0]
+
+
+class OwnBaseline(baselines.Baseline):
+    """A subclass that is no dataclass."""
+
+    label = "own"
+
+    def solve(self, problem):
+        return Scaled().solve(problem)
+
+
+@pytest.mark.parametrize("method", [Scaled(), Scaled(2.0), OwnBaseline()])
+def test_any_object_that_solves_stands_where_a_method_does(method, tmp_path):
+    """With a store, which knows it again by what it holds, and from which the study is made again."""
+
+    def study(method):
+        ensemble = ensembles.Sparse(n=6, sparsity=1)
+        return ff.Study(ensemble, method=method, axes={"m": [4, 5]}, trials=3, success=ff.Success(below=0.5))
+
+    result = study(method).run(store=tmp_path / "s.zarr", threads=1, progress=False)
+    least = study(baselines.LeastNorm()).run(threads=1, progress=False)
+    if getattr(method, "factor", 1.0) == 1.0:
+        np.testing.assert_allclose(result.outcomes["error"], least.outcomes["error"], rtol=1e-9)
+    assert study(method).run(store=tmp_path / "s.zarr", threads=1, progress=False).computed == 0
+    again = ff.open_study(tmp_path / "s.zarr").design
+    assert again.describe() == study(method).describe()
+    with pytest.raises(ff.StoreError, match="another study"):
+        study(Scaled(3.0)).run(store=tmp_path / "s.zarr", threads=1, progress=False)
