@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from fastflow.checks import FloatArray, as_count
+from fastflow.equality import by_value
 from fastflow.inits import Init
 from fastflow.methods import Method, as_method
 from fastflow.metrics import quiet
@@ -22,6 +23,7 @@ from fastflow.theory.limits import describe_limit
 T = TypeVar("T")
 
 
+@by_value(hashable=False)
 @dataclass(frozen=True, eq=False)
 class Guarantees:
     """What theorems say of a problem, a network and a start; ``print`` shows it in words.

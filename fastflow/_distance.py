@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow._train import train
 from fastflow.checks import FloatArray
+from fastflow.equality import by_value
 from fastflow.inits import Init
 from fastflow.methods import DEFAULT_METHOD, Method, as_method
 from fastflow.networks import Network
@@ -18,6 +19,7 @@ from fastflow.records import Record
 from fastflow.setting import check_words, default_init, default_network
 
 
+@by_value(hashable=False)
 class FlowDistance(NamedTuple):
     """What `flow_distance` finds.
 

@@ -7,6 +7,7 @@ run.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.kernels.compile.watch import watching_compilation
 from fastflow.kernels.queues import PLACE
 from fastflow.threads import run_workers
 
@@ -28,6 +30,9 @@ SLICE_SECONDS = 0.05
 
 MOST_GROWTH = 8.0
 """How many times the work of one slice the next may get."""
+
+COMPILE_SECONDS = 2.0
+"""Compiling that takes longer is told of."""
 
 SHARES = 4
 """A thread takes one in so many of its equal part of the runs that are left."""
@@ -156,6 +161,26 @@ def work_through(
 
         run_workers(work, threads, show)
         show()
+
+
+_told_of_compiling = threading.Event()
+
+
+def telling_of_compiling(progress: bool | None) -> AbstractContextManager[None]:
+    """Say on standard error, once in a process, that kernels are being compiled, where that takes a while.
+
+    Parameters
+    ----------
+    progress : whether to; None if standard error is a terminal
+    """
+    wanted = sys.stderr.isatty() if progress is None else progress
+    return nullcontext() if not wanted or _told_of_compiling.is_set() else watching_compilation(_tell, COMPILE_SECONDS)
+
+
+def _tell() -> None:
+    if not _told_of_compiling.is_set():
+        _told_of_compiling.set()
+        print("fastflow: compiling for a first call of this kind, which can take a minute", file=sys.stderr, flush=True)
 
 
 def progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[tqdm[NoReturn] | None]:

@@ -267,3 +267,38 @@ def test_a_custom_problem_survives_pickle():
     again = pickle.loads(pickle.dumps(problem))
     assert again.shape == problem.shape
     assert all(map(np.array_equal, again.data, problem.data))
+
+
+def well(problem, index, product, gradient):
+    """``1/2 ||W||^2 - <target, W>``, least at the target, where it is ``-1/2 ||target||^2``."""
+    loss = 0.0
+    for i in range(product.size):
+        gradient[i] = product[i] - problem.target[index, i]
+        loss += product[i] * (product[i] / 2 - problem.target[index, i])
+    return loss
+
+
+class Well(NamedTuple):
+    """The data of `well`."""
+
+    target: np.ndarray
+
+
+@pytest.mark.parametrize("tol", [None, 0.0, 1e-10])
+@pytest.mark.parametrize("width", [2, 20])
+@pytest.mark.parametrize("method", [ff.GradientDescent, ff.GradientFlow])
+def test_a_negative_loss_is_no_end(tol, width, method):
+    """Whatever the tolerance: the runs go to the minimum, and none is called converged on the way."""
+    ff.kernels.add_problem(Well, well)
+    target = np.diag(np.linspace(1, 2, width))
+    problem = ff.CustomProblem((width, width), Well(target.ravel()), truth=target)
+    options = {"tol": tol, "gradient_tol": 1e-9}
+    options |= {"step": 0.2} if method is ff.GradientDescent else {}
+    start = ff.inits.Identity(1.0, of="factor")
+    record = ff.Record(5) if method is ff.GradientDescent else None
+    runs = ff.train(problem, ff.DeepLinear(2), start, method(**options), threads=1, record=record)
+    if record is not None:  # a logarithmic axis would hide most of it
+        assert runs.plot().axes[0].get_yscale() == "linear"
+    assert [ff.Status(status) for status in runs.status] == [ff.Status.CRITICAL]
+    assert runs.loss[0] == pytest.approx(-0.5 * np.sum(target**2), rel=1e-9)
+    assert "tol=None" in repr(method(tol=None))

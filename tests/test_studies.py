@@ -39,7 +39,10 @@ def failing(rng, m=3):
 
 
 class Undescribed:
-    """A baseline that no store could name."""
+    """A baseline that holds what no store could keep."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
 
     def solve(self, problem):
         return np.zeros(problem.shape)

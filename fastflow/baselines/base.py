@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike
 
 from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, shown
+from fastflow.equality import by_value
 from fastflow.problems import Problem
 
 
+@by_value()
 class Baseline(ABC):
     """What stands where a method stands in a study, and needs neither network nor init."""
 

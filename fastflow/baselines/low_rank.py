@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from fastflow.baselines.accuracy import fall_short
 from fastflow.baselines.systems import RowSpace, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
+from fastflow.equality import by_value
 
 
+@by_value(hashable=False)
 class NuclearNormSolution(NamedTuple):
     """A matrix of least nuclear norm, and the proof.
 

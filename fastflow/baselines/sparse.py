@@ -13,6 +13,7 @@ from fastflow.arrays import as_array
 from fastflow.baselines.accuracy import fall_short
 from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, equilibrated, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
+from fastflow.equality import by_value
 from fastflow.threads import interruptibly
 
 LARGE = 20_000
@@ -116,6 +117,7 @@ def _refined(a: FloatArray, y: FloatArray, x: FloatArray) -> FloatArray:
     return x
 
 
+@by_value(hashable=False)
 class LassoPath(NamedTuple):
     """Solutions of the lasso.
 

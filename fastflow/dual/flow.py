@@ -9,12 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_number, as_times
 from fastflow.dual.stacks import as_problems
+from fastflow.equality import by_value
 from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.scheduling import QueueWorker, work_through
 from fastflow.threads import thread_count
 
 
+@by_value(hashable=False)
 class Flow(NamedTuple):
     """The gradient flow of problems of shape ``...``, as `gradient_flow` returns it.
 

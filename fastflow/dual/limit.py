@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number
 from fastflow.dual.stacks import as_problems, pose_runs
+from fastflow.equality import by_value
 from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
 from fastflow.kernels.dual.limit_step import LimitPath
@@ -42,6 +43,7 @@ TANGENTS = CAREFUL._replace(near=np.inf)
 BOLD = LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
 
 
+@by_value(hashable=False)
 class LimitResult(NamedTuple):
     """Limits of gradient flows; the leading axes are those of the stack of problems.
 

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, brief_repr, frozen, one_of, shown
+from fastflow.equality import by_value
 from fastflow.problems import Problem
 from fastflow.streams import Key
 
 
+@by_value()
 class Ensemble(ABC):
     """A distribution of problems.
 

@@ -11,10 +11,12 @@ import numpy as np
 
 from fastflow.checks import as_count, shown
 from fastflow.ensembles.base import Ensemble
+from fastflow.equality import by_value
 from fastflow.problems import Problem
 from fastflow.streams import Key, encode
 
 
+@by_value("function", "version", "parameters")
 class Custom(Ensemble):
     """Problems that a function of yours draws: ``function(rng, **parameters) -> problem``.
 

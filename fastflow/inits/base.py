@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, as_number, one_of
+from fastflow.equality import by_value
 from fastflow.networks import Architecture, Chain, DeepLinear, Network
 from fastflow.streams import Streams
 
@@ -19,6 +20,7 @@ Factors = list[FloatArray]
 WHOSE = ("factor", "product")
 
 
+@by_value()
 class Init(ABC):
     """The factors at step 0."""
 

@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_floats, frozen, shown
+from fastflow.equality import by_value
 from fastflow.inits.base import Factors, Init
 from fastflow.networks import Architecture, Network
 
 
+@by_value(hashable=False)
 @dataclass(frozen=True, eq=False, repr=False)
 class Explicit(Init):
     """Factors that the user gives.

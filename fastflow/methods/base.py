@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastflow.checks import FloatArray
+from fastflow.equality import by_value
 from fastflow.inits import Init
 from fastflow.memory import require_memory
 from fastflow.metrics import relative_errors
@@ -23,12 +24,13 @@ from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Recording
 from fastflow.results import Interrupted, Runs
-from fastflow.scheduling import Worker, work_through
+from fastflow.scheduling import Worker, telling_of_compiling, work_through
 from fastflow.setting import Setting
 from fastflow.status import Status
 from fastflow.threads import one_blas_thread
 
 
+@by_value()
 class Method(ABC):
     """Which dynamics takes the factors from their start to the end."""
 
@@ -255,10 +257,11 @@ def execute(
         on Ctrl-C, with the runs as they are
     """
     with one_blas_thread():
-        execution = method.begin(setting)
-        execution.draw()
-        execution.admit()
-        execution.compile()
+        with telling_of_compiling(progress):
+            execution = method.begin(setting)
+            execution.draw()
+            execution.admit()
+            execution.compile()
         try:
             execution.run(threads, progress)
         except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray
+from fastflow.equality import by_value
 from fastflow.problems import Problem
 
 BALANCED = 1e-9
@@ -53,6 +54,7 @@ class Field(Protocol):
         """Memory for Hessian-vector products."""
 
 
+@by_value()
 class Network(ABC):
     """How the unknown is factored, whatever its size."""
 

@@ -11,11 +11,13 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, as_floats, brief_repr, frozen, one_of
+from fastflow.equality import by_value
 from fastflow.problems.minimum import Minimum
 
 NORMALIZATIONS = ("sum", "mean")
 
 
+@by_value()
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Problem:
     """What is observed of an unknown, a matrix W or a vector x.

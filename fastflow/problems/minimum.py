@@ -7,11 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.checks import FloatArray
+from fastflow.equality import by_value
 
 TIE = 1e-12
 """The largest difference, relative to the largest one, of singular values that count as equal."""
 
 
+@by_value(hashable=False)
 class Minimum(NamedTuple):
     """A minimum over matrices of bounded rank.
 

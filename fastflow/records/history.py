@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray
+from fastflow.equality import by_value
 from fastflow.records.quantities import NAMED
 
 
+@by_value(hashable=False)
 class History:
     """What was recorded: every array has the runs as its first axis, ``steps`` (of a flow ``times``) as its second.
 

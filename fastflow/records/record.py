@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, FloatDType, as_count, one_of, shown
+from fastflow.equality import by_value
 from fastflow.networks import Architecture
 from fastflow.records.quantities import NAMED, QUANTITIES, Shape
 
@@ -19,6 +20,7 @@ STEPS, SPACING = 200, "log"
 SPACINGS = ("log", "linear")
 
 
+@by_value("steps", "spacing", "wanted")
 class Record:
     __doc__ = (
         """When and what to record of every run.

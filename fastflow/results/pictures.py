@@ -333,10 +333,13 @@ def _scale_steps(axes: Axes, label: str, steps: NumberArray) -> None:
 
 
 def _scale_loss(axes: Axes, quantiles: FloatArray) -> None:
-    """Logarithmic, down to 1e-12 of the largest loss: what is below that is the round-off of the residuals."""
+    """Logarithmic, down to 1e-12 of the largest loss: what is below that is the round-off of the residuals.
+
+    A loss that is negative by more than that, which a user's own may be, leaves the axis linear.
+    """
     positive = quantiles[quantiles > 0]
-    if positive.size:
-        top = positive.max()
+    top = positive.max() if positive.size else 0.0
+    if positive.size and not np.any(quantiles < -1e-12 * top):
         axes.set_yscale("log")
         axes.set_ylim(max(positive.min() / 2, 1e-12 * top), 2 * top)
 

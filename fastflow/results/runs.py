@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, NumberArray
+from fastflow.equality import by_value
 from fastflow.inits import Explicit
 from fastflow.kernels.vectors.peak import measured_peak
 from fastflow.networks import Architecture, Chain
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 QUANTILES = (0.1, 0.5, 0.9)
 
 
+@by_value(hashable=False)
 @dataclass(eq=False, repr=False)
 class Runs:
     """The runs of one call of `train`; the first axis of every array is the run.
@@ -229,6 +231,9 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, runs: Runs) -> None:
-        done = int(np.sum(runs.status != Status.RUNNING))
-        super().__init__(f"interrupted: {done} of {len(runs)} runs had ended; .runs has them all")
+        super().__init__(runs)  # what is made again of what it was made of
         self.runs = runs
+
+    def __str__(self) -> str:
+        done = int(np.sum(self.runs.status != Status.RUNNING))
+        return f"interrupted: {done} of {len(self.runs)} runs had ended; .runs has them all"

@@ -51,6 +51,11 @@ def a_count(least: int) -> Callable[[str], int]:
     return argument(lambda text: as_count("the value", as_real(text), least))
 
 
+def a_thread_count() -> Callable[[str], int | None]:
+    """The type of the option that is a number of threads; empty, as a variable that is not set leaves it, is none."""
+    return argument(lambda text: as_count("the value", as_real(text), 1) if text.strip() else None)
+
+
 def a_number(**limits: float) -> Callable[[str], float]:
     """The type of an option that is a number, within the limits that `checks.as_number` knows."""
     return argument(lambda text: as_number("the value", as_real(text), **limits))

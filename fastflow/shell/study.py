@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastflow.shell.arguments import Commands, a_count, a_number, argument
+from fastflow.shell.arguments import Commands, a_number, a_thread_count, argument
 from fastflow.shell.output import (
     DONE,
     FAILED,
@@ -69,7 +69,7 @@ def add_running(p: argparse.ArgumentParser) -> None:
     g.add_argument("--shard", type=_shard, metavar="I/K", help="only share I of K of the cells, I = 0 .. K-1")
     g.add_argument(
         "--threads",
-        type=a_count(1),
+        type=a_thread_count(),
         metavar="N",
         help="number of threads (default: all CPUs that there are for it)",
     )

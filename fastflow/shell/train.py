@@ -23,7 +23,7 @@ from fastflow.results import Interrupted, Runs, plot
 from fastflow.results.runs import QUANTILES
 from fastflow.setting import DEFAULT_RUNS
 from fastflow.shell import tables
-from fastflow.shell.arguments import Commands, a_count, a_number, argument, as_real
+from fastflow.shell.arguments import Commands, a_count, a_number, a_thread_count, argument, as_real
 from fastflow.shell.arrays import DECIMAL, DROP, KEEP, MATRIX, MISSING, NO, OBSERVED, THOUSANDS, TRIPLETS, YES, Reading
 from fastflow.shell.choices import INITS, LABELS, alphas_for, choices_for, default_scale
 from fastflow.shell.output import DONE, FAILED, INTERRUPTED, check_writable, complain, handling, interrupt, say
@@ -141,7 +141,7 @@ def add_train(commands: Commands) -> None:
     )
     g.add_argument(
         "--threads",
-        type=a_count(1),
+        type=a_thread_count(),
         metavar="N",
         help="number of threads (default: all CPUs that there are for it)",
     )

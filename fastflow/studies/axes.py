@@ -11,6 +11,7 @@ import numpy as np
 
 from fastflow.checks import as_count, as_number, shown
 from fastflow.ensembles import Ensemble
+from fastflow.equality import by_value
 from fastflow.studies.outcomes import FIELDS
 from fastflow.studies.spec import WORDS, Table
 from fastflow.theory import Edge
@@ -26,6 +27,7 @@ TAKEN = ("trial", "cell", "trials", "successes", *FIELDS)
 Value = int | float | str | bool
 
 
+@by_value()
 @dataclasses.dataclass(frozen=True, eq=False)
 class Axis:
     """One axis of a study.

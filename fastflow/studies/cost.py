@@ -9,6 +9,7 @@ import numpy as np
 
 from fastflow.baselines import Baseline
 from fastflow.checks import as_count
+from fastflow.equality import by_value
 from fastflow.memory import format_bytes
 from fastflow.streams import stream
 from fastflow.studies.design import Design
@@ -24,6 +25,7 @@ NORMAL_95 = 1.96
 """Standard errors on either side in a 95% interval of a mean."""
 
 
+@by_value(hashable=False)
 class Cost(NamedTuple):
     """What a study will cost; `str` says it in words.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastflow.baselines import as_baseline
 from fastflow.checks import as_count, one_of, shown
 from fastflow.ensembles import Ensemble
+from fastflow.equality import by_value
 from fastflow.inits import Init
 from fastflow.methods import DEFAULT_METHOD, Method
 from fastflow.networks import Network
@@ -23,6 +24,7 @@ from fastflow.studies.spec import WORDS, Table, as_table, build, describe
 from fastflow.studies.success import Success
 
 
+@by_value("words", "axes", "trials", "success", "seed", "problem", "starts")
 class Design:
     """What a study asks: one to four axes, and in each cell of their product so many trials.
 

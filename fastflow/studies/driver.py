@@ -17,6 +17,7 @@ import numpy as np
 
 from fastflow.checks import as_count, as_number, one_of, shown
 from fastflow.memory import require_memory
+from fastflow.scheduling import telling_of_compiling
 from fastflow.status import Status
 from fastflow.studies import growth
 from fastflow.studies.design import Design
@@ -191,7 +192,7 @@ class _Driver:
     def run(self, max_seconds: float | None, progress: bool | None) -> StudyResult:
         """Until all is done, time is up, or something is wrong."""
         started = time.monotonic()
-        with _bar(progress, self.plan.total, self.plan.done) as self.bar:
+        with telling_of_compiling(progress), _bar(progress, self.plan.total, self.plan.done) as self.bar:
             try:
                 self._describe()
                 while True:

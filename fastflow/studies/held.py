@@ -9,9 +9,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.equality import by_value
+
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
+@by_value()
 @dataclass(frozen=True, eq=False)
 class Held:
     """The cells that arrays hold.

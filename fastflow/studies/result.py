@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, shown
 from fastflow.ensembles import Ensemble
+from fastflow.equality import by_value
 from fastflow.memory import require_memory
 from fastflow.status import Status
 from fastflow.studies import exports, stated
@@ -42,6 +43,7 @@ HORIZONTAL = ("m", "delta", "samples")
 """Axes along which success sets in, if a study has one of them."""
 
 
+@by_value("table", "success", "fixed", "outcomes", hashable=False)
 class StudyResult:
     """What the trials of a study came to; the first axes of every array are those of the study.
 

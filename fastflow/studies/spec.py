@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastflow.baselines import BASELINES
+from fastflow.baselines.base import Solver
 from fastflow.checks import shown
 from fastflow.ensembles import ENSEMBLES, Custom
 from fastflow.ensembles.base import digest
@@ -56,7 +58,7 @@ def describe(thing: object) -> Any:
     Raises
     ------
     TypeError
-        for what is neither a number, a string, an array, nor a dataclass
+        for what is neither a number, a string, an array, a dataclass, nor a user's baseline
     """
     if isinstance(thing, np.generic):
         return describe(thing.item())
@@ -81,6 +83,9 @@ def describe(thing: object) -> Any:
         cls = type(thing)
         kind = cls.__name__ if KINDS.get(cls.__name__) is cls else f"{cls.__module__}:{cls.__qualname__}"
         return {"kind": kind, **{f.name: describe(getattr(thing, f.name)) for f in dataclasses.fields(cls) if f.init}}
+    if isinstance(thing, Solver) and not isinstance(thing, type):  # a user's own baseline, of whatever class
+        own, held = type(thing), getattr(thing, "__dict__", {})
+        return {"kind": f"{own.__module__}:{own.__qualname__}", **{name: describe(held[name]) for name in held}}
     raise TypeError(f"a study is made of dataclasses, numbers, strings and arrays, got {shown(thing)}")
 
 
@@ -128,9 +133,11 @@ def build(table: object, where: str = "the study") -> Any:
         cls = _imported(kind, where)
     if cls is None:
         raise ValueError(f"{where}: kind must be one of {_names(where)}, got {shown(kind)}")
-    if not dataclasses.is_dataclass(cls) or not isinstance(cls, type):
-        raise ValueError(f"{where}: {kind} is no dataclass")
-    known = [field.name for field in dataclasses.fields(cls) if field.init]
+    known = (
+        [field.name for field in dataclasses.fields(cls) if field.init]
+        if dataclasses.is_dataclass(cls)
+        else (list(inspect.signature(cls).parameters))
+    )
     for name in fields:
         if name not in known:
             raise ValueError(f"{where}: {kind} has no {name!r}; it has {', '.join(known) or 'no fields'}")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_floats, as_number, broadcast
+from fastflow.equality import by_value
 
 MOST_STEPS = 500
 
@@ -45,6 +46,7 @@ def wilson(successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95) ->
     return low[()], high[()]
 
 
+@by_value(hashable=False)
 class Logistic(NamedTuple):
     """Fitted curves ``1 / (1 + exp(-(intercept + slope x)))``.
 

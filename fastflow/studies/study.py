@@ -20,8 +20,9 @@ class Study(Design):
     ensemble : an ensemble of `fastflow.ensembles`, how a trial draws its problem
     network, init, method : as those of `fastflow.train`, with its defaults
         The method may be a baseline, such as ``ff.baselines.BasisPursuit()``, which needs neither network nor init: a
-        `fastflow.baselines.Baseline`, or any dataclass whose ``solve(problem)`` gives the solution, and whose
-        ``check(problem)``, if it has one, raises for a problem of another kind.
+        `fastflow.baselines.Baseline`, or any object whose ``solve(problem)`` gives the solution, and whose
+        ``check(problem)``, if it has one, raises for a problem of another kind. What it holds must be numbers, strings
+        and arrays, by which a store knows it again.
     axes : dict, name: values
         A field of ensemble, network, init or method, by its bare name if only one of them has it, else by
         ``"init.scale"`` and the like. Or ``"method": {label: method, ...}``, and so for the other three.

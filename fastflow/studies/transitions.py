@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, as_count, as_floats, broadcast, shown
+from fastflow.equality import by_value
 from fastflow.streams import stream
 from fastflow.studies.statistics import as_probability, as_tallies, deviances, fit_logistic, wilson
 
@@ -47,7 +48,8 @@ _MESSAGES = {
 }
 
 
-@dataclass(frozen=True)
+@by_value(hashable=False)
+@dataclass(frozen=True, eq=False)
 class Boundary:
     """Where rates of success cross a level; every array has the shape of the slices.
 
@@ -94,7 +96,8 @@ class Boundary:
         return np.asarray(expit(self.intercept[..., None] + self.slope[..., None] * places))
 
 
-@dataclass(frozen=True)
+@by_value(hashable=False)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """How crossings compare with predicted ones; every array has the shape of the slices.
 

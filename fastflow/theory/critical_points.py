@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from fastflow import metrics
 from fastflow.checks import FloatArray, as_number
+from fastflow.equality import by_value
 from fastflow.networks import Architecture, Network, chain_product
 from fastflow.problems import MatrixProblem, Problem, VectorProblem
 from fastflow.theory.arguments import as_posed
@@ -31,6 +32,7 @@ from fastflow.theory.hessian import Hessian
 MINIMUM, SADDLE, UNDECIDED, NOT_CRITICAL = "minimum", "saddle", "undecided", "not critical"
 
 
+@by_value(hashable=False)
 @dataclass(frozen=True, eq=False)
 class CriticalPoint:
     """What is known of a critical point.

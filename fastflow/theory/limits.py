@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_count, as_floats
 from fastflow.dual import allowed_starts, wrong_starts
+from fastflow.equality import by_value
 from fastflow.metrics import quiet
 from fastflow.networks import Architecture, Chain
 from fastflow.problems import Minimum, Problem, VectorProblem
@@ -26,6 +27,7 @@ FITS = 1e-9
 """The norm of what a truth that fits the data leaves of them, relative to their norm."""
 
 
+@by_value(hashable=False)
 class Limit(NamedTuple):
     """Where a run is predicted to end.
 

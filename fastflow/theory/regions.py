@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from fastflow import metrics
 from fastflow.checks import FloatArray, Numbers, as_number
+from fastflow.equality import by_value
 from fastflow.networks import chain_product
 from fastflow.problems import MatrixProblem
 from fastflow.theory.arguments import as_chain
@@ -27,6 +28,7 @@ RATE_STEP, RATE_BALANCE = 6144, 256
 """The constants of arXiv:1810.02281, theorem 1: of the largest step, and of the largest defect of balance."""
 
 
+@by_value(hashable=False)
 class Region(NamedTuple):
     """What a run of gradient descent with constant or decreasing steps up to ``step`` does not leave.
 
@@ -44,6 +46,7 @@ class Region(NamedTuple):
     product_norm: Numbers
 
 
+@by_value(hashable=False)
 class LinearRate(NamedTuple):
     """What `linear_rate` promises; ``step`` is 0 where it promises nothing.
 
@@ -64,6 +67,7 @@ class LinearRate(NamedTuple):
     allowed: Numbers
 
 
+@by_value(hashable=False)
 class Observation(NamedTuple):
     """How much of W the data of a loss ``f(W) = 1/2 ||M W - y||^2`` determine, ``normalization`` being part of M.
 

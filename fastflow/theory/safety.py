@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import Numbers
+from fastflow.equality import by_value
 from fastflow.metrics import quiet
 from fastflow.networks import Network
 from fastflow.problems import Problem
@@ -21,6 +22,7 @@ BELOW = 0.999
 """Theorems want steps strictly below their bounds."""
 
 
+@by_value(hashable=False)
 class SafeStep(NamedTuple):
     """A step from which on the loss is known to fall at every step.
 

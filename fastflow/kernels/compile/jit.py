@@ -16,6 +16,7 @@ from numba.core.registry import CPUDispatcher
 
 from fastflow.kernels.compile.cache import KernelCache
 from fastflow.kernels.compile.compiler import KernelCompiler
+from fastflow.kernels.compile.interrupts import interruptible
 
 if config.DISABLE_JIT:
     raise ImportError("fastflow is compiled by Numba, which NUMBA_DISABLE_JIT switches off: unset it")
@@ -25,7 +26,11 @@ Check = Callable[..., None]
 
 
 class Kernel(CPUDispatcher):
-    """Numba's dispatcher, which other processes find by its name."""
+    """Numba's dispatcher, which Ctrl-C may interrupt, and which other processes find by its name."""
+
+    def compile(self, sig: object) -> object:
+        with interruptible():
+            return super().compile(sig)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         function = self.py_func

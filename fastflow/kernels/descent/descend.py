@@ -153,7 +153,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                 elif pause:
                     end, due = RUNNING, False
                 else:
-                    end = _end(loss, norm, k, state.problem[run], ends, group, member)
+                    end = _end(loss, norm, k, state.problem[run], ends, group, member, -np.inf)
                     due = record < trace.moments.size and trace.moments[record] == k and end != DIVERGED
                 if due or end != RUNNING or pause:
                     extract_member(group, member)
@@ -163,7 +163,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                         )
                         loss = weight * settled
                         if end in (CONVERGED, CRITICAL):
-                            end = _end(loss, norm, k, state.problem[run], ends, group, member)
+                            end = _end(loss, norm, k, state.problem[run], ends, group, member, 0.0)
                 # What is due now, and the state at an end, which the rest of the history repeats.
                 writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.moments.size - record)
                 for _ in range(writes):
@@ -213,11 +213,12 @@ def _a_little_over(tol):
 
 
 @jit_inline
-def _end(loss, norm, k, index, ends, group, member):
+def _end(loss, norm, k, index, ends, group, member, lowest):
+    """How a run stands; a loss below ``lowest`` has not converged: if it is no sum of squares it may go on falling."""
     end = RUNNING
     if not np.isfinite(loss):
         end = DIVERGED
-    elif loss <= ends.tol[index]:
+    elif lowest <= loss <= ends.tol[index]:
         end = CONVERGED
     elif _rests(loss, norm, k, index, ends, group, member):
         end = CRITICAL

@@ -357,7 +357,7 @@ def _end(ends, runs, run, memory):
     end = RUNNING
     if not math.isfinite(numbers[LOSS]) or numbers[LENGTH] == 0:
         end = DIVERGED
-    elif numbers[LOSS] <= ends.tol[runs.problem[run]]:
+    elif 0 <= numbers[LOSS] <= ends.tol[runs.problem[run]]:
         end = CONVERGED
     elif norm <= rest:
         end = CRITICAL

@@ -1,0 +1,117 @@
+"""While kernels are compiled: Ctrl-C is one line, and a user who waits is told why."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastflow import shell
+from fastflow.kernels.compile.interrupts import interruptible
+
+
+def raise_interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def _raw_object_cache_notify():
+    """Named as what LLVM calls."""
+    raise_interrupt()
+
+
+def swallow():
+    try:
+        raise_interrupt()
+    except KeyboardInterrupt:
+        return
+    pytest.fail("it was to be raised here, first")
+
+
+@pytest.mark.parametrize(
+    ("work", "reached"), [(raise_interrupt, False), (_raw_object_cache_notify, True), (swallow, True)]
+)
+def test_no_interrupt_is_lost_and_none_comes_where_llvm_calls_back(work, reached):
+    seen = []
+    handler = signal.getsignal(signal.SIGINT)
+
+    def compile_something():
+        with interruptible():
+            with interruptible():  # as kernels are compiled within the compilation of others
+                work()
+            seen.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_something()
+    assert bool(seen) == reached
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_handler_that_raises_nothing_is_called_once():
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+    try:
+        with interruptible():
+            raise_interrupt()
+            _raw_object_cache_notify()
+            assert len(heard) == 1
+        assert len(heard) == 2
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.0, 3.5, 5.0])
+def test_ctrl_c_while_the_shell_compiles_is_one_line(tmp_path, seconds):
+    np.save(tmp_path / "data.npy", np.eye(4))
+    command = [sys.executable, "-m", "fastflow", "train", str(tmp_path / "data.npy"), "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("training"):
+            assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):  # it compiles for ten seconds and more
+            process.wait(seconds)
+        process.send_signal(signal.SIGINT)
+        _, complained = process.communicate()
+    assert complained == "fastflow: interrupted\n"
+    assert process.returncode in (130, -signal.SIGINT)  # which a shell shows as 130
+
+
+SCRIPT = """
+import sys
+import fastflow as ff
+from fastflow import scheduling
+
+scheduling.COMPILE_SECONDS = 1e-3
+for _ in range(2):
+    ff.train(ff.MatrixEstimation([[1.0]]), ff.DeepLinear(1), runs=1, threads=1, progress={progress})
+"""
+
+
+@pytest.mark.parametrize(("progress", "lines"), [(True, 1), (False, 0), (None, 0)])
+def test_compiling_says_so_once_unless_it_is_to_be_quiet(tmp_path, progress, lines):
+    """By default on a terminal only, which this is not."""
+    start = [sys.executable, "-c", SCRIPT.format(progress=progress)]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(start, env=environment, capture_output=True, text=True, check=True)
+    said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.startswith("fastflow: compiling")]
+    assert len(said) == lines
+    done = subprocess.run(start, env=environment, capture_output=True, text=True, check=True)
+    assert "compiling" not in done.stderr  # what is loaded from the cache does not count
+
+
+@pytest.mark.parametrize("command", ["train", "phase", "study"])
+def test_an_empty_number_of_threads_is_the_default(command, tmp_path, capsys):
+    """As a variable that is not set leaves it; what is no number is not."""
+    given = ["--threads", " x"] + ([str(tmp_path / "none")] if command != "phase" else [])
+    assert shell.main([command, *given]) == 2
+    assert "argument --threads: expected a number, got ' x'" in capsys.readouterr().err
+    if command == "train":
+        np.save(tmp_path / "data.npy", np.eye(2))
+        out = ["--out", str(tmp_path / "out"), "--record", "0", "--runs", "2", "--max-steps", "3"]
+        for empty in (["--threads="], ["--threads", ""], ["--threads", "  "]):
+            assert shell.main(["train", str(tmp_path / "data.npy"), *empty, *out]) == 0
