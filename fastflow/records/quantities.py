@@ -107,7 +107,7 @@ def _determinant_signs(seen: Snapshot) -> FloatArray:
     """The signs of determinants, 0 where a product is singular but for round-off, which decides its sign."""
     values, shape = seen.singular_values, seen.architecture.solution_shape
     signs = seen.where_finite(lambda products: np.linalg.slogdet(products)[0])
-    bottleneck = max(seen.architecture.solution_shape) > min(map(min, seen.architecture.factor_shapes))
+    bottleneck = min(map(min, seen.architecture.factor_shapes)) < shape[0]
     singular = np.asarray(metrics.numerical_rank_of_values(values, shape) < shape[0]) | bottleneck
     return np.where(seen.finite & singular, 0.0, signs)
 
@@ -240,8 +240,8 @@ QUANTITIES: tuple[Quantity, ...] = (
     ),
     Quantity(
         "determinant_sign",
-        "Of a square matrix: the sign of the determinant of the product, 0 where that is singular but for round-off, as "
-        "behind a bottleneck. Where it changes in a run that started balanced, a warning says so: the flow keeps it.",
+        "Of a square matrix: the sign of the determinant of the product, 0 where that is singular but for round-off, "
+        "as behind a bottleneck. Where it changes in a run that started balanced, a warning says so: the flow keeps it.",
         Source.PRODUCTS,
         _determinant_signs,
         _of_squares,
