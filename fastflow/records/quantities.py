@@ -241,7 +241,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity(
         "determinant_sign",
         "Of a square matrix: the sign of the determinant of the product, 0 where that is singular but for round-off, "
-        "as behind a bottleneck. Where it changes in a run that started balanced, a warning says so: the flow keeps it.",
+        "as behind a bottleneck. Where it changes in a run that started balanced a warning says so: the flow keeps it.",
         Source.PRODUCTS,
         _determinant_signs,
         _of_squares,
