@@ -226,12 +226,12 @@ class Hadamard(Architecture):
 
     def gradient_norm(self, factors: Sequence[FloatArray], gradient: FloatArray) -> FloatArray:
         """The norm (...) of the gradient by all L factors of each side, given that by x; all (..., n)."""
-        total = np.zeros(gradient.shape[:-1])
+        total, slopes = np.zeros(gradient.shape[:-1]), []
         for side in self.sides_of(factors):
             for j in range(self.depth):
-                others = np.prod([gradient, *side[:j], *side[j + 1 :]], axis=0)
-                total += np.sum(others**2, axis=-1)
-        return np.sqrt(total)
+                slopes.append(np.prod([gradient, *side[:j], *side[j + 1 :]], axis=0))
+                total += metrics.sums_of_squares(slopes[-1])
+        return metrics.beyond_squares(np.sqrt(total), np.concatenate(slopes, axis=-1))
 
     def sides_of(self, factors: Sequence[FloatArray]) -> list[list[FloatArray]]:
         """The L factors of u, and those of v if signed."""

@@ -17,6 +17,9 @@ from fastflow.theory.curvature import sharpness
 EDGE_RTOL = 1e-11
 """How accurately the stability edge is found where a power iteration must find it."""
 
+LANCZOS_RTOL = 1e-8
+"""The least accuracy asked of Lanczos, whose eigenvalues err by the square of it where they stand alone."""
+
 VANISHES = 1e-12
 """The gradient by W at a minimum, relative to that at 0, up to which no residual counts there."""
 
@@ -135,7 +138,7 @@ def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) 
     if isinstance(architecture, Chain):
         factors = _balanced_minimum(posed.of_matrix(), architecture)
         if factors is not None:
-            return 2 / float(sharpness(posed, factors, network, rtol=rtol))
+            return 2 / float(sharpness(posed, factors, network, rtol=max(rtol, LANCZOS_RTOL)))
     return 2 / architecture.largest_curvature(posed, rtol)
 
 
