@@ -31,8 +31,8 @@ def basis_pursuit(
 
     Returns
     -------
-    array (n,), with ``||A x - y|| <= 1e-9 ||y||``, rows in very different units being brought to like ones, and a
-        relative duality gap of at most 1e-8
+    array (n,), with ``||A x - y|| <= 1e-9 ||y||`` and a relative duality gap of at most 1e-8
+        Rows in very different units are brought to like ones before.
 
     Raises
     ------
