@@ -188,6 +188,18 @@ def test_starts_with_the_singular_vectors_of_the_target(depth, rng):
         np.testing.assert_allclose(limit.solution, np.diag([0.0, -1.0, -3.0]), atol=1e-13)
 
 
+def test_a_start_where_the_flow_rests(make_problem):
+    """Two of three factors at 0: every gradient vanishes, whatever the third one is, and whatever the problem."""
+    start = [np.zeros((2, 2)), np.zeros((2, 2)), np.eye(2)]
+    for problem in (ff.MatrixEstimation(np.diag([2.0, 1.0])), make_problem("completion", (2, 2))):
+        setting = ff.check(problem, ff.DeepLinear(3), ff.inits.Explicit(start))
+        np.testing.assert_array_equal(setting.limit.solution, 0)
+        assert setting.limit.value == pytest.approx(problem.loss(np.zeros((2, 2))))
+        assert "where the flow stays" in said(setting, "Limit")
+    moves = ff.check(ff.MatrixEstimation(np.eye(2)), ff.DeepLinear(2), ff.inits.Explicit(start[1:]))
+    assert moves.limit.value == pytest.approx(0, abs=1e-28)
+
+
 def test_of_several_equal_minima_none_is_predicted():
     setting = ff.check(ff.MatrixEstimation(np.eye(3)), ff.DeepLinear(widths=(3, 1, 3)), ff.inits.Gaussian(0.1))
     assert setting.limit is None

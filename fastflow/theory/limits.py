@@ -139,6 +139,8 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
     * The same, N >= 3: almost every start ends at the minimum over some rank up to that; the one over that rank is what
       is given.
 
+    * Any problem, from a start where the gradient by every factor is 0: that start.
+
     Where several matrices are equally low, no one of them is predicted.
 
     Parameters
@@ -162,6 +164,9 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
     direct, shape = posed.direct_target(), posed.shape
     if depth > 1 and not all(np.isfinite(array).all() for array in arrays):
         return None
+    if posed.has_gradient and _rests(posed, arrays):
+        start = chain_product(arrays)
+        return Limit(start, posed.loss(start), "the gradient by every factor is 0 at the start, where the flow stays")
     balanced = depth > 1 and bool(Chain.of(arrays).balanced(arrays, EXACTLY))
     if direct is not None and balanced:
         target = np.asarray(direct, np.float64)
@@ -197,6 +202,16 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
     else:
         reason = f"the minimum over rank {rank}{of_start}, or over a smaller one, from almost every start"
     return Limit(minimum.solution, minimum.value, reason)
+
+
+def _rests(posed: MatrixProblem, factors: Sequence[FloatArray]) -> bool:
+    """Whether the gradient by every factor is 0."""
+    slope = posed.gradient(chain_product(factors))
+    for j in range(len(factors)):
+        above = chain_product(factors[j + 1 :]).T @ slope if j + 1 < len(factors) else slope
+        if np.any(above @ chain_product(factors[:j]).T if j else above):
+            return False
+    return True
 
 
 def _sign_of_determinant(factors: Sequence[FloatArray]) -> float:
