@@ -14,11 +14,14 @@ from fastflow.equality import by_value
 from fastflow.inits import Init
 from fastflow.methods import Method, as_method
 from fastflow.metrics import quiet
-from fastflow.networks import Architecture, Network
+from fastflow.networks import EXACTLY, Architecture, Chain, Network
 from fastflow.problems import Problem
 from fastflow.setting import check_words
 from fastflow.theory import Limit, LinearRate, SafeStep, linear_rate, safe_step, stability_edge
 from fastflow.theory.limits import describe_limit
+
+MOST = 1_000_000
+"""So many step sizes of a method are looked at."""
 
 T = TypeVar("T")
 
@@ -109,17 +112,13 @@ def check(
     factors = _start(init, architecture, as_count("seed", seed, 0, None), as_count("run", run, 0))
     notes = [architecture.describe_balance(factors)]
     edge, unknown = _known(lambda: stability_edge(posed, network))
-    notes.append(
-        f"Edge of stability: {unknown}."
-        if edge is None
-        else f"Edge of stability: at the expected solution gradient descent is stable for steps below {edge:.4g}; the "
-        f"default is half of that. It says nothing of the way there."
-    )
+    notes.append(f"Edge of stability: {unknown}." if edge is None else _describe_edge(edge, posed, architecture))
     safe, unsafe = _known(lambda: safe_step(posed, network, factors))
     notes.append(
         f"Safe step: {unsafe}."
         if safe is None
-        else f"Safe step: up to {safe.step:.4g} the loss falls at every step, by the bound for {safe.reason}."
+        else f"Safe step: up to {safe.step:.4g} the loss falls at every step from where its gradient is not 0, by the "
+        f"bound for {safe.reason}."
     )
     rate = None
     if network.is_chain:
@@ -130,12 +129,15 @@ def check(
     step = None
     if method is not None and method.has_steps:
         step, _ = _known(lambda: method.first_step(posed, network, factors))
-        notes.append(_describe_step(step, edge, safe, rate))
+        sizes = None if step is None else _step_sizes(method, step)
+        notes.append(_describe_step(step, sizes, edge, safe, rate))
     elif method is not None:
+        amplified = ", and by more after a long rest near a saddle, which amplifies errors" if method.accuracy else ""
         notes.append(
-            f"Step: {type(method).__name__} has none; what is said here of the flow holds of it{method.accuracy}."
+            f"Step: {type(method).__name__} has none; what is said here of the flow holds of it{method.accuracy}"
+            f"{amplified}."
         )
-    balancedness, balanced = float(architecture.balancedness(factors)), bool(architecture.balanced(factors))
+    balancedness, balanced = float(architecture.balancedness(factors)), bool(architecture.balanced(factors, EXACTLY))
     return Guarantees(balancedness, balanced, edge, safe, rate, limit, step, tuple(notes))
 
 
@@ -174,15 +176,45 @@ def _describe_rate(rate: LinearRate | None, unknown: str) -> str:
     )
 
 
-def _describe_step(step: float | None, edge: float | None, safe: SafeStep | None, rate: LinearRate | None) -> str:
-    if step is None:
+def _describe_edge(edge: float, posed: Problem, architecture: Architecture) -> str:
+    known = isinstance(architecture, Chain) and posed.of_matrix().minimum(min(architecture.widths)) is not None
+    return (
+        f"Edge of stability: {'' if known else 'about '}{edge:.4g}: for steps below it gradient descent is linearly "
+        "stable at balanced factors of the solution that the data point to, those of small starts; the default is half "
+        "of it. Other factors of that solution, which unbalanced or large starts come to, have other edges, and it "
+        "says nothing of the way there."
+    )
+
+
+def _step_sizes(method: Method, first: float) -> FloatArray:
+    """The sizes of the steps of a run, or of the first of very many."""
+    count = MOST if method.max_steps is None else min(method.max_steps, MOST)
+    return method.step_sizes(first, max(count, 1))
+
+
+def _describe_step(
+    step: float | None, sizes: FloatArray | None, edge: float | None, safe: SafeStep | None, rate: LinearRate | None
+) -> str:
+    if step is None or sizes is None:
         return "Step: the method has none for this setting."
+    constant = bool(np.all(sizes == step))
+    named = f"{step:.4g}" if constant else f"at most {step:.4g}"
+    above = np.zeros(0, np.int64) if edge is None else np.flatnonzero(sizes >= edge)
     if safe is not None and step <= safe.step:
-        end = "the loss falls at every step" + (", at the linear rate" if rate and 0 < step <= rate.step else "")
-    elif edge is not None and step < edge:
+        linear = constant and rate is not None and 0 < step <= rate.step
+        end = "the loss falls at every step from where its gradient is not 0" + (
+            ", at the linear rate" if linear else ""
+        )
+    elif edge is None:
+        end = "nothing is known of it"
+    elif not above.size:
         end = "stable at the expected solution; no theorem here says that it comes there"
-    elif edge is not None:
+    elif above.size == sizes.size:
         end = f"{step / edge:.3g} times the edge of stability: it oscillates or diverges at the expected solution"
     else:
-        end = "nothing is known of it"
-    return f"Step: {step:.4g}: {end}."
+        end = f"up to {step / edge:.3g} times the edge of stability, which {above.size} of {sizes.size} steps reach; "
+        if above[-1] == sizes.size - 1:
+            end += "the last of these is the last step of all, so that it need not come to rest"
+        else:
+            end += f"after step {above[-1]} it is stable at the expected solution, if it is not far away by then"
+    return f"Step: {named}: {end}."

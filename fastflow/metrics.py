@@ -442,17 +442,23 @@ def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
 @quiet
 def euclidean_norms(vectors: FloatArray) -> FloatArray:
     """The Euclidean norms of vectors (..., n), (...): also of those whose squares overflow or vanish."""
-    return _beyond_squares(np.asarray(np.linalg.norm(vectors, axis=-1)), vectors)
+    return beyond_squares(np.asarray(np.linalg.norm(vectors, axis=-1)), vectors)
+
+
+@quiet
+def sums_of_squares(vectors: FloatArray) -> FloatArray:
+    """``sum x_i^2`` of vectors (..., n), (...), infinite or 0 where squares are."""
+    return np.asarray(np.sum(vectors**2, axis=-1))
 
 
 @quiet
 def frobenius_norms(matrices: FloatArray) -> FloatArray:
     """The Frobenius norms of matrices (..., rows, columns), (...), as `euclidean_norms` has those of vectors."""
     norms = np.asarray(np.sqrt(np.sum(matrices**2, axis=(-2, -1))))
-    return _beyond_squares(norms, matrices.reshape(*matrices.shape[:-2], -1))
+    return beyond_squares(norms, matrices.reshape(*matrices.shape[:-2], -1))
 
 
-def _beyond_squares(norms: FloatArray, vectors: FloatArray) -> FloatArray:
+def beyond_squares(norms: FloatArray, vectors: FloatArray) -> FloatArray:
     """The norms of vectors (..., n), found anew where their squares are not numbers or not normal ones."""
     lost = ~((norms > SQUARES_LOSE * np.finfo(norms.dtype).tiny ** 0.5) & np.isfinite(norms))
     if lost.any():

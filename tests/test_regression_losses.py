@@ -135,6 +135,15 @@ def test_gradient_norms_of_diagonal_networks(size, runs, identical, rng):
     np.testing.assert_allclose(made.history.gradient_norm[:, 0], wanted, rtol=1e-13)
 
 
+@pytest.mark.parametrize("size", [1e-12, 1e3])
+def test_gradient_norms_of_the_dual_flow(size, rng):
+    problem = ff.CompressedSensing(1e-70 * rng.standard_normal((2, 3)), 1e-70 * np.ones(2))
+    method = ff.GradientFlow([0.0], t_max=1.0)
+    flow = ff.train(problem, ff.DiagonalLinear(3), ff.inits.Constant(size), method)
+    wanted = np.linalg.norm(1e70 * problem.matrix.T @ np.ones(2)) * np.sqrt(6) * size**2
+    assert flow.history.gradient_norm[0, 0] * 1e140 == pytest.approx(wanted, rel=1e-12)
+
+
 def test_gradient_norms_in_float32():
     """Squares of 1e-15 vanish in float32, and a gradient_tol must not take that for a critical point."""
     factors = [np.float32(1e-12) * np.eye(2, dtype=np.float32)] * 3

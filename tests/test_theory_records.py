@@ -108,6 +108,39 @@ def test_a_flip_of_the_determinant_is_said():
     assert set(runs.history.determinant_sign[0]) == {1, -1}
 
 
+def test_a_singular_product_has_no_sign(rng):
+    """Behind a bottleneck, from a start of less than full rank, and where a mode has died: round-off is no sign."""
+    problem, times = ff.MatrixEstimation(rng.standard_normal((3, 3))), np.linspace(0, 5, 40)
+    record, method = ff.Record(determinant_sign=True), ff.GradientFlow(times, t_max=5.0)
+    narrow = ff.DeepLinear(widths=(3, 2, 3))
+    for network, init in (
+        (narrow, ff.inits.Gaussian(0.5)),
+        (narrow, ff.inits.Balanced(0.5)),
+        (ff.DeepLinear(2), ff.inits.Balanced(product=0.5 * np.outer(rng.standard_normal(3), rng.standard_normal(3)))),
+    ):
+        runs = ff.train(problem, network, init, method, record=record)  # warns of no flips
+        np.testing.assert_array_equal(runs.history.determinant_sign, 0)
+    steps = ff.Record(np.arange(30), determinant_sign=True)
+    runs = ff.train(problem, narrow, ff.inits.Balanced(0.5), ff.GradientDescent(max_steps=29), record=steps, runs=4)
+    np.testing.assert_array_equal(runs.history.determinant_sign, 0)
+    dies = ff.ProductFlow([0.0, 1.0, 30.0], t_max=30.0)
+    start = ff.inits.Balanced(product=0.5 * np.eye(2))
+    runs = ff.train(ff.MatrixEstimation(np.diag([1.0, -1.0])), ff.DeepLinear(2), start, dies, record=record)
+    np.testing.assert_array_equal(runs.history.determinant_sign[0], [1, 1, 0])
+
+
+def test_a_flip_by_way_of_zero_is_seen():
+    """From + to - where the record between found the product singular."""
+    from fastflow.records.quantities import _flips
+
+    class Balanced:
+        balanced = np.array([True, True, False, True])
+
+    signs = np.array([[1.0, 0, -1], [1, 0, 1], [1, 0, -1], [0, 1, 1]])
+    said = _flips(Balanced(), signs, np.array([0, 5, 9]))
+    assert "in 1 of 4 runs, first in run 0 between 5 and 9" in said
+
+
 def test_signs_along_the_flow_of_the_product(rng):
     problem = ff.MatrixEstimation(np.diag([1.0, -1.0]))
     method = ff.ProductFlow(times=[0.0, 1.0, 5.0], t_max=5.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fastflow.checks import kind_of
+from fastflow.networks.base import EXACTLY as EXACTLY
 from fastflow.networks.base import Architecture as Architecture
 from fastflow.networks.base import Attributes
 from fastflow.networks.base import Network as Network

@@ -17,6 +17,10 @@ from fastflow.problems import Problem
 BALANCED = 1e-9
 """The largest balancedness of factors that are balanced but for round-off, relative to their `balance_scale`."""
 
+EXACTLY = 1e-13
+"""The same where theorems on balanced starts are said of factors: what weak directions lack by more than round-off lets
+them turn their sign."""
+
 
 Attributes = Mapping[str, int | list[int]]
 """An architecture as numbers that JSON can hold."""

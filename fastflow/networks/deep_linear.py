@@ -16,7 +16,7 @@ from fastflow.checks import FloatArray, as_count, shown
 from fastflow.kernels.networks.chain_curvature import chain_curvature
 from fastflow.kernels.networks.chain_field import chain_field
 from fastflow.kernels.networks.chain_group import make_group
-from fastflow.networks.base import Architecture, Attributes, Curvature, Field, Group, Network
+from fastflow.networks.base import EXACTLY, Architecture, Attributes, Curvature, Field, Group, Network
 from fastflow.networks.singular_bases import singular_bases
 from fastflow.problems import MatrixProblem, Problem
 from fastflow.streams import stream
@@ -173,7 +173,7 @@ class Chain(Architecture):
     def describe_balance(self, factors: Sequence[FloatArray]) -> str:
         if len(factors) == 1:
             return "Balance: one factor has nothing to balance; W follows dW/dt = -E, and keeps neither rank nor sign."
-        if not self.balanced(factors):
+        if not self.balanced(factors, EXACTLY):
             return (
                 f"Balance: the start is not balanced, max ||C_j||_F = {float(self.balancedness(factors)):.3g}; the "
                 "flow conserves every C_j, but the product has no flow of its own."

@@ -16,7 +16,7 @@ from fastflow.kernels.networks.diagonal_curvature import hadamard_curvature
 from fastflow.kernels.networks.diagonal_field import hadamard_field
 from fastflow.kernels.networks.diagonal_together import make_vector_group
 from fastflow.kernels.networks.hadamard import DEEPEST
-from fastflow.networks.base import Architecture, Attributes, Curvature, Field, Group, Network
+from fastflow.networks.base import BALANCED, EXACTLY, Architecture, Attributes, Curvature, Field, Group, Network
 from fastflow.problems import Problem, VectorProblem
 
 
@@ -167,10 +167,19 @@ class Hadamard(Architecture):
         """The largest square of an entry."""
         return np.asarray(np.max([np.max(np.asarray(f, np.float64) ** 2, axis=-1) for f in factors], axis=0))
 
+    def balanced(self, factors: Sequence[FloatArray], tolerance: float = BALANCED) -> NDArray[np.bool_]:
+        """Whether the factors of each entry have equal squares up to a tolerance relative to the largest of them."""
+        every = np.asarray(True)
+        for side in self.sides_of(factors):
+            squares = np.asarray(side, np.float64) ** 2
+            largest = np.max(squares, axis=0)
+            every = every & np.all(largest - np.min(squares, axis=0) <= tolerance * largest, axis=-1)
+        return every
+
     def describe_balance(self, factors: Sequence[FloatArray]) -> str:
         if self.depth == 1:
             return "Balance: one factor has nothing to balance; x follows a linear flow."
-        if self.balanced(factors):
+        if self.balanced(factors, EXACTLY):
             return (
                 f"Balance: the {self.depth} factors of each side start with equal squares, and the flow keeps them so: "
                 "no entry of a factor changes its sign."
@@ -220,12 +229,12 @@ class Hadamard(Architecture):
 
     def gradient_norm(self, factors: Sequence[FloatArray], gradient: FloatArray) -> FloatArray:
         """The norm (...) of the gradient by all L factors of each side, given that by x; all (..., n)."""
-        total = np.zeros(gradient.shape[:-1])
+        total, slopes = np.zeros(gradient.shape[:-1]), []
         for side in self.sides_of(factors):
             for j in range(self.depth):
-                others = np.prod([gradient, *side[:j], *side[j + 1 :]], axis=0)
-                total += np.sum(others**2, axis=-1)
-        return np.sqrt(total)
+                slopes.append(np.prod([gradient, *side[:j], *side[j + 1 :]], axis=0))
+                total += metrics.sums_of_squares(slopes[-1])
+        return metrics.beyond_squares(np.sqrt(total), np.concatenate(slopes, axis=-1))
 
     def sides_of(self, factors: Sequence[FloatArray]) -> list[list[FloatArray]]:
         """The L factors of u, and those of v if signed."""

@@ -103,9 +103,20 @@ def _spread(values: FloatArray) -> FloatArray:
     return np.stack([values.min(-1), np.median(values, -1), values.max(-1)], axis=-1)
 
 
+def _determinant_signs(seen: Snapshot) -> FloatArray:
+    """The signs of determinants, 0 where a product is singular but for round-off, which decides its sign."""
+    values, shape = seen.singular_values, seen.architecture.solution_shape
+    signs = seen.where_finite(lambda products: np.linalg.slogdet(products)[0])
+    bottleneck = min(map(min, seen.architecture.factor_shapes)) < shape[0]
+    singular = np.asarray(metrics.numerical_rank_of_values(values, shape) < shape[0]) | bottleneck
+    return np.where(seen.finite & singular, 0.0, signs)
+
+
 def _flips(subject: Subject, signs: FloatArray, moments: NumberArray) -> str | None:
     """Which balanced runs changed the sign (runs, moments) of their determinant, which the flow does not do."""
-    flips = (signs[:, 1:] * signs[:, :-1] < 0) & subject.balanced[:, None]
+    last = np.maximum.accumulate(np.where(signs != 0, np.arange(signs.shape[1]), 0), axis=1)
+    before = np.take_along_axis(signs, last, axis=1)[:, :-1]  # the last one that was not 0
+    flips = (signs[:, 1:] * before < 0) & subject.balanced[:, None]
     runs = np.flatnonzero(flips.any(axis=1))
     if not runs.size:
         return None
@@ -229,10 +240,10 @@ QUANTITIES: tuple[Quantity, ...] = (
     ),
     Quantity(
         "determinant_sign",
-        "Of a square matrix: the sign of the determinant of the product. Where that changes in a run that started "
-        "balanced, a warning says so: the flow keeps it.",
+        "Of a square matrix: the sign of the determinant of the product, 0 where that is singular but for round-off, "
+        "as behind a bottleneck. Where it changes in a run that started balanced a warning says so: the flow keeps it.",
         Source.PRODUCTS,
-        lambda seen: seen.where_finite(lambda products: np.linalg.slogdet(products)[0]),
+        _determinant_signs,
         _of_squares,
         default=False,
         prepare=lambda subject: subject.balanced,

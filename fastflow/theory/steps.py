@@ -6,14 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastflow.checks import as_count, as_number
+from fastflow.checks import FloatArray, as_count, as_number
+from fastflow.inits.base import balanced_factors
 from fastflow.metrics import quiet
-from fastflow.networks import Network
-from fastflow.problems import Problem
+from fastflow.networks import Chain, Network
+from fastflow.problems import MatrixProblem, Problem
 from fastflow.theory.arguments import as_posed
+from fastflow.theory.curvature import sharpness
 
 EDGE_RTOL = 1e-11
 """How accurately the stability edge is found where a power iteration must find it."""
+
+LANCZOS_RTOL = 1e-8
+"""The least accuracy asked of Lanczos, whose eigenvalues err by the square of it where they stand alone."""
+
+VANISHES = 1e-12
+"""The gradient by W at a minimum, relative to that at 0, up to which no residual counts there."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +108,9 @@ def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) 
     """The largest step at which gradient descent is linearly stable at the balanced expected solution.
 
     That is ``2 / lambda_max``, where ``lambda_max`` is the largest eigenvalue of the Hessian by all factors at a
-    balanced point of the solution that the data point to, of the rank that the network can reach; residuals that remain
-    there are taken as zero. With M the derivative of the residuals by W it is that of ``Z -> A_W(M^T M Z)``
+    balanced point of the solution that the data point to, of the rank that the network can reach. Residuals that remain
+    there count where it is known to be the minimum, in regression through a bottleneck; elsewhere they are taken as
+    zero. With M the derivative of the residuals by W, and without residuals, it is that of ``Z -> A_W(M^T M Z)``
     (`metric_inverse`), so that the edge is ``2 / (N ||W||_2^{2-2/N})`` for matrix estimation. For a DiagonalLinear
     network it is that of ``A diag(s) A^T`` with ``s_i = L |x_i|^{2-2/L}`` (for L = 1 the number of sides), as at the
     end of a small start; a large start needs a smaller step.
@@ -125,7 +134,30 @@ def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) 
         when the expected solution is 0, where a network of depth 2 and more has no such edge, or is not known
     """
     posed = as_posed(problem, network)
-    return 2 / network.architecture(posed).largest_curvature(posed, rtol)
+    architecture = network.architecture(posed)
+    if isinstance(architecture, Chain):
+        factors = _balanced_minimum(posed.of_matrix(), architecture)
+        if factors is not None:
+            return 2 / float(sharpness(posed, factors, network, rtol=max(rtol, LANCZOS_RTOL)))
+    return 2 / architecture.largest_curvature(posed, rtol)
+
+
+def _balanced_minimum(posed: MatrixProblem, architecture: Chain) -> list[FloatArray] | None:
+    """Balanced factors of the minimum over the rank that a bottleneck leaves, where residuals there count.
+
+    None where they vanish, or change no largest eigenvalue, as for a direct target.
+    """
+    rank, depth = min(architecture.widths), architecture.factors_multiplied
+    if rank == min(posed.shape) or posed.direct_target() is not None:
+        return None
+    minimum = posed.minimum(rank)
+    if minimum is None or not minimum.solution.any():
+        return None
+    at_zero = np.linalg.norm(posed.gradient(np.zeros(posed.shape)))
+    if np.linalg.norm(posed.gradient(minimum.solution)) <= VANISHES * at_zero:
+        return None
+    left, values, right = np.linalg.svd(minimum.solution, full_matrices=False)
+    return balanced_factors(left[:, :rank], values[:rank] ** (1 / depth), right[:rank], architecture.widths)
 
 
 @quiet
