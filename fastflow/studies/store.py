@@ -390,13 +390,13 @@ def read_store(path: Path, *, repair: bool = False) -> Snapshot:
     require_zarr()
     found: Snapshot | StoreError
     for _ in range(READINGS):
-        place = path if path.exists() or not _beside(path, "old").exists() else _beside(path, "old")
+        place = _place_of(path)
         before = _bytes_of(place)
         try:
             found = _read(path, place, before, repair)
         except StoreError as error:
             found = error
-        if path.exists() == (place is path) and _bytes_of(place) == before:
+        if _place_of(path) == place and _bytes_of(place) == before:
             break
         time.sleep(WAIT_SECONDS)  # it has become another one meanwhile
     if isinstance(found, StoreError):
@@ -407,6 +407,12 @@ def read_store(path: Path, *, repair: bool = False) -> Snapshot:
             f"{path} was made by {made.replace(chr(39), '')}: its last bits may differ from today's", stacklevel=3
         )
     return found
+
+
+def _place_of(path: Path) -> Path:
+    """Where a store is; beside its path where a driver is about to put a larger one there, or died then."""
+    old = _beside(path, "old")
+    return old if not path.exists() and old.exists() else path
 
 
 def _bytes_of(place: Path) -> bytes | None:
