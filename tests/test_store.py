@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
+import json
 import os
 import re
 import shutil
@@ -21,7 +23,7 @@ from test_studies import BITS, SPARSE, same_bits, small
 
 import fastflow as ff
 from fastflow.ensembles import Sparse
-from fastflow.studies import driver, store
+from fastflow.studies import document, driver, store
 from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import FIELDS
 
@@ -519,6 +521,48 @@ def test_xarray_opens_a_store_without_a_word_and_masks_what_is_not_done(path, re
     with xarray.open_zarr(path) as data:
         assert not np.isnan(data.error.values).any()
         assert data.steps.values.tolist() == ff.open_study(path).outcomes["steps"].tolist()
+
+
+def forged(path, change):
+    """The document of a store with another text, under a digest that fits."""
+    facts, metadata = document.read((path / "zarr.json").read_bytes())
+    table = json.loads(json.dumps(facts.table))
+    change(table, metadata)
+    (path / "zarr.json").write_bytes(document.written(facts._replace(table=table), metadata))
+
+
+HOSTILE = {
+    "an ensemble": lambda table, _: table.update(
+        ensemble={"kind": "Custom", "function": "planted:f", "version": 1, "parameters": {}}
+    ),
+    "a method": lambda table, _: table.update(method={"kind": "planted:f"}),
+    "an axis": lambda table, _: table["axes"].update(m=[{"kind": "planted:f"}, 14, 18]),
+    "a success": lambda table, _: table["success"].update(kind="planted:f"),
+    "a codec": lambda _, metadata: metadata["error"]["codecs"].append({"name": "numcodecs.pickle"}),
+    "a size": lambda table, metadata: (
+        table.update(trials=10**13),
+        [array["shape"].__setitem__(2, 10**13) for name, array in metadata.items() if name in FIELDS],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_strangers_store_runs_nothing(path, tmp_path, monkeypatch, what):
+    """It is refused, or read and drawn without importing what its table names."""
+    run(small(), path)
+    (tmp_path / "planted.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    forged(path, HOSTILE[what])
+    with contextlib.suppress(ff.StoreError, MemoryError):
+        result = ff.open_study(path)
+        result.plot()
+        result.summary()
+        result.to_xarray()
+        ff.merge([path])
+        assert what in ("an ensemble", "a method")
+        with pytest.raises(ValueError, match="the study names code outside of fastflow, 'planted:f'"):
+            result.design  # noqa: B018
+    assert "planted" not in sys.modules
 
 
 def test_where_a_store_may_lie(path, monkeypatch):
