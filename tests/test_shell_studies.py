@@ -181,7 +181,8 @@ def test_a_study_from_a_file(here, capsys):
     assert os.path.exists("maps.png")
 
 
-def test_functions_beside_the_file(here, monkeypatch):
+def test_functions_beside_the_file(here, monkeypatch, capsys):
+    """Are code of others, which runs with leave alone, and takes the place of no other module."""
     monkeypatch.setattr("sys.path", [path for path in sys.path if path not in ("", str(here))])
     (here / "mine.py").write_text(
         "import fastflow as ff\n\ndef draw(rng, m, n=9):\n    return ff.ensembles.Sparse(n, m, 1).draw(rng)\n"
@@ -190,8 +191,27 @@ def test_functions_beside_the_file(here, monkeypatch):
         'trials = 3\nmethod = { kind = "LeastNorm" }\naxes = { m = [3, 5] }\n'
         'ensemble = { kind = "Custom", function = "mine:draw", version = 1 }\n'
     )
-    assert shell.main(["study", "a.toml"]) == 0
+    (here / "tqdm.py").write_text("raise SystemExit('imported')")
+    assert shell.main(["study", "a.toml"]) == 2
+    message = "the study names code outside of fastflow, 'mine:draw': trust=True (--trust in the shell)"
+    assert message in capsys.readouterr().err
+    assert "mine" not in sys.modules
+    assert shell.main(["study", "a.toml", "--trust"]) == 0
     assert ff.open_study("a.zarr").complete
+    del sys.modules["mine"]
+
+
+@pytest.mark.parametrize("name", ["os:system", "subprocess:run", "fastflow.shell:main", "numpy:save", "nowhere:f"])
+@pytest.mark.parametrize("place", ["function", "baseline", "cost"])
+def test_a_strangers_file_runs_nothing(here, capsys, name, place):
+    (here / "a.toml").write_text(
+        f'trials = 3\nmethod = {{ kind = "{name if place == "baseline" else "LeastNorm"}" }}\naxes = {{ m = [3, 5] }}\n'
+        + (f'ensemble = {{ kind = "Custom", function = "{name}", version = 1 }}\n' if place != "baseline" else "")
+    )
+    assert shell.main(["study", "a.toml", *(["--cost"] if place == "cost" else [])]) == 2
+    errors = capsys.readouterr().err
+    assert f"the study names code outside of fastflow, '{name}'" in errors
+    assert errors.count("\n") == 1
 
 
 def test_adaptive_says_what_it_saves(here, capsys):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
+import json
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from test_studies import BITS, SPARSE, same_bits, small
 
 import fastflow as ff
 from fastflow.ensembles import Sparse
-from fastflow.studies import driver, store
+from fastflow.studies import document, driver, store
 from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import FIELDS
 
@@ -521,6 +524,48 @@ def test_xarray_opens_a_store_without_a_word_and_masks_what_is_not_done(path, re
         assert data.steps.values.tolist() == ff.open_study(path).outcomes["steps"].tolist()
 
 
+def forged(path, change):
+    """The document of a store with another text, under a digest that fits."""
+    facts, metadata = document.read((path / "zarr.json").read_bytes())
+    table = json.loads(json.dumps(facts.table))
+    change(table, metadata)
+    (path / "zarr.json").write_bytes(document.written(facts._replace(table=table), metadata))
+
+
+HOSTILE = {
+    "an ensemble": lambda table, _: table.update(
+        ensemble={"kind": "Custom", "function": "planted:f", "version": 1, "parameters": {}}
+    ),
+    "a method": lambda table, _: table.update(method={"kind": "planted:f"}),
+    "an axis": lambda table, _: table["axes"].update(m=[{"kind": "planted:f"}, 14, 18]),
+    "a success": lambda table, _: table["success"].update(kind="planted:f"),
+    "a codec": lambda _, metadata: metadata["error"]["codecs"].append({"name": "numcodecs.pickle"}),
+    "a size": lambda table, metadata: (
+        table.update(trials=10**13),
+        [array["shape"].__setitem__(2, 10**13) for name, array in metadata.items() if name in FIELDS],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_strangers_store_runs_nothing(path, tmp_path, monkeypatch, what):
+    """It is refused, or read and drawn without importing what its table names."""
+    run(small(), path)
+    (tmp_path / "planted.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    forged(path, HOSTILE[what])
+    with contextlib.suppress(ff.StoreError, MemoryError):
+        result = ff.open_study(path)
+        result.plot()
+        result.summary()
+        result.to_xarray()
+        ff.merge([path])
+        assert what in ("an ensemble", "a method")
+        with pytest.raises(ValueError, match="the study names code outside of fastflow, 'planted:f'"):
+            result.design  # noqa: B018
+    assert "planted" not in sys.modules
+
+
 def test_where_a_store_may_lie(path, monkeypatch):
     """In the home folder by its sign; not behind an address."""
     monkeypatch.setenv("HOME", str(path.parent))
@@ -529,8 +574,6 @@ def test_where_a_store_may_lie(path, monkeypatch):
     assert ff.merge(["~/s.zarr"], into="~/t.zarr").complete
     assert sorted(p.name for p in path.parent.iterdir()) == ["s.zarr", "t.zarr"]
     monkeypatch.chdir(path.parent)
-    from pathlib import Path
-
     for address in ("s3://bucket/s.zarr", "gs://b/s", "file:///tmp/s", "https://x.org/s", Path("s3://bucket/s.zarr")):
         for use in (lambda at=address: run(small(), at), lambda at=address: ff.open_study(at)):
             with pytest.raises(ValueError, match="store must be a folder of a file system, got"):
@@ -552,3 +595,217 @@ def test_a_full_disk_for_real(tmp_path):
             run(small(trials=1000), room / "s.zarr")  # of 6000 trials 29 bytes each, mostly random ones
     finally:
         subprocess.run(["umount", str(room)], check=True)
+
+
+def test_a_store_that_grows_is_read_as_of_one_moment(path):
+    """While it is replaced by a larger one, again and again, and while its success changes."""
+    small_one, large_one = small(trials=3, m=(8,)), small(trials=5)
+    results = [study.run(threads=2, progress=False) for study in (small_one, large_one)]
+    kept, seen, stop = path.with_name("kept"), [], threading.Event()
+    run(small_one, path)
+    shutil.copytree(path, kept)
+
+    def read():
+        while not stop.is_set():
+            seen.append(ff.open_study(path))
+
+    with ThreadPoolExecutor(2) as pool:
+        reading = [pool.submit(read) for _ in range(2)]
+        try:
+            for i in range(6):
+                large_one.success = ff.Success(below=0.1 + i)
+                run(large_one, path)
+                with locked(path) as lock:  # back to what it was, as a driver does it
+                    found = ff.open_study(kept)
+                    store.create(path, found.table, found.outcomes, found._held, lock)
+        finally:
+            stop.set()
+        for future in reading:
+            future.result()
+    assert {len(one.axes["m"]) for one in seen} == {1, 3}
+    for one in seen:
+        whole = results[len(one.axes["m"]) == 3]
+        assert one.outcomes["error"].shape == whole.outcomes["error"].shape
+        assert same_where_done(one, whole)
+
+
+def test_files_are_synced_before_they_are_moved_and_their_folders_after(path, monkeypatch):
+    """In a model of a loss of power: what a name points to is on the disk before the name is."""
+    run(small(trials=3), path)
+    synced, moved = set(), []
+    fsync, replace = os.fsync, os.rename
+
+    def sync(handle):
+        fsync(handle)
+        synced.add(os.path.realpath(f"/proc/self/fd/{handle}"))
+
+    def watch(event, arguments):
+        if watching and event == "os.rename":
+            source, target = map(str, arguments[:2])
+            if source.startswith(str(path.parent)):
+                inside = (
+                    [source] if os.path.isfile(source) else [str(p) for p in path.parent.joinpath(source).rglob("*")]
+                )
+                moved.append((source, target, all(p in synced for p in inside)))
+
+    if not os.path.exists("/proc/self/fd"):
+        pytest.skip("this system does not say what a handle is of")
+    watching = True
+    sys.addaudithook(watch)
+    monkeypatch.setattr(os, "fsync", sync)
+    run(small(trials=4), path)  # which grows
+    study = small(trials=4)
+    study.success = ff.Success(below=0.5)
+    run(study, path)
+    watching = False
+    assert replace is os.rename
+    assert len(moved) > 10
+    fresh = ".s.zarr.fastflow-new"
+    assert any(source.endswith(fresh) for source, _, _ in moved)
+    for source, target, was_synced in moved:
+        if f"{fresh}/" not in source and not source.endswith("s.zarr"):  # the old store, which has been there
+            assert was_synced, (source, target)
+    assert str(path.parent) in synced
+    assert str(path / "status" / "c" / "0" / "0") in synced
+
+
+def test_presses_of_ctrl_c_during_a_write_wait_for_its_last_byte(path, monkeypatch):
+    """And the lock is held until then; what was reported done is there."""
+    from fastflow.studies import synced
+
+    put, pressed, held = synced.put, [], []
+
+    def slowly(file, data):
+        if len(pressed) < 8 and "/c/" in str(file):
+            pressed.append(file)
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.02)
+            held.append(path.with_name("s.zarr.lock").exists())
+        put(file, data)
+
+    monkeypatch.setattr(driver, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(synced, "put", slowly)
+    study = small(trials=2000)
+    with pytest.raises(ff.StudyInterrupted) as caught:
+        run(study, path)
+    assert pressed
+    assert all(held)
+    assert not path.with_name("s.zarr.lock").exists()
+    assert np.array_equal(ff.open_study(path).done, caught.value.result.done)
+    assert caught.value.result.done.any()
+
+
+def test_a_writer_that_is_left_behind_keeps_the_lock(path):
+    with locked(path) as lock:
+        lock.hold()
+    with pytest.raises(ff.StoreError, match="is being written by process"), locked(path):
+        pass
+    lock.let_go()
+    with locked(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("moved", "was moved or deleted while it was written"),
+        ("deleted", "was moved or deleted while it was written"),
+        ("replaced", "is another store than the one that was written until now"),
+        ("unlocked", r"the lock file of .*s\.zarr was removed while it was written"),
+    ],
+)
+def test_a_store_that_is_no_longer_ours_is_left_alone(path, monkeypatch, what, message):
+    """Whatever happens to it in mid-run there is an error with what was done, and nothing of another's is written."""
+    other = path.with_name("other")
+    run(small(trials=2, m=(8,)), other)
+    before = {file: file.read_bytes() for file in other.rglob("*") if file.is_file()}
+    keep = driver._Driver._keep
+
+    def keep_and_change(self, finished):
+        keep(self, finished)
+        if what == "unlocked":
+            path.with_name("s.zarr.lock").unlink(missing_ok=True)
+        elif path.exists() and not path.with_name("gone").exists():
+            shutil.rmtree(path) if what == "deleted" else path.rename(path.with_name("gone"))
+            if what == "replaced":
+                other.rename(path)
+
+    monkeypatch.setattr(driver, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(driver._Driver, "_keep", keep_and_change)
+    with pytest.raises(ff.StoreError, match=message) as caught:
+        run(small(trials=200), path)
+    assert caught.value.result.done.any()
+    if what == "replaced":
+        assert {
+            other / file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()
+        } == before
+    elif what in ("moved", "deleted"):
+        assert not path.exists()
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError])
+def test_an_executor_that_takes_no_more_leaves_what_is_done(path, error):
+    with ThreadPoolExecutor(1) as pool:
+        left = [4]
+
+        class Tired:
+            num_workers = 1
+
+            def submit(self, *arguments):
+                if not left[0]:
+                    raise error("too tired")
+                left[0] -= 1
+                return pool.submit(*arguments)
+
+        with pytest.raises(ff.StudyError, match=r"the executor failed: .*too tired") as caught:
+            small(trials=200).run(Tired(), path, progress=False)
+    done = caught.value.result.done
+    assert 0 < done.sum() < done.size
+    assert np.array_equal(ff.open_study(path).done, done)
+
+
+def test_a_success_that_cannot_be_written_leaves_what_was_there(path, monkeypatch):
+    run(small(), path)
+    study = small()
+    study.success = ff.Success(below=1e-5)
+
+    def full(file, data):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put", full)
+        with pytest.raises(ff.StoreError, match="cannot be written: No space left") as caught:
+            run(study, path)
+    assert caught.value.result.complete
+    assert ff.open_study(path).success.below == 1e-2
+    assert run(study, path).computed == 0
+
+
+def test_no_lock_is_taken_through_a_link(path):
+    target = path.with_name("mine.txt")
+    target.write_text("mine")
+    path.with_name("s.zarr.lock").symlink_to(target)
+    with pytest.raises(ff.StoreError, match="is a link"):
+        run(small(), path)
+    assert target.read_text() == "mine"
+
+
+def test_cells_of_equal_outcomes_are_made_equal_when_a_study_goes_on(path):
+    """After a crash between their chunks; and new values of the axis that a baseline does not know."""
+    axes = {"method": {"limit": ff.FlowLimit(), "least": ff.baselines.LeastNorm()}, "depth": (3,)}
+    run(ff.Study(Sparse(n=12, m=6, sparsity=1), trials=4, axes=axes), path)
+    study = ff.Study(Sparse(n=12, m=6, sparsity=1), trials=4, axes=axes | {"depth": (2, 3)})
+    expected = study.run(threads=1, progress=False)
+    grown = run(study, path)
+    assert grown.computed == 4  # of the limit at the new depth
+    assert same_bits(grown, expected)
+    assert same_bits(ff.open_study(path), expected)
+    found = ff.open_study(path)
+    for values in found.outcomes.values():
+        values[1, 0, 2:] = -1 if values.dtype.kind == "i" else -np.inf
+    shutil.rmtree(path)
+    found.save(path)
+    again = run(study, path)
+    assert again.computed == 0
+    assert same_bits(ff.open_study(path), expected)

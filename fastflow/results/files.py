@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -50,7 +52,7 @@ def write_runs(
     -------
     Path, of the file
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix != ".npz":
         path = path.with_name(path.name + ".npz")
     meta = {"format": FORMAT, **architecture.attributes, **facts}
@@ -64,10 +66,13 @@ def write_runs(
                 runs, records = values[0].shape[:2]
                 values = np.concatenate([v.reshape(runs, records, -1) for v in values], axis=-1)
             written[f"{PREFIX}{name}"] = values
-    partial = path.with_name(path.name + ".partial")
+    # A name of its own for each writer, and never through a link that somebody has put there.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             np.savez(file, meta=np.array(json.dumps(meta)), **written)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -82,7 +87,7 @@ def read_runs(path: str | Path) -> tuple[dict[str, AnyArray], Architecture, Hist
     ValueError
         when the file is not one that `write_runs` wrote
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     wrong = f"{path} is not a file of fastflow runs"
     with path.open("rb") as handle:
         try:

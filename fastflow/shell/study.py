@@ -52,6 +52,9 @@ def add_study(commands: Commands) -> None:
     p.set_defaults(command=_study)
     p.add_argument("file", metavar="FILE", type=Path, help="a TOML file")
     p.add_argument("--out", type=Path, metavar="NAME", help="of NAME.zarr and NAME.png (default: that of FILE)")
+    p.add_argument(
+        "--trust", action="store_true", help="import and run the functions and classes of others that FILE names"
+    )
     add_running(p)
 
 
@@ -97,8 +100,9 @@ def _study(a: argparse.Namespace) -> int:
         table = tomllib.loads(a.file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{a.file} is no TOML file: {error}") from None
-    sys.path.insert(0, str(a.file.resolve().parent))  # where functions of a Custom ensemble may be
-    study = Study.from_table(table)
+    if a.trust:  # functions may lie beside the file, but none there takes the name of another module
+        sys.path.append(str(a.file.resolve().parent))
+    study = Study.from_table(table, trust=a.trust)
     return run_and_show(study, a.file.with_suffix("") if a.out is None else a.out, a)
 
 

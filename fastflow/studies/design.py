@@ -20,7 +20,7 @@ from fastflow.studies.axes import Axis, spread_values
 from fastflow.studies.compatibility import PER_TRIAL, PROBLEMS, check_cells
 from fastflow.studies.grid import Grid
 from fastflow.studies.setup import Setup
-from fastflow.studies.spec import WORDS, Table, as_table, build, describe
+from fastflow.studies.spec import WORDS, Table, as_table, build, describe, foreign_names
 from fastflow.studies.success import Success
 
 
@@ -75,20 +75,32 @@ class Design:
         self.describe()
 
     @classmethod
-    def from_table(cls, table: Table) -> Self:
+    def from_table(cls, table: Table, *, trust: bool = False) -> Self:
         """The design, or study, of a table such as `describe` makes, or a TOML file holds.
 
         Parameters
         ----------
         table : dict
+        trust : bool
+            Whether functions and classes that the table names may be imported, which runs their code. Without it those
+            of your own modules that are imported already may be named, and nothing else outside of fastflow.
 
         Raises
         ------
         ValueError, TypeError
-            for what is missing, unknown or wrong in the table
+            for what is missing, unknown or wrong in the table, or not trusted
         """
         known = (*WORDS, "axes", "trials", "seed", "problem", "starts", "success")
         as_table("a study", table)
+        try:
+            named = [] if trust else sorted(set(foreign_names(table)))
+        except RecursionError:
+            raise ValueError("the tables of the study lie too deep in each other") from None
+        if named:
+            raise ValueError(
+                f"the study names code outside of fastflow, {', '.join(map(shown, named))}: trust=True (--trust in the "
+                "shell) imports and runs it"
+            )
         for name in table:
             if name not in known:
                 raise ValueError(f"a study has no {shown(name)}; it has {', '.join(known)}")

@@ -27,7 +27,7 @@ from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays
 from fastflow.studies.pilot import pilot_of
 from fastflow.studies.predictions import predicted
-from fastflow.studies.spec import Table, build, restricted
+from fastflow.studies.spec import Table, restricted, success_of
 from fastflow.studies.statistics import wilson
 from fastflow.studies.store import create, recover, require_zarr, store_path
 from fastflow.studies.success import NEVER, Success
@@ -75,11 +75,8 @@ class StudyResult:
         self.adaptive = adaptive
         self.table: Table = dict(table)
         self.seconds, self.computed = seconds, computed
-        self.axes: dict[str, tuple[Value, ...]] = {
-            name: tuple(values) if isinstance(values, Mapping) else tuple(build(list(values)))
-            for name, values in table["axes"].items()
-        }
-        self.success: Success = build({"kind": "Success", **table["success"]})
+        self.axes: dict[str, tuple[Value, ...]] = {name: tuple(values) for name, values in table["axes"].items()}
+        self.success = success_of(table)
         self.fixed: dict[str, object] = {}
         self._design = design
         self._held = Held(tuple(map(len, self.axes.values()))) if held is None else held
@@ -101,7 +98,7 @@ class StudyResult:
         Raises
         ------
         ValueError
-            when it has a function or a class that cannot be imported here
+            when it has a function or a class of others, which ``Study.from_table(result.table, trust=True)`` imports
         """
         if self._design is None:
             self._design = Design.from_table(self.table)

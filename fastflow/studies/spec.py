@@ -10,7 +10,10 @@ import dataclasses
 import importlib
 import inspect
 import math
+import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,8 +105,35 @@ def as_table(where: str, value: object) -> Table:
     return value
 
 
+def foreign_names(table: object) -> Iterator[str]:
+    """The names of functions and classes in a table, ``module:name``, whose import would run code that is not ours.
+
+    Those of modules of the user's own that are imported already are none: he has run them himself.
+    """
+    if isinstance(table, Mapping):
+        for key, value in table.items():
+            if key in ("kind", "function") and isinstance(value, str) and ":" in value and not _is_own(value):
+                yield value
+            yield from foreign_names(value)
+    elif isinstance(table, list | tuple):
+        for item in table:
+            yield from foreign_names(item)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name is one of a module that the user has imported, and that came with neither Python nor a package."""
+    module = name.partition(":")[0]
+    if module == "__main__":
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or module.partition(".")[0] == __name__.partition(".")[0]:
+        return False
+    installed = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return not any(Path(file).resolve().is_relative_to(Path(folder).resolve()) for folder in installed)
+
+
 def build(table: object, where: str = "the study") -> Any:
-    """The object that a table describes.
+    """The object that a table describes, whose names of functions and classes are trusted.
 
     Raises
     ------
@@ -145,6 +175,20 @@ def build(table: object, where: str = "the study") -> Any:
         return cls(**{name: build(value, f"{where}.{name}") for name, value in fields.items()})
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from error
+
+
+def success_of(table: Table) -> Success:
+    """The success that a study's table has, of which nothing is imported.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for what is none
+    """
+    fields = as_table("success", table["success"])
+    if fields.get("kind", "Success") != "Success" or not set(fields) <= {"kind", "quantity", "below"}:
+        raise ValueError(f"success must be a Success, got {shown(dict(fields))}")
+    return Success(**{name: value for name, value in fields.items() if name != "kind"})
 
 
 def _as_float(text: object, where: str) -> float:

@@ -18,14 +18,14 @@ import shutil
 import struct
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastflow.checks import shown
+from fastflow.checks import as_count, shown
 from fastflow.memory import require_memory
 from fastflow.status import Status
 from fastflow.studies import document
@@ -35,7 +35,7 @@ from fastflow.studies.errors import StoreError
 from fastflow.studies.held import Held
 from fastflow.studies.locks import Lock
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays, empty_outcomes
-from fastflow.studies.spec import Table
+from fastflow.studies.spec import WORDS, Table, as_table, success_of
 
 CHUNK_ENTRIES = 2**17
 Chunk = tuple[int, ...]
@@ -390,13 +390,13 @@ def read_store(path: Path, *, repair: bool = False) -> Snapshot:
     require_zarr()
     found: Snapshot | StoreError
     for _ in range(READINGS):
-        place = path if path.exists() or not _beside(path, "old").exists() else _beside(path, "old")
+        place = _place_of(path)
         before = _bytes_of(place)
         try:
             found = _read(path, place, before, repair)
         except StoreError as error:
             found = error
-        if path.exists() == (place is path) and _bytes_of(place) == before:
+        if _place_of(path) == place and _bytes_of(place) == before:
             break
         time.sleep(WAIT_SECONDS)  # it has become another one meanwhile
     if isinstance(found, StoreError):
@@ -407,6 +407,12 @@ def read_store(path: Path, *, repair: bool = False) -> Snapshot:
             f"{path} was made by {made.replace(chr(39), '')}: its last bits may differ from today's", stacklevel=3
         )
     return found
+
+
+def _place_of(path: Path) -> Path:
+    """Where a store is; beside its path where a driver is about to put a larger one there, or died then."""
+    old = _beside(path, "old")
+    return old if not path.exists() and old.exists() else path
 
 
 def _bytes_of(place: Path) -> bytes | None:
@@ -436,6 +442,7 @@ def _read(path: Path, place: Path, data: bytes | None, repair: bool) -> Snapshot
         why = "" if isinstance(error, KeyError) or data is None or b"fastflow" not in data else f": {error}"
         raise StoreError(f"{path} is not a store of a fastflow study{why}") from error
     try:
+        _check_table(facts.table)
         held = Held(tuple(len(values) for values in facts.table["axes"].values()), facts.cells)
         shape = held.array_shape(facts.table["trials"])
         _check_arrays(metadata, shape)
@@ -451,6 +458,20 @@ def _read(path: Path, place: Path, data: bytes | None, repair: bool) -> Snapshot
             raise StoreError(f"{damage}; {again} compute, or write, it again")
         sound = False
     return Snapshot(facts, arrays, held, sound)
+
+
+def _check_table(table: Table) -> None:
+    """Whether a table is one of numbers and words, as far as reading results goes."""
+    as_count("trials", table["trials"], 1)
+    success_of(table)
+    for name, values in as_table("axes", table["axes"]).items():
+        each = as_table(name, values) if isinstance(values, Mapping) else values
+        if not isinstance(each, Mapping | list) or not all(isinstance(value, int | float | str) for value in each):
+            raise ValueError(f"axis {name!r} has other values than numbers and strings")
+    for word in WORDS:
+        for one in table["axes"].get(word, {"": table.get(word, {})}).values():
+            if not isinstance(as_table(word, one).get("kind", ""), str):
+                raise ValueError(f"{word} has no kind")
 
 
 def _check_arrays(metadata: dict[str, Metadata], shape: tuple[int, ...]) -> None:
