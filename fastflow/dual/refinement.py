@@ -1,0 +1,356 @@
+"""Limits at ties: a Newton method for ``A x(A^T lam) = y``, L >= 3, whose dual residual is exact.
+
+Where the columns that an l1 minimiser may use are dependent, x depends on the digits of ``z = A^T lam`` that its
+distances ``c_a - z``, ``c_b + z`` to the ends of its domain have after the cancellation (`kernels.dual.certainty`). Here
+lam is an integer at a fixed point, fine enough for these, and so is c; the distances are floats of their own, each with
+a small relative error; and what separates them from lam, ``A^T lam - z``, is exact. So x is that of the floats A, y and
+of the starts as they stand.
+
+A step solves ``A diag(x') dz = y - A x``, ``dz = A^T dlam + (A^T lam - z)`` by a factorisation of ``diag(x')^{1/2} A^T``
+that keeps the orders of magnitude of x' apart (`kernels.vectors.revealing`). At small starts it would have far to go.
+So the limit from starts that are larger by a power of 2, where doubles do, is continued to the starts that are meant:
+at an exact tie x hardly moves, and lam by the power's power.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from fastflow.checks import FloatArray
+from fastflow.dual.exact import Integers, exact_rank, fixed, fixed_fraction, fixed_matrix, floating
+from fastflow.dual.vectors import vectors_at
+from fastflow.kernels.dual.certainty import EPSILON, FOUND, TIED, Certainty
+from fastflow.kernels.vectors.revealing import reveal_rank
+
+SPARE_BITS = 100
+"""Bits of lam beyond those that the smallest distance from an end needs."""
+
+PRIMAL_BITS = 160
+"""Bits of x below its largest entry, in ``y - A x``."""
+
+EASY = 1e9
+"""``(u/alpha)^k`` up to which a start is taken from doubles."""
+
+FIRST_JUMP = 24
+"""Bits of c by which starts first shrink from one problem of the continuation to the next."""
+
+STEPS, ALL_STEPS = 60, 1000
+"""Newton steps for one start, and for all."""
+
+SETTLED, MET = 1e-13, 1e-6
+"""A step this small relative to x is the last, where z and ``A^T lam`` differ by this share of the distances at most."""
+
+LEFT = 0.1
+"""What a step leaves at least of a distance, and of an entry that must keep its sign."""
+
+
+class Start(NamedTuple):
+    """The limit from starts multiplied by a power of 2, by doubles."""
+
+    x: FloatArray
+    steps: int
+
+
+class Refined(NamedTuple):
+    """A limit; ``error`` and ``condition`` as in `LimitResult`.
+
+    Attributes
+    ----------
+    x : array (n,)
+    dual : array (m,)
+    slope : array (n,), ``dx/dz``
+    steps : int
+    error, condition : float
+    """
+
+    x: FloatArray
+    dual: FloatArray
+    slope: FloatArray
+    steps: int
+    error: float
+    condition: float
+
+
+class Ends(NamedTuple):
+    """Where the domains of z end, c_a and c_b, as integers at ``bits``; None for an end that there is not."""
+
+    upper: list[int]
+    lower: list[int | None]
+    bits: int
+
+    def residual(self, z: Integers, up: FloatArray, low: FloatArray) -> FloatArray:
+        """``z`` less the point at these distances, measured from its nearer end; correctly rounded."""
+        ups, lows = fixed(up, self.bits), fixed(np.where(np.isfinite(low), low, 0.0), self.bits)
+        return floating(
+            np.array(
+                [
+                    at - c + near if lower is None or nearer else at + lower - far
+                    for at, c, lower, near, far, nearer in zip(
+                        z, self.upper, self.lower, ups, lows, up <= low, strict=True
+                    )
+                ],
+                object,
+            ),
+            self.bits,
+        )
+
+
+class _Step(NamedTuple):
+    """One solve: the changes of z and lam, and the parts that make the error's estimate."""
+
+    point: FloatArray
+    dual: FloatArray
+
+
+class Refinement:
+    """One problem ``A x = y`` with A of full row rank, of coordinates with u(0) > 0.
+
+    Parameters
+    ----------
+    matrix : array (m, n), A
+    values : array (m,), y
+    positive, negative : arrays (n,), u(0) > 0 and v(0) >= 0
+    depth : int, L >= 3
+    """
+
+    def __init__(
+        self, matrix: FloatArray, values: FloatArray, positive: FloatArray, negative: FloatArray, depth: int
+    ) -> None:
+        self.matrix, self.values, self.depth, self.k = matrix, values, depth, depth - 2
+        self.positive, self.negative = positive, negative
+        self.integers, self.matrix_bits = fixed_matrix(matrix)
+        self.exact_values, self.value_bits = fixed_matrix(values)
+        self.round_off = 64 * len(matrix) * EPSILON
+
+    def run(self, find: Callable[[int], Generator[None, None, Start | None]]) -> Generator[None, None, Refined | None]:
+        """The limit, or None where it is not found; yields between steps.
+
+        Parameters
+        ----------
+        find : function of j that finds the limit from starts multiplied by ``2^j``, or None
+        """
+        x, j, total = np.zeros(0), 0, 0
+        largest = max(self.positive.max(), self.negative.max())
+        first = yield from find(0)
+        if first is not None and not first.x.any():
+            return None
+        size = np.max(np.abs(first.x)) if first is not None else self._size()
+        j = max(0, math.ceil(math.log2(size ** (1 / self.depth) / largest * EASY ** (-1 / self.k))))
+        start = first if j == 0 else (yield from find(j))
+        for _ in range(3):
+            if start is not None or j == 0:
+                break
+            j += 4
+            start = yield from find(j)
+        if start is None:
+            return None
+        x, total = start.x, start.steps
+        # The unit of lam: distances do not depend on the starts where entries have been found.
+        reach = max(np.max(np.abs(x)) ** (1 / self.depth) * 8, largest)
+        closest = reach ** (-self.k) / self.k
+        columns = float(np.abs(self.matrix).sum(axis=0).max())
+        self.bits = max(0, math.ceil(math.log2(columns / closest))) + SPARE_BITS
+        dual = np.array([0] * len(self.values), object)
+        jump = max(1, FIRST_JUMP // self.k)
+        found = yield from self._newton(j, x, dual)
+        total += found.steps
+        while j > 0:
+            if total > ALL_STEPS:
+                return None
+            smaller = max(0, j - jump)
+            scaled = found.exact_dual * (1 << ((j - smaller) * self.k))
+            nearer = yield from self._newton(smaller, found.x, scaled)
+            total += nearer.steps
+            if nearer.settled or jump == 1:
+                j, found = smaller, nearer
+                jump = jump + 1 if nearer.steps < 12 else jump
+            else:
+                jump = max(1, jump // 2)
+        if not found.settled:
+            return None
+        return self._result(found, total)
+
+    def _size(self) -> float:
+        """About how large x is."""
+        return float(np.linalg.norm(self.values) / np.linalg.norm(self.matrix, axis=0).max())
+
+    def _ends(self, j: int) -> Ends:
+        bits = self.bits + self.matrix_bits
+        upper, lower = (
+            [fixed_fraction(1 / (self.k * (Fraction(a) * 2**j) ** self.k), bits) if a > 0 else None for a in starts]
+            for starts in (self.positive.tolist(), self.negative.tolist())
+        )
+        return Ends([c for c in upper if c is not None], lower, bits)
+
+    def _newton(self, j: int, x: FloatArray, dual: Integers) -> Generator[None, None, _Newton]:
+        """Newton steps for starts multiplied by ``2^j`` from an x and an exact lam."""
+        ends, a, b = self._ends(j), self.positive * 2.0**j, self.negative * 2.0**j
+        least_start = np.where(b > 0, np.minimum(a, b), a)
+        one_sided = b == 0
+        up, low = self._distances(a, b, x)
+        settled, steps = False, 0
+        for steps in range(1, STEPS + 1):
+            yield
+            x, slope = self._point(up, low)
+            largest = float(np.abs(x).max())
+            system = _System(self.matrix, slope, self.round_off)
+            for _ in range(4):
+                apart = ends.residual(self._image(dual), up, low)
+                at = system.columns
+                if np.max(np.abs(apart[at]) / np.minimum(up, low)[at], initial=0) < 1e-9:
+                    break
+                dual = dual + fixed(system.only_dual(apart), self.bits)
+            else:
+                apart = ends.residual(self._image(dual), up, low)
+            residual = self.residual(x)
+            noise = 8 * EPSILON * len(self.values) * (np.linalg.norm(self.values) + 0.0)
+            step = system.solve(residual, apart, noise)
+            moved = slope * step.point
+            size = float(np.abs(moved).max()) / largest
+            active = np.abs(x) > FOUND * largest
+            met = float(np.max(np.abs(apart) / np.minimum(up, low), where=active, initial=0))
+            new_up, new_low = up - step.point, low + step.point
+            if np.any(new_up <= LEFT * up) or np.any(new_low <= LEFT * low):
+                new_x, losing = x + moved, np.sign(x) * (x + moved) < LEFT * np.abs(x)
+                losing &= ~one_sided & (np.abs(x) > 1e3 * least_start**self.depth)
+                if losing.any():
+                    share = min(1.0, float(np.min((1 - LEFT) * np.abs(x[losing]) / np.abs(moved[losing]))))
+                    new_x = x + share * moved
+                new_up, new_low = self._distances(a, b, np.where(one_sided, np.maximum(new_x, LEFT * x), new_x))
+            up, low = new_up, new_low
+            dual = dual + fixed(step.dual, self.bits)
+            if not np.isfinite(size):
+                break
+            if size < SETTLED and met < MET:
+                settled = True
+                break
+        return _Newton(self._point(up, low)[0], up, low, dual, steps, size, settled)
+
+    def _image(self, dual: Integers) -> Integers:
+        image: Integers = dual @ self.integers
+        return image
+
+    def residual(self, x: FloatArray) -> FloatArray:
+        """``y - A x``, exact but for what x has more than `PRIMAL_BITS` below its largest entry."""
+        bits = max(PRIMAL_BITS - int(np.frexp(np.abs(x).max())[1]), self.value_bits - self.matrix_bits, 0)
+        all_bits = bits + self.matrix_bits
+        return floating(
+            self.exact_values * (1 << (all_bits - self.value_bits)) - self.integers @ fixed(x, bits), all_bits
+        )
+
+    def _point(self, up: FloatArray, low: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """x and dx/dz at distances from the ends, x without the cancellation of its two sides."""
+        u, v = ((self.k * side) ** (-1 / self.k) for side in (up, low))
+        power = self.depth / self.k
+        ratio = power * (np.log(low) - np.log(up))
+        x = np.where(ratio > 0, u**self.depth, -(v**self.depth)) * -np.expm1(-np.abs(ratio))
+        return x, self.depth * (u ** (2 * self.depth - 2) + v ** (2 * self.depth - 2))
+
+    def _distances(self, a: FloatArray, b: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        u, v = vectors_at(self.depth, a, b, x)
+        with np.errstate(divide="ignore"):
+            return u ** float(-self.k) / self.k, v ** float(-self.k) / self.k
+
+    def _result(self, found: _Newton, steps: int) -> Refined:
+        x, slope = self._point(found.up, found.low)
+        dual = floating(found.exact_dual, self.bits)
+        sure = measure(self.matrix, self.values, x, slope, dual, np.minimum(found.up, found.low), exact=True)
+        return Refined(x, dual, slope, steps, sure.error + 10 * SETTLED, sure.condition)
+
+
+def measure(
+    matrix: FloatArray,
+    values: FloatArray,
+    x: FloatArray,
+    slope: FloatArray,
+    dual: FloatArray,
+    room: FloatArray,
+    *,
+    exact: bool = False,
+) -> Certainty:
+    """What `kernels.dual.certainty` estimates, more slowly and more sharply: entry by entry of ``A x - y``.
+
+    Parameters
+    ----------
+    matrix : array (m, n), A
+    values : array (m,), y
+    x, slope : arrays (n,), the limit and dx/dz there
+    dual : array (m,), lam
+    room : array (n,), the distances of z from the ends of its domain
+    exact : bool, whether z is known better than lam
+    """
+    largest = float(np.abs(x).max())
+    if largest == 0:
+        return Certainty(0.0, 1.0)
+    round_off, size = 64 * len(matrix) * EPSILON, np.abs(matrix).T @ np.abs(dual)
+    amplified = float(np.max(size * slope)) / largest
+    noise = 8 * EPSILON * (np.abs(matrix) @ np.abs(x) + np.abs(values)) + np.abs(matrix @ x - values)
+    error = float(_System(matrix, slope, round_off).reach(noise).max()) / largest
+    active = matrix[:, (np.abs(x) > FOUND * largest) | (room <= TIED * size)]
+    rank = len(reveal_rank(active, np.ones(active.shape[1]), round_off).pivots)
+    if rank != exact_rank(active):
+        error = np.inf  # round-off decides which columns are dependent
+    if rank == active.shape[1]:
+        return Certainty(error, max(1.0, error / EPSILON))
+    return Certainty(error if exact else error + EPSILON * amplified, max(1.0, amplified))
+
+
+class _Newton(NamedTuple):
+    """Where Newton steps for one start have come to."""
+
+    x: FloatArray
+    up: FloatArray
+    low: FloatArray
+    exact_dual: Integers
+    steps: int
+    size: float
+    settled: bool
+
+
+class _System:
+    """The equations of a Newton step, factored: ``diag(weights) A^T = Q R diag(scales) U``."""
+
+    def __init__(self, matrix: FloatArray, slope: FloatArray, round_off: float) -> None:
+        self.m, self.weights = len(matrix), np.sqrt(slope)
+        found = reveal_rank(matrix, self.weights, round_off)
+        self.columns, self.rows, self.pivots = found.columns, found.rows, found.pivots
+        self.square, self.upper = found.lower[found.columns], found.upper[:, found.rows]
+        self.scales = self.weights[found.columns] * found.pivots
+        scaled = found.lower * self.weights[:, None] / self.weights[found.columns]
+        self.q, self.r = np.linalg.qr(scaled)
+
+    def only_dual(self, apart: FloatArray) -> FloatArray:
+        """The change of lam that makes ``A^T lam - z`` vanish on the pivots, whatever their sizes."""
+        right = solve_triangular(self.square, -apart[self.columns], lower=True, unit_diagonal=True)
+        return self._spread(solve_triangular(self.upper, right / self.pivots, unit_diagonal=True))
+
+    def solve(self, residual: FloatArray, apart: FloatArray, noise: float) -> _Step:
+        """The step for ``y - A x`` and ``A^T lam - z``; of the first, what is below noise is 0."""
+        image = solve_triangular(self.upper.T, residual[self.rows], lower=True, unit_diagonal=True)
+        image = np.where(np.abs(image) <= noise, 0.0, image) / self.scales
+        inside = solve_triangular(self.r, image, trans="T")
+        weighted = self.weights * apart
+        point = self.q @ inside + (weighted - self.q @ (self.q.T @ weighted))
+        point = point - self.q @ (self.q.T @ point - inside)
+        right = solve_triangular(self.r, inside - self.q.T @ weighted) / self.scales
+        dual = self._spread(solve_triangular(self.upper, right, unit_diagonal=True))
+        return _Step(point / self.weights, dual)
+
+    def reach(self, noise: FloatArray) -> FloatArray:
+        """What errors of ``A x - y`` of these sizes, of any sign, can do to entries of x."""
+        inverse = solve_triangular(self.upper.T, np.eye(len(self.rows)), lower=True, unit_diagonal=True)
+        through = self.q @ solve_triangular(self.r, inverse / self.scales[:, None], trans="T")
+        reach: FloatArray = self.weights * (np.abs(through) @ noise[self.rows])
+        return reach
+
+    def _spread(self, part: FloatArray) -> FloatArray:
+        whole = np.zeros(self.m)
+        whole[self.rows] = part
+        return whole

@@ -1,0 +1,122 @@
+"""How far rounding may have moved a limit: the part of the error that its residual does not show.
+
+The limit is exact for a dual point ``z = A^T lam`` that is wrong by the rounding of its terms. At L >= 3 the entries
+that the flow has found lie within ``d = u^{-k}/k`` of the end ``c = a^{-k}/k`` of z's domain, a share ``(a/u)^k`` of
+c; so relative errors of d are ``(u/a)^k`` times those of z. Where the columns that are active (found, or within
+rounding of that) are independent, ``A x = y`` pins x all the same. Where they are not, which is a tie of
+``min sum c_i |x_i|``, it moves by as much. Columns that are nearly dependent multiply the residual instead.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP
+from fastflow.kernels.vectors.inner import norm
+
+EPSILON = 2.0**-52
+
+FOUND = 1e-8
+"""An entry of this share of the largest is active."""
+
+TIED = 32 * EPSILON
+"""So is one whose distance to the end of its domain is this share of what its z is the sum of."""
+
+WEAKEST = 1e-6
+"""Columns whose distance from the span of others is below this share of their norms are dependent."""
+
+
+class Certainty(NamedTuple):
+    """``error``, about what x may be off by, and ``condition``, what it moves by for relative changes of A and starts.
+
+    Both relative to the largest entry of x.
+    """
+
+    error: float
+    condition: float
+
+
+@jit
+def certainty(mirror, a, dual, theta, x, slope, columns, residual, moved, size, span):
+    """How certain a limit is.
+
+    Parameters
+    ----------
+    mirror : Mirror of n coordinates
+    a : array (m n), A
+    dual : array (m,), lam
+    theta, x, slope : arrays (n,), where the coordinates are, and what `mirror_point` has there
+    columns : array (n m), ``A^T``, or ``(Q A)^T`` for an orthogonal Q
+    residual : float, ``||A x - y||`` with A as ``columns`` have it
+    moved : float, the largest change of an entry of x that a Newton step for this residual makes
+    size, span : arrays (n,) and (m m), scratch
+
+    Returns
+    -------
+    Certainty
+    """
+    m, n = dual.size, x.size
+    largest = 0.0
+    for i in range(n):
+        largest = max(largest, abs(x[i]))
+    if largest == 0:
+        return Certainty(0.0, 1.0)
+    for i in range(n):
+        size[i] = 0.0
+    for j in range(m):
+        row, factor = a[j * n : (j + 1) * n], abs(dual[j])
+        for i in range(n):
+            size[i] += abs(row[i]) * factor
+    amplified, active = 0.0, 0
+    for i in range(n):
+        amplified = max(amplified, size[i] * slope[i] / largest)
+        if abs(x[i]) > FOUND * largest or _room(mirror, i, theta[i]) <= TIED * size[i]:
+            size[active] = i
+            active += 1
+    weakest, shortest = 1.0, np.inf
+    if active <= m:
+        for k in range(active):
+            column = columns[int(size[k]) * m : (int(size[k]) + 1) * m]
+            length = norm(column)
+            shortest = min(shortest, length)
+            weakest = min(weakest, _extend(column, length, span, k, m) if length > 0 else 0.0)
+    if active > m or weakest < WEAKEST:
+        return Certainty(EPSILON * amplified + moved / largest, max(1.0, amplified))
+    reach = residual / (weakest * shortest * largest) if shortest < np.inf else 0.0
+    return Certainty(EPSILON * min(amplified, m / weakest) + max(moved / largest, reach), 1 / weakest)
+
+
+@jit
+def _room(mirror, i, theta):
+    """How far z is from the nearer end of its domain."""
+    sides = mirror.sides[i]
+    if mirror.depth <= 2 or sides == NEITHER:
+        return np.inf
+    if sides == BOTH:
+        return (mirror.upper[i] + mirror.lower[i]) / (1 + math.exp(2 * abs(theta)))
+    if sides == UP:
+        return mirror.upper[i] * math.exp(-2 * theta)
+    return mirror.lower[i] * math.exp(2 * theta) if sides == DOWN else np.inf
+
+
+@jit
+def _extend(column, length, span, count, m):
+    """Add a column to an orthonormal basis of ``count`` rows; its distance from their span, relative to its length."""
+    new = span[count * m : (count + 1) * m]
+    for j in range(m):
+        new[j] = column[j] / length
+    for k in range(count):
+        old, share = span[k * m : (k + 1) * m], 0.0
+        for j in range(m):
+            share += old[j] * new[j]
+        for j in range(m):
+            new[j] -= share * old[j]
+    left = norm(new)
+    if left > 0:
+        for j in range(m):
+            new[j] /= left
+    return left
