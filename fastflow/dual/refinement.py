@@ -25,8 +25,8 @@ from scipy.linalg import solve_triangular
 
 from fastflow.checks import FloatArray
 from fastflow.dual.exact import Integers, exact_rank, fixed, fixed_fraction, fixed_matrix, floating
-from fastflow.dual.vectors import vectors_at
-from fastflow.kernels.dual.certainty import EPSILON, FOUND, TIED, Certainty
+from fastflow.dual.vectors import angles_at, vectors_at
+from fastflow.kernels.dual.certainty import EPSILON, FLOOR, FOUND, TIED, Certainty
 from fastflow.kernels.vectors.revealing import reveal_rank
 
 SPARE_BITS = 100
@@ -46,6 +46,12 @@ STEPS, ALL_STEPS = 60, 1000
 
 SETTLED, MET = 1e-13, 1e-6
 """A step this small relative to x is the last, where z and ``A^T lam`` differ by this share of the distances at most."""
+
+NEAR_SPAN = 1e-6
+"""A column nearer to the span of others, relative to its norm, is dependent on them, exactly or but for round-off."""
+
+ALONE, ALIGNED = 4, 1e-9
+"""Steps of lam alone, at most, until ``A^T lam - z`` is this share of the distances on the pivots."""
 
 LEFT = 0.1
 """What a step leaves at least of a distance, and of an entry that must keep its sign."""
@@ -78,28 +84,85 @@ class Refined(NamedTuple):
     condition: float
 
 
-class Ends(NamedTuple):
-    """Where the domains of z end, c_a and c_b, as integers at ``bits``; None for an end that there is not."""
+class Place(NamedTuple):
+    """Where coordinates are: the distances of z from the ends of its domain, and their difference.
 
-    upper: list[int]
-    lower: list[int | None]
+    Each has a small relative error of its own. One-sided coordinates have ``low`` and ``gap`` infinite.
+
+    Attributes
+    ----------
+    up, low : arrays (n,), ``c_a - z`` and ``c_b + z``
+    gap : array (n,), ``low - up``
+    """
+
+    up: FloatArray
+    low: FloatArray
+    gap: FloatArray
+
+    @property
+    def room(self) -> FloatArray:
+        """The distances from the nearer ends."""
+        return np.minimum(self.up, self.low)
+
+    @property
+    def in_middle(self) -> NDArray[np.bool_]:
+        """Where the difference says more than the distances."""
+        return np.isfinite(self.gap) & (np.abs(self.gap) < (self.up + self.low) / 2)
+
+    def moved(self, change: FloatArray) -> Place:
+        """Where z is larger by a change."""
+        both = np.isfinite(self.gap)
+        width = np.where(both, self.up + self.low, 1.0)
+        gap = np.where(both, self.gap + 2 * change, self.gap)
+        up, low = self.up - change, self.low + change
+        middle = both & (np.abs(gap) < width / 2)
+        return Place(
+            np.where(middle, (width - gap) / 2, np.where(both & (low < up), width - low, up)),
+            np.where(middle, (width + gap) / 2, np.where(both & (up < low), width - up, low)),
+            np.where(middle | ~both, gap, low - up),
+        )
+
+    def point(self, depth: int) -> tuple[FloatArray, FloatArray]:
+        """x and dx/dz, x without the cancellation of its two sides."""
+        k, width = depth - 2, np.where(np.isfinite(self.gap), self.up + self.low, 1.0)
+        u, v = ((k * side) ** (-1 / k) for side in (self.up, self.low))
+        middle = self.in_middle
+        ratio = np.where(
+            middle, 2 * np.arctanh(np.where(middle, self.gap, 0.0) / width), np.log(self.low) - np.log(self.up)
+        )
+        ratio *= depth / k
+        x = np.where(ratio > 0, u**depth, -(v**depth)) * -np.expm1(-np.abs(ratio))
+        return x, depth * (u ** (2 * depth - 2) + v ** (2 * depth - 2))
+
+    @classmethod
+    def of(cls, depth: int, positive: FloatArray, negative: FloatArray, x: FloatArray) -> Place:
+        """Where coordinates from these starts have this x."""
+        k, both = depth - 2, negative > 0
+        with np.errstate(divide="ignore"):
+            up, low = (side ** float(-k) / k for side in vectors_at(depth, positive, negative, x))
+        angles = angles_at(depth, positive, np.where(both, negative, positive), np.where(both, x, 0.0))[1]
+        gap = np.where(both, (up + low) * np.copysign(np.tanh(angles), x), np.inf)
+        return cls(up, low, gap)
+
+
+class Ends(NamedTuple):
+    """Where the domains of z end, c_a and c_b, as integers at ``bits``; 0 for an end that there is not."""
+
+    upper: Integers
+    lower: Integers
     bits: int
 
-    def residual(self, z: Integers, up: FloatArray, low: FloatArray) -> FloatArray:
-        """``z`` less the point at these distances, measured from its nearer end; correctly rounded."""
-        ups, lows = fixed(up, self.bits), fixed(np.where(np.isfinite(low), low, 0.0), self.bits)
-        return floating(
-            np.array(
-                [
-                    at - c + near if lower is None or nearer else at + lower - far
-                    for at, c, lower, near, far, nearer in zip(
-                        z, self.upper, self.lower, ups, lows, up <= low, strict=True
-                    )
-                ],
-                object,
-            ),
-            self.bits,
+    def residual(self, z: Integers, place: Place) -> FloatArray:
+        """``z`` less that of a place, measured from the nearer end, or from the middle; correctly rounded."""
+        up, low, gap = (
+            fixed(np.where(np.isfinite(part), part, 0.0), self.bits) for part in (place.up, place.low, place.gap)
         )
+        twice = np.where(
+            place.in_middle,
+            2 * z - self.upper + self.lower - gap,
+            np.where(place.up <= place.low, 2 * (z - self.upper + up), 2 * (z + self.lower - low)),
+        )
+        return floating(twice, self.bits + 1)
 
 
 class _Step(NamedTuple):
@@ -184,54 +247,46 @@ class Refinement:
     def _ends(self, j: int) -> Ends:
         bits = self.bits + self.matrix_bits
         upper, lower = (
-            [fixed_fraction(1 / (self.k * (Fraction(a) * 2**j) ** self.k), bits) if a > 0 else None for a in starts]
+            [fixed_fraction(1 / (self.k * (Fraction(a) * 2**j) ** self.k), bits) if a > 0 else 0 for a in starts]
             for starts in (self.positive.tolist(), self.negative.tolist())
         )
-        return Ends([c for c in upper if c is not None], lower, bits)
+        return Ends(np.array(upper, object), np.array(lower, object), bits)
 
     def _newton(self, j: int, x: FloatArray, dual: Integers) -> Generator[None, None, _Newton]:
         """Newton steps for starts multiplied by ``2^j`` from an x and an exact lam."""
         ends, a, b = self._ends(j), self.positive * 2.0**j, self.negative * 2.0**j
         least_start = np.where(b > 0, np.minimum(a, b), a)
         one_sided = b == 0
-        up, low = self._distances(a, b, x)
+        place = Place.of(self.depth, a, b, x)
         settled, steps = False, 0
         for steps in range(1, STEPS + 1):
             yield
-            x, slope = self._point(up, low)
+            x, slope = place.point(self.depth)
             largest = float(np.abs(x).max())
             system = _System(self.matrix, slope, self.round_off)
-            for _ in range(4):
-                apart = ends.residual(self._image(dual), up, low)
-                at = system.columns
-                if np.max(np.abs(apart[at]) / np.minimum(up, low)[at], initial=0) < 1e-9:
+            apart = ends.residual(self._image(dual), place)
+            for _ in range(ALONE):
+                if np.max(np.abs(apart[system.columns]) / place.room[system.columns], initial=0) < ALIGNED:
                     break
                 dual = dual + fixed(system.only_dual(apart), self.bits)
-            else:
-                apart = ends.residual(self._image(dual), up, low)
-            residual = self.residual(x)
-            noise = 8 * EPSILON * len(self.values) * (np.linalg.norm(self.values) + 0.0)
-            step = system.solve(residual, apart, noise)
+                apart = ends.residual(self._image(dual), place)
+            noise = 8 * EPSILON * len(self.values) * np.linalg.norm(self.values)
+            step = system.solve(self.residual(x), apart, noise)
             moved = slope * step.point
-            size = float(np.abs(moved).max()) / largest
-            active = np.abs(x) > FOUND * largest
-            met = float(np.max(np.abs(apart) / np.minimum(up, low), where=active, initial=0))
-            new_up, new_low = up - step.point, low + step.point
-            if np.any(new_up <= LEFT * up) or np.any(new_low <= LEFT * low):
+            size, met = float(np.abs(moved).max()) / largest, float(np.max(np.abs(apart) / place.room))
+            after = place.moved(step.point)
+            if np.any(after.up <= LEFT * place.up) or np.any(after.low <= LEFT * place.low):
                 new_x, losing = x + moved, np.sign(x) * (x + moved) < LEFT * np.abs(x)
                 losing &= ~one_sided & (np.abs(x) > 1e3 * least_start**self.depth)
                 if losing.any():
                     share = min(1.0, float(np.min((1 - LEFT) * np.abs(x[losing]) / np.abs(moved[losing]))))
                     new_x = x + share * moved
-                new_up, new_low = self._distances(a, b, np.where(one_sided, np.maximum(new_x, LEFT * x), new_x))
-            up, low = new_up, new_low
-            dual = dual + fixed(step.dual, self.bits)
-            if not np.isfinite(size):
+                after = Place.of(self.depth, a, b, np.where(one_sided, np.maximum(new_x, LEFT * x), new_x))
+            place, dual = after, dual + fixed(step.dual, self.bits)
+            settled = size < SETTLED and met < MET
+            if settled or not np.isfinite(size):
                 break
-            if size < SETTLED and met < MET:
-                settled = True
-                break
-        return _Newton(self._point(up, low)[0], up, low, dual, steps, size, settled)
+        return _Newton(place.point(self.depth)[0], place, dual, steps, settled)
 
     def _image(self, dual: Integers) -> Integers:
         image: Integers = dual @ self.integers
@@ -245,23 +300,10 @@ class Refinement:
             self.exact_values * (1 << (all_bits - self.value_bits)) - self.integers @ fixed(x, bits), all_bits
         )
 
-    def _point(self, up: FloatArray, low: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """x and dx/dz at distances from the ends, x without the cancellation of its two sides."""
-        u, v = ((self.k * side) ** (-1 / self.k) for side in (up, low))
-        power = self.depth / self.k
-        ratio = power * (np.log(low) - np.log(up))
-        x = np.where(ratio > 0, u**self.depth, -(v**self.depth)) * -np.expm1(-np.abs(ratio))
-        return x, self.depth * (u ** (2 * self.depth - 2) + v ** (2 * self.depth - 2))
-
-    def _distances(self, a: FloatArray, b: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        u, v = vectors_at(self.depth, a, b, x)
-        with np.errstate(divide="ignore"):
-            return u ** float(-self.k) / self.k, v ** float(-self.k) / self.k
-
     def _result(self, found: _Newton, steps: int) -> Refined:
-        x, slope = self._point(found.up, found.low)
+        x, slope = found.place.point(self.depth)
         dual = floating(found.exact_dual, self.bits)
-        sure = measure(self.matrix, self.values, x, slope, dual, np.minimum(found.up, found.low), exact=True)
+        sure = measure(self.matrix, self.values, x, slope, dual, found.place.room, exact=True)
         return Refined(x, dual, slope, steps, sure.error + 10 * SETTLED, sure.condition)
 
 
@@ -291,26 +333,54 @@ def measure(
         return Certainty(0.0, 1.0)
     round_off, size = 64 * len(matrix) * EPSILON, np.abs(matrix).T @ np.abs(dual)
     amplified = float(np.max(size * slope)) / largest
+    found = np.abs(x) > FOUND * largest
+    active = found | (room <= TIED * size)
     noise = 8 * EPSILON * (np.abs(matrix) @ np.abs(x) + np.abs(values)) + np.abs(matrix @ x - values)
-    error = float(_System(matrix, slope, round_off).reach(noise).max()) / largest
-    active = matrix[:, (np.abs(x) > FOUND * largest) | (room <= TIED * size)]
-    rank = len(reveal_rank(active, np.ones(active.shape[1]), round_off).pivots)
-    if rank != exact_rank(active):
-        error = np.inf  # round-off decides which columns are dependent
-    if rank == active.shape[1]:
-        return Certainty(error, max(1.0, error / EPSILON))
+    if not exact:
+        noise += np.abs(matrix[:, ~active]) @ (EPSILON * size * slope)[~active]
+    order = np.argsort(-np.abs(x), kind="stable")
+    weakest, dependent = _weakest(matrix, order[found[order]], np.flatnonzero(active & ~found))
+    shortest = float(np.linalg.norm(matrix[:, active], axis=0).min())
+    error = float(_System(matrix, slope, round_off).reach(noise).max())
+    if weakest < NEAR_SPAN or not (dependent or exact):
+        error = max(error, float(np.linalg.norm(noise)) / (weakest * shortest) if weakest > 0 else np.inf)
+    error = FLOOR + error / largest
+    if not dependent:
+        return Certainty(error, max(1.0, 1 / weakest))
     return Certainty(error if exact else error + EPSILON * amplified, max(1.0, amplified))
+
+
+def _weakest(matrix: FloatArray, found: NDArray[np.intp], tied: NDArray[np.intp]) -> tuple[float, bool]:
+    """The least distance of a column from the span of those found before it, exactly dependent ones left out.
+
+    Relative to its norm; of the tied columns, from the span of all that were found. And whether any are dependent.
+    """
+    weakest, dependent = 1.0, len(found) + len(tied) > len(matrix)
+    basis, independent = np.zeros((len(matrix), 0)), np.zeros(0, np.intp)
+    for i in (*found, *tied):
+        column = matrix[:, i] / np.linalg.norm(matrix[:, i])
+        for _ in range(2):
+            column = column - basis @ (basis.T @ column)
+        distance = float(np.linalg.norm(column))
+        together = np.append(independent, i)
+        if distance < NEAR_SPAN and exact_rank(matrix[:, together]) < len(together):
+            dependent = True
+            continue
+        if len(independent) < len(matrix):
+            weakest = min(weakest, distance)
+            if i in found:
+                independent = together
+                basis = np.column_stack([basis, column / distance])
+    return weakest, dependent
 
 
 class _Newton(NamedTuple):
     """Where Newton steps for one start have come to."""
 
     x: FloatArray
-    up: FloatArray
-    low: FloatArray
+    place: Place
     exact_dual: Integers
     steps: int
-    size: float
     settled: bool
 
 

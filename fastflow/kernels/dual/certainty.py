@@ -20,6 +20,9 @@ from fastflow.kernels.vectors.inner import norm
 
 EPSILON = 2.0**-52
 
+FLOOR = 64 * EPSILON
+"""What no estimate goes below."""
+
 FOUND = 1e-8
 """An entry of this share of the largest is active."""
 
@@ -71,12 +74,14 @@ def certainty(mirror, a, dual, theta, x, slope, columns, residual, moved, size, 
         row, factor = a[j * n : (j + 1) * n], abs(dual[j])
         for i in range(n):
             size[i] += abs(row[i]) * factor
-    amplified, active = 0.0, 0
+    amplified, active, loose = 0.0, 0, 0.0
     for i in range(n):
         amplified = max(amplified, size[i] * slope[i] / largest)
         if abs(x[i]) > FOUND * largest or _room(mirror, i, theta[i]) <= TIED * size[i]:
             size[active] = i
             active += 1
+        elif EPSILON * size[i] * slope[i] > EPSILON * largest:
+            loose += EPSILON * size[i] * slope[i] * norm(columns[i * m : (i + 1) * m])
     weakest, shortest = 1.0, np.inf
     if active <= m:
         for k in range(active):
@@ -85,9 +90,9 @@ def certainty(mirror, a, dual, theta, x, slope, columns, residual, moved, size, 
             shortest = min(shortest, length)
             weakest = min(weakest, _extend(column, length, span, k, m) if length > 0 else 0.0)
     if active > m or weakest < WEAKEST:
-        return Certainty(EPSILON * amplified + moved / largest, max(1.0, amplified))
-    reach = residual / (weakest * shortest * largest) if shortest < np.inf else 0.0
-    return Certainty(EPSILON * min(amplified, m / weakest) + max(moved / largest, reach), 1 / weakest)
+        return Certainty(FLOOR + EPSILON * amplified + 2 * moved / largest, max(1.0, amplified))
+    reach = (residual + loose) / (weakest * shortest * largest) if shortest < np.inf else 0.0
+    return Certainty(FLOOR + EPSILON * min(amplified, m / weakest) + max(2 * moved / largest, reach), 1 / weakest)
 
 
 @jit
