@@ -42,11 +42,8 @@ CAREFUL = LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
 TANGENTS = CAREFUL._replace(near=np.inf)
 BOLD = LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
 
-SURE = 1e-9
-"""The error, relative to the largest entry of x, up to which a limit of doubles is taken as it is."""
-
 ACCURATE = 1e-8
-"""The error up to which a limit has converged."""
+"""The error, relative to the largest entry of x, up to which a limit is taken as it is and has converged."""
 
 CLEAR = 1e-10
 """Singular values above this share of the largest are no round-off."""
@@ -156,10 +153,10 @@ class CarefulProblem:
         found = first if first is not None else (yield from self._search(0))
         if found.status == Status.DIVERGED:
             return found._replace(x=np.full(self.n, np.nan))
-        if not found.error <= SURE:
+        if not found.error <= ACCURATE:
             sure = self._measure(found)
             found = found._replace(error=min(found.error, sure.error), condition=sure.condition)
-        if not found.error <= SURE and self.depth > 2:
+        if not found.error <= ACCURATE and self.depth > 2:
             found = yield from self._refine(found)
         x[self.keep] = found.x
         return found._replace(x=x)

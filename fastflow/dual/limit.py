@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_number
-from fastflow.dual.careful import BOLD, FIRST_BUDGET, SURE, empty_limits, solve_with_care
+from fastflow.dual.careful import ACCURATE, BOLD, FIRST_BUDGET, empty_limits, solve_with_care
 from fastflow.dual.stacks import as_problems, pose_runs
 from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
 from fastflow.kernels.queues import PLACE
@@ -242,7 +242,7 @@ class LimitWorker(QueueWorker):
         else:
             self.place[PLACE] = len(runs)
         passed = runs[before : self.place[PLACE]]
-        lost = (search.limits.status[passed] != Status.CONVERGED) | (search.limits.error[passed] > SURE)
+        lost = (search.limits.status[passed] != Status.CONVERGED) | (search.limits.error[passed] > ACCURATE)
         search.ended[passed[~lost]] = True
         if lost.any():
             self.careful = search.take_care(passed[lost])

@@ -26,7 +26,7 @@ from scipy.linalg import solve_triangular
 from fastflow.checks import FloatArray
 from fastflow.dual.exact import Integers, exact_rank, fixed, fixed_fraction, fixed_matrix, floating
 from fastflow.dual.vectors import angles_at, vectors_at
-from fastflow.kernels.dual.certainty import EPSILON, FLOOR, FOUND, TIED, Certainty
+from fastflow.kernels.dual.certainty import EPSILON, FLOOR, FOUND, NEARLY, TIED, Certainty
 from fastflow.kernels.vectors.revealing import reveal_rank
 
 SPARE_BITS = 100
@@ -339,39 +339,50 @@ def measure(
     if not exact:
         noise += np.abs(matrix[:, ~active]) @ (EPSILON * size * slope)[~active]
     order = np.argsort(-np.abs(x), kind="stable")
-    weakest, dependent = _weakest(matrix, order[found[order]], np.flatnonzero(active & ~found))
+    basis, weakest, dependent = _independent(matrix, order[active[order]])
     shortest = float(np.linalg.norm(matrix[:, active], axis=0).min())
     error = float(_System(matrix, slope, round_off).reach(noise).max())
     if weakest < NEAR_SPAN or not (dependent or exact):
         error = max(error, float(np.linalg.norm(noise)) / (weakest * shortest) if weakest > 0 else np.inf)
-    error = FLOOR + error / largest
+    # What is not quite tied may take the place of what was found, where that is hardly seen in A x.
+    basis = _independent(matrix, order[found[order]])[0]
+    for i in np.flatnonzero(~found & (room <= NEARLY * size)):
+        length, tied = float(np.linalg.norm(matrix[:, i])), room[i] <= TIED * size[i]
+        distance = float(np.linalg.norm(_apart(matrix[:, i] / length, basis)))
+        if tied and distance < NEAR_SPAN and exact_rank(matrix[:, [*np.flatnonzero(found), i]]) <= basis.shape[1]:
+            continue
+        if basis.shape[1] < len(matrix):
+            apart = distance if tied else max(distance, room[i] / size[i])
+            error = max(error, float(np.linalg.norm(noise)) / (apart * length))
+    error = FLOOR + 2 * error / largest
     if not dependent:
         return Certainty(error, max(1.0, 1 / weakest))
     return Certainty(error if exact else error + EPSILON * amplified, max(1.0, amplified))
 
 
-def _weakest(matrix: FloatArray, found: NDArray[np.intp], tied: NDArray[np.intp]) -> tuple[float, bool]:
-    """The least distance of a column from the span of those found before it, exactly dependent ones left out.
+def _independent(matrix: FloatArray, order: NDArray[np.intp]) -> tuple[FloatArray, float, bool]:
+    """Of columns, an orthonormal basis; the least distance of one from the span of those before; and is one in it?
 
-    Relative to its norm; of the tied columns, from the span of all that were found. And whether any are dependent.
+    Distances are relative to the norm of the column. Those that are in the span by exact arithmetic do not count.
     """
-    weakest, dependent = 1.0, len(found) + len(tied) > len(matrix)
-    basis, independent = np.zeros((len(matrix), 0)), np.zeros(0, np.intp)
-    for i in (*found, *tied):
-        column = matrix[:, i] / np.linalg.norm(matrix[:, i])
-        for _ in range(2):
-            column = column - basis @ (basis.T @ column)
-        distance = float(np.linalg.norm(column))
-        together = np.append(independent, i)
-        if distance < NEAR_SPAN and exact_rank(matrix[:, together]) < len(together):
+    weakest, dependent, basis, independent = 1.0, False, np.zeros((len(matrix), 0)), np.zeros(0, np.intp)
+    for i in order:
+        column = _apart(matrix[:, i] / np.linalg.norm(matrix[:, i]), basis)
+        distance, together = float(np.linalg.norm(column)), np.append(independent, i)
+        if basis.shape[1] == len(matrix) or (
+            distance < NEAR_SPAN and exact_rank(matrix[:, together]) < len(together)
+        ):
             dependent = True
             continue
-        if len(independent) < len(matrix):
-            weakest = min(weakest, distance)
-            if i in found:
-                independent = together
-                basis = np.column_stack([basis, column / distance])
-    return weakest, dependent
+        weakest, independent, basis = min(weakest, distance), together, np.column_stack([basis, column / distance])
+    return basis, weakest, dependent
+
+
+def _apart(vector: FloatArray, basis: FloatArray) -> FloatArray:
+    """What of a vector is orthogonal to a basis."""
+    for _ in range(2):
+        vector = vector - basis @ (basis.T @ vector)
+    return vector
 
 
 class _Newton(NamedTuple):
@@ -414,10 +425,10 @@ class _System:
         return _Step(point / self.weights, dual)
 
     def reach(self, noise: FloatArray) -> FloatArray:
-        """What errors of ``A x - y`` of these sizes, of any sign, can do to entries of x."""
+        """What errors of ``A x - y`` of these sizes, of any sign, can do to the entries of x that are pivots."""
         inverse = solve_triangular(self.upper.T, np.eye(len(self.rows)), lower=True, unit_diagonal=True)
-        through = self.q @ solve_triangular(self.r, inverse / self.scales[:, None], trans="T")
-        reach: FloatArray = self.weights * (np.abs(through) @ noise[self.rows])
+        inverse = solve_triangular(self.square, inverse / self.pivots[:, None], lower=True, unit_diagonal=True, trans="T")
+        reach: FloatArray = np.abs(inverse) @ noise[self.rows]
         return reach
 
     def _spread(self, part: FloatArray) -> FloatArray:

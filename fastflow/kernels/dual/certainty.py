@@ -29,6 +29,9 @@ FOUND = 1e-8
 TIED = 32 * EPSILON
 """So is one whose distance to the end of its domain is this share of what its z is the sum of."""
 
+NEARLY = 1e-4
+"""And of this share, one that could take the place of active ones, where their columns are alike."""
+
 WEAKEST = 1e-6
 """Columns whose distance from the span of others is below this share of their norms are dependent."""
 
@@ -44,7 +47,7 @@ class Certainty(NamedTuple):
 
 
 @jit
-def certainty(mirror, a, dual, theta, x, slope, columns, residual, moved, size, span):
+def certainty(mirror, a, dual, theta, x, slope, columns, residual, moved, size, order, span):
     """How certain a limit is.
 
     Parameters
@@ -56,7 +59,7 @@ def certainty(mirror, a, dual, theta, x, slope, columns, residual, moved, size, 
     columns : array (n m), ``A^T``, or ``(Q A)^T`` for an orthogonal Q
     residual : float, ``||A x - y||`` with A as ``columns`` have it
     moved : float, the largest change of an entry of x that a Newton step for this residual makes
-    size, span : arrays (n,) and (m m), scratch
+    size, order, span : arrays (n,), int (n,) and (m m), scratch
 
     Returns
     -------
@@ -69,29 +72,47 @@ def certainty(mirror, a, dual, theta, x, slope, columns, residual, moved, size, 
     if largest == 0:
         return Certainty(0.0, 1.0)
     for i in range(n):
-        size[i] = 0.0
+        size[i], order[i] = 0.0, i
     for j in range(m):
         row, factor = a[j * n : (j + 1) * n], abs(dual[j])
         for i in range(n):
             size[i] += abs(row[i]) * factor
-    amplified, active, loose = 0.0, 0, 0.0
+    amplified, active, near, loose = 0.0, 0, n, 0.0
     for i in range(n):
         amplified = max(amplified, size[i] * slope[i] / largest)
-        if abs(x[i]) > FOUND * largest or _room(mirror, i, theta[i]) <= TIED * size[i]:
-            size[active] = i
-            active += 1
-        elif EPSILON * size[i] * slope[i] > EPSILON * largest:
-            loose += EPSILON * size[i] * slope[i] * norm(columns[i * m : (i + 1) * m])
+    i = 0
+    while i < near:
+        # Active ones come to the front of the order, near ones to its end.
+        k = order[i]
+        room = 0.0 if abs(x[k]) > FOUND * largest else _room(mirror, k, theta[k])
+        if room <= TIED * size[k]:
+            order[i], order[active] = order[active], k
+            active, i = active + 1, i + 1
+        elif room <= NEARLY * size[k]:
+            near -= 1
+            order[i], order[near] = order[near], k
+        else:
+            i += 1
+        if room > TIED * size[k] and EPSILON * size[k] * slope[k] > EPSILON * largest:
+            loose += EPSILON * size[k] * slope[k] * norm(columns[k * m : (k + 1) * m])
     weakest, shortest = 1.0, np.inf
     if active <= m:
-        for k in range(active):
-            column = columns[int(size[k]) * m : (int(size[k]) + 1) * m]
+        for i in range(active):
+            column = columns[order[i] * m : (order[i] + 1) * m]
             length = norm(column)
             shortest = min(shortest, length)
-            weakest = min(weakest, _extend(column, length, span, k, m) if length > 0 else 0.0)
+            weakest = min(weakest, _extend(column, length, span, i, m) if length > 0 else 0.0)
     if active > m or weakest < WEAKEST:
         return Certainty(FLOOR + EPSILON * amplified + 2 * moved / largest, max(1.0, amplified))
-    reach = (residual + loose) / (weakest * shortest * largest) if shortest < np.inf else 0.0
+    left = residual + loose
+    reach = 2 * left / (weakest * shortest * largest) if shortest < np.inf else 0.0
+    if active < m:
+        for i in range(near, n):
+            k = order[i]
+            column = columns[k * m : (k + 1) * m]
+            length = norm(column)
+            apart = max(_extend(column, length, span, active, m), _room(mirror, k, theta[k]) / size[k])
+            reach = max(reach, 2 * left / (apart * length * largest))
     return Certainty(FLOOR + EPSILON * min(amplified, m / weakest) + max(2 * moved / largest, reach), 1 / weakest)
 
 

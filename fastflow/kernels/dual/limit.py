@@ -125,6 +125,7 @@ class LimitWorkspace(NamedTuple):
     moved: np.ndarray
     step: np.ndarray
     left: np.ndarray
+    order: np.ndarray
     normal: NormalWorkspace
 
 
@@ -132,7 +133,7 @@ def limit_workspace(m: int, n: int) -> LimitWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
     sizes = (SHORT + 1, m * n, m, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m)
     arrays = (np.zeros(size) for size in sizes)
-    return LimitWorkspace._make([np.zeros(STAGE + 1, np.int64), *arrays, normal_workspace(m, n)])
+    return LimitWorkspace._make([np.zeros(STAGE + 1, np.int64), *arrays, np.zeros(n, np.int64), normal_workspace(m, n)])
 
 
 @jit
@@ -182,6 +183,7 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
                     residual,
                     moved,
                     work.change,
+                    work.order,
                     work.normal.upper,
                 )
                 limits.error[i], limits.condition[i] = sure.error, sure.condition
