@@ -35,6 +35,9 @@ CAREFUL_STEPS = 10
 FOLLOWED_AT_ONCE = 50
 """Steps of the flow in one slice."""
 
+DONE = object()
+"""What comes after the last slice."""
+
 FIRST_BUDGET = 8
 """Newton steps in the first slice."""
 
@@ -153,9 +156,8 @@ class CarefulProblem:
         found = first if first is not None else (yield from self._search(0))
         if found.status == Status.DIVERGED:
             return found._replace(x=np.full(self.n, np.nan))
-        if not found.error <= ACCURATE:
-            sure = self._measure(found)
-            found = found._replace(error=min(found.error, sure.error), condition=sure.condition)
+        # What the kernel says of orthonormal rows does not know that these are rounded.
+        found = found._replace(**self._measure(found)._asdict())
         if not found.error <= ACCURATE and self.depth > 2:
             found = yield from self._refine(found)
         x[self.keep] = found.x
@@ -211,7 +213,8 @@ class CarefulProblem:
         down = self.mirror.sides[self.keep] == DOWN
         signs = np.where(down, -1.0, 1.0)
         positive, negative = np.where(down, negative, positive), np.where(down, 0.0, negative)
-        refinement = Refinement(self.rows * signs, self.row_values, positive, negative, self.depth)
+        allowed = CAREFUL_STEPS * self.max_steps
+        refinement = Refinement(self.rows * signs, self.row_values, positive, negative, self.depth, allowed)
         steps = 0
 
         def find(j: int) -> Generator[None, None, Start | None]:
@@ -285,7 +288,7 @@ def _follow(problem: LimitProblems, tol: float, max_steps: int, found: Limits) -
     """One problem with orthonormal rows by its flow in time; how many steps that took."""
     m, n = problem.values.shape[1], problem.mirrors.scale.shape[1]
     control = FlowControl(np.array([np.inf]), 1e-6, -1.0, 0.0, FLOW_STEPS * max_steps)
-    flows = Flows(np.zeros((1, 1, n)), np.zeros((1, 1)), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    flows = Flows(np.zeros((1, 1, n)), np.zeros((1, 1)), np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros((1, 1)))
     work, queue = flow_workspace(m, n), np.zeros(1, np.int64)
     while work.at[PLACE] == 0:
         flow_slice(problem, control, flows, queue, FOLLOWED_AT_ONCE, work)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_number
-from fastflow.dual.careful import ACCURATE, BOLD, FIRST_BUDGET, empty_limits, solve_with_care
+from fastflow.dual.careful import ACCURATE, BOLD, DONE, FIRST_BUDGET, empty_limits, solve_with_care
 from fastflow.dual.stacks import as_problems, pose_runs
 from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
 from fastflow.kernels.queues import PLACE
@@ -21,9 +21,6 @@ from fastflow.status import Status
 from fastflow.threads import one_blas_thread, thread_count
 
 DEFAULT_TOL, DEFAULT_STEPS = 1e-10, 200
-
-DONE = object()
-"""What comes after the last slice."""
 
 
 

@@ -41,8 +41,8 @@ EASY = 1e9
 FIRST_JUMP = 24
 """Bits of c by which starts first shrink from one problem of the continuation to the next."""
 
-STEPS, ALL_STEPS = 60, 1000
-"""Newton steps for one start, and for all."""
+STEPS = 60
+"""Newton steps for one start."""
 
 SETTLED, MET = 1e-13, 1e-6
 """A step this small relative to x is the last, where z and ``A^T lam`` differ by this share of the distances at most."""
@@ -181,13 +181,20 @@ class Refinement:
     values : array (m,), y
     positive, negative : arrays (n,), u(0) > 0 and v(0) >= 0
     depth : int, L >= 3
+    max_steps : int, Newton steps for all starts
     """
 
     def __init__(
-        self, matrix: FloatArray, values: FloatArray, positive: FloatArray, negative: FloatArray, depth: int
+        self,
+        matrix: FloatArray,
+        values: FloatArray,
+        positive: FloatArray,
+        negative: FloatArray,
+        depth: int,
+        max_steps: int,
     ) -> None:
         self.matrix, self.values, self.depth, self.k = matrix, values, depth, depth - 2
-        self.positive, self.negative = positive, negative
+        self.positive, self.negative, self.max_steps = positive, negative, max_steps
         self.integers, self.matrix_bits = fixed_matrix(matrix)
         self.exact_values, self.value_bits = fixed_matrix(values)
         self.round_off = 64 * len(matrix) * EPSILON
@@ -225,7 +232,7 @@ class Refinement:
         found = yield from self._newton(j, x, dual)
         total += found.steps
         while j > 0:
-            if total > ALL_STEPS:
+            if total > self.max_steps:
                 return None
             smaller = max(0, j - jump)
             scaled = found.exact_dual * (1 << ((j - smaller) * self.k))
@@ -236,7 +243,7 @@ class Refinement:
                 jump = jump + 1 if nearer.steps < 12 else jump
             else:
                 jump = max(1, jump // 2)
-        if not found.settled:
+        if not found.settled or total > self.max_steps:
             return None
         return self._result(found, total)
 
@@ -357,7 +364,7 @@ def measure(
     error = FLOOR + 2 * error / largest
     if not dependent:
         return Certainty(error, max(1.0, 1 / weakest))
-    return Certainty(error if exact else error + EPSILON * amplified, max(1.0, amplified))
+    return Certainty(error if exact else error + 8 * EPSILON * amplified, max(1.0, amplified))
 
 
 def _independent(matrix: FloatArray, order: NDArray[np.intp]) -> tuple[FloatArray, float, bool]:

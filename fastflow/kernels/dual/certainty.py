@@ -20,7 +20,7 @@ from fastflow.kernels.vectors.inner import norm
 
 EPSILON = 2.0**-52
 
-FLOOR = 64 * EPSILON
+FLOOR = 1024 * EPSILON
 """What no estimate goes below."""
 
 FOUND = 1e-8
@@ -47,36 +47,32 @@ class Certainty(NamedTuple):
 
 
 @jit
-def certainty(mirror, a, dual, theta, x, slope, columns, residual, moved, size, order, span):
+def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, span):
     """How certain a limit is.
 
     Parameters
     ----------
     mirror : Mirror of n coordinates
-    a : array (m n), A
-    dual : array (m,), lam
+    size : array (n,), ``|A|^T |lam|``, or how many roundings of what size have gone into z in all
     theta, x, slope : arrays (n,), where the coordinates are, and what `mirror_point` has there
     columns : array (n m), ``A^T``, or ``(Q A)^T`` for an orthogonal Q
     residual : float, ``||A x - y||`` with A as ``columns`` have it
     moved : float, the largest change of an entry of x that a Newton step for this residual makes
-    size, order, span : arrays (n,), int (n,) and (m m), scratch
+    order, span : arrays, int (n,) and (m m), scratch
 
     Returns
     -------
     Certainty
     """
-    m, n = dual.size, x.size
+    n = x.size
+    m = columns.size // n
     largest = 0.0
     for i in range(n):
         largest = max(largest, abs(x[i]))
     if largest == 0:
         return Certainty(0.0, 1.0)
     for i in range(n):
-        size[i], order[i] = 0.0, i
-    for j in range(m):
-        row, factor = a[j * n : (j + 1) * n], abs(dual[j])
-        for i in range(n):
-            size[i] += abs(row[i]) * factor
+        order[i] = i
     amplified, active, near, loose = 0.0, 0, n, 0.0
     for i in range(n):
         amplified = max(amplified, size[i] * slope[i] / largest)
@@ -114,6 +110,18 @@ def certainty(mirror, a, dual, theta, x, slope, columns, residual, moved, size, 
             apart = max(_extend(column, length, span, active, m), _room(mirror, k, theta[k]) / size[k])
             reach = max(reach, 2 * left / (apart * length * largest))
     return Certainty(FLOOR + EPSILON * min(amplified, m / weakest) + max(2 * moved / largest, reach), 1 / weakest)
+
+
+@jit
+def absolute_times(a, dual, size):
+    """``size = |A|^T |lam|``; A (m n) flat, lam (m,), size (n,)."""
+    n = size.size
+    for i in range(n):
+        size[i] = 0.0
+    for j in range(dual.size):
+        row, factor = a[j * n : (j + 1) * n], abs(dual[j])
+        for i in range(n):
+            size[i] += abs(row[i]) * factor
 
 
 @jit

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline
-from fastflow.kernels.dual.certainty import EPSILON, certainty
+from fastflow.kernels.dual.certainty import EPSILON, absolute_times, certainty
 from fastflow.kernels.dual.limit_step import (
     BEFORE,
     BOOST,
@@ -172,17 +172,16 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
             limits.error[i], limits.condition[i] = np.inf, np.inf
             if status == CONVERGED and work.numbers[SHORT] == 0:
                 residual = max(residual, EPSILON * work.numbers[MATRIX] * norm(work.point))
+                absolute_times(problems.matrices[problems.matrix_of[i]], limits.dual[i], work.change)
                 sure = certainty(
                     mirror,
-                    problems.matrices[problems.matrix_of[i]],
-                    limits.dual[i],
+                    work.change,
                     work.theta,
                     work.point,
                     work.tangent,
                     work.normal.transposed,
                     residual,
                     moved,
-                    work.change,
                     work.order,
                     work.normal.upper,
                 )

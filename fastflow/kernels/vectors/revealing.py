@@ -116,3 +116,46 @@ def reveal_rank(a, weights, round_off):
                             left[i, j] -= share * left[p, j]
         rank += 1
     return Revealed(lower[:, :rank].copy(), pivots[:rank], upper[:rank], columns[:rank], rows[:rank])
+
+
+@jit
+def pivot_solutions(found, right):
+    """Solve ``A_p x = b`` for the pivot columns A_p of a `Revealed`, in least squares, for many b.
+
+    Parameters
+    ----------
+    found : Revealed
+    right : array (m, k), the b's
+
+    Returns
+    -------
+    array (rank, k)
+    """
+    rank, m = found.upper.shape
+    many = right.shape[1]
+    factor, out = np.zeros((rank, rank)), np.zeros((rank, many))
+    for i in range(rank):
+        for j in range(i + 1):
+            total = 0.0
+            for k in range(m):
+                total += found.upper[i, k] * found.upper[j, k]
+            for k in range(j):
+                total -= factor[i, k] * factor[j, k]
+            factor[i, j] = math.sqrt(total) if i == j else total / factor[j, j]
+        for c in range(many):
+            total = 0.0
+            for k in range(m):
+                total += found.upper[i, k] * right[k, c]
+            for k in range(i):
+                total -= factor[i, k] * out[k, c]
+            out[i, c] = total / factor[i, i]
+    for c in range(many):
+        for i in range(rank - 1, -1, -1):
+            for k in range(i + 1, rank):
+                out[i, c] -= factor[k, i] * out[k, c]
+            out[i, c] /= factor[i, i]
+        for i in range(rank - 1, -1, -1):
+            out[i, c] /= found.pivots[i]
+            for k in range(i + 1, rank):
+                out[i, c] -= found.lower[found.columns[k], i] * out[k, c]
+    return out
