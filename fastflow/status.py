@@ -46,8 +46,8 @@ _MESSAGES = {
     Status.DIVERGED: "The loss is no longer finite; try a smaller step or a smaller start. Of a FlowLimit: the search "
     "left the range of float64; scale A and y, or take a start nearer to the size of x^(1/L).",
     Status.MAX_TIME: "The gradient flow was followed to the last of the times.",
-    Status.INACCURATE: "The solution is what was reached, and may be wrong: Newton's method did not bring the residual to "
-    "tol, or round-off decides x (columns or rows of A that are nearly dependent, or a tie of least l1 norm that no "
+    Status.INACCURATE: "The solution is what was reached, and may be wrong: Newton's method did not bring the residual "
+    "to tol, or round-off decides x (columns or rows of A that are nearly dependent, or a tie of least l1 norm that no "
     "further digits decided; flow_limit(...).error estimates by how much). Try a larger tol or max_steps, or a start "
     "nearer to the size of x^(1/L). Of a GradientFlow: the flow came to rest where round-off decides x. "
     "Of a ProductFlow: no step was small enough for its tolerance.",

@@ -44,7 +44,7 @@ def signed_least_squares(matrix: FloatArray, values: FloatArray, free: NDArray[n
 
     units, size = np.linalg.norm(matrix, axis=0), np.linalg.norm(values)
     units = np.where(units > 0, units, 1.0)
-    if size == 0:
+    if size == 0 or not matrix.any():  # without columns SciPy aborts
         return SignedLeastSquares(np.zeros(matrix.shape[1]), 0.0)
     a, y = matrix / units, values / size
     best = SignedLeastSquares(np.zeros(a.shape[1]), np.inf)

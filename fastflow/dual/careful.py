@@ -12,11 +12,12 @@ from scipy.linalg import qr
 
 from fastflow import kernels
 from fastflow.checks import FloatArray
-from fastflow.dual.exact import exact_rank
+from fastflow.dual.accuracy import measure
+from fastflow.dual.exact import exact_rank, exact_residual
 from fastflow.dual.face import sign_face
-from fastflow.dual.refinement import Refinement, Start, measure
+from fastflow.dual.refinement import Refinement, Start
 from fastflow.dual.vectors import vectors_at
-from fastflow.kernels.dual.certainty import Certainty
+from fastflow.kernels.dual.certainty import EPSILON, FLOOR, Certainty
 from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
 from fastflow.kernels.dual.limit_step import LimitPath
@@ -47,6 +48,9 @@ BOLD = LimitPath(shrink=0.6, reduction=10.0, overshoot=3.0, rotates=False)
 
 ACCURATE = 1e-8
 """The error, relative to the largest entry of x, up to which a limit is taken as it is and has converged."""
+
+FITS = 4
+"""Corrections of least squares by exact residuals: each leaves eps times the condition of the columns."""
 
 CLEAR = 1e-10
 """Singular values above this share of the largest are no round-off."""
@@ -85,7 +89,7 @@ class Range(NamedTuple):
 
 
 def range_of(matrix: FloatArray) -> Range:
-    """The range of a matrix (m, n); singular values of it with even rows and columns count from ``max(m, n) eps`` on."""
+    """The range of a matrix; with rows and columns made even, singular values count from ``max(m, n) eps`` on."""
     m, n = matrix.shape
     units = np.ones(m)
     even_rows(np.ascontiguousarray(matrix).ravel(), m, n, units)
@@ -151,6 +155,8 @@ class CarefulProblem:
         # The rows as they are, but for powers of 2, for what is decided by the last bit, and orthonormal ones.
         self.rows = np.ascontiguousarray((self.part * self.range.units[:, None])[self.range.rows])
         self.row_values = (self.reached * self.range.units)[self.range.rows]
+        projected = 8 * EPSILON * float(np.linalg.norm(self.values)) if self.rank < self.m else 0.0
+        self.rounded = projected * self.range.units[self.range.rows]
         left, sizes, right = np.linalg.svd(self.part * self.range.units[:, None], full_matrices=False)
         self.left, self.right = left[:, : self.rank] / sizes[: self.rank], right[: self.rank]
         found = first if first is not None else (yield from self._search(0))
@@ -158,6 +164,8 @@ class CarefulProblem:
             return found._replace(x=np.full(self.n, np.nan))
         # What the kernel says of orthonormal rows does not know that these are rounded.
         found = found._replace(**self._measure(found)._asdict())
+        if not found.error <= ACCURATE and self.rank == self.part.shape[1] < self.m:
+            found = self._fitted(found)
         if not found.error <= ACCURATE and self.depth > 2:
             found = yield from self._refine(found)
         x[self.keep] = found.x
@@ -205,7 +213,22 @@ class CarefulProblem:
         dual = (found.dual / self.range.units)[self.range.rows]
         if self.rank < self.m:
             dual = np.linalg.lstsq(self.rows.T, self.part.T @ found.dual, rcond=None)[0]
-        return measure(self.rows, self.row_values, found.x, slope, dual, room)
+        return measure(self.rows, self.row_values, found.x, slope, dual, room, self.rounded)
+
+    def _fitted(self, found: Found) -> Found:
+        """The least squares, which are unique, by exact residuals."""
+        lengths = np.linalg.norm(self.part, axis=0)
+        inverse, x = np.linalg.pinv(self.part / lengths), found.x
+        for _ in range(FITS):
+            change = inverse @ exact_residual(self.part, self.values, x) / lengths
+            x = x + change
+        largest = float(np.abs(x).max())
+        if largest == 0 or np.any(
+            x * np.sign(self.mirror.sides[self.keep]) * (self.mirror.sides[self.keep] != BOTH) < 0
+        ):
+            return found
+        error = FLOOR + 10 * float(np.abs(change).max()) / largest
+        return found._replace(x=x, error=min(found.error, error))
 
     def _refine(self, first: Found) -> Generator[None, None, Found]:
         """The limit by exact dual residuals, or what was found before with its error."""
@@ -214,7 +237,9 @@ class CarefulProblem:
         signs = np.where(down, -1.0, 1.0)
         positive, negative = np.where(down, negative, positive), np.where(down, 0.0, negative)
         allowed = CAREFUL_STEPS * self.max_steps
-        refinement = Refinement(self.rows * signs, self.row_values, positive, negative, self.depth, allowed)
+        refinement = Refinement(
+            self.rows * signs, self.row_values, positive, negative, self.depth, self.rounded, allowed
+        )
         steps = 0
 
         def find(j: int) -> Generator[None, None, Start | None]:
@@ -261,6 +286,21 @@ class CarefulProblem:
 
 def solve_with_care(problems: LimitProblems, i: int, tol: float, max_steps: int, limits: Limits) -> Iterator[None]:
     """Find the limit of problem i on the slower paths; yields between slices of work."""
+    limits.error[i] = limits.condition[i] = np.inf
+    try:
+        yield from _solve(problems, i, tol, max_steps, limits)
+    except (np.linalg.LinAlgError, ArithmeticError):  # of a library, or of numbers beyond floats
+        if limits.status[i] != Status.DIVERGED:
+            limits.status[i] = Status.INACCURATE
+
+
+def take_slice(work: Iterator[None]) -> bool:
+    """Do a slice of work, if any is left, whatever NumPy is told to do where numbers overflow."""
+    with np.errstate(all="ignore"):
+        return next(work, DONE) is not DONE
+
+
+def _solve(problems: LimitProblems, i: int, tol: float, max_steps: int, limits: Limits) -> Iterator[None]:
     problem = CarefulProblem(problems, i, tol, max_steps)
     first = None
     if limits.status[i] == Status.CONVERGED and problem.rank == problem.m and problem.keep.all():

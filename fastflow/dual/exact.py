@@ -14,6 +14,9 @@ from fastflow.checks import FloatArray
 PRIME = 2**61 - 1
 """The rank of a matrix modulo this is at most its rank, and less for no matrix but one that was made so."""
 
+BITS_OF_X = 160
+"""Bits of x below its largest entry, in `exact_residual`."""
+
 Integers = NDArray[np.object_]
 """Integers of any size."""
 
@@ -61,3 +64,10 @@ def exact_rank(matrix: FloatArray) -> int:
         if rank == len(left):
             break
     return rank
+
+
+def exact_residual(matrix: FloatArray, values: FloatArray, x: FloatArray) -> FloatArray:
+    """``y - A x``, exact but for what x has more than `BITS_OF_X` below its largest entry, then rounded once."""
+    (a, matrix_bits), (y, value_bits) = fixed_matrix(matrix), fixed_matrix(values)
+    bits = max(BITS_OF_X - int(np.frexp(np.abs(x).max())[1]), value_bits - matrix_bits, 0)
+    return floating(y * (1 << (bits + matrix_bits - value_bits)) - a @ fixed(x, bits), bits + matrix_bits)

@@ -57,7 +57,7 @@ def sign_face(matrix: FloatArray, values: FloatArray, sides: NDArray[np.int64]) 
     -------
     Face
     """
-    m, n = matrix.shape
+    m = len(matrix)
     signs = np.where(sides == DOWN, -1.0, 1.0)
     lengths = np.linalg.norm(matrix, axis=0)
     there = np.flatnonzero((sides != NEITHER) & (lengths > 0))
@@ -90,7 +90,7 @@ def sign_face(matrix: FloatArray, values: FloatArray, sides: NDArray[np.int64]) 
 
 
 def _can_grow(span: FloatArray, cone: FloatArray) -> tuple[NDArray[np.bool_], bool]:
-    """Which columns of the cone have a weight > 0 in a sum with weights >= 0 that is in the span; whether all is clear."""
+    """Which columns of the cone have weights > 0 in sums, of weights >= 0, that are in the span; is any unclear?"""
     count = cone.shape[1]
     can, unclear = np.zeros(count, bool), False
     if not count:

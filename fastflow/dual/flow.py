@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_number, as_times
-from fastflow.dual.careful import ACCURATE, DONE, empty_limits, solve_with_care
+from fastflow.dual.careful import ACCURATE, empty_limits, solve_with_care, take_slice
 from fastflow.dual.limit import DEFAULT_STEPS, DEFAULT_TOL
 from fastflow.dual.stacks import as_problems
 from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
@@ -171,7 +171,6 @@ class FlowSearch:
         """One thread's memory."""
         return FlowWorker(self)
 
-
     def doubtful(self, runs: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the runs have an x that round-off may decide."""
         worst = self.flows.error[runs].max(axis=1, initial=0)
@@ -212,7 +211,7 @@ class FlowWorker(QueueWorker):
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
         search, before = self.search, int(self.place[PLACE])
         if self.careful is not None:
-            if next(self.careful, DONE) is DONE:
+            if not take_slice(self.careful):
                 self.careful = None
             return 0
         tried: int = flow_slice(search.problems, search.control, search.flows, runs, budget, self.workspace)

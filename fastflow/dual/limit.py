@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_number
-from fastflow.dual.careful import ACCURATE, BOLD, DONE, FIRST_BUDGET, empty_limits, solve_with_care
+from fastflow.dual.careful import ACCURATE, BOLD, FIRST_BUDGET, empty_limits, solve_with_care, take_slice
 from fastflow.dual.stacks import as_problems, pose_runs
 from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
 from fastflow.kernels.queues import PLACE
@@ -21,7 +21,6 @@ from fastflow.status import Status
 from fastflow.threads import one_blas_thread, thread_count
 
 DEFAULT_TOL, DEFAULT_STEPS = 1e-10, 200
-
 
 
 class LimitResult(NamedTuple):
@@ -148,7 +147,7 @@ def find_limits(problems: LimitProblems, tol: float, max_steps: int, threads: in
     with one_blas_thread():
         search.compile()
         work_through(count, min(threads, count), search.worker)
-    search.warn()
+    search.warn(3)
     return search.limits
 
 
@@ -168,7 +167,7 @@ def limits_from(
     """
     posed = pose_runs(problems, architecture, problem_index, np.asarray(starts, np.float64), whose)
     limits = find_limits(posed, DEFAULT_TOL, DEFAULT_STEPS, 1)
-    return np.where((limits.status == Status.DIVERGED)[:, None], np.nan, limits.x)
+    return np.where((limits.status != Status.CONVERGED)[:, None], np.nan, limits.x)
 
 
 class LimitSearch:
@@ -194,8 +193,8 @@ class LimitSearch:
         """One thread's memory."""
         return LimitWorker(self)
 
-    def warn(self, stacklevel: int = 4) -> None:
-        """Warn where round-off decided a rank."""
+    def warn(self, stacklevel: int = 1) -> None:
+        """Warn where round-off decided a rank; ``stacklevel`` from the caller of this method."""
         unsure = np.flatnonzero(self.limits.unsure)
         if unsure.size:
             warnings.warn(
@@ -203,7 +202,7 @@ class LimitSearch:
                 "values of the first, rows and columns scaled, below max(m, n) eps of the largest were taken for 0, "
                 f"which leaves {self.limits.rank[unsure[0]]}. The limit may be another one for the rank of the exact "
                 "numbers: leave out rows that say nothing new",
-                stacklevel=stacklevel,
+                stacklevel=stacklevel + 1,
             )
 
     def take_care(self, runs: NDArray[np.int64]) -> Iterator[None]:
@@ -228,7 +227,7 @@ class LimitWorker(QueueWorker):
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
         search, before = self.search, int(self.place[PLACE])
         if self.careful is not None:
-            if next(self.careful, DONE) is DONE:
+            if not take_slice(self.careful):
                 self.careful = None
             return 0
         taken = 0

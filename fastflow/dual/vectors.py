@@ -74,9 +74,7 @@ def vectors_at(
     )
 
 
-def angles_at(
-    depth: int, positive: FloatArray, negative: FloatArray, x: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def angles_at(depth: int, positive: FloatArray, negative: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     """k and t of two sides and L >= 3, where x is: k^{2-L} is the conserved ``u^{2-L} + v^{2-L}``, and t >= 0.
 
     The larger of ``u^{L-2}`` and ``v^{L-2}`` is ``k^{L-2} (1 + e^{2t})``, the smaller ``k^{L-2} (1 + e^{-2t})``, so

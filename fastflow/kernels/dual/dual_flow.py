@@ -75,11 +75,10 @@ class FlowWorkspace(NamedTuple):
 
     ``at`` and ``numbers`` have the places named below.
     ``theta``, ``x``, ``slope`` (n,), ``residual`` (m,), ``push = A^T residual`` (n,) belong to where the flow is; the
-    ``new_`` ones to the point under trial, ``slow`` (m,) and ``slow_push`` (n,)
-    are f_s of `rosenbrock` and ``A^T f_s``. ``stages`` (8, m) are the
-    v_j of `rosenbrock`; ``step`` (m,) and ``change`` (n,) are scratch. ``summed`` (n,) is the sum over all steps of what
-    was summed up in absolute value for z. ``matrix`` (m n) and ``values`` (m,) are A and
-    y, multiplied by an orthogonal matrix where `_rotate` has been.
+    ``new_`` ones to the point under trial, ``slow`` (m,) and ``slow_push`` (n,) are f_s of `rosenbrock` and
+    ``A^T f_s``. ``stages`` (8, m) are the v_j of `rosenbrock`; ``step`` (m,) and ``change`` (n,) are scratch.
+    ``summed`` (n,) is the sum over all steps of the absolute values that made z. ``matrix`` (m n) and ``values`` (m,)
+    are A and y, multiplied by an orthogonal matrix where `_rotate` has been.
     """
 
     at: np.ndarray

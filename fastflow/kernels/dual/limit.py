@@ -102,9 +102,9 @@ class Limits(NamedTuple):
 class LimitWorkspace(NamedTuple):
     """The problem under way, and scratch.
 
-    ``at`` and ``numbers`` have named places; ``matrix`` (m n), ``values`` (m), are its A and y, with rows multiplied by
-    ``units`` (m), and by ``basis`` (m m) where `_rotate` has been; ``dual`` is lam; ``theta`` stands for z and ``x`` for itself; ``point`` and
-    ``tangent`` are x and dx/dz at theta (boost left out), ``image`` is ``A point``.
+    ``at`` and ``numbers`` have named places; ``matrix`` (m n), ``values`` (m), are its A and y, with rows multiplied
+    by ``units`` (m), and by ``basis`` (m m) where `_rotate` has been; ``dual`` is lam; ``theta`` stands for z and ``x``
+    for itself; ``point`` and ``tangent`` are x and dx/dz at theta (boost left out), ``image`` is ``A point``.
     """
 
     at: np.ndarray
@@ -367,7 +367,7 @@ def _rotate(work):
 @jit_inline
 def _rotate_anew(problems, number, work):
     """`_rotate` of the A and y that were given: rotated again and again they would gather round-off."""
-    m, n = work.values.size, work.theta.size
+    m = work.values.size
     if work.at[STAGE] == ROTATED:
         transposed_times(work.basis, m, m, work.dual, work.step)
         copy(work.dual, work.step, m)
