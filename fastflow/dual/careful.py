@@ -222,10 +222,8 @@ class CarefulProblem:
         for _ in range(FITS):
             change = inverse @ exact_residual(self.part, self.values, x) / lengths
             x = x + change
-        largest = float(np.abs(x).max())
-        if largest == 0 or np.any(
-            x * np.sign(self.mirror.sides[self.keep]) * (self.mirror.sides[self.keep] != BOTH) < 0
-        ):
+        largest, sides = float(np.abs(x).max()), self.mirror.sides[self.keep]
+        if largest == 0 or np.any((sides != BOTH) & (sides * x < 0)):
             return found
         error = FLOOR + 10 * float(np.abs(change).max()) / largest
         return found._replace(x=x, error=min(found.error, error))
