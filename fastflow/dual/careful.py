@@ -52,6 +52,9 @@ ACCURATE = 1e-8
 FITS = 4
 """Corrections of least squares by exact residuals: each leaves eps times the condition of the columns."""
 
+NOTHING = 1e-14
+"""A projection of y that is this share of y is 0."""
+
 CLEAR = 1e-10
 """Singular values above this share of the largest are no round-off."""
 
@@ -144,6 +147,8 @@ class CarefulProblem:
         self.rank = len(self.range.rows)
         if self.rank < self.m:
             self.reached = self.range.basis @ (self.range.basis.T @ self.reached)
+            if np.linalg.norm(self.reached) <= NOTHING * np.linalg.norm(self.values):
+                self.reached = np.zeros(self.m)
 
     def solve(self, first: Found | None) -> Generator[None, None, Found]:
         """The limit, of all coordinates; ``first`` is what the fast path found, if it is of the whole problem."""
@@ -155,7 +160,9 @@ class CarefulProblem:
         # The rows as they are, but for powers of 2, for what is decided by the last bit, and orthonormal ones.
         self.rows = np.ascontiguousarray((self.part * self.range.units[:, None])[self.range.rows])
         self.row_values = (self.reached * self.range.units)[self.range.rows]
-        projected = 8 * EPSILON * float(np.linalg.norm(self.values)) if self.rank < self.m else 0.0
+        projected = (
+            8 * EPSILON * float(np.linalg.norm(self.values)) if self.rank < self.m and self.reached.any() else 0.0
+        )
         self.rounded = projected * self.range.units[self.range.rows]
         left, sizes, right = np.linalg.svd(self.part * self.range.units[:, None], full_matrices=False)
         self.left, self.right = left[:, : self.rank] / sizes[: self.rank], right[: self.rank]

@@ -99,17 +99,17 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
             shortest = min(shortest, length)
             weakest = min(weakest, _extend(column, length, span, i, m) if length > 0 else 0.0)
     if active > m or weakest < WEAKEST:
-        return Certainty(FLOOR + EPSILON * amplified + 2 * moved / largest, max(1.0, amplified))
+        return Certainty(FLOOR + EPSILON * amplified + 4 * moved / largest, max(1.0, amplified))
     left = residual + loose
-    reach = 2 * left / (weakest * shortest * largest) if shortest < np.inf else 0.0
+    reach = 4 * left / (weakest * shortest * largest) if shortest < np.inf else 0.0
     if active < m:
         for i in range(near, n):
             k = order[i]
             column = columns[k * m : (k + 1) * m]
             length = norm(column)
             apart = max(_extend(column, length, span, active, m), _room(mirror, k, theta[k]) / size[k])
-            reach = max(reach, 2 * left / (apart * length * largest))
-    return Certainty(FLOOR + EPSILON * min(amplified, m / weakest) + max(2 * moved / largest, reach), 1 / weakest)
+            reach = max(reach, 4 * left / (apart * length * largest))
+    return Certainty(FLOOR + EPSILON * min(amplified, m / weakest) + max(4 * moved / largest, reach), 1 / weakest)
 
 
 @jit
