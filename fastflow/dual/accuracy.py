@@ -42,21 +42,22 @@ def measure(
         return Certainty(0.0, 1.0)
     size = np.abs(matrix).T @ np.abs(dual)
     amplified = float(np.max(size * slope)) / largest
-    found = np.abs(x) > FOUND * largest
-    active = found | (room <= TIED * size)
+    seen = matrix.any(axis=0)
+    found = seen & (np.abs(x) > FOUND * largest)
+    active = found | (seen & (room <= TIED * size))
     noise = 8 * EPSILON * (np.abs(matrix) @ np.abs(x) + np.abs(values)) + np.abs(matrix @ x - values)
     noise += rounded
     if not exact:
         noise += np.abs(matrix[:, ~active]) @ (EPSILON * size * slope)[~active]
     order = np.argsort(-np.abs(x), kind="stable")
     basis, weakest, dependent = _independent(matrix, order[active[order]])
-    shortest = float(np.linalg.norm(matrix[:, active], axis=0).min())
+    shortest = float(np.linalg.norm(matrix[:, active], axis=0).min(initial=np.inf))
     error = float(Equations(matrix, slope).reach(noise).max())
     if weakest < NEAR_SPAN or not (dependent or exact):
         error = max(error, float(np.linalg.norm(noise)) / (weakest * shortest) if weakest > 0 else np.inf)
     # What is not quite tied may take the place of what was found, where that is hardly seen in A x.
     basis = _independent(matrix, order[found[order]])[0]
-    for i in np.flatnonzero(~found & (room <= NEARLY * size)):
+    for i in np.flatnonzero(seen & ~found & (room <= NEARLY * size)):
         length, tied = float(np.linalg.norm(matrix[:, i])), room[i] <= TIED * size[i]
         distance = float(np.linalg.norm(_apart(matrix[:, i] / length, basis)))
         if tied and distance < NEAR_SPAN and exact_rank(matrix[:, [*np.flatnonzero(found), i]]) <= basis.shape[1]:

@@ -15,7 +15,7 @@ from fastflow.checks import FloatArray
 from fastflow.dual.accuracy import measure
 from fastflow.dual.exact import exact_rank, exact_residual
 from fastflow.dual.face import sign_face
-from fastflow.dual.refinement import Refinement, Start
+from fastflow.dual.refinement import Refinement
 from fastflow.dual.vectors import vectors_at
 from fastflow.kernels.dual.certainty import EPSILON, FLOOR, Certainty
 from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
@@ -247,11 +247,11 @@ class CarefulProblem:
         )
         steps = 0
 
-        def find(j: int) -> Generator[None, None, Start | None]:
+        def find(j: int) -> Generator[None, None, FloatArray | None]:
             nonlocal steps
             found = first if j == 0 else (yield from self._search(j))
             steps += 0 if j == 0 else found.steps
-            return Start(found.x * signs, 0) if found.status == Status.CONVERGED else None
+            return found.x * signs if found.status == Status.CONVERGED else None
 
         refined = yield from refinement.run(find)
         if refined is None:

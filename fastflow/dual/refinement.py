@@ -50,13 +50,6 @@ LEFT = 0.1
 """What a step leaves at least of a distance, and of an entry that must keep its sign."""
 
 
-class Start(NamedTuple):
-    """The limit from starts multiplied by a power of 2, by doubles."""
-
-    x: FloatArray
-    steps: int
-
-
 class Refined(NamedTuple):
     """A limit; ``error`` and ``condition`` as in `LimitResult`.
 
@@ -114,7 +107,9 @@ class Refinement:
         self.positive, self.negative, self.rounded, self.max_steps = positive, negative, rounded, max_steps
         self.integers, self.matrix_bits = fixed_matrix(matrix)
 
-    def run(self, find: Callable[[int], Generator[None, None, Start | None]]) -> Generator[None, None, Refined | None]:
+    def run(
+        self, find: Callable[[int], Generator[None, None, FloatArray | None]]
+    ) -> Generator[None, None, Refined | None]:
         """The limit, or None where it is not found; yields between steps.
 
         Parameters
@@ -123,9 +118,9 @@ class Refinement:
         """
         largest = max(self.positive.max(), self.negative.max())
         first = yield from find(0)
-        if first is not None and not first.x.any():
+        if first is not None and not first.any():
             return None
-        size = np.max(np.abs(first.x)) if first is not None else self._size()
+        size = np.max(np.abs(first)) if first is not None else self._size()
         j = max(0, math.ceil(math.log2(size ** (1 / self.depth) / largest * EASY ** (-1 / self.k))))
         start = first if j == 0 else (yield from find(j))
         for _ in range(3):
@@ -135,16 +130,15 @@ class Refinement:
             start = yield from find(j)
         if start is None:
             return None
-        x, total = start.x, start.steps
         # The unit of lam: distances do not depend on the starts where entries have been found.
-        reach = max(np.max(np.abs(x)) ** (1 / self.depth) * 8, largest)
+        reach = max(np.max(np.abs(start)) ** (1 / self.depth) * 8, largest)
         closest = reach ** (-self.k) / self.k
         columns = float(np.abs(self.matrix).sum(axis=0).max())
         self.bits = max(0, math.ceil(math.log2(columns / closest))) + SPARE_BITS
         dual = np.array([0] * len(self.values), object)
         jump = max(1, FIRST_JUMP // self.k)
-        found = yield from self._newton(j, x, dual)
-        total += found.steps
+        found = yield from self._newton(j, start, dual)
+        total = found.steps
         while j > 0:
             if total > self.max_steps:
                 return None

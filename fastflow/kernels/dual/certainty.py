@@ -20,7 +20,7 @@ from fastflow.kernels.vectors.inner import norm
 
 EPSILON = 2.0**-52
 
-FLOOR = 1024 * EPSILON
+FLOOR = 4096 * EPSILON
 """What no estimate goes below."""
 
 FOUND = 1e-8
@@ -80,7 +80,7 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
     while i < near:
         # Active ones come to the front of the order, near ones to its end.
         k = order[i]
-        room = 0.0 if abs(x[k]) > FOUND * largest else _room(mirror, k, theta[k])
+        room = 0.0 if abs(x[k]) > FOUND * largest and size[k] > 0 else _room(mirror, k, theta[k])
         if room <= TIED * size[k]:
             order[i], order[active] = order[active], k
             active, i = active + 1, i + 1
