@@ -37,7 +37,7 @@ class Status(IntEnum):
 _MESSAGES = {
     Status.RUNNING: "Interrupted before its end; train(..., init=runs.last) goes on from here.",
     Status.CONVERGED: "The loss is at most tol, or as near to the least. Of a FlowLimit: the residual is at most tol "
-    "||y||, or what of y no x reaches.",
+    "||y||, or what of y no x reaches, and the estimated error of x at most 1e-8 of its largest entry.",
     Status.CRITICAL: "The gradient norm is at most gradient_tol: a critical point, a minimum or a saddle. "
     "A gradient flow has then come to rest; of GradientDescent with gradient_tol=None the loss is at most 1e-6 of that "
     "of the product 0 above the least, and max_steps more would hardly lower it.",
@@ -49,8 +49,10 @@ _MESSAGES = {
     "left the range of float64; scale A and y, or take a start nearer to the size of x^(1/L). "
     "Of a baseline: its solution is not finite.",
     Status.MAX_TIME: "The gradient flow was followed to the last of the times.",
-    Status.INACCURATE: "Newton's method did not bring the residual to tol, the solution is what was reached; try a "
-    "larger tol or max_steps, or a start nearer to the size of x^(1/L). The rows of A may be nearly dependent. "
+    Status.INACCURATE: "The solution is what was reached, and may be wrong: Newton's method did not bring the residual "
+    "to tol, or round-off decides x (columns or rows of A that are nearly dependent, or a tie of least l1 norm that no "
+    "further digits decided; flow_limit(...).error estimates by how much). Try a larger tol or max_steps, or a start "
+    "nearer to the size of x^(1/L). Of a GradientFlow: the flow came to rest where round-off decides x. "
     "Of a ProductFlow: no step was small enough for its tolerance. Of a baseline: its solution misses the tolerance "
     "that it states.",
     Status.FAILED: "The trial of a study raised an exception, which a warning named; Study.run(on_error='raise') ends "

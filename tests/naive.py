@@ -364,7 +364,7 @@ def exact_flow_limit(matrix, values, positive, negative, depth: int, x, digits: 
             while not all(_inside(*starts[i], z[i] + share * step[i], depth) for i in range(n)):
                 share /= 2
             lam, z = lam + share * change, z + share * step
-            if all(abs(step[i]) <= mpf(10) ** (-digits // 2) * abs(z[i]) for i in range(n)):
+            if all(abs(step[i]) <= mpf(10) ** (-digits // 2) * max(map(abs, z)) for i in range(n)):
                 break
         else:
             raise ValueError("no solution")

@@ -159,6 +159,11 @@ def test_what_a_solver_gets_wrong_is_not_passed_on_in_silence(rng, monkeypatch):
         with pytest.raises(RuntimeError, match="HiGHS did not solve the linear program: too many steps"):
             baselines.basis_pursuit(matrix, values)
         patched.setattr(scipy.optimize, "nnls", lambda *a, **o: (nnls(*a, **o)[0] + 1e-3, 0.0))
+        right = baselines.nonnegative_least_squares(matrix, values)  # another solver was asked
+        slopes = matrix.T @ (matrix @ right - values)
+        assert np.all(slopes > -1e-9)
+        assert abs(slopes @ right) < 1e-9
+        patched.setattr(scipy.optimize, "lsq_linear", lambda a, *_, **o: SimpleNamespace(x=np.ones(a.shape[1])))
         with pytest.warns(UserWarning, match="nonnegative least squares was solved only to a relative gradient"):
             baselines.nonnegative_least_squares(matrix, values)
 

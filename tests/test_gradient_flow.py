@@ -351,7 +351,7 @@ def test_slices_of_any_size(rng):
     problems = LimitProblems(a, rng.standard_normal((1, 4)), mirrors, zero, zero, zero)
     found = []
     for budget in (1, 7, 10**6):
-        flows = Flows(np.zeros((1, 2, n)), np.zeros((1, 2)), np.zeros(1, np.int64), np.zeros(1, np.int64))
+        flows = Flows(np.zeros((1, 2, n)), np.zeros((1, 2)), *np.zeros((2, 1), np.int64), np.zeros((1, 2)))
         work = flow_workspace(4, n)
         calls = 0
         while work.at[PLACE] == 0:

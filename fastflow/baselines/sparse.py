@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastflow.arrays import as_array
 from fastflow.baselines.accuracy import fall_short
+from fastflow.baselines.nonnegative import signed_least_squares
 from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, equilibrated, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 from fastflow.equality import by_value
@@ -201,7 +202,7 @@ def lasso_path(
 
 
 def nonnegative_least_squares(matrix: ArrayLike, values: ArrayLike) -> FloatArray:
-    """``min ||A x - y||^2`` subject to ``x >= 0``, by the active sets of Lawson and Hanson (SciPy).
+    """``min ||A x - y||^2`` subject to ``x >= 0``, by active sets (SciPy), with columns of norm 1.
 
     One solution where they are many, with linearly independent columns on its support.
 
@@ -212,35 +213,22 @@ def nonnegative_least_squares(matrix: ArrayLike, values: ArrayLike) -> FloatArra
 
     Returns
     -------
-    array (n,), with ``A^T (A x - y) >= -1e-9 ||A||_2 ||y||``, and 0 within the same tolerance on the support
-
-    Raises
-    ------
-    RuntimeError
-        where the active set does not settle in 30 n steps
+    array (n,), with ``a_i^T (A x - y) >= -1e-9 ||a_i|| ||y||`` for every column, and 0 within that on the support
 
     Warns
     -----
     UserWarning
         where the tolerance is not met
     """
-    from scipy.optimize import nnls
-
     a, y = as_system(matrix, values)
-    unit_a, unit_y = np.linalg.norm(a, 2), np.linalg.norm(y)
-    if unit_a == 0 or unit_y == 0:
-        return np.zeros(a.shape[1])
-    a, y = a / unit_a, y / unit_y
-    x: FloatArray = nnls(a, y, maxiter=30 * a.shape[1])[0]
-    slope = a.T @ (a @ x - y)
-    missed = max(-slope.min(), np.abs(slope[x > 0]).max(initial=0))
+    x, missed = signed_least_squares(a, y, np.zeros(a.shape[1], bool))
     if missed > CONSISTENT:
         fall_short(
             f"nonnegative least squares was solved only to a relative gradient of {missed:.1g}: the matrix is "
             "ill-conditioned",
             stacklevel=2,
         )
-    return x * (unit_y / unit_a)
+    return x
 
 
 def least_norm(matrix: ArrayLike, values: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:

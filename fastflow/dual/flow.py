@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_number, as_times
+from fastflow.dual.careful import ACCURATE, empty_limits, solve_with_care, take_slice
+from fastflow.dual.limit import DEFAULT_STEPS, DEFAULT_TOL
 from fastflow.dual.stacks import as_problems
 from fastflow.equality import by_value
 from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.dual.limit import LimitProblems
+from fastflow.kernels.queues import PLACE
 from fastflow.scheduling import QueueWorker, work_through
+from fastflow.status import Status
 from fastflow.threads import thread_count
+
+AT_THE_LIMIT = 1e-8
+"""A flow whose residual is this share of y has come to its limit."""
 
 
 @by_value(hashable=False)
@@ -104,7 +112,12 @@ def gradient_flow(
     comes up, and how well it can be found.
 
     A flow also ends where the gradient of the loss by x vanishes, or pushes to 0 only entries that are 0: to rounding,
-    or if only infinity is left to a tenth of rtol, relative to ``max ||a_i|| ||y||``.
+    or if only infinity is left to a tenth of rtol, relative to ``max ||a_i|| ||y||``; and no entry of x, in whatever
+    direction, has more than a tenth of its tolerance left to go.
+
+    Where several x have the least l1 norm, L >= 3 and the start is small, the end is decided by digits that steps in
+    time do not carry (see `flow_limit`, which the x at infinity is then taken from). At finite times such a flow is
+    INACCURATE.
 
     References
     ----------
@@ -149,6 +162,7 @@ class FlowSearch:
             loss=np.full((count, moments), np.nan),
             status=np.zeros(count, np.int64),
             steps=np.zeros(count, np.int64),
+            error=np.zeros((count, moments)),
         )
 
     def compile(self) -> None:
@@ -159,6 +173,32 @@ class FlowSearch:
         """One thread's memory."""
         return FlowWorker(self)
 
+    def doubtful(self, runs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the runs have an x that round-off may decide."""
+        worst = self.flows.error[runs].max(axis=1, initial=0)
+        ended = np.isin(self.flows.status[runs], (Status.CONVERGED, Status.CRITICAL, Status.MAX_TIME))
+        return np.asarray(ended & ~(worst <= max(ACCURATE, self.control.rtol)))
+
+    def take_care(self, runs: NDArray[np.int64], statuses: NDArray[np.int64]) -> Iterator[None]:
+        """Judge doubtful runs one after the other: at infinity x is the limit, which exact arithmetic may find."""
+        problems, flows, forever = self.problems, self.flows, self.control.times == np.inf
+        m, n = problems.values.shape[1], flows.x.shape[2]
+        for run, status in zip(runs.tolist(), statuses.tolist(), strict=True):
+            places = (array[[run]] for array in problems[-3:])
+            alone, limits = LimitProblems(*problems[:-3], *places), empty_limits(1, m, n)
+            matrix = problems.matrices[alone.matrix_of[0]].reshape(m, n)
+            values = problems.values[alone.values_of[0]]
+            at_limit = np.all(2 * flows.loss[run, forever] <= (AT_THE_LIMIT * np.linalg.norm(values)) ** 2)
+            if forever.any() and (status == Status.CRITICAL or (status == Status.CONVERGED and at_limit)):
+                yield from solve_with_care(alone, 0, DEFAULT_TOL, DEFAULT_STEPS, limits)
+                if limits.status[0] == Status.CONVERGED:
+                    flows.x[run, forever] = limits.x[0]
+                    flows.loss[run, forever] = 0.5 * np.sum((matrix @ limits.x[0] - values) ** 2)
+                    flows.error[run, forever] = limits.error[0]
+            flows.status[run] = status
+            if self.doubtful(np.array([run]))[0]:
+                flows.status[run] = Status.INACCURATE
+
 
 class FlowWorker(QueueWorker):
     """One thread's part of a `FlowSearch`."""
@@ -168,8 +208,22 @@ class FlowWorker(QueueWorker):
         m, n = search.problems.values.shape[1], search.problems.mirrors.scale.shape[1]
         self.workspace = flow_workspace(m, n)
         self.place = self.workspace.at
+        self.careful: Iterator[None] | None = None
 
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
-        search = self.search
+        search, before = self.search, int(self.place[PLACE])
+        if self.careful is not None:
+            if not take_slice(self.careful):
+                self.careful = None
+            return 0
         tried: int = flow_slice(search.problems, search.control, search.flows, runs, budget, self.workspace)
+        passed = runs[before : self.place[PLACE]]
+        doubtful = passed[search.doubtful(passed)]
+        if doubtful.size:
+            statuses = search.flows.status[doubtful]
+            search.flows.status[doubtful] = Status.RUNNING
+            self.careful = search.take_care(doubtful, statuses)
         return tried
+
+    def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
+        return runs if self.careful is not None else super().unfinished(runs)

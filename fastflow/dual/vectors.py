@@ -65,25 +65,33 @@ def vectors_at(
         larger = np.sqrt((abs(x) + np.hypot(x, 2 * conserved)) / 2)
         smaller = conserved / larger
     else:
-        # With k^{2-L} what is conserved, u^{L-2} = k^{L-2} (1 + e^{2t}) and v^{L-2} = k^{L-2} (1 + e^{-2t}), so that
-        # |x| = k^L 2^{P+1} cosh(t)^P sinh(P t), P = L/(L-2): by Newton on asinh, from above.
-        power = depth / (depth - 2)
-        k = (positive ** (2.0 - depth) + other ** (2.0 - depth)) ** (-1 / (depth - 2))
-        size = np.abs(x) / k**depth / 2 ** (power + 1)
-        goal = np.arcsinh(size)
-        t = np.minimum(goal / power, np.log1p(2 * size) / (2 * power) + np.log(2) / 2)
-        for _ in range(NEWTON_STEPS):
-            reached = np.cosh(t) ** power * np.sinh(power * t)
-            slope = power * np.cosh(t) ** (power - 1) * np.cosh((power + 1) * t) / np.hypot(1, reached)
-            before, t = t, np.maximum(t - (np.arcsinh(reached) - goal) / slope, 0)
-            if np.array_equal(t, before, equal_nan=True):  # nowhere less, so that no entry's company changes its bits
-                break
+        k, t = angles_at(depth, positive, other, x)
         larger, smaller = (k * (1 + np.exp(sign * 2 * t)) ** (1 / (depth - 2)) for sign in (1, -1))
     alone = abs(x) ** (1 / depth)
     return (
         np.where(two, np.where(x >= 0, larger, smaller), np.where(positive_side & (x > 0), alone, 0.0)),
         np.where(two, np.where(x >= 0, smaller, larger), np.where(negative_side & (x < 0), alone, 0.0)),
     )
+
+
+def angles_at(depth: int, positive: FloatArray, negative: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """k and t of two sides and L >= 3, where x is: k^{2-L} is the conserved ``u^{2-L} + v^{2-L}``, and t >= 0.
+
+    The larger of ``u^{L-2}`` and ``v^{L-2}`` is ``k^{L-2} (1 + e^{2t})``, the smaller ``k^{L-2} (1 + e^{-2t})``, so
+    that ``|x| = k^L 2^{P+1} cosh(t)^P sinh(P t)``, P = L/(L-2): solved by Newton on asinh, from above.
+    """
+    power = depth / (depth - 2)
+    k = (positive ** (2.0 - depth) + negative ** (2.0 - depth)) ** (-1 / (depth - 2))
+    size = np.abs(x) / k**depth / 2 ** (power + 1)
+    goal = np.arcsinh(size)
+    t = np.minimum(goal / power, np.log1p(2 * size) / (2 * power) + np.log(2) / 2)
+    for _ in range(NEWTON_STEPS):
+        reached = np.cosh(t) ** power * np.sinh(power * t)
+        slope = power * np.cosh(t) ** (power - 1) * np.cosh((power + 1) * t) / np.hypot(1, reached)
+        before, t = t, np.maximum(t - (np.arcsinh(reached) - goal) / slope, 0)
+        if np.array_equal(t, before, equal_nan=True):  # nowhere less, so that no entry's company changes its bits
+            break
+    return k, t
 
 
 def _halves(factors: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:

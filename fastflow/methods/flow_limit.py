@@ -23,6 +23,7 @@ from fastflow.methods.stacked import StackedMethod, StackEnds, SystemStack
 from fastflow.networks import DiagonalLinear, Hadamard, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, no_recording
+from fastflow.results import Runs
 from fastflow.setting import Setting
 from fastflow.status import Status
 
@@ -33,7 +34,7 @@ class FlowLimit(StackedMethod):
 
     Parameters
     ----------
-    tol : float > 0; a run has converged when ``||A x - y|| <= tol ||y||``
+    tol : float > 0; a run has converged when ``||A x - y|| <= tol ||y||`` and x is certain to 1e-8 of its largest entry
     max_steps : int >= 1, Newton steps
     """
 
@@ -127,6 +128,10 @@ class _Limits(DualExecution):
 
     def compile(self) -> None:
         self.search.compile()
+
+    def finish(self, stacklevel: int = 1) -> Runs:
+        self.search.warn(stacklevel + 1)
+        return super().finish(stacklevel + 1)
 
     def worker(self) -> _LimitsWorker:
         return _LimitsWorker(self)

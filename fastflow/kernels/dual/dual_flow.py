@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline
+from fastflow.kernels.dual.certainty import EPSILON, certainty
 from fastflow.kernels.dual.mirror import BOTH, mirror_move, mirror_point, mirror_row
 from fastflow.kernels.dual.rosenbrock import DENSE, GAMMA, NODE, ORDER, RATE, STAGE, STAGES, STEP, WEIGHT
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, MAX_TIME, RUNNING
@@ -32,6 +33,7 @@ from fastflow.kernels.vectors.cholesky import (
 from fastflow.kernels.vectors.elementwise import copy, subtract
 from fastflow.kernels.vectors.inner import norm, times, transposed_times
 from fastflow.kernels.vectors.products import transpose
+from fastflow.kernels.vectors.revealing import pivot_solutions, reveal_rank
 from fastflow.kernels.vectors.rotation import rotate_rows
 
 ROUNDING = 1e-14
@@ -57,13 +59,15 @@ class FlowControl(NamedTuple):
 class Flows(NamedTuple):
     """What is found of flows: ``x`` (problems, k, n), ``loss`` (problems, k), ``status`` and ``steps`` (problems,).
 
-    Times that are not reached are left as they were.
+    Times that are not reached are left as they were. ``error`` (problems, k) is what the rounding of z may have done to
+    x, relative to its largest entry (`certainty`).
     """
 
     x: np.ndarray
     loss: np.ndarray
     status: np.ndarray
     steps: np.ndarray
+    error: np.ndarray
 
 
 class FlowWorkspace(NamedTuple):
@@ -71,9 +75,10 @@ class FlowWorkspace(NamedTuple):
 
     ``at`` and ``numbers`` have the places named below.
     ``theta``, ``x``, ``slope`` (n,), ``residual`` (m,), ``push = A^T residual`` (n,) belong to where the flow is; the
-    ``new_`` ones to the point under trial, ``slow_push`` (n,) is ``A^T f_s`` of `rosenbrock`. ``stages`` (8, m) are the
-    v_j of `rosenbrock`; ``step`` (m,) and ``change`` (n,) are scratch. ``matrix`` (m n) and ``values`` (m,) are A and
-    y, multiplied by an orthogonal matrix where `_rotate` has been.
+    ``new_`` ones to the point under trial, ``slow`` (m,) and ``slow_push`` (n,) are f_s of `rosenbrock` and
+    ``A^T f_s``. ``stages`` (8, m) are the v_j of `rosenbrock`; ``step`` (m,) and ``change`` (n,) are scratch.
+    ``summed`` (n,) is the sum over all steps of the absolute values that made z. ``matrix`` (m n) and ``values`` (m,)
+    are A and y, multiplied by an orthogonal matrix where `_rotate` has been.
     """
 
     at: np.ndarray
@@ -87,7 +92,9 @@ class FlowWorkspace(NamedTuple):
     push: np.ndarray
     slow_push: np.ndarray
     change: np.ndarray
+    summed: np.ndarray
     residual: np.ndarray
+    slow: np.ndarray
     step: np.ndarray
     stages: np.ndarray
     matrix: np.ndarray
@@ -118,7 +125,9 @@ def flow_workspace(m: int, n: int) -> FlowWorkspace:
         push=np.zeros(n),
         slow_push=np.zeros(n),
         change=np.zeros(n),
+        summed=np.zeros(n),
         residual=np.zeros(m),
+        slow=np.zeros(m),
         step=np.zeros(m),
         stages=np.zeros((STAGES, m)),
         matrix=np.zeros(m * n),
@@ -161,6 +170,7 @@ def flow_slice(problems, control, flows, queue, budget, work):
                 for k in range(work.at[PASSED], control.times.size):
                     if status == CRITICAL and control.times[k] == np.inf:
                         _polish(a, y, mirror, work)
+                    flows.error[i, k] = _rounding(mirror, work.theta, work.x, work.slope, work)
                     _keep(flows, i, k, work.x, work.residual)
             work.at[PLACE] += 1
             work.at[BEGUN] = 0
@@ -177,6 +187,7 @@ def _begin(mirror, control, work):
     mirror_point(mirror, work.theta, work.x, work.slope)
     _residual(a, y, work.x, work.residual)
     transposed_times(a, m, n, work.residual, work.push)
+    work.summed[:] = 0
     largest = 0.0
     for j in range(n):
         column = work.normal.transposed[j * m : (j + 1) * m]
@@ -210,6 +221,7 @@ def _try_step(original, values, mirror, control, work):
     for j in range(m):
         work.step[j] = work.residual[j] / (length * GAMMA)
     solve_normal(work.step, m, normal)
+    copy(work.slow, work.step, m)
     transposed_times(a, m, n, work.step, work.slow_push)
     for i in range(STAGES):
         _move(NODE[i] * length, STAGE[i], i, a, mirror, work)
@@ -284,6 +296,11 @@ def _accept(work):
     copy(work.theta, work.new_theta, n)
     copy(work.x, work.new_x, n)
     copy(work.slope, work.new_slope, n)
+    _combine(STEP, STAGES, work.stages, work.step)
+    for j in range(y.size):
+        row, size = a[j * n : (j + 1) * n], abs(work.step[j]) + numbers[LENGTH] * abs(work.slow[j])
+        for i in range(n):
+            work.summed[i] += abs(row[i]) * size
     _residual(a, y, work.x, work.residual)
     transposed_times(a, y.size, n, work.residual, work.push)
     before, rest = numbers[TIME], numbers[TIME_REST] + numbers[LENGTH]
@@ -319,6 +336,7 @@ def _keep_inside(mirror, control, flows, problem, work):
         _move(share * numbers[LENGTH], weights, STAGES, a, mirror, work)
         _residual(a, y, work.new_x, work.step)
         _keep(flows, problem, work.at[PASSED], work.new_x, work.step)
+        flows.error[problem, work.at[PASSED]] = _rounding(mirror, work.new_theta, work.new_x, work.new_slope, work)
         work.at[PASSED] += 1
     if work.at[PASSED] > first:
         _move(numbers[LENGTH], STEP, STAGES, a, mirror, work)
@@ -365,7 +383,7 @@ def _judge(mirror, control, steps, work):
     rest = 10 * ROUNDING * numbers[COLUMN] * (numbers[VALUES] + numbers[COLUMN] * norm(work.x))
     if times[work.at[PASSED]] == np.inf:
         rest = max(rest, 0.1 * control.rtol * numbers[COLUMN] ** 2 * numbers[SIZE])
-    if _gradient(mirror, work) <= rest:
+    if _gradient(mirror, work) <= rest and not _can_move(mirror, control, work):
         return CRITICAL
     if not numbers[LENGTH] > 0 or not math.isfinite(numbers[TIME]):
         return DIVERGED
@@ -382,6 +400,42 @@ def _gradient(mirror, work):
             push = max(sides * push, min(-sides * push, abs(work.x[i]) * numbers[COLUMN] ** 2))
         largest = max(largest, abs(push))
     return largest
+
+
+@jit
+def _can_move(mirror, control, work):
+    """Whether some x would still move by more than a tenth of its tolerance, and more than rounding explains.
+
+    By a solution of ``A dx = y - A x``, in the columns that move first: directions that A hardly sees have hardly any
+    gradient, and all time to move. Entries that are pushed to 0 and are there do not count.
+    """
+    numbers, x, m = work.numbers, work.x, work.residual.size
+    n = x.size
+    weights, right = np.zeros(n), np.zeros((m, m + 1))
+    for i in range(n):
+        gone = mirror.depth > 1 and mirror.sides[i] != BOTH and mirror.sides[i] * work.push[i] < 0
+        if not (gone and abs(x[i]) <= 0.1 * _tolerance(control, abs(x[i]), numbers[SIZE])):
+            weights[i] = math.sqrt(work.slope[i])
+    for j in range(m):
+        right[j, m] = work.residual[j]
+        right[j, j] = 8 * EPSILON * (abs(work.values[j]) + numbers[COLUMN] * norm(x))
+    found = reveal_rank(work.matrix.reshape(m, n), weights, 64 * m * EPSILON)
+    moves = pivot_solutions(found, right)
+    for k in range(found.pivots.size):
+        i = found.columns[k]
+        noise = 0.0
+        for j in range(m):
+            noise += abs(moves[k, j])
+        if abs(moves[k, m]) > 0.1 * _tolerance(control, abs(x[i]), numbers[SIZE]) + noise:
+            return True
+    return False
+
+
+@jit
+def _rounding(mirror, theta, x, slope, work):
+    """What the rounding of z, in all steps, may have done to x."""
+    columns, span = work.normal.transposed, work.normal.upper
+    return certainty(mirror, work.summed, theta, x, slope, columns, 0.0, 0.0, np.empty(x.size, np.int64), span).error
 
 
 @jit_inline

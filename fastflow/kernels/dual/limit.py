@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline
+from fastflow.kernels.dual.certainty import EPSILON, absolute_times, certainty
 from fastflow.kernels.dual.limit_step import (
     BEFORE,
     BOOST,
@@ -31,6 +32,7 @@ from fastflow.kernels.dual.limit_step import (
     REDUCTION,
     RESIDUAL,
     SHARE,
+    SHORT,
     VALUES,
     growth,
     next_boost,
@@ -51,6 +53,7 @@ from fastflow.kernels.vectors.cholesky import (
 from fastflow.kernels.vectors.elementwise import copy
 from fastflow.kernels.vectors.inner import norm, times, transposed_times
 from fastflow.kernels.vectors.products import transpose
+from fastflow.kernels.vectors.revealing import even_rows
 from fastflow.kernels.vectors.rotation import rotate_rows
 
 ROUND_OFF = 2e-15
@@ -80,27 +83,35 @@ class LimitProblems(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Limits of flows: ``x`` (problems, n), ``dual`` (problems, m), ``residual``, ``steps``, ``status`` (problems,)."""
+    """Limits of flows: ``x`` (problems, n), ``dual`` (problems, m); arrays (problems,) of what `LimitResult` names.
+
+    ``unsure`` says whether round-off decides ``rank``.
+    """
 
     x: np.ndarray
     dual: np.ndarray
     residual: np.ndarray
     steps: np.ndarray
     status: np.ndarray
+    error: np.ndarray
+    condition: np.ndarray
+    rank: np.ndarray
+    unsure: np.ndarray
 
 
 class LimitWorkspace(NamedTuple):
     """The problem under way, and scratch.
 
-    ``at`` and ``numbers`` have named places; ``matrix`` (m n), ``values`` (m), are its A and y, which `_rotate`
-    may have multiplied by ``basis`` (m m); ``dual`` is lam; ``theta`` stands for z and ``x`` for itself; ``point`` and
-    ``tangent`` are x and dx/dz at theta (boost left out), ``image`` is ``A point``.
+    ``at`` and ``numbers`` have named places; ``matrix`` (m n), ``values`` (m), are its A and y, with rows multiplied
+    by ``units`` (m), and by ``basis`` (m m) where `_rotate` has been; ``dual`` is lam; ``theta`` stands for z and ``x``
+    for itself; ``point`` and ``tangent`` are x and dx/dz at theta (boost left out), ``image`` is ``A point``.
     """
 
     at: np.ndarray
     numbers: np.ndarray
     matrix: np.ndarray
     values: np.ndarray
+    units: np.ndarray
     basis: np.ndarray
     dual: np.ndarray
     theta: np.ndarray
@@ -114,14 +125,15 @@ class LimitWorkspace(NamedTuple):
     moved: np.ndarray
     step: np.ndarray
     left: np.ndarray
+    order: np.ndarray
     normal: NormalWorkspace
 
 
 def limit_workspace(m: int, n: int) -> LimitWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
-    sizes = (MATRIX + 1, m * n, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m)
+    sizes = (SHORT + 1, m * n, m, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m)
     arrays = (np.zeros(size) for size in sizes)
-    return LimitWorkspace._make([np.zeros(STAGE + 1, np.int64), *arrays, normal_workspace(m, n)])
+    return LimitWorkspace._make([np.zeros(STAGE + 1, np.int64), *arrays, np.zeros(n, np.int64), normal_workspace(m, n)])
 
 
 @jit
@@ -136,8 +148,7 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
         i = queue[work.at[PLACE]]
         mirror = mirror_row(problems.mirrors, problems.mirror_of[i])
         if work.at[STAGE] == WAITING:
-            copy(work.matrix, problems.matrices[problems.matrix_of[i]], m * n)
-            copy(work.values, problems.values[problems.values_of[i]], m)
+            _take(problems, i, work)
             transpose(work.normal.transposed, work.matrix, m, n)
             work.at[STAGE], limits.steps[i] = STRAIGHT, 1
             _begin(mirror, path, problems, i, work)
@@ -156,8 +167,56 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
                 transposed_times(work.basis, m, m, work.dual, limits.dual[i])
             else:
                 copy(limits.dual[i], work.dual, m)
+            residual, moved = work.numbers[RESIDUAL], _last_move(work)
+            _give_back(problems, i, limits, work)
+            limits.error[i], limits.condition[i] = np.inf, np.inf
+            if status == CONVERGED and work.numbers[SHORT] == 0:
+                residual = max(residual, EPSILON * work.numbers[MATRIX] * norm(work.point))
+                absolute_times(problems.matrices[problems.matrix_of[i]], limits.dual[i], work.change)
+                sure = certainty(
+                    mirror,
+                    work.change,
+                    work.theta,
+                    work.point,
+                    work.tangent,
+                    work.normal.transposed,
+                    residual,
+                    moved,
+                    work.order,
+                    work.normal.upper,
+                )
+                limits.error[i], limits.condition[i] = sure.error, sure.condition
             work.at[PLACE], work.at[STAGE] = work.at[PLACE] + 1, WAITING
     return taken
+
+
+@jit_inline
+def _take(problems, number, work):
+    """A and y as they were given, but that rows of very different size are multiplied by powers of 2."""
+    m, n = work.values.size, work.theta.size
+    copy(work.matrix, problems.matrices[problems.matrix_of[number]], m * n)
+    copy(work.values, problems.values[problems.values_of[number]], m)
+    even_rows(work.matrix, m, n, work.units)
+    for j in range(m):
+        if work.units[j] != 1:
+            work.values[j] *= work.units[j]
+            for i in range(j * n, (j + 1) * n):
+                work.matrix[i] *= work.units[j]
+
+
+@jit_inline
+def _give_back(problems, number, limits, work):
+    """lam, and the residual, for rows in the units in which they were given."""
+    m, n = work.values.size, work.theta.size
+    for j in range(m):
+        if work.units[j] != 1:
+            a, y = problems.matrices[problems.matrix_of[number]], problems.values[problems.values_of[number]]
+            times(a, m, n, work.point, work.left)
+            for k in range(m):
+                work.left[k] -= y[k]
+                limits.dual[number, k] *= work.units[k]
+            limits.residual[number] = norm(work.left)
+            break
 
 
 @jit_inline
@@ -171,7 +230,7 @@ def _begin(mirror, path, problems, number, work):
     copy(work.slope, work.tangent, n)
     if path.rotates:
         _rotate_anew(problems, number, work)
-    _factor(a, m, n, work)
+    numbers[SHORT] = _factor(a, m, n, work)
     two_sided = True
     for i in range(n):
         two_sided = two_sided and mirror.sides[i] in (NEITHER, BOTH)
@@ -258,6 +317,18 @@ def _move(mirror, boost, reach, work):
 
 
 @jit
+def _last_move(work):
+    """The largest change of an entry of x that one more step, with the last factor, would make."""
+    m, n, moved = work.values.size, work.theta.size, 0.0
+    copy(work.step, work.left, m)
+    solve_normal(work.step, m, work.normal)
+    transposed_times(work.matrix, m, n, work.step, work.change)
+    for i in range(n):
+        moved = max(moved, abs(work.tangent[i] * work.change[i]))
+    return moved
+
+
+@jit
 def _judge(tol, max_steps, steps, work):
     """How the problem under way stands."""
     numbers = work.numbers
@@ -296,12 +367,11 @@ def _rotate(work):
 @jit_inline
 def _rotate_anew(problems, number, work):
     """`_rotate` of the A and y that were given: rotated again and again they would gather round-off."""
-    m, n = work.values.size, work.theta.size
+    m = work.values.size
     if work.at[STAGE] == ROTATED:
         transposed_times(work.basis, m, m, work.dual, work.step)
         copy(work.dual, work.step, m)
-        copy(work.matrix, problems.matrices[problems.matrix_of[number]], m * n)
-        copy(work.values, problems.values[problems.values_of[number]], m)
+        _take(problems, number, work)
         work.at[STAGE] = STRAIGHT
     _rotate(work)
 

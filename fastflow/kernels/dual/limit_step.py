@@ -12,7 +12,7 @@ NEAR = 0.3
 """Within this of each other (in theta) x and z have met: the tangent serves better than the secant."""
 
 # The places of `dual.limit.LimitWorkspace.numbers`.
-BOOST, REDUCTION, SHARE, RESIDUAL, BEFORE, GAP, REACH, VALUES, MATRIX = range(9)
+BOOST, REDUCTION, SHARE, RESIDUAL, BEFORE, GAP, REACH, VALUES, MATRIX, SHORT = range(10)
 
 
 class LimitPath(NamedTuple):

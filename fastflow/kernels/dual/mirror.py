@@ -44,6 +44,7 @@ class Mirror(NamedTuple):
     scale : array, the factor of x (``2^{-P} alpha^L`` for two sides and L >= 3)
     rest : array, theta where ``z = 0``
     upper, lower : arrays, ``c_a`` and ``c_b`` (L >= 3)
+    positive, negative : arrays, a and b
     """
 
     depth: int
@@ -52,6 +53,8 @@ class Mirror(NamedTuple):
     rest: np.ndarray
     upper: np.ndarray
     lower: np.ndarray
+    positive: np.ndarray
+    negative: np.ndarray
 
 
 def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -> Mirror:
@@ -67,20 +70,20 @@ def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -
     -------
     Mirror
     """
-    a = np.asarray(positive, np.float64)
-    b = np.zeros_like(a) if negative is None else np.asarray(negative, np.float64)
+    a = np.array(positive, np.float64, order="C")
+    b = np.zeros_like(a) if negative is None else np.array(negative, np.float64, order="C")
     if depth == 1:
         sides = np.full(a.shape, UP if negative is None else BOTH, np.int8)
-        return Mirror(depth, sides, np.ones_like(a), (a - b) / sides, np.zeros_like(a), np.zeros_like(a))
+        return Mirror(depth, sides, np.ones_like(a), (a - b) / sides, np.zeros_like(a), np.zeros_like(a), a, b)
     both = (a > 0) & (b > 0)
     sides = np.where(both, BOTH, (a > 0) * UP + (b > 0) * DOWN).astype(np.int8)
     large, small, k = np.maximum(a, b), np.where(both, np.minimum(a, b), np.maximum(a, b)), depth - 2
     with np.errstate(divide="ignore", invalid="ignore"):
         rest = np.where(both, max(k, 1) / 2 * np.log(a / b), 0.0)
         if depth == 2:
-            return Mirror(depth, sides, large * small, rest, np.full_like(a, np.inf), np.full_like(a, np.inf))
+            return Mirror(depth, sides, large * small, rest, np.full_like(a, np.inf), np.full_like(a, np.inf), a, b)
         scale = small**depth * np.where(both, (1 + (small / large) ** k) ** (-depth / k), 1.0)
-        return Mirror(depth, sides, scale, rest, a ** float(-k) / k, b ** float(-k) / k)
+        return Mirror(depth, sides, scale, rest, a ** float(-k) / k, b ** float(-k) / k, a, b)
 
 
 @jit_inline
@@ -93,6 +96,8 @@ def mirror_row(mirrors, i):
         mirrors.rest[i],
         mirrors.upper[i],
         mirrors.lower[i],
+        mirrors.positive[i],
+        mirrors.negative[i],
     )
 
 
