@@ -96,6 +96,20 @@ def test_small_targets_are_not_done_at_the_start():
     assert (runs.error < 1e-4).all()
 
 
+@pytest.mark.parametrize("network", [ff.DiagonalLinear(2), ff.DiagonalLinear(3, identical=False)], ids=repr)
+def test_units_of_the_data_change_no_end_of_a_flow(network):
+    """By the dual, and by the flow of layers: the end is the same in any units, and 1e-20 of the loss of x = 0 is one."""
+    matrix, values = np.cos(np.arange(40.0).reshape(4, 10) ** 2), np.arange(1.0, 5)
+    statuses = set()
+    for c in UNITS:
+        problem = ff.CompressedSensing(matrix, c * values)
+        runs = ff.train(problem, network, method=ff.GradientFlow(), progress=False)
+        statuses.add(int(runs.status[0]))
+        assert runs.loss[0] <= (1e-20 if runs.status[0] == Status.CONVERGED else 1e-16) * problem.zero_loss()
+    assert len(statuses) == 1
+    assert statuses <= {Status.CONVERGED, Status.CRITICAL}
+
+
 def test_tolerances_of_the_user_count_as_given():
     """A tol is absolute, and switches the test for rest off; gradient_tol alone leaves the default tol."""
     problem, network = ff.MatrixEstimation(np.diag([3.0, 1, 0, 0])), ff.DeepLinear(2)

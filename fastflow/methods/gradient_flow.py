@@ -171,7 +171,7 @@ class _DualFlow(DualExecution):
         method = self.method
         atol = -1.0 if method.atol is None else method.atol
         moments = np.append(self.times, method.t_max)
-        control = FlowControl(moments, method.rtol, atol, TOL if method.tol is None else method.tol, method.max_steps)
+        control = FlowControl(moments, method.rtol, atol, -TOL if method.tol is None else method.tol, method.max_steps)
         self.search = FlowSearch(self.posed, control)
 
     def compile(self) -> None:

@@ -47,7 +47,10 @@ LARGEST_STEP = 1e300
 
 
 class FlowControl(NamedTuple):
-    """What is asked of a flow: ``times`` (k,), not decreasing; how accurately; when to stop (see `gradient_flow`)."""
+    """What is asked of a flow: ``times`` (k,), not decreasing; how accurately; when to stop (see `gradient_flow`).
+
+    A negative ``tol`` is a share of the loss of x = 0.
+    """
 
     times: np.ndarray
     rtol: float
@@ -378,7 +381,8 @@ def _judge(mirror, control, steps, work):
     numbers, times = work.numbers, control.times
     if work.at[PASSED] == times.size:
         return MAX_TIME
-    if 0.5 * norm(work.residual) ** 2 <= control.tol:
+    tol = control.tol if control.tol >= 0 else -control.tol * 0.5 * numbers[VALUES] ** 2
+    if 0.5 * norm(work.residual) ** 2 <= tol:
         return CONVERGED
     rest = 10 * ROUNDING * numbers[COLUMN] * (numbers[VALUES] + numbers[COLUMN] * norm(work.x))
     if times[work.at[PASSED]] == np.inf:
