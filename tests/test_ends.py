@@ -98,7 +98,7 @@ def test_small_targets_are_not_done_at_the_start():
 
 @pytest.mark.parametrize("network", [ff.DiagonalLinear(2), ff.DiagonalLinear(3, identical=False)], ids=repr)
 def test_units_of_the_data_change_no_end_of_a_flow(network):
-    """By the dual, and by the flow of layers: the end is the same in any units, and 1e-20 of the loss of x = 0 is one."""
+    """By the dual, and by the flow of layers: the end is the same in any units, and 1e-20 of the loss at 0 is one."""
     matrix, values = np.cos(np.arange(40.0).reshape(4, 10) ** 2), np.arange(1.0, 5)
     statuses = set()
     for c in UNITS:
