@@ -224,7 +224,7 @@ def test_nearly_balanced_is_not_balanced():
 @pytest.mark.parametrize("depth", [2, 3])
 def test_the_edge_through_a_bottleneck_where_the_residual_stays(depth, rng):
     """From beside the minimum: below the edge descent comes back, above it does not."""
-    problem = ff.LinearRegression(np.diag([1.0, 1.5]), np.array([[2.0, 0.1], [0.0, 2.0]]))
+    problem = ff.LinearRegression(np.diag([1.0, 1.5]), np.array([[2.0, 0.1], [0.0, 2.0]]), samples="columns")
     widths = (2, *[1] * (depth - 1), 2)
     network, minimum = ff.DeepLinear(widths=widths), problem.minimum(1)
     edge = ff.check(problem, network, ff.inits.Gaussian(0.1)).edge

@@ -56,7 +56,7 @@ def test_weak_directions_count_by_what_they_leave_of_the_data(weak):
     nearly_parallel = ff.CompressedSensing(np.array([[1.0, 1.0], [0.0, weak]]), np.array([1.0, weak]))
     point = theory.critical_point(nearly_parallel, ff.DiagonalLinear(3), [np.array([1.0, 0.0]), np.zeros(2)])
     assert point.kind == "saddle"
-    regression = ff.LinearRegression(matrix, matrix)
+    regression = ff.LinearRegression(matrix, matrix, samples="columns")
     for depth in (2, 3):
         network = ff.DeepLinear(depth)
         assert theory.critical_point(regression, network, [np.diag([1.0, 0.0])] * depth).kind == "saddle"
@@ -96,7 +96,7 @@ def test_noisy_completion_through_a_bottleneck(rng):
 def test_second_derivative_on_the_matrices_of_a_rank(rng):
     """Along curves of matrices of rank 2, by differences of the loss."""
     inputs, outputs = rng.standard_normal((5, 9)), rng.standard_normal((6, 9))
-    problem = ff.LinearRegression(inputs, outputs, normalization="mean")
+    problem = ff.LinearRegression(inputs, outputs, normalization="mean", samples="columns")
     point = theory.global_minimum(problem, 2)
     curvature = _OnRank(problem, point.solution, 2)
     left, values, right = np.linalg.svd(point.solution)
@@ -124,7 +124,7 @@ def test_ties_and_what_stays_undecided():
     point = theory.critical_point(tied, ff.DeepLinear(widths=widths), balanced(np.diag([1.0, 0, 0]), widths))
     assert point.kind == "minimum"
     # Completion through one unit: x_1 y_1 = 1 and x_2 y_2 = 1 with y_1 = 0 elsewhere unseen: no W fits better.
-    unseen = ff.MatrixCompletion((2, 2), [0], [0], [1.0])
+    unseen = ff.MatrixCompletion((2, 2), [0], [0], [1.0], warn=False)
     point = theory.critical_point(
         unseen, ff.DeepLinear(widths=(2, 1, 2)), [np.array([[1.0, 0.0]]), np.array([[1.0], [0.0]])]
     )

@@ -43,7 +43,7 @@ INPUTS, OUTPUTS = np.vander(np.linspace(-1, 1, 30), 3).T, np.cos(np.arange(60.0)
     [
         lambda c: ff.MatrixEstimation(c * np.diag([3.0, 1, 0, 0])),
         lambda c: ff.MatrixCompletion.from_dense(c * COMPLETED),
-        lambda c: ff.LinearRegression(INPUTS, c * OUTPUTS),
+        lambda c: ff.LinearRegression(INPUTS, c * OUTPUTS, samples="columns"),
         lambda c: ff.CompressedSensing(np.cos(np.arange(200.0).reshape(10, 20) ** 2), c * np.arange(1.0, 11)),
         lambda c: ff.CompressedSensing(np.cos(np.arange(200.0).reshape(20, 10) ** 2), c * np.arange(1.0, 21)),
     ],
@@ -75,7 +75,7 @@ def test_plateaus_are_no_ends(network):
 def test_the_least_loss_is_what_data_and_network_allow(rng):
     """Noise is no reason to go on: the loss ends 1e-10 of that of the product 0 above its minimum."""
     inputs, outputs = rng.standard_normal((3, 40)), rng.standard_normal((2, 40))
-    problem = ff.LinearRegression(inputs, outputs)
+    problem = ff.LinearRegression(inputs, outputs, samples="columns")
     for widths, rank in (((3, 2, 2), 2), ((3, 1, 2), 1)):
         least = problem.minimum(rank).value
         runs = ff.train(problem, ff.DeepLinear(widths=widths), runs=20, progress=False)

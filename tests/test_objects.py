@@ -48,9 +48,9 @@ STEPS = np.array([0.1, 0.2])
 
 WORDS = {
     "estimation": lambda x=1.0: ff.MatrixEstimation(x * EYE, truth=EYE),
-    "completion": lambda x=1.0: ff.MatrixCompletion((3, 3), [0, 1], [1, 2], [x, 2.0]),
+    "completion": lambda x=1.0: ff.MatrixCompletion((3, 3), [0, 1], [1, 2], [x, 2.0], warn=False),
     "sensing": lambda x=1.0: ff.MatrixSensing(np.ones((2, 3, 3)), [x, 2.0]),
-    "regression": lambda x=1.0: ff.LinearRegression(np.ones((3, 5)), np.full((3, 5), x)),
+    "regression": lambda x=1.0: ff.LinearRegression(np.ones((3, 5)), np.full((3, 5), x), samples="columns"),
     "compressed": lambda x=1.0: ff.CompressedSensing(A, x * Y),
     "custom": lambda x=1.0: custom(x * EYE),
     "deep": lambda x=1.0: ff.DeepLinear(int(2 + x)),

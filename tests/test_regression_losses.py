@@ -25,7 +25,9 @@ def weak(rng, spread, samples=9, noise=0.0, rows=2, columns=3):
     left, right = (np.linalg.qr(rng.standard_normal((n, columns)))[0] for n in (columns, samples))
     inputs = (left * np.geomspace(1, spread, columns)) @ right.T
     truth = rng.standard_normal((rows, columns))
-    return ff.LinearRegression(inputs, truth @ inputs + noise * rng.standard_normal((rows, samples))), left
+    return ff.LinearRegression(
+        inputs, truth @ inputs + noise * rng.standard_normal((rows, samples)), samples="columns"
+    ), left
 
 
 @pytest.mark.parametrize("layout", ["lanes", "one", "list"])

@@ -10,7 +10,7 @@ from fastflow import metrics, theory
 
 EXTREME = np.diag([1e-300, 1e-200, 1.0])
 ESTIMATION = ff.MatrixEstimation(np.diag([1e-200, 1.0, 3.0]))
-REGRESSION = ff.LinearRegression(np.diag([1e-10, 1.0, 2.0]), np.diag([1e-200, 1.0, 1.0]))
+REGRESSION = ff.LinearRegression(np.diag([1e-10, 1.0, 2.0]), np.diag([1e-200, 1.0, 1.0]), samples="columns")
 SPARSE = ff.CompressedSensing(np.eye(2, 3), np.array([1.0, 1e-200]), truth=np.array([1.0, 1e-200, 0.0]))
 SCALES = np.array([1e-200, 1e-5, 1.0, 1e100])
 
