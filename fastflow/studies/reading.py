@@ -11,9 +11,10 @@ import numpy as np
 from fastflow.memory import require_memory
 from fastflow.studies import growth
 from fastflow.studies.errors import StoreError
+from fastflow.studies.layout import store_path
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, empty_outcomes
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import Snapshot, read_store, store_path
+from fastflow.studies.snapshot import Snapshot, read_store
 
 
 def open_study(store: str | Path) -> StudyResult:
