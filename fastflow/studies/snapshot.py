@@ -173,6 +173,10 @@ def _check_arrays(metadata: dict[str, Metadata], shape: tuple[int, ...]) -> None
 
 def _damaged_files(place: Path, group: Any, facts: Facts, metadata: dict[str, Metadata], held: Held) -> Iterator[str]:
     """In words, each file beside the chunks that is not what was written."""
+    try:
+        document.read((place / COPY).read_bytes())
+    except (OSError, KeyError, ValueError) as error:
+        yield f"{place / COPY} is damaged ({getattr(error, 'strerror', None) or error})"
     for name, expected in metadata.items():
         file = place / name / DOCUMENT
         try:
