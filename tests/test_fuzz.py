@@ -472,6 +472,40 @@ def test_lines_of_the_shell(chance, tmp_path, monkeypatch, capsys):
         print(codes)
 
 
+# What a terminal and a picture obey
+
+
+def test_a_strangers_words_are_shown_and_not_obeyed(saved, tmp_path, monkeypatch, capsys):
+    with np.load(saved) as file:
+        arrays = dict(file)
+    meta = json.loads(str(arrays["meta"]))
+    meta["description"] |= {"network": "\x1b[2J\u202eN", "problem": "a\nb"}
+    np.savez(saved, **(arrays | {"meta": np.array(json.dumps(meta))}))
+    assert repr(ff.load(saved)).startswith("<Runs: 2 runs of \\x1b[2J\\u202eN on a\\nb; ")
+    monkeypatch.chdir(tmp_path)
+    for words in (["train", "\x1b[31m.csv"], ["study", "\udcff\n\r.toml"], ["\x1b[2J"], ["phase", "--m", "\u202e"]):
+        assert shell.main(words) == 2
+        said = capsys.readouterr()
+        assert not said.out
+        assert said.err.endswith("\n")
+        assert said.err[:-1].isprintable()
+
+
+def test_dollars_in_labels_are_letters():
+    """Between two of them matplotlib sees a formula, which `a_b_c` is not."""
+    study = ff.Study(
+        ff.ensembles.Sparse(8, 4, 1),
+        axes={"method": {"costs $a_b_c$": ff.baselines.LeastNorm(), "$": ff.baselines.BasisPursuit()}, "m": [3, 6]},
+        trials=2,
+    )
+    result = study.run(threads=1)
+    for figure in (result.plot("slices", along="m"), result.plot("slices", along="method")):
+        figure.canvas.draw()
+        texts = [text.get_text() for axes in figure.axes for text in axes.findobj(lambda a: hasattr(a, "get_text"))]
+        texts += [text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))]
+        assert any(r"costs \$a_b_c\$" in text for text in texts)
+
+
 # Arguments
 
 PROBLEMS = (
