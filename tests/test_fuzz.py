@@ -219,7 +219,7 @@ def archive(chance, arrays):
         warnings.simplefilter("ignore")
         with zipfile.ZipFile(buffer, "w", chance.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as file:
             for name, data in members.items():
-                file.writestr(name + chance.choice([".npy"] * 20 + ["", ".txt"]), data)
+                file.writestr(name + chance.choice([".npy"] * 20 + [".", ".txt"]), data)
     return buffer.getvalue()
 
 
