@@ -576,3 +576,8 @@ def test_arguments(chance, tmp_path, monkeypatch):
             function(**arguments)
             worked += 1
     print(f"{worked} were taken")
+
+
+def test_starts_are_counted_within_64_bits():
+    with pytest.raises(ValueError, match="each of runs must be at most 9223372036854775807"):
+        ff.train(PROBLEMS[0], runs=[2**63])
