@@ -142,11 +142,11 @@ def as_parted(name: str, value: object) -> Parted:
     if type(value) is np.ndarray:
         return Parted(value, None)
     _refuse_what_is_more(name, value)
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes | memoryview):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | memoryview | range):
         _look_into(name, value)
     try:
         array = np.asanyarray(value)
-    except (TypeError, ValueError, RuntimeError, BufferError, RecursionError) as error:
+    except (TypeError, ValueError, RuntimeError, BufferError, RecursionError, OverflowError) as error:
         if "inhomogeneous" in str(error) or isinstance(error, RecursionError):
             raise TypeError(f"{name} must be an array of real numbers, got a ragged {_kind(value)}") from error
         reason = next(iter(str(error).splitlines()), "it has no entries that NumPy can read")

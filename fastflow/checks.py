@@ -35,7 +35,14 @@ def shown(value: object) -> str:
         if value.ndim > 1 and value.size > 6:
             return f"an array of shape {value.shape}"
         value = value.tolist()
-    return " ".join(_BRIEF.repr(value).split())
+    return printable(" ".join(_BRIEF.repr(value).split()))
+
+
+def printable(text: str) -> str:
+    """A text in which every character that a terminal would obey, such as the one of escape sequences, is spelled."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 _BRIEF = reprlib.Repr()

@@ -433,9 +433,9 @@ def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
     ValueError
         for another number of factors
     """
+    if len(factors) not in (2, 2 * depth):
+        raise ValueError(f"a signed network of depth {depth} has 2 or {2 * depth} vectors, got {len(factors)}")
     arrays = [np.abs(_vectors(factor, f"factor {j + 1}")) for j, factor in enumerate(factors)]
-    if len(arrays) not in (2, 2 * depth):
-        raise ValueError(f"a signed network of depth {depth} has 2 or {2 * depth} vectors, got {len(arrays)}")
     return np.prod([array ** (1 / len(arrays)) for array in arrays], axis=0)
 
 

@@ -327,6 +327,7 @@ def _start_numbers(
     else:
         if array.dtype.kind not in "iu" or array.ndim != 1 or array.size == 0 or array.min() < 0:
             raise ValueError(f"runs must be a positive number or a sequence of nonnegative integers, got {shown(runs)}")
+        as_count("each of runs", array.max(), 0)
         numbers = array.tolist()
     if len(numbers) > 1 and not init.random:
         raise ValueError(f"{kind_of(init)} starts every run at the same factors, so all runs would be equal: runs=1")

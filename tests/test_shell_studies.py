@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from test_studies import same_bits
 
 import fastflow as ff
 from fastflow import shell
+from fastflow.studies.spec import foreign_names
 
 SMALL = ("--n", "24", "--m", "6:18:4", "--sparsity", "2,4", "--trials", "10", "--threads", "1")
 
@@ -199,6 +201,30 @@ def test_functions_beside_the_file(here, monkeypatch, capsys):
     assert shell.main(["study", "a.toml", "--trust"]) == 0
     assert ff.open_study("a.zarr").complete
     del sys.modules["mine"]
+
+
+def test_what_a_module_of_ours_has_imported_is_not_ours(here, monkeypatch, capsys):
+    """os.spawnv by the name of a module that is trusted, or by what is no name of a function."""
+    (here / "trusted.py").write_text("import os\n\ndef draw(rng, m):\n    raise AssertionError\n")
+    (here / "planted.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setitem(sys.modules, "trusted", importlib.import_module("trusted"))
+    for name in (
+        '"trusted:os.spawnv"',
+        '"__main__:sys.exit"',
+        '"trusted:draw.__globals__"',
+        '"planted"',
+        '["planted:f"]',
+    ):
+        (here / "a.toml").write_text(
+            'trials = 3\nmethod = { kind = "LeastNorm" }\naxes = { m = [3, 5] }\n'
+            f'ensemble = {{ kind = "Custom", function = {name}, version = 1 }}\n'
+        )
+        assert shell.main(["study", "a.toml", "--cost"]) == 2
+        errors = capsys.readouterr().err
+        assert "outside of fastflow" in errors or "expected a name such as 'module:name'" in errors
+    assert "planted" not in sys.modules
+    assert not list(foreign_names({"kind": "Custom", "function": "trusted:draw"}))
 
 
 @pytest.mark.parametrize("name", ["os:system", "subprocess:run", "fastflow.shell:main", "numpy:save", "nowhere:f"])

@@ -146,7 +146,9 @@ class Chain(Architecture):
     def read(cls, attributes: Attributes) -> Chain | None:
         match attributes:
             case {"widths": [*widths]}:
-                return cls(tuple(widths))
+                checked = DeepLinear(widths=tuple(widths)).widths
+                assert checked is not None
+                return cls(checked)
         return None
 
     @property

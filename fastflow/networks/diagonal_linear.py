@@ -130,7 +130,8 @@ class Hadamard(Architecture):
     def read(cls, attributes: Attributes) -> Hadamard | None:
         match attributes:
             case {"size": int(size), "depth": int(depth), "signed": int(signed), "identical": int(identical)}:
-                return cls(size, depth, bool(signed), bool(identical))
+                network = DiagonalLinear(depth, bool(signed), bool(identical))
+                return cls(as_count("size", size, 1), network.depth, network.signed, network.identical)
         return None
 
     @property

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import uuid
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -14,12 +12,25 @@ from typing import Any, TypedDict
 import numpy as np
 
 from fastflow.arrays import AnyArray
+from fastflow.checks import as_count, as_number, printable, shown
 from fastflow.networks import Architecture, architecture_of
 from fastflow.records import History
+from fastflow.records.quantities import NAMED
+from fastflow.results.archives import read_npz
+from fastflow.status import Status
 
 FORMAT = 1
 
 PREFIX = "history_"
+
+FLOATS, WHOLE_NUMBERS = (np.float64, np.float32), (np.int64,)
+"""Types of arrays."""
+
+WHOLE = ("status", "steps", "problem_index", "run_index")
+"""Arrays of whole numbers from 0 on."""
+
+DESCRIBED = {"problem", "network", "init", "method"}
+"""What a description has."""
 
 
 class Facts(TypedDict):
@@ -84,31 +95,77 @@ def read_runs(path: str | Path) -> tuple[dict[str, AnyArray], Architecture, Hist
 
     Raises
     ------
+    OSError
+        when the file cannot be read
     ValueError
         when the file is not one that `write_runs` wrote
+    MemoryError
+        when its arrays are larger than the memory that there is
     """
     path = Path(path).expanduser()
-    wrong = f"{path} is not a file of fastflow runs"
-    with path.open("rb") as handle:
-        try:
-            file = np.load(handle, allow_pickle=False)
-            meta = json.loads(str(file["meta"]))
-            found = meta["format"]
-            arrays = {name: file[name] for name in file.files if name != "meta"} if found == FORMAT else {}
-        except (ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(wrong) from error
-    if found != FORMAT:
-        raise ValueError(f"{path} has format {found}, this fastflow reads format {FORMAT}")
-    architecture = architecture_of(meta)
-    history = None
-    if not {f"{PREFIX}steps", f"{PREFIX}times"}.isdisjoint(arrays):
-        kept: dict[str, Any] = {
-            name.removeprefix(PREFIX): arrays.pop(name) for name in list(arrays) if name.startswith(PREFIX)
-        }
-        if "factors" in kept:
-            kept["factors"] = architecture.unpack(kept["factors"])
-        history = History(**kept)
-    facts = Facts(
-        seconds=meta["seconds"], threads=meta["threads"], flops=meta["flops"], description=meta["description"]
+    try:
+        arrays = read_npz(path)
+        meta = json.loads(str(arrays.pop("meta")))
+        found = meta["format"]
+        if found == FORMAT:
+            architecture = architecture_of(meta)
+            runs = _check_runs(arrays, architecture)
+            return arrays, architecture, _pop_history(arrays, architecture, runs), _facts(meta)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a file of fastflow runs") from error
+    raise ValueError(f"{path} has format {shown(found)}, this fastflow reads format {FORMAT}")
+
+
+def _check_runs(arrays: Mapping[str, AnyArray], architecture: Architecture) -> int:
+    """How many runs there are, each with a whole entry of everything."""
+    (runs,) = arrays["loss"].shape
+    shapes = {"solution": architecture.solution_shape, "flat_factors": (architecture.parameter_count,)}
+    optional = {"error"} & set(arrays)
+    for name in {"solution", "flat_factors", "loss", "step"} | optional:
+        _check(name, arrays[name], FLOATS, (runs, *shapes.get(name, ())))
+    for name in WHOLE:
+        _check(name, arrays[name], WHOLE_NUMBERS, (runs,))
+        if arrays[name].min() < 0:  # of no runs, too, there is none
+            raise ValueError(name)
+    if not np.isin(arrays["status"], list(Status)).all():
+        raise ValueError("status")
+    return int(runs)
+
+
+def _pop_history(arrays: dict[str, AnyArray], architecture: Architecture, runs: int) -> History | None:
+    """The history among the arrays, which are taken from them."""
+    kept: dict[str, Any] = {
+        name.removeprefix(PREFIX): arrays.pop(name) for name in list(arrays) if name.startswith(PREFIX)
+    }
+    if not kept:
+        return None
+    (axis,) = {"steps", "times"} & set(kept)
+    moments = kept[axis]
+    _check(axis, moments, FLOATS if axis == "times" else WHOLE_NUMBERS, moments.shape[:1])
+    if not (np.all(moments >= 0) and np.all(moments[1:] >= moments[:-1])):
+        raise ValueError(axis)
+    for name in set(kept) - {axis}:
+        shape = NAMED[name].shape(architecture)
+        if shape is None:
+            raise ValueError(name)
+        _check(name, kept[name], FLOATS, (runs, len(moments), *shape))
+    if "factors" in kept:
+        kept["factors"] = architecture.unpack(kept["factors"])
+    return History(**kept)
+
+
+def _check(name: str, array: AnyArray, dtypes: tuple[type, ...], shape: tuple[int, ...]) -> None:
+    if array.dtype not in dtypes or array.shape != shape:
+        raise ValueError(f"{name} has dtype {array.dtype} and shape {array.shape}, expected shape {shape}")
+
+
+def _facts(meta: Mapping[str, Any]) -> Facts:
+    description = meta["description"]
+    if not set(description) >= DESCRIBED or not all(isinstance(text, str) for text in description.values()):
+        raise ValueError("description")
+    return Facts(
+        seconds=as_number("seconds", meta["seconds"], least=0),
+        threads=as_count("threads", meta["threads"], 1),
+        flops=as_number("flops", meta["flops"], least=0),
+        description={printable(name): printable(text) for name, text in description.items()},
     )
-    return arrays, architecture, history, facts

@@ -13,7 +13,7 @@ from fastflow.baselines import basis_pursuit
 from fastflow.checks import FloatArray, NumberArray
 from fastflow.problems import CompressedSensing
 from fastflow.records import QUANTITIES, History, Panel
-from fastflow.results.figures import new_figure
+from fastflow.results.figures import literal, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def draw_history(
     columns = 2 if len(panels) == 4 else len(panels)
     rows = len(panels) // columns
     figure = new_figure(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.5)
-    figure.suptitle(_title(about, kept, TITLE_LETTERS * columns), fontsize="medium")
+    figure.suptitle(literal(_title(about, kept, TITLE_LETTERS * columns)), fontsize="medium")
     for axes, quantity in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
         quantiles = _quantiles(getattr(history, quantity.name)[kept, :end])
         _scale_steps(axes, axis, moments)
@@ -140,7 +140,7 @@ def draw_recovery(
     columns = 1 if against is None else 2 if target is None else 3
     figure = new_figure(PANEL_SIZE[0] * columns, PANEL_SIZE[1] + 0.5)
     text = f"{about['network']} on {about['problem']} by {about['method']}"
-    figure.suptitle(textwrap.fill(text, TITLE_LETTERS * columns), fontsize="medium")
+    figure.suptitle(literal(textwrap.fill(text, TITLE_LETTERS * columns)), fontsize="medium")
     panels = figure.subplots(1, columns, squeeze=False)[0]
     for axes in panels:
         axes.grid(alpha=0.3, linewidth=0.6)

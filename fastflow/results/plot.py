@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fastflow.arrays import as_array
-from fastflow.checks import FloatArray, as_floats
+from fastflow.checks import FloatArray, as_floats, shown
 from fastflow.problems import CompressedSensing
 from fastflow.results.pictures import draw_images, draw_recovery
 from fastflow.results.runs import Runs
@@ -28,7 +28,7 @@ def plot_runs(runs: Runs) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    return runs.plot()
+    return _as_runs(runs).plot()
 
 
 def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float] = ()) -> Figure:
@@ -55,7 +55,9 @@ def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float
         without matplotlib
     """
     starts = as_floats("alphas", alphas, 1).tolist() if as_array("alphas", alphas).size else []
-    if len(starts) not in (0, len(runs)):
+    if not isinstance(problem, CompressedSensing):
+        raise TypeError(f"problem must be a CompressedSensing, got {shown(problem)}")
+    if len(starts) not in (0, len(_as_runs(runs))):
         raise ValueError(f"alphas must be one for each of the {len(runs)} runs, got {len(starts)}")
     nonnegative = len(runs.architecture.sides) == 1
     return draw_recovery(
@@ -81,4 +83,12 @@ def plot_images(images: Mapping[str, FloatArray]) -> Figure:
     ImportError
         without matplotlib
     """
+    if not isinstance(images, Mapping):
+        raise TypeError(f"images must be a dict, name: matrix, got {shown(images)}")
     return draw_images({name: as_floats(f"image {name!r}", image, 2, finite=False) for name, image in images.items()})
+
+
+def _as_runs(runs: object) -> Runs:
+    if not isinstance(runs, Runs):
+        raise TypeError(f"runs must be Runs, as train gives them, got {shown(runs)}")
+    return runs

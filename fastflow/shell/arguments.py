@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import NoReturn, TypeAlias, TypeVar
 
-from fastflow.checks import as_count, as_number
+from fastflow.checks import as_count, as_number, printable
 from fastflow.shell.output import WRONG_INPUT
 
 Value = TypeVar("Value")
@@ -17,7 +17,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose complaint is one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(WRONG_INPUT, f"{self.prog}: error: {printable(message)} (see {self.prog} --help)\n")
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"

@@ -9,17 +9,19 @@ from __future__ import annotations
 import csv
 import math
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from fastflow.arrays import AnyArray
+from fastflow.memory import require_memory
+from fastflow.results.archives import read_npy, read_npz
 
 Arrays = dict[str, AnyArray]
+
+Read = TypeVar("Read")
 
 YES, NO = "yes", "no"
 DROP, KEEP = "drop", "keep"
@@ -32,6 +34,8 @@ GAPS = frozenset(["", "na", "n/a", "#n/a", "<na>", "null", "none", "nan", "+nan"
 WITH_COMMA = re.compile(r"[+-]?[\d.]*\d,\d[\d.,]*(e[+-]?\d+)?", re.IGNORECASE)
 GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 WITH_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
+BYTES_OF_LINE, BYTES_OF_CELL = 400, 110
+"""What a line with its first cell, and each further cell, take of memory at most beside their letters."""
 COUNTED = 3
 """From so many rows on a first column that counts them is no coincidence."""
 
@@ -80,8 +84,8 @@ def read_arrays(path: str | Path, reading: Reading | None = None) -> Contents:
     """
     path = Path(path)
     readers: dict[str, Callable[[Path], Contents]] = {
-        ".npy": lambda path: Contents(_read_npy(path)),
-        ".npz": lambda path: Contents(_read_npz(path)),
+        ".npy": lambda path: Contents({"matrix": _of_file(path, read_npy)}),
+        ".npz": lambda path: Contents(_of_file(path, read_npz)),
         ".csv": lambda path: _read_csv(path, reading or Reading()),
     }
     reader = readers.get(path.suffix.lower())
@@ -97,28 +101,12 @@ def read_arrays(path: str | Path, reading: Reading | None = None) -> Contents:
         raise OSError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _read_npy(path: Path) -> Arrays:
+def _of_file(path: Path, read: Callable[[Path], Read]) -> Read:
+    """Read, and say which file a complaint is about."""
     try:
-        with path.open("rb") as file:
-            return {"matrix": np.lib.format.read_array(file, allow_pickle=False)}
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: {_numpy_complaint(error, '.npy')}") from None
-
-
-def _read_npz(path: Path) -> Arrays:
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file):
-            pass  # np.load would take a file that is no archive for a pickle
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: {_numpy_complaint(error, '.npz')}") from None
-
-
-def _numpy_complaint(error: Exception, suffix: str) -> str:
-    if "allow_pickle" in str(error):
-        return "holds Python objects, expected arrays of numbers"
-    return f"is not a whole {suffix} file of NumPy arrays"
+        return read(path)
+    except (ValueError, MemoryError) as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 class _Line(NamedTuple):
@@ -127,6 +115,7 @@ class _Line(NamedTuple):
 
 
 def _read_csv(path: Path, reading: Reading) -> Contents:
+    _require_table(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -138,6 +127,16 @@ def _read_csv(path: Path, reading: Reading) -> Contents:
         raise ValueError(f"{path}: is not a text file in UTF-8") from None
     except (csv.Error, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _require_table(path: Path) -> None:
+    """Raise `MemoryError` where the lines and cells of a table are more than there is memory for."""
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            lines = chunk.count(b"\n") + chunk.count(b"\r")
+            size += len(chunk) + BYTES_OF_LINE * lines + BYTES_OF_CELL * chunk.count(b",")
+    require_memory(size, f"{path}: reading this table", "save it as .npy")
 
 
 def _table(lines: Sequence[_Line], reading: Reading) -> Contents:

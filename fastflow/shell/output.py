@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from fastflow.checks import printable
+
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 """What a signal is handled by: a function, or one of `signal`'s constants."""
 
@@ -30,16 +32,18 @@ def check_writable(folder: Path) -> None:
 
 
 def say(text: str) -> None:
-    """Print, now; a reader who has left, as in ``fastflow train ... | head``, stops no training."""
+    """Print, now, what a terminal may be shown; a reader who has left, as in ``... | head``, stops no training."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    shown = "\n".join(map(printable, text.split("\n"))).encode(encoding, "backslashreplace").decode(encoding)
     try:
-        print(text, flush=True)
+        print(shown, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(message: str, code: int) -> int:
     """Say on standard error what is wrong, and give the exit code back."""
-    print(f"fastflow: {message}", file=sys.stderr)
+    print(f"fastflow: {printable(message)}", file=sys.stderr)
     return code
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.baselines import as_baseline
-from fastflow.checks import as_count, one_of, shown
+from fastflow.checks import as_count, one_of, printable, shown
 from fastflow.ensembles import Ensemble
 from fastflow.equality import by_value
 from fastflow.inits import Init
@@ -110,7 +110,7 @@ class Design:
         for name, values in as_table("axes", table["axes"]).items():
             if name in WORDS:
                 options = as_table(f"axes.{name}", values)
-                axes[name] = {label: build(one, f"axes.{name}.{label}") for label, one in options.items()}
+                axes[name] = {label: build(one, f"axes.{name}.{printable(label)}") for label, one in options.items()}
             else:
                 axes[name] = spread_values(name, values) if isinstance(values, Mapping) else build(values)
         given = {word: build(table[word], word) for word in WORDS if word in table}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.checks import FloatArray, shown
+from fastflow.checks import FloatArray, printable, shown
 from fastflow.ensembles import Ensemble
 from fastflow.equality import by_value
 from fastflow.memory import require_memory
@@ -366,7 +366,7 @@ class StudyResult:
         """What was done, in some lines."""
         done, cells = int(np.count_nonzero(self._own_done)), math.prod(self._held.shape)
         share = "" if self._held.is_whole else f" ({self._held.count} of them here)"
-        axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
+        axes = " x ".join(f"{len(values)} {printable(name)}" for name, values in self.axes.items())
         ended = ", ".join(f"{count} {status.label}" for status, count in self.status_counts().items())
         total = self._own["status"].size
         lines = [f"{axes} = {cells} cells{share}, {done} of {total} trials done; {ended or 'none has ended'}"]

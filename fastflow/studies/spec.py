@@ -20,7 +20,7 @@ import numpy as np
 
 from fastflow.baselines import BASELINES
 from fastflow.baselines.base import Solver
-from fastflow.checks import shown
+from fastflow.checks import printable, shown
 from fastflow.ensembles import ENSEMBLES, Custom
 from fastflow.ensembles.base import digest
 from fastflow.inits import INITS
@@ -121,11 +121,16 @@ def foreign_names(table: object) -> Iterator[str]:
 
 
 def _is_own(name: str) -> bool:
-    """Whether a name is one of a module that the user has imported, and that came with neither Python nor a package."""
-    module = name.partition(":")[0]
+    """Whether a name is of what the user defined in a module that he has imported, which is none of a package."""
+    module, _, path = name.partition(":")
+    found: object = sys.modules.get(module)
+    file = getattr(found, "__file__", None)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if getattr(found, "__module__", None) != module:  # what the module has imported itself, such as os.system
+        return False
     if module == "__main__":
         return True
-    file = getattr(sys.modules.get(module), "__file__", None)
     if file is None or module.partition(".")[0] == __name__.partition(".")[0]:
         return False
     installed = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -155,7 +160,7 @@ def build(table: object, where: str = "the study") -> Any:
     if kind == "Custom":
         if not {"function", "version"} <= set(fields):
             raise ValueError(f"{where}: a Custom ensemble needs a function, 'module:name', and a version")
-        function = _imported(str(fields.pop("function")), where)
+        function = _imported(fields.pop("function"), where)
         parameters = as_table(f"{where}.parameters", fields.pop("parameters", {}))
         return Custom(function, fields.pop("version"), **{**parameters, **fields})
     cls = KINDS.get(kind) if isinstance(kind, str) else None
@@ -172,7 +177,7 @@ def build(table: object, where: str = "the study") -> Any:
         if name not in known:
             raise ValueError(f"{where}: {kind} has no {name!r}; it has {', '.join(known) or 'no fields'}")
     try:
-        return cls(**{name: build(value, f"{where}.{name}") for name, value in fields.items()})
+        return cls(**{name: build(value, f"{where}.{printable(name)}") for name, value in fields.items()})
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from error
 
@@ -230,7 +235,9 @@ def _with(table: Table, field: str, value: object) -> Table:
     return {**table, field: describe(value)}
 
 
-def _imported(name: str, where: str) -> Any:
+def _imported(name: object, where: str) -> Any:
+    if not isinstance(name, str) or ":" not in name:
+        raise ValueError(f"{where}: expected a name such as 'module:name', got {shown(name)}")
     module, _, path = name.partition(":")
     try:
         found: object = importlib.import_module(module)

@@ -100,7 +100,8 @@ def _extreme(
     if network is None:
         architecture: Architecture = _chain_of(problem, factors)
     else:
-        architecture = network.architecture(as_posed(problem, network))
+        posed = as_posed(problem, network)
+        architecture = network.architecture(posed)
     stack, independent, runs = as_runs(architecture, factors)
     # A run of a stack that has diverged costs the others nothing; one alone is refused as wrong input.
     values = [

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastflow.baselines import BASELINES
 from fastflow.checks import FloatArray, one_of
 from fastflow.methods import METHODS
+from fastflow.results.figures import literal
 from fastflow.studies.axes import Value
 from fastflow.studies.outcomes import Arrays
 
@@ -197,15 +198,15 @@ def are_whole(values: AxisArray) -> bool:
 
 def label_of(name: str) -> str:
     """How an axis is called beside it."""
-    return LABELS.get(bare(name), name)
+    return LABELS.get(bare(name)) or literal(name)
 
 
 def named(name: str, value: object) -> str:
     """A value with the symbol of its axis; a text by itself."""
     if not isinstance(value, int | float | np.number) or not is_numeric(value):
-        return TITLES.get(str(value), str(value))
+        return TITLES.get(str(value)) or literal(str(value))
     text = f"{value:g}" if float(value).is_integer() else f"{value:.4g}"
     exponent = round(np.log10(value)) if value > 0 else 0
     if abs(exponent) >= 3 and float(value) == float(f"1e{exponent}"):
         text = f"$10^{{{exponent}}}$"
-    return f"{SYMBOLS.get(bare(name), name)} = {text}"
+    return f"{SYMBOLS.get(bare(name)) or literal(name)} = {text}"

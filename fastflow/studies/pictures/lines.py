@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastflow.checks import one_of
+from fastflow.results.figures import literal
 from fastflow.results.pictures import BLUE
 from fastflow.studies.axes import Value
 from fastflow.studies.pictures.arrangement import (
@@ -128,7 +129,7 @@ def _draw_slices(
     if logarithmic:
         axes.set_xscale("log")
     if not numeric:
-        axes.set_xticks(places, [str(value) for value in values])
+        axes.set_xticks(places, [literal(str(value)) for value in values])
         axes.set_xlim(-0.5, len(places) - 0.5)
     else:
         mark_whole(axes.xaxis, values)
