@@ -227,7 +227,7 @@ class _DualWorker(FlowWorker):
         self.execution = execution
 
     def settle(self) -> None:
-        self.execution.keep_ended(self.runs, self.search.flows.status[self.runs] != Status.RUNNING)
+        self.execution.keep_ended(self.runs, self.search.ended[self.runs])
 
 
 class _LayerFlow(Execution):

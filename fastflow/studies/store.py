@@ -34,6 +34,7 @@ from fastflow.studies.document import Facts, Metadata
 from fastflow.studies.errors import StoreError
 from fastflow.studies.held import Held
 from fastflow.studies.locks import Lock
+from fastflow.studies.nodes import difference, this_node
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays, empty_outcomes
 from fastflow.studies.spec import WORDS, Table, as_table, success_of
 
@@ -367,13 +368,14 @@ def attach(path: Path, facts: Facts, shape: tuple[int, ...], lock: Lock) -> Stor
     return Store(path, facts, shape, lock)
 
 
-def read_store(path: Path, *, repair: bool = False) -> Snapshot:
+def read_store(path: Path, *, repair: bool = False, tell: bool = True) -> Snapshot:
     """All that is in a store at one moment, also while it is written or replaced by a larger one.
 
     Parameters
     ----------
     path : of its folder
     repair : take trials in damaged chunks for not done
+    tell : warn of other kinds of nodes
 
     Raises
     ------
@@ -385,7 +387,7 @@ def read_store(path: Path, *, repair: bool = False) -> Snapshot:
     Warns
     -----
     UserWarning
-        where other versions made it
+        where another kind of node, or other versions, made it
     """
     require_zarr()
     found: Snapshot | StoreError
@@ -401,11 +403,9 @@ def read_store(path: Path, *, repair: bool = False) -> Snapshot:
         time.sleep(WAIT_SECONDS)  # it has become another one meanwhile
     if isinstance(found, StoreError):
         raise found
-    if dict(found.facts.made_by) != document.versions():
-        made = ", ".join(f"{shown(name)} {shown(number)}" for name, number in found.facts.made_by.items())
-        warnings.warn(
-            f"{path} was made by {made.replace(chr(39), '')}: its last bits may differ from today's", stacklevel=3
-        )
+    other = difference(found.facts.made_by, this_node()) if tell else ""
+    if other:
+        warnings.warn(f"{path} was made by {other}: its last bits may differ from today's", stacklevel=3)
     return found
 
 

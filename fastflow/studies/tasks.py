@@ -5,6 +5,7 @@ What a trial comes to depends on its own setup and number alone: not on the task
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -19,9 +20,10 @@ from fastflow.problems import Problem
 from fastflow.setting import pose_trials
 from fastflow.status import Status
 from fastflow.streams import Streams
+from fastflow.studies.nodes import Node, this_node
 from fastflow.studies.outcomes import Outcomes, joined, make_outcomes
 from fastflow.studies.setup import NUMBER_BYTES, Setup, problem_key
-from fastflow.threads import one_blas_thread, stopped_by
+from fastflow.threads import interruptibly, one_blas_thread, stopped_by
 
 STACK_BYTES = 2**24
 """Problems are drawn into memory by stacks of this size."""
@@ -51,10 +53,11 @@ class Finished(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a task hands back: outcomes, and the seconds that they took it."""
+    """What a task hands back: outcomes, the seconds that they took it, and on what kind of node."""
 
     finished: list[Finished]
     seconds: float
+    node: Node
 
 
 class TrialError(Exception):
@@ -73,7 +76,7 @@ def run_task(pieces: Sequence[Piece], on_error: str = RAISE, asked_to_stop: Call
     ----------
     pieces : sequence of Piece
     on_error : one of `ON_ERROR`
-    asked_to_stop : says whether to stop
+    asked_to_stop : says whether to stop; what a piece is doing then is left behind
 
     Raises
     ------
@@ -86,13 +89,14 @@ def run_task(pieces: Sequence[Piece], on_error: str = RAISE, asked_to_stop: Call
         for piece in pieces:
             if asked_to_stop is not None and asked_to_stop():
                 break
+            run = functools.partial(_run_or_record, piece, on_error)
             try:
-                finished.append(_run_or_record(piece, on_error))
+                finished.append(run() if asked_to_stop is None else interruptibly(run))
             except KeyboardInterrupt:
                 if asked_to_stop is not None and asked_to_stop():
                     break
                 raise
-    return Report(finished, time.perf_counter() - started)
+    return Report(finished, time.perf_counter() - started, this_node())
 
 
 def _never() -> bool:
