@@ -32,7 +32,7 @@ class Call(NamedTuple):
 MATRIX = "a, x = rng.standard_normal((n // 2, n)), np.where(np.arange(n) < n // 20, 1.0, 0.0); y = a @ x"
 TARGET = "w = rng.standard_normal((n, n))"
 TRAIN = "ff.train(ff.MatrixEstimation(w), ff.DeepLinear(3), ff.inits.Gaussian(0.1), {}, runs=8, progress=False)"
-STUDY = "ff.Study(ff.ensembles.Sparse(n, m=n // 2, sparsity=n // 20), method={}, trials=10**6)"
+STUDY = "ff.Study(ff.ensembles.Sparse(n, sparsity=n // 20), method={}, axes={{'m': [n // 2]}}, trials=10**6)"
 
 CALLS = {
     "train, gradient descent": Call(

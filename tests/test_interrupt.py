@@ -111,8 +111,8 @@ def test_a_study_whose_time_is_up_leaves_a_trial_that_hangs():
             end.wait(60)
             return np.zeros(problem.shape)
 
-    ensemble = ff.ensembles.Sparse(4, m=2, sparsity=1)
-    result = ff.Study(ensemble, method=Hanging(), trials=3).run(threads=1, max_seconds=0.1, progress=False)
+    study = ff.Study(ff.ensembles.Sparse(4, sparsity=1), method=Hanging(), axes={"m": [2]}, trials=3)
+    result = study.run(threads=1, max_seconds=0.1, progress=False)
     assert not end.is_set()
     assert not result.done.any()
     end.set()

@@ -24,6 +24,7 @@ from fastflow.kernels.dual.limit_step import LimitPath
 from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP, Mirror, make_mirror, mirror_point, mirror_row
 from fastflow.kernels.queues import PLACE
 from fastflow.kernels.vectors.revealing import even_rows
+from fastflow.memory import require_memory
 from fastflow.scheduling import first_budget, next_budget
 from fastflow.status import Status
 
@@ -61,6 +62,10 @@ CLEAR = 1e-10
 
 EXACT = 400
 """Operations on floats that take as long as one on Python's integers."""
+
+
+CAREFUL_BYTES = 240
+"""What care takes for each entry of A, with decompositions and Python's integers."""
 
 
 def newton_operations(m: int, n: int) -> float:
@@ -315,6 +320,8 @@ def take_slice(work: Iterator[None]) -> bool:
 
 
 def _solve(problems: LimitProblems, i: int, tol: float, max_steps: int, limits: Limits) -> Iterator[None]:
+    entries = problems.matrices.shape[1]
+    require_memory(CAREFUL_BYTES * entries, f"a problem of {entries} entries that needs care", "take fewer threads")
     problem = CarefulProblem(problems, i, tol, max_steps)
     first = None
     if limits.status[i] == Status.CONVERGED and problem.rank == problem.m and problem.keep.all():

@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from fastflow.checks import FloatArray, as_count, as_number, as_times
 from fastflow.dual.careful import ACCURATE, EXACT, empty_limits, newton_operations, solve_with_care, take_slice
 from fastflow.dual.limit import DEFAULT_STEPS, DEFAULT_TOL
-from fastflow.dual.stacks import as_problems
+from fastflow.dual.stacks import FEWER, NUMBER_BYTES, as_problems
 from fastflow.equality import by_value
 from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.queues import PLACE
+from fastflow.memory import require_memory
 from fastflow.scheduling import QueueWorker, call_for, work_through
 from fastflow.status import Status
 from fastflow.threads import thread_count
@@ -101,6 +102,8 @@ def gradient_flow(
     ------
     ValueError, TypeError
         for arrays that are not finite or do not fit together, and starts outside of what float64 can hold
+    MemoryError
+        when the work takes more memory than there is
 
     Notes
     -----
@@ -159,6 +162,7 @@ class FlowSearch:
     def __init__(self, problems: LimitProblems, control: FlowControl) -> None:
         self.problems, self.control = problems, control
         count, n, moments = len(problems.matrix_of), problems.mirrors.scale.shape[1], len(control.times)
+        require_memory(NUMBER_BYTES * count * moments * (n + 2), f"the flows of {count} problems", FEWER)
         self.flows = Flows(
             x=np.full((count, moments, n), np.nan),
             loss=np.full((count, moments), np.nan),
@@ -210,6 +214,7 @@ class FlowWorker(QueueWorker):
     def __init__(self, search: FlowSearch) -> None:
         self.search = search
         m, n = search.problems.values.shape[1], search.problems.mirrors.scale.shape[1]
+        require_memory(NUMBER_BYTES * (3 * m * n + m**2), f"work on a problem of shape {(m, n)}", "take fewer threads")
         self.operations, self.workspace = newton_operations(m, n), flow_workspace(m, n)
         self.place = self.workspace.at
         self.careful: Iterator[None] | None = None

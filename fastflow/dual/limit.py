@@ -21,10 +21,11 @@ from fastflow.dual.careful import (
     solve_with_care,
     take_slice,
 )
-from fastflow.dual.stacks import as_problems, pose_runs
+from fastflow.dual.stacks import FEWER, NUMBER_BYTES, as_problems, pose_runs
 from fastflow.equality import by_value
 from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
 from fastflow.kernels.queues import PLACE
+from fastflow.memory import require_memory
 from fastflow.networks import Hadamard
 from fastflow.problems import Problem
 from fastflow.scheduling import QueueWorker, call_for, first_budget, work_through
@@ -32,6 +33,9 @@ from fastflow.status import Status
 from fastflow.threads import one_blas_thread, thread_count
 
 DEFAULT_TOL, DEFAULT_STEPS = 1e-10, 200
+
+LIMIT_NUMBERS = 8
+"""Numbers that a limit has beside its arrays."""
 
 
 @by_value(hashable=False)
@@ -114,6 +118,8 @@ def flow_limit(
     ------
     ValueError, TypeError
         for shapes that do not match, entries that are not finite, and starts outside of what float64 can hold
+    MemoryError
+        when the work takes more memory than there is
 
     Warns
     -----
@@ -194,6 +200,7 @@ class LimitSearch:
     def __init__(self, problems: LimitProblems, tol: float, max_steps: int) -> None:
         self.problems, self.tol, self.max_steps = problems, tol, max_steps
         count, m, n = len(problems.matrix_of), problems.values.shape[1], problems.mirrors.scale.shape[1]
+        require_memory(NUMBER_BYTES * count * (m + n + LIMIT_NUMBERS), f"the limits of {count} problems", FEWER)
         self.limits = empty_limits(count, m, n)
         self.ended = np.zeros(count, bool)
 
@@ -232,6 +239,8 @@ class LimitWorker(QueueWorker):
         self.m, self.n = search.problems.values.shape[1], search.problems.mirrors.scale.shape[1]
         self.operations = newton_operations(self.m, self.n)
         self.first_budget = first_budget(FIRST_BUDGET, self.operations)
+        numbers = 3 * self.m * self.n + 2 * self.m**2
+        require_memory(NUMBER_BYTES * numbers, f"work on a problem of shape {(self.m, self.n)}", "take fewer threads")
         self.workspace = limit_workspace(self.m, self.n)
         self.place = self.workspace.at
         self.careful: Iterator[None] | None = None

@@ -126,6 +126,10 @@ class Method(ABC):
         raise TypeError(f"{type(self).__name__} has no steps")
 
 
+DATA_COPIES = 2
+"""Copies of the problems' data that there are while kernels are given theirs."""
+
+
 class Execution(ABC):
     """All runs of one call: the arrays that are worked on, and how they come to their ends.
 
@@ -156,7 +160,8 @@ class Execution(ABC):
         self.setting, self.method, self.recording = setting, method, recording
         architecture, runs, dtype = setting.architecture, setting.runs, setting.dtype
         parameters, size = architecture.parameter_count, math.prod(architecture.solution_shape)
-        needed = runs * ((1 + self.work_bytes) * parameters + size) * dtype.itemsize + recording.nbytes(runs, dtype)
+        numbers = runs * ((1 + self.work_bytes) * parameters + size) + DATA_COPIES * setting.data_entries
+        needed = numbers * dtype.itemsize + recording.nbytes(runs, dtype)
         require_memory(needed, f"the results of {runs} runs", "take fewer runs, or record less")
         recording.open(runs, dtype)
         self.truths = setting.truths

@@ -17,6 +17,9 @@ from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, empty_outcomes
 from fastflow.studies.result import StudyResult
 from fastflow.studies.store import Snapshot, read_store, store_path
 
+PART_COPIES = 2
+"""Copies of a store's outcomes that there are while they are put among others."""
+
 
 def open_study(store: str | Path) -> StudyResult:
     """What a store has, also while a study runs.
@@ -86,7 +89,8 @@ def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = N
             raise StoreError(f"{path} and {paths[0]} are of different studies: {why}")
         table = growth.union(table, of_path)
     shape = (*growth.shape_of(table), table["trials"])
-    require_memory(math.prod(shape) * BYTES, "the outcomes of all stores", "merge fewer, or count them one by one")
+    trials = math.prod(shape) + PART_COPIES * max(part.arrays["status"].size for part in parts)
+    require_memory(trials * BYTES, "the outcomes of all stores", "merge fewer, or count them one by one")
     whole = empty_outcomes(shape)
     flat = {name: array.reshape(-1, table["trials"]) for name, array in whole.items()}
     for path, part, of_path in zip(paths, parts, tables, strict=True):

@@ -16,8 +16,7 @@ from fastflow.baselines import Baseline, shortfalls
 from fastflow.checks import as_floats
 from fastflow.methods import Method, StackedMethod, SystemStack, execute
 from fastflow.metrics import relative_errors
-from fastflow.problems import Problem
-from fastflow.setting import pose_trials
+from fastflow.setting import entries_of, pose_trials
 from fastflow.status import Status
 from fastflow.streams import Streams
 from fastflow.studies.nodes import Node, this_node
@@ -154,14 +153,10 @@ def _way(setup: Setup, first: int, tell: Tell) -> tuple[int, Callable[[int, int]
     shape = setup.ensemble.system_shape
     if isinstance(method, StackedMethod) and shape is not None and setup.fresh and setup.starts == 1:
         return shape[0] * shape[1], lambda i, j: _run_stack(setup, method, shape, i, j)
-    size = _entries(setup.problem(first)) if setup.fresh else 0
+    size = entries_of(setup.problem(first)) if setup.fresh else 0
     if isinstance(method, Method):
         return size, lambda i, j: _run_method(setup, method, i, j)
     return size, lambda i, j: _run_baseline(setup, method, i, j, tell)
-
-
-def _entries(problem: Problem) -> int:
-    return sum(value.size for value in vars(problem).values() if isinstance(value, np.ndarray))
 
 
 def _run_stack(setup: Setup, method: StackedMethod, shape: tuple[int, int], first: int, last: int) -> Outcomes:
