@@ -52,9 +52,9 @@ print(asked, field("VmHWM") - before)
 """
 
 CALLS = {
-    "flow_limit": "m = 9 if small else 1000; a = draw((m, 2 * m)); ff.flow_limit(a, a[:, 0], 1e-3, 3, max_steps=3)",
-    "flow_limit, many": """k = 9 if small else 10**5
-    a = draw((4, 60)); ff.flow_limit(a, draw((k, 4)), np.full((k, 60), 1e-3), max_steps=3)""",
+    "flow_limit": "m = 9 if small else 1000; a = draw((m, 2 * m)); ff.flow_limit(a, a[:, 0], 1e-3, 3)",
+    "flow_limit, many": """k = 9 if small else 10000
+    a = draw((4, 400)); ff.flow_limit(a, draw((k, 4)), np.full((k, 400), 1e-3))""",
     "gradient_flow": """m = 9 if small else 1000
     a = draw((m, 2 * m)); ff.gradient_flow(a, a[:, 0], 1e-1, [1.0], max_steps=3)""",
     "gradient_flow, many": """k = 9 if small else 2000
@@ -67,9 +67,9 @@ CALLS = {
     "train, many problems": """k, d = (3, 4) if small else (200, 200)
     ff.train([ff.MatrixEstimation(draw((d, d))) for _ in range(k)], ff.DeepLinear(1), ff.inits.Gaussian(0.1),
              ff.GradientDescent(1e-6, 2), runs=1, progress=False)""",
-    "train, limits": """k, n = (3, 4) if small else (20000, 60)
+    "train, limits": """k, n = (3, 4) if small else (10000, 200)
     a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
-             ff.FlowLimit(max_steps=2), runs=k, progress=False)""",
+             ff.FlowLimit(), runs=k, progress=False)""",
     "study": "study(9 if small else 10**6).run(max_seconds=0.1, progress=False)",
     "open_study": """store = path / str(small)
     if small:
