@@ -6,7 +6,6 @@ import functools
 from collections.abc import Mapping
 from importlib.metadata import version
 
-import scipy.linalg  # noqa: F401, whose BLAS is then there to be asked
 from threadpoolctl import threadpool_info
 
 from fastflow.checks import shown
@@ -20,6 +19,8 @@ Node = Mapping[str, str]
 @functools.cache
 def this_node() -> Node:
     """The kind of node that this process runs on."""
+    import scipy.linalg  # noqa: F401, whose BLAS is then there to be asked
+
     libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
     blas = {f"{library['internal_api']} {library.get('architecture', '')}".strip() for library in libraries}
     return {
