@@ -145,11 +145,11 @@ def pose(
     """
     given = _as_problems(problem)
     network = default_network(given[0]) if network is None else network
-    init = default_init(network, given[0]) if init is None else init
-    check_words(network, init, record)
+    check_words(network, default_init(network) if init is None else init, record)
     dtype = _as_dtype(dtype)
     seed = as_count("seed", seed, 0, None)
     problems = [network.pose(item) for item in given]
+    init = default_init(network, problems[0]) if init is None else init
     architecture = network.architecture(problems[0])
     numbers = _start_numbers(init, runs, architecture, len(problems))
     total = len(numbers) * len(problems)

@@ -17,7 +17,7 @@ import numpy as np
 import zarr  # noqa: F401, so that no fork imports it
 
 import fastflow as ff
-from fastflow.studies import driver, store
+from fastflow.studies import driver, layout
 from fastflow.studies.outcomes import FIELDS
 
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
@@ -206,7 +206,7 @@ def crash_everywhere(name, root, stride, offset):
 if __name__ == "__main__":
     driver.FLUSH_SECONDS = driver.FLUSH_SHARE = 0.0
     driver.FLUSH_SHARE = 1.0
-    store.CHUNK_ENTRIES = 4
+    layout.CHUNK_ENTRIES = 4
     folder, stride, offset, *names = sys.argv[1:]
     for scenario in names or SCENARIOS:
         crash_everywhere(scenario, Path(folder).resolve(), int(stride), int(offset))

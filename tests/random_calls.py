@@ -143,7 +143,7 @@ def cases():
         kernels.Completion(np.array([0, 5, 1]), np.ones(3), np.array([0, 2, 3])),
         kernels.Sensing(np.ones((2, 24)), np.ones((2, 4))),
         kernels.RegressionBySamples(np.ones((2, 15)), np.ones((2, 10))),
-        kernels.RegressionByGram(np.ones((2, 6)), np.ones((2, 9)), np.ones((2, 6)), np.ones((2, 1))),
+        kernels.RegressionByGram(*(np.ones((2, size)) for size in (6, 9, 6, 1, 9, 6, 1))),
         Mine(np.ones((2, 6))),
     )
     for problem in problems:

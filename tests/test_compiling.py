@@ -112,6 +112,6 @@ def test_an_empty_number_of_threads_is_the_default(command, tmp_path, capsys):
     assert "argument --threads: expected a number, got ' x'" in capsys.readouterr().err
     if command == "train":
         np.save(tmp_path / "data.npy", np.eye(2))
-        out = ["--out", str(tmp_path / "out"), "--record", "0", "--runs", "2", "--max-steps", "3"]
+        out = ["--out", str(tmp_path / "out"), "--record", "0", "--runs", "2", "--max-steps", "3", "--overwrite"]
         for empty in (["--threads="], ["--threads", ""], ["--threads", "  "]):
             assert shell.main(["train", str(tmp_path / "data.npy"), *empty, *out]) == 0

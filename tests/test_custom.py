@@ -301,4 +301,4 @@ def test_a_negative_loss_is_no_end(tol, width, method):
         assert runs.plot().axes[0].get_yscale() == "linear"
     assert [ff.Status(status) for status in runs.status] == [ff.Status.CRITICAL]
     assert runs.loss[0] == pytest.approx(-0.5 * np.sum(target**2), rel=1e-9)
-    assert "tol=None" in repr(method(tol=None))
+    assert " tol" not in repr(method(tol=None))

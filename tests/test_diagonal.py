@@ -571,7 +571,8 @@ def test_edge_input(make_sensing, rng):
     """A zero column stays at its start, duplicate rows, one row, one column, a matrix of low rank, values of zero."""
     matrix = rng.standard_normal((4, 6))
     matrix[:, 2] = 0
-    runs = ff.train(ff.CompressedSensing(matrix, np.ones(4)), method=ff.GradientDescent(max_steps=2000))
+    sensing, method = ff.CompressedSensing(matrix, np.ones(4)), ff.GradientDescent(max_steps=2000)
+    runs = ff.train(sensing, init=ff.inits.Constant(1e-3), method=method)
     assert runs.solution[0, 2] == 0
     assert runs.factors[0][0, 2] == 1e-3
     doubled = ff.CompressedSensing(np.vstack([matrix, matrix]), np.ones(8))

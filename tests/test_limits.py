@@ -68,7 +68,7 @@ def test_runs_end_at_the_predicted_limits(rng):
     limit = theory.predicted_limit(problem, factors)
     np.testing.assert_allclose(limit.solution, (vectors[:, :2] * [3.0, 1.0]) @ vectors[:, :2].T, atol=1e-13)
     assert "0.1 I: the positive part of the target, a saddle" in limit.reason
-    method = ff.GradientDescent(step=0.1, max_steps=800)
+    method = ff.GradientDescent(step=0.1, max_steps=800, tol=0)
     runs = ff.train(problem, ff.DeepLinear(2), identical, method, runs=1)
     np.testing.assert_allclose(runs.solution[0], limit.solution, atol=1e-8)
 

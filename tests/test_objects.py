@@ -79,6 +79,8 @@ WORDS = {
     "study": lambda x=1.0: ff.Study(ensembles.Sparse(n=10, sparsity=2), axes={"m": [4, int(5 + x)]}, trials=2),
 }
 
+PROBLEMS = ("estimation", "completion", "sensing", "regression", "compressed", "custom")
+
 
 def copies(thing):
     yield copy.copy(thing)
@@ -104,6 +106,15 @@ def test_words_are_equal_where_what_they_hold_is(name):
         if type(thing) is not type(word):
             assert word != thing
             assert (word == thing) is False
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_problems_stay_as_they_were_checked_where_they_are_copied_to(name):
+    for again in copies(WORDS[name]()):
+        arrays = [value for value in vars(again).values() if isinstance(value, np.ndarray)]
+        arrays += list(getattr(again, "data", ()))
+        assert arrays
+        assert not any(array.flags.writeable for array in arrays)
 
 
 def test_given_factors_are_equal_by_value_and_have_no_hash():

@@ -16,6 +16,9 @@ from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, equili
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 from fastflow.equality import by_value
 
+TIGHT = 1e-6
+"""Inequalities of the dual that are equations up to this are taken for such when its multipliers are polished."""
+
 GAP = 1e-8
 """The relative duality gap up to which a linear program counts as solved."""
 
@@ -90,14 +93,18 @@ def _lower_bound(
 ) -> float:
     """What no solution costs less than, from the solver's multipliers or from those next to them that fit x exactly.
 
-    Any multipliers give a bound. HiGHS's satisfy the equations on the support of x to its tolerance, which the bound
-    multiplies; the nearest ones that satisfy them can be off elsewhere, where support and signs leave no choice.
+    Any multipliers give a bound. HiGHS's satisfy the equations on the support of x, and the inequalities elsewhere, to
+    its tolerance, which the bound multiplies; the nearest ones that satisfy the equations exactly can be off elsewhere,
+    and where the inequalities that are nearly equations are made such, they are not (a degenerate vertex has m).
     """
-    support = x != 0
-    wanted = cost[support] * np.sign(x[support]) - basis[:, support].T @ multipliers
-    polished = multipliers + np.linalg.lstsq(basis[:, support].T, wanted, rcond=None)[0]
+    slopes = basis.T @ multipliers / cost
+    signs = np.where(x != 0, np.sign(x), np.sign(slopes))
+    candidates = [multipliers]
+    for fitted in (x != 0, (x != 0) | (signs * slopes > 1 - TIGHT if not nonnegative else slopes > 1 - TIGHT)):
+        wanted = (cost * signs)[fitted] - basis[:, fitted].T @ multipliers
+        candidates.append(multipliers + np.linalg.lstsq(basis[:, fitted].T, wanted, rcond=None)[0])
     bounds = []
-    for candidate in (multipliers, polished):
+    for candidate in candidates:
         slopes = basis.T @ candidate / cost
         bounds.append(float(image @ candidate) / max(1, np.max(slopes if nonnegative else np.abs(slopes))))
     return max(bounds)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fastflow.checks import FloatArray
 from fastflow.dual.equations import Equations
 from fastflow.dual.exact import exact_rank
-from fastflow.kernels.dual.certainty import EPSILON, FLOOR, FOUND, NEARLY, TIED, Certainty
+from fastflow.kernels.dual.certainty import DRIFT, EPSILON, FLOOR, FOUND, NEARLY, TIED, Certainty
 
 NEAR_SPAN = 1e-6
 """A column nearer to the span of others, relative to its norm, is dependent on them, exactly or but for round-off."""
@@ -48,7 +48,7 @@ def measure(
     noise = 8 * EPSILON * (np.abs(matrix) @ np.abs(x) + np.abs(values)) + np.abs(matrix @ x - values)
     noise += rounded
     if not exact:
-        noise += np.abs(matrix[:, ~active]) @ (EPSILON * size * slope)[~active]
+        noise += np.abs(matrix[:, ~active]) @ (DRIFT * size * slope)[~active]
     order = np.argsort(-np.abs(x), kind="stable")
     basis, weakest, dependent = _independent(matrix, order[active[order]])
     shortest = float(np.linalg.norm(matrix[:, active], axis=0).min(initial=np.inf))
@@ -68,7 +68,7 @@ def measure(
     error = FLOOR + 2 * error / largest
     if not dependent:
         return Certainty(error, max(1.0, 1 / weakest))
-    return Certainty(error if exact else error + 8 * EPSILON * amplified, max(1.0, amplified))
+    return Certainty(error if exact else error + DRIFT * amplified, max(1.0, amplified))
 
 
 def _independent(matrix: FloatArray, order: NDArray[np.intp]) -> tuple[FloatArray, float, bool]:

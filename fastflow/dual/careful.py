@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import qr
 
 from fastflow import kernels
 from fastflow.checks import FloatArray
@@ -107,6 +106,8 @@ class Range(NamedTuple):
 
 def range_of(matrix: FloatArray) -> Range:
     """The range of a matrix; with rows and columns made even, singular values count from ``max(m, n) eps`` on."""
+    from scipy.linalg import qr
+
     m, n = matrix.shape
     units = np.ones(m)
     even_rows(np.ascontiguousarray(matrix).ravel(), m, n, units)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from fastflow.checks import FloatArray
 from fastflow.kernels.dual.certainty import EPSILON
@@ -44,27 +43,25 @@ class Equations:
 
     def only_dual(self, apart: FloatArray) -> FloatArray:
         """The change of lam that makes ``A^T lam - z`` vanish on the pivots, whatever their sizes."""
-        right = solve_triangular(self.square, -apart[self.columns], lower=True, unit_diagonal=True)
-        return self._spread(solve_triangular(self.upper, right / self.pivots, unit_diagonal=True))
+        right = _solve(self.square, -apart[self.columns], lower=True, unit_diagonal=True)
+        return self._spread(_solve(self.upper, right / self.pivots, unit_diagonal=True))
 
     def solve(self, residual: FloatArray, apart: FloatArray, noise: float) -> Step:
         """The step for ``y - A x`` and ``A^T lam - z``; of the first, what is below noise is 0."""
-        image = solve_triangular(self.upper.T, residual[self.rows], lower=True, unit_diagonal=True)
+        image = _solve(self.upper.T, residual[self.rows], lower=True, unit_diagonal=True)
         image = np.where(np.abs(image) <= noise, 0.0, image) / self.scales
-        inside = solve_triangular(self.r, image, trans="T")
+        inside = _solve(self.r, image, trans="T")
         weighted = self.weights * apart
         point = self.q @ inside + (weighted - self.q @ (self.q.T @ weighted))
         point = point - self.q @ (self.q.T @ point - inside)
-        right = solve_triangular(self.r, inside - self.q.T @ weighted) / self.scales
-        dual = self._spread(solve_triangular(self.upper, right, unit_diagonal=True))
+        right = _solve(self.r, inside - self.q.T @ weighted) / self.scales
+        dual = self._spread(_solve(self.upper, right, unit_diagonal=True))
         return Step(point / self.weights, dual)
 
     def reach(self, noise: FloatArray) -> FloatArray:
         """What errors of ``A x - y`` of these sizes, of any sign, can do to the entries of x that are pivots."""
-        inverse = solve_triangular(self.upper.T, np.eye(len(self.rows)), lower=True, unit_diagonal=True)
-        inverse = solve_triangular(
-            self.square, inverse / self.pivots[:, None], lower=True, unit_diagonal=True, trans="T"
-        )
+        inverse = _solve(self.upper.T, np.eye(len(self.rows)), lower=True, unit_diagonal=True)
+        inverse = _solve(self.square, inverse / self.pivots[:, None], lower=True, unit_diagonal=True, trans="T")
         reach: FloatArray = np.abs(inverse) @ noise[self.rows]
         return reach
 
@@ -72,3 +69,11 @@ class Equations:
         whole = np.zeros(self.m)
         whole[self.rows] = part
         return whole
+
+
+def _solve(triangle: FloatArray, right: FloatArray, **options: bool | str) -> FloatArray:
+    """`scipy.linalg.solve_triangular`, which importing fastflow does not wait for."""
+    from scipy.linalg import solve_triangular
+
+    solution: FloatArray = solve_triangular(triangle, right, **options)
+    return solution

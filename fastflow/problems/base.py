@@ -50,6 +50,14 @@ class Problem:
     def __repr__(self) -> str:
         return brief_repr(self)
 
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Arrays that come from a pickle, or a copy, are as read-only as those that were checked."""
+        self.__dict__.update(state)
+        for value in state.values():
+            for array in value if isinstance(value, tuple) else (value,):
+                if isinstance(array, np.ndarray):
+                    array.flags.writeable = False
+
     @property
     def title(self) -> str:
         """The problem in words, for summaries."""

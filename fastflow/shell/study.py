@@ -26,8 +26,8 @@ from fastflow.shell.output import (
 )
 from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.errors import StoreError
+from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import require_zarr, store_path
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import ON_ERROR, RAISE
 from fastflow.studies.transitions import Boundary, Crossing

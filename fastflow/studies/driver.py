@@ -24,12 +24,14 @@ from fastflow.studies.design import Design
 from fastflow.studies.errors import StoreError
 from fastflow.studies.executors import Crew, Future
 from fastflow.studies.held import Held
+from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import Lock, locked
 from fastflow.studies.nodes import difference, this_node
 from fastflow.studies.outcomes import BYTES, NOT_DONE, Arrays, empty_outcomes
 from fastflow.studies.plan import Plan, held_by, order_of, share_with_twins
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import Store, attach, create, mend_document, read_store, recover, require_zarr, store_path
+from fastflow.studies.snapshot import read_store
+from fastflow.studies.store import Store, attach, create, mend_document, recover
 from fastflow.studies.tasks import ON_ERROR, RAISE, Finished, TrialError
 
 if TYPE_CHECKING:

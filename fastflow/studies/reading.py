@@ -12,10 +12,11 @@ import numpy as np
 from fastflow.memory import require_memory
 from fastflow.studies import growth
 from fastflow.studies.errors import StoreError
+from fastflow.studies.layout import store_path
 from fastflow.studies.nodes import difference
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, empty_outcomes
 from fastflow.studies.result import StudyResult
-from fastflow.studies.store import Snapshot, read_store, store_path
+from fastflow.studies.snapshot import Snapshot, read_store
 
 PART_COPIES = 2
 """Copies of a store's outcomes that there are while they are put among others."""

@@ -23,13 +23,14 @@ from fastflow.studies.axes import Value, as_plain
 from fastflow.studies.design import Design
 from fastflow.studies.errors import StoreError
 from fastflow.studies.held import Held
+from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays
 from fastflow.studies.pilot import pilot_of
 from fastflow.studies.predictions import predicted
 from fastflow.studies.spec import Table, restricted, success_of
 from fastflow.studies.statistics import wilson
-from fastflow.studies.store import create, recover, require_zarr, store_path
+from fastflow.studies.store import create, recover
 from fastflow.studies.success import NEVER, Success
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -145,6 +146,48 @@ def deviances(x: FloatArray, successes: FloatArray, trials: FloatArray, curves: 
     k, n = successes, trials
     rates = expit(curves[:, :1] + curves[:, 1:] * x)
     return np.asarray(2 * np.sum(rel_entr(k, n * rates) + rel_entr(n - k, n * (1 - rates)), axis=1))
+
+
+def skewness(x: FloatArray, successes: FloatArray, trials: FloatArray, curves: FloatArray) -> FloatArray:
+    """How far rates bend away from curves (N, 2) as those of a transition that is steeper on one side do, (N,).
+
+    The score for a term in the square of the predictor, in standard errors (Pregibon 1980; Stukel 1988), which notices
+    with fewer trials than `deviances` what is not symmetric.
+    """
+    from scipy.special import expit
+
+    predictor = curves[:, :1] + curves[:, 1:] * x
+    rate = expit(predictor)
+    weight = trials * rate * (1 - rate)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        total = weight.sum(axis=1, keepdims=True)
+        offset = predictor - np.sum(weight * predictor, axis=1, keepdims=True) / total
+        square = offset**2
+        # What of the square neither a constant nor the predictor itself can be.
+        square = square - np.sum(weight * square, axis=1, keepdims=True) / total
+        slope = np.sum(weight * square * offset, axis=1, keepdims=True) / np.sum(
+            weight * offset**2, axis=1, keepdims=True
+        )
+        square = square - slope * offset
+        score = np.sum((successes - trials * rate) * square, axis=1) / np.sqrt(np.sum(weight * square**2, axis=1))
+    return np.where(np.isfinite(score), np.abs(score), 0.0)
+
+
+def share_as_extreme(statistics: Sequence[FloatArray]) -> FloatArray:
+    """How often data are as extreme as the first ones, in whatever statistic they are most so, (N,).
+
+    Parameters
+    ----------
+    statistics : arrays (N, 1 + R), large where extreme: of the data, and of R that were drawn as the data should be
+    """
+    least: FloatArray | None = None
+    for values in statistics:
+        ordered = np.sort(values, axis=1)
+        above = [values.shape[1] - np.searchsorted(row, own) for row, own in zip(ordered, values, strict=True)]
+        share = np.array(above) / values.shape[1]
+        least = share if least is None else np.minimum(least, share)
+    assert least is not None
+    return np.asarray(np.mean(least <= least[:, :1], axis=1))
 
 
 def as_tallies(successes: ArrayLike, trials: ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -14,7 +14,15 @@ from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, as_count, as_floats, broadcast, shown
 from fastflow.equality import by_value
 from fastflow.streams import stream
-from fastflow.studies.statistics import as_probability, as_tallies, deviances, fit_logistic, wilson
+from fastflow.studies.statistics import (
+    as_probability,
+    as_tallies,
+    deviances,
+    fit_logistic,
+    share_as_extreme,
+    skewness,
+    wilson,
+)
 
 BLOCK = 200_000
 """How many counts are fitted at once: so many that NumPy's calls do not cost, so few that they stay in the cache."""
@@ -64,8 +72,10 @@ class Boundary:
         From the 10% to the 90% crossing of the fitted curve, which may reach beyond the values, and its interval; NaN
         where the value is not finite.
     misfit : array
-        How often data drawn from the fitted curve would fit it as badly as these do: small where it is not logistic,
-        and value and interval may be off.
+        How often data drawn from the fitted curve would fit it as badly as these do, by their deviance or their skew:
+        small where it is not logistic, and value and interval may be off. With few trials it is seldom small: of
+        transitions as skewed as the complementary log-log, over 31 values, it is under 0.05 for about a third at 20
+        trials, for four fifths at 50, for nearly all at 100.
     status : int array, see `Crossing`
     intercept, slope : array
         Of the fitted curve ``1 / (1 + exp(-(intercept + slope v)))``, v the value or its logarithm.
@@ -193,9 +203,12 @@ def boundary(
             found = _crossings(fits, axis, samples, trials_each, level, rising, resampled=True)
             ends[part] = _central(found.reshape(len(part), -1), confidence)
             widths[part] = _central(axis.width(fits).reshape(len(part), -1), confidence)
-            worse = deviances(axis.x, samples, trials_each, fits).reshape(len(part), -1)
-            own = deviances(axis.x, k[part], n[part], curves[part])
-            misfit[part] = (1 + np.count_nonzero(worse >= own[:, None], axis=1)) / (1 + resamples)
+            extremes = []
+            for statistic in (deviances, skewness):
+                own = statistic(axis.x, k[part], n[part], curves[part])
+                drawn = statistic(axis.x, samples, trials_each, fits).reshape(len(part), -1)
+                extremes.append(np.column_stack([own, drawn]))
+            misfit[part] = share_as_extreme(extremes)
         for i in np.flatnonzero(sharp & ~np.isnan(crossing)):
             below, above = _bracket(axis.x, k[i], n[i], level, confidence, rising)
             ends[i] = min(ends[i, 0], below), max(ends[i, 1], above)

@@ -20,16 +20,19 @@ from fastflow.kernels.vectors.inner import norm
 
 EPSILON = 2.0**-52
 
+DRIFT = 32 * EPSILON
+"""What z may be off by after all steps, as a share of what it is the sum of."""
+
 FLOOR = 4096 * EPSILON
 """What no estimate goes below."""
 
 FOUND = 1e-8
 """An entry of this share of the largest is active."""
 
-TIED = 32 * EPSILON
+TIED = 1e-10
 """So is one whose distance to the end of its domain is this share of what its z is the sum of."""
 
-NEARLY = 1e-4
+NEARLY = 1e-2
 """And of this share, one that could take the place of active ones, where their columns are alike."""
 
 WEAKEST = 1e-6
@@ -89,8 +92,8 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
             order[i], order[near] = order[near], k
         else:
             i += 1
-        if room > TIED * size[k] and EPSILON * size[k] * slope[k] > EPSILON * largest:
-            loose += EPSILON * size[k] * slope[k] * norm(columns[k * m : (k + 1) * m])
+        if room > TIED * size[k] and DRIFT * size[k] * slope[k] > EPSILON * largest:
+            loose += DRIFT * size[k] * slope[k] * norm(columns[k * m : (k + 1) * m])
     weakest, shortest = 1.0, np.inf
     if active <= m:
         for i in range(active):
@@ -99,7 +102,7 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
             shortest = min(shortest, length)
             weakest = min(weakest, _extend(column, length, span, i, m) if length > 0 else 0.0)
     if active > m or weakest < WEAKEST:
-        return Certainty(FLOOR + EPSILON * amplified + 4 * moved / largest, max(1.0, amplified))
+        return Certainty(FLOOR + DRIFT * amplified + 4 * moved / largest, max(1.0, amplified))
     left = residual + loose
     reach = 4 * left / (weakest * shortest * largest) if shortest < np.inf else 0.0
     if active < m:
@@ -109,7 +112,7 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
             length = norm(column)
             apart = max(_extend(column, length, span, active, m), _room(mirror, k, theta[k]) / size[k])
             reach = max(reach, 4 * left / (apart * length * largest))
-    return Certainty(FLOOR + EPSILON * min(amplified, m / weakest) + max(4 * moved / largest, reach), 1 / weakest)
+    return Certainty(FLOOR + DRIFT * min(amplified, m / weakest) + max(4 * moved / largest, reach), 1 / weakest)
 
 
 @jit

@@ -316,7 +316,7 @@ def _move(mirror, boost, reach, work):
     return share
 
 
-@jit
+@jit_inline
 def _last_move(work):
     """The largest change of an entry of x that one more step, with the last factor, would make."""
     m, n, moved = work.values.size, work.theta.size, 0.0

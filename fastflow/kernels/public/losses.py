@@ -26,12 +26,12 @@ DIMENSIONS: dict[type, dict[str, int]] = {
     Completion: {"entries": 1, "values": 1, "bounds": 1},
     Sensing: {"operators": 2, "values": 2},
     RegressionBySamples: {"inputs": 2, "outputs": 2},
-    RegressionByGram: {"centre": 2, "gram": 2, "offset": 2, "floor": 2},
+    RegressionByGram: {"centre": 2, "gram": 2, "offset": 2, "floor": 2, "root": 2, "rest": 2, "least": 2},
 }
 """The problems that are everybody's, and how many dimensions their arrays have."""
 
-WHOLE = ("entries", "bounds")
-"""The arrays of whole numbers."""
+WHOLE, DOUBLE = ("entries", "bounds"), ("root", "rest", "least")
+"""The arrays of whole numbers, and those of float64 whatever W is."""
 
 
 def loss_workspace(problem: NamedTuple, size: int, dtype: DTypeLike) -> LossWorkspace:
@@ -72,7 +72,7 @@ def _check_loss(
     kind = problem.instance_class if isinstance(problem, types.NamedTuple | types.NamedUniTuple) else None
     if kind in DIMENSIONS:
         for name, field in check_tuple("problem", problem, kind).items():
-            dtypes = INTEGERS if name in WHOLE else (like.dtype,)
+            dtypes = INTEGERS if name in WHOLE else (types.float64 if name in DOUBLE else like.dtype,)
             check_array(f"problem.{name}", field, (DIMENSIONS[kind][name],), dtypes, contiguous=True)
     elif kind is None or kind.__module__.split(".", 1)[0] == PACKAGE or not has_formula(kind):
         names = ", ".join(known.__name__ for known in DIMENSIONS)
@@ -156,6 +156,9 @@ def _by_gram(problem, index, size, columns, scratch):
     centre, gram, offset, floor = problem.centre, problem.gram, problem.offset, problem.floor
     fits = index < centre.shape[0] and gram.shape[0] == centre.shape[0] and offset.shape[0] == centre.shape[0]
     fits &= floor.shape[0] == centre.shape[0] and floor.shape[1] == 1
+    root, rest, least = problem.root, problem.rest, problem.least
+    fits &= root.shape[0] == centre.shape[0] and rest.shape[0] == centre.shape[0] and least.shape[0] == centre.shape[0]
+    fits &= root.shape[1] == columns * columns and rest.shape[1] == size and least.shape[1] == 1
     return fits and centre.shape[1] == size and offset.shape[1] == size and gram.shape[1] == columns * columns
 
 
