@@ -13,14 +13,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.kernels.compile.watch import watching_compilation
 from fastflow.kernels.queues import PLACE
-from fastflow.threads import run_workers
+from fastflow.threads import interruptibly, run_workers
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -45,6 +45,18 @@ SLOW = 4e9
 def first_budget(most: int, operations: float) -> int:
     """The first slice of work whose units take so many operations: ``most``, or what is no longer than a slice."""
     return max(1, min(most, int(SLICE_SECONDS * SLOW / max(operations, 1.0))))
+
+
+Result = TypeVar("Result")
+
+
+def call_for(operations: float) -> Callable[[Callable[[], Result]], Result]:
+    """What calls work whose units take so many operations: `interruptibly` where one is longer than a slice."""
+    return interruptibly if operations > SLICE_SECONDS * SLOW else _call
+
+
+def _call(function: Callable[[], Result]) -> Result:
+    return function()
 
 
 def next_budget(budget: int, seconds: float) -> int:

@@ -78,6 +78,11 @@ class Setting:
         return np.array(truths, self.dtype)
 
     @property
+    def data_entries(self) -> int:
+        """How many numbers all problems have."""
+        return sum(map(entries_of, self.problems))
+
+    @property
     def weights(self) -> FloatArray:
         """The weight of each problem's loss."""
         return np.array([problem.weight for problem in self.problems], np.float64)
@@ -214,6 +219,12 @@ def pose_trials(
         None,
         np.dtype(np.float64),
     )
+
+
+def entries_of(problem: Problem) -> int:
+    """How many numbers the arrays of a problem have."""
+    fields = [field for value in vars(problem).values() for field in (value if isinstance(value, tuple) else (value,))]
+    return sum(field.size for field in fields if isinstance(field, np.ndarray))
 
 
 class OfUnknown(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ _stop = _Stop()
 
 @contextmanager
 def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
-    """`run_workers` with one worker, in this thread and this block, raises `KeyboardInterrupt` once ``asked()``."""
+    """So told, `interruptibly` and `run_workers` with one worker raise `KeyboardInterrupt` in this thread and block."""
     _stop.asked = asked
     try:
         yield
@@ -87,20 +88,26 @@ Result = TypeVar("Result")
 def interruptibly(function: Callable[[], Result]) -> Result:
     """Call what hears no Ctrl-C, in a thread of its own that is left behind on Ctrl-C, or once told (`stopped_by`).
 
-    For solvers that may take long and let other threads run meanwhile, as HiGHS does.
+    For what may take long and lets other threads run meanwhile, as HiGHS, LAPACK and kernels do. What is left behind is
+    told to stop, too, and may go on until it asks: nobody may read what it writes.
     """
     answer: Future[Result] = Future()
+    left, context = threading.Event(), contextvars.copy_context()
 
     def call() -> None:
         try:
-            answer.set_result(function())
+            with stopped_by(left.is_set):
+                answer.set_result(context.run(function))
         except BaseException as error:
             answer.set_exception(error)
 
     threading.Thread(target=call, name="fastflow solver", daemon=True).start()
-    while not wait([answer], timeout=POLL_SECONDS).done:
-        if _stop.asked is not None and _stop.asked():
-            raise KeyboardInterrupt
+    try:
+        while not wait([answer], timeout=POLL_SECONDS).done:
+            if _stop.asked is not None and _stop.asked():
+                raise KeyboardInterrupt
+    finally:
+        left.set()
     return answer.result()
 
 
@@ -124,8 +131,13 @@ def run_workers(worker: Worker, count: int, on_poll: Callable[[], None]) -> None
         worker(poll)
         return
     stop = threading.Event()
+
+    def work() -> None:
+        with stopped_by(stop.is_set):
+            worker(stop.is_set)
+
     with ThreadPoolExecutor(count, thread_name_prefix="fastflow") as pool:
-        futures = [pool.submit(worker, stop.is_set) for _ in range(count)]
+        futures = [pool.submit(work) for _ in range(count)]
         try:
             pending = set(futures)
             while pending:

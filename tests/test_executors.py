@@ -17,6 +17,7 @@ from test_studies import same_bits, small
 import fastflow as ff
 from fastflow import shell
 from fastflow.ensembles import Custom, Sparse
+from fastflow.studies.nodes import this_node
 from fastflow.studies.outcomes import make_outcomes
 from fastflow.studies.tasks import Finished, Report
 
@@ -161,7 +162,8 @@ class Answer:
             finished.append(Finished(piece.cell, piece.first, outcomes))
         future = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
-        future.set_result(Report(finished, 1e-5 * sum(piece.last - piece.first for piece in pieces)))
+        seconds = 1e-5 * sum(piece.last - piece.first for piece in pieces)
+        future.set_result(Report(finished, seconds, this_node()))
         return future
 
 

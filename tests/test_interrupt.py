@@ -6,9 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
+import numpy as np
 import psutil
 import pytest
+
+import fastflow as ff
+from fastflow import scheduling, threads
 
 SCRIPT = """
 import sys, time
@@ -40,9 +45,9 @@ except KeyboardInterrupt as stop:
 """
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_ctrl_c_stops_a_loop_around_train_and_keeps_what_was_done(threads):
-    command, pipe = [sys.executable, "-c", SCRIPT, str(threads)], subprocess.PIPE
+@pytest.mark.parametrize("count", [1, 2])
+def test_ctrl_c_stops_a_loop_around_train_and_keeps_what_was_done(count):
+    command, pipe = [sys.executable, "-c", SCRIPT, str(count)], subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -61,3 +66,65 @@ def test_ctrl_c_stops_a_loop_around_train_and_keeps_what_was_done(threads):
     assert counts == "6 6 0 0 0 0"
     assert finite == "True True True"
     assert float(caught.split()[1]) - sent < 5  # of computing time, which a busy machine does not change; measured: 0.1
+
+
+def test_what_hears_no_ctrl_c_is_left_behind_and_told():
+    """What is left behind stops where it asks, and keeps the settings of the one who called."""
+    begun, told, seen = threading.Event(), threading.Event(), []
+
+    def work():
+        seen.append(np.geterr()["over"])
+        begun.set()
+        try:
+            threads.run_workers(lambda should_stop: [should_stop() for _ in iter(int, 1)], 1, lambda: None)
+        except KeyboardInterrupt:
+            told.set()
+
+    with np.errstate(over="raise"), threads.stopped_by(begun.is_set), pytest.raises(KeyboardInterrupt):
+        threads.interruptibly(work)
+    assert told.wait(60)
+    assert seen == ["raise"]
+    with pytest.raises(ZeroDivisionError):
+        threads.interruptibly(lambda: 1 // 0)
+
+
+def test_threads_of_a_pool_are_not_waited_for_where_they_hear_nothing():
+    begun, end = threading.Event(), threading.Event()
+
+    def work(should_stop):
+        threads.interruptibly(lambda: [begun.set(), end.wait(60)])
+
+    def poll():
+        if begun.is_set():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.run_workers(work, 2, poll)
+    end.set()
+
+
+def test_a_study_whose_time_is_up_leaves_a_trial_that_hangs():
+    end = threading.Event()
+
+    class Hanging:
+        def solve(self, problem):
+            end.wait(60)
+            return np.zeros(problem.shape)
+
+    study = ff.Study(ff.ensembles.Sparse(4, sparsity=1), method=Hanging(), axes={"m": [2]}, trials=3)
+    result = study.run(threads=1, max_seconds=0.1, progress=False)
+    assert not end.is_set()
+    assert not result.done.any()
+    end.set()
+
+
+def test_large_problems_have_the_bits_of_small_slices(monkeypatch, rng):
+    """Whether slices are taken in this thread or in others that may be left behind."""
+    matrix = rng.standard_normal((6, 12))
+    matrix[:, 1] = matrix[:, 0]  # a tie, which takes care
+    values = matrix[:, 0] + matrix[:, 3]
+    expected = ff.flow_limit(matrix, values, 1e-6, 3, threads=1), ff.gradient_flow(matrix, values, 1e-3, [1, np.inf], 3)
+    monkeypatch.setattr(scheduling, "SLOW", 1e-9)
+    found = ff.flow_limit(matrix, values, 1e-6, 3, threads=2), ff.gradient_flow(matrix, values, 1e-3, [1, np.inf], 3)
+    assert found[0].x.tobytes() == expected[0].x.tobytes()
+    assert found[1].x.tobytes() == expected[1].x.tobytes()

@@ -17,6 +17,7 @@ import fastflow as ff
 from fastflow.ensembles import Custom, LowRank, Sparse
 from fastflow.streams import stream
 from fastflow.studies import driver
+from fastflow.studies.nodes import this_node
 from fastflow.studies.outcomes import FIELDS, make_outcomes
 from fastflow.studies.tasks import Finished, Report
 
@@ -334,7 +335,7 @@ class Bernoulli:
             outcomes = make_outcomes(error, error, 0 * error, error, 0 * error + ff.Status.CONVERGED)
             finished.append(Finished(piece.cell, piece.first, outcomes))
         future = concurrent.futures.Future()
-        future.set_result(Report(finished, 1e-3))
+        future.set_result(Report(finished, 1e-3, this_node()))
         return future
 
 

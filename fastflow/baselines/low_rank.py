@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.baselines.accuracy import fall_short
-from fastflow.baselines.systems import RowSpace, row_space
+from fastflow.baselines.systems import RowSpace, heard, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 from fastflow.equality import by_value
 
@@ -118,7 +119,7 @@ def best_rank(matrix: ArrayLike, rank: int) -> FloatArray:
     rank = as_count("rank", rank, 0)
     if rank > min(array.shape):
         raise ValueError(f"rank must be at most {min(array.shape)}, got {rank}")
-    left, values, right = np.linalg.svd(array, full_matrices=False)
+    left, values, right = heard(array.size, lambda: np.linalg.svd(array, full_matrices=False))
     result: FloatArray = (left[:, :rank] * values[:rank]) @ right[:rank]
     return result
 
@@ -186,7 +187,7 @@ def _minimise(constraint: _Constraint, tol: float, max_steps: int) -> NuclearNor
         return NuclearNormSolution(w, constraint.multipliers(w), 0.0, 0)
     point, shrinkage, mixing = w, 0.1 * np.linalg.norm(w, 2), _AndersonMixing()
     for step in range(1, max_steps + 1):
-        left, values, right = np.linalg.svd(point, full_matrices=False)
+        left, values, right = heard(point.size, functools.partial(np.linalg.svd, point, full_matrices=False))
         before, shrunk = shrunk, (left * np.maximum(values - shrinkage, 0)) @ right
         off = point - shrunk
         w = constraint.project(shrunk - off)

@@ -12,13 +12,9 @@ from numpy.typing import ArrayLike
 from fastflow.arrays import as_array
 from fastflow.baselines.accuracy import fall_short
 from fastflow.baselines.nonnegative import signed_least_squares
-from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, equilibrated, row_space
+from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, equilibrated, heard, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 from fastflow.equality import by_value
-from fastflow.threads import interruptibly
-
-LARGE = 20_000
-"""Entries of A from which on a linear program takes so long that it is made to hear Ctrl-C."""
 
 TIGHT = 1e-6
 """Inequalities of the dual that are equations up to this are taken for such when its multipliers are polished."""
@@ -74,13 +70,13 @@ def basis_pursuit(
         method="highs-ds",  # the simplex method: it ends at a vertex
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
-    result = interruptibly(solve) if basis.size > LARGE else solve()
+    result = heard(basis.size, solve)
     if result.status == 2 and nonnegative:
         raise ValueError("no x >= 0 fits the values: nonnegative_least_squares comes nearest")
     if result.status != 0:
         raise RuntimeError(f"HiGHS did not solve the linear program: {result.message}")
     parts = unit * np.maximum(result.x, 0)
-    x = _refined(a, y, parts if nonnegative else parts[: a.shape[1]] - parts[a.shape[1] :])
+    x = heard(a.size, lambda: _refined(a, y, parts if nonnegative else parts[: a.shape[1]] - parts[a.shape[1] :]))
     bound = _lower_bound(basis, image, result.eqlin.marginals * cost.max(), cost, x, nonnegative)
     missed, gap = np.linalg.norm(a @ x - y) / np.linalg.norm(y), 1 - bound / (cost @ np.abs(x))
     if missed > CONSISTENT or gap > GAP:
@@ -193,14 +189,16 @@ def lasso_path(
     solutions = np.zeros((len(levels), a.shape[1]))
     open_levels = levels < correlations.max()
     if open_levels.any():
-        solutions[open_levels] = path(
+        solve = functools.partial(
+            path,
             np.asfortranarray(a),
             y,
             alphas=levels[open_levels] / len(y),
             positive=nonnegative,
             tol=tol,
             max_iter=max_steps,
-        )[1].T
+        )
+        solutions[open_levels] = heard(a.size, solve)[1].T
     residuals = y - solutions @ a.T
     slopes = residuals @ a if nonnegative else np.abs(residuals @ a)
     dual = residuals * np.minimum(1, levels / np.maximum(slopes.max(axis=1), levels))[:, None]
@@ -228,7 +226,7 @@ def nonnegative_least_squares(matrix: ArrayLike, values: ArrayLike) -> FloatArra
         where the tolerance is not met
     """
     a, y = as_system(matrix, values)
-    x, missed = signed_least_squares(a, y, np.zeros(a.shape[1], bool))
+    x, missed = heard(a.size, lambda: signed_least_squares(a, y, np.zeros(a.shape[1], bool)))
     if missed > CONSISTENT:
         fall_short(
             f"nonnegative least squares was solved only to a relative gradient of {missed:.1g}: the matrix is "
@@ -264,7 +262,7 @@ def least_norm(matrix: ArrayLike, values: ArrayLike, weights: ArrayLike | None =
     a, y = as_system(matrix, values)
     roots = np.ones(a.shape[1]) if weights is None else np.sqrt(as_weights(weights, a.shape[1]))
     like, right, units = equilibrated(a, y)
-    x: FloatArray = roots * np.linalg.lstsq(like * roots, right, rcond=None)[0]
+    x: FloatArray = roots * heard(a.size, lambda: np.linalg.lstsq(like * roots, right, rcond=None)[0])
     if np.all(np.abs(like @ x - right) <= CONSISTENT * (np.abs(like) @ np.abs(x) + np.abs(right))):
         return x
     if units.max() * max(a.shape) * np.finfo(np.float64).eps > 1:
@@ -273,7 +271,7 @@ def least_norm(matrix: ArrayLike, values: ArrayLike, weights: ArrayLike | None =
             "does not see the smallest; give rows in like units",
             stacklevel=2,
         )
-    nearest: FloatArray = roots * np.linalg.lstsq(a * roots, y, rcond=None)[0]
+    nearest: FloatArray = roots * heard(a.size, lambda: np.linalg.lstsq(a * roots, y, rcond=None)[0])
     return nearest
 
 
@@ -315,5 +313,5 @@ def oracle_least_squares(matrix: ArrayLike, values: ArrayLike, support: ArrayLik
         raise ValueError(f"support must be in 0 .. {n - 1}, got {outside[0]}")
     places = np.unique(places)
     x = np.zeros(n)
-    x[places] = np.linalg.lstsq(a[:, places], y, rcond=None)[0]
+    x[places] = heard(a.size, lambda: np.linalg.lstsq(a[:, places], y, rcond=None)[0])
     return x

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_floats
+from fastflow.threads import interruptibly
 
 CONSISTENT = 1e-9
 """The largest ``||A x - y|| / ||y||`` at which a system counts as solved."""
 
 UNIT_BITS = 10
 """Rows are brought to a like size by powers of 2 to this: those that differ by less stay as they are."""
+
+
+LARGE = 20_000
+"""Entries of a matrix from which on solvers may take so long that they are made to hear Ctrl-C."""
+
+Result = TypeVar("Result")
+
+
+def heard(entries: int, solve: Callable[[], Result]) -> Result:
+    """Call a solver, or a decomposition, of a matrix of so many entries; of many so that Ctrl-C is heard."""
+    return interruptibly(solve) if entries > LARGE else solve()
 
 
 def as_system(matrix: ArrayLike, values: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -71,7 +84,7 @@ def row_space(matrix: FloatArray, values: FloatArray, unknown: str = "x") -> Row
         where it has none: ``||A x - y|| > 1e-9 ||y||`` for every x, rows being `equilibrated`
     """
     matrix, values, units = equilibrated(matrix, values)
-    left, singular, basis = np.linalg.svd(matrix, full_matrices=False)
+    left, singular, basis = heard(matrix.size, lambda: np.linalg.svd(matrix, full_matrices=False))
     rank = int(np.sum(singular > max(matrix.shape) * np.finfo(np.float64).eps * singular[0]))
     left, singular, basis = left[:, :rank], singular[:rank], basis[:rank]
     coordinates = left.T @ values

@@ -23,7 +23,8 @@ from fastflow.kernels.dual.limit_step import LimitPath
 from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP, Mirror, make_mirror, mirror_point, mirror_row
 from fastflow.kernels.queues import PLACE
 from fastflow.kernels.vectors.revealing import even_rows
-from fastflow.scheduling import next_budget
+from fastflow.memory import require_memory
+from fastflow.scheduling import first_budget, next_budget
 from fastflow.status import Status
 
 FLOW_STEPS = 500
@@ -33,13 +34,13 @@ CAREFUL_STEPS = 10
 """Steps on a slower path for every step allowed on the fast one."""
 
 FOLLOWED_AT_ONCE = 50
-"""Steps of the flow in one slice."""
+"""Steps of the flow in one slice, at most."""
 
 DONE = object()
 """What comes after the last slice."""
 
 FIRST_BUDGET = 8
-"""Newton steps in the first slice."""
+"""Newton steps in the first slice, at most."""
 
 CAREFUL = LimitPath(shrink=0.85, reduction=2.0, overshoot=1.0, rotates=True)
 TANGENTS = CAREFUL._replace(near=np.inf)
@@ -56,6 +57,19 @@ NOTHING = 1e-14
 
 CLEAR = 1e-10
 """Singular values above this share of the largest are no round-off."""
+
+
+EXACT = 400
+"""Operations on floats that take as long as one on Python's integers."""
+
+
+CAREFUL_BYTES = 240
+"""What care takes for each entry of A, with decompositions and Python's integers."""
+
+
+def newton_operations(m: int, n: int) -> float:
+    """Operations of a step on a problem of shape (m, n), of `flow_limit` or of the flow: a matrix and its factor."""
+    return float(m) * m * (n + m / 3)
 
 
 def empty_limits(count: int, m: int, n: int) -> Limits:
@@ -307,6 +321,8 @@ def take_slice(work: Iterator[None]) -> bool:
 
 
 def _solve(problems: LimitProblems, i: int, tol: float, max_steps: int, limits: Limits) -> Iterator[None]:
+    entries = problems.matrices.shape[1]
+    require_memory(CAREFUL_BYTES * entries, f"a problem of {entries} entries that needs care", "take fewer threads")
     problem = CarefulProblem(problems, i, tol, max_steps)
     first = None
     if limits.status[i] == Status.CONVERGED and problem.rank == problem.m and problem.keep.all():
@@ -322,7 +338,8 @@ def _solve(problems: LimitProblems, i: int, tol: float, max_steps: int, limits: 
 def _one(problem: LimitProblems, path: LimitPath, found: Limits, tol: float, max_steps: int) -> Iterator[None]:
     """One problem on one path, slice by slice."""
     m, n = problem.values.shape[1], problem.mirrors.scale.shape[1]
-    work, queue, budget = limit_workspace(m, n), np.zeros(1, np.int64), FIRST_BUDGET
+    work, queue = limit_workspace(m, n), np.zeros(1, np.int64)
+    budget = first_budget(FIRST_BUDGET, newton_operations(m, n))
     while work.at[PLACE] == 0:
         started = time.perf_counter()
         limit_slice(problem, path, tol, max_steps, found, queue, budget, work)
@@ -336,8 +353,9 @@ def _follow(problem: LimitProblems, tol: float, max_steps: int, found: Limits) -
     control = FlowControl(np.array([np.inf]), 1e-6, -1.0, 0.0, FLOW_STEPS * max_steps)
     flows = Flows(np.zeros((1, 1, n)), np.zeros((1, 1)), np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros((1, 1)))
     work, queue = flow_workspace(m, n), np.zeros(1, np.int64)
+    budget = first_budget(FOLLOWED_AT_ONCE, newton_operations(m, n))
     while work.at[PLACE] == 0:
-        flow_slice(problem, control, flows, queue, FOLLOWED_AT_ONCE, work)
+        flow_slice(problem, control, flows, queue, budget, work)
         yield
     x, y = flows.x[0, 0], problem.values[0]
     residual, round_off = np.linalg.norm(problem.matrices.reshape(m, n) @ x - y), 1e-14 * m * np.linalg.norm(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,14 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_number, as_times
-from fastflow.dual.careful import ACCURATE, empty_limits, solve_with_care, take_slice
+from fastflow.dual.careful import ACCURATE, EXACT, empty_limits, newton_operations, solve_with_care, take_slice
 from fastflow.dual.limit import DEFAULT_STEPS, DEFAULT_TOL
-from fastflow.dual.stacks import as_problems
+from fastflow.dual.stacks import FEWER, NUMBER_BYTES, as_problems
 from fastflow.equality import by_value
 from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
 from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.queues import PLACE
-from fastflow.scheduling import QueueWorker, work_through
+from fastflow.memory import require_memory
+from fastflow.scheduling import QueueWorker, call_for, work_through
 from fastflow.status import Status
 from fastflow.threads import thread_count
 
@@ -100,6 +102,8 @@ def gradient_flow(
     ------
     ValueError, TypeError
         for arrays that are not finite or do not fit together, and starts outside of what float64 can hold
+    MemoryError
+        when the work takes more memory than there is
 
     Notes
     -----
@@ -152,11 +156,13 @@ class FlowSearch:
     Attributes
     ----------
     flows : Flows, what has been found; NaN at times that were not reached, and status 0 before the end
+    ended : bool array (problems,), where that is final
     """
 
     def __init__(self, problems: LimitProblems, control: FlowControl) -> None:
         self.problems, self.control = problems, control
         count, n, moments = len(problems.matrix_of), problems.mirrors.scale.shape[1], len(control.times)
+        require_memory(NUMBER_BYTES * count * moments * (n + 2), f"the flows of {count} problems", FEWER)
         self.flows = Flows(
             x=np.full((count, moments, n), np.nan),
             loss=np.full((count, moments), np.nan),
@@ -164,10 +170,11 @@ class FlowSearch:
             steps=np.zeros(count, np.int64),
             error=np.zeros((count, moments)),
         )
+        self.ended = np.zeros(count, bool)
 
     def compile(self) -> None:
         """Compile the kernel, or load it, in this thread, where Ctrl-C is heard."""
-        self.worker().advance(np.zeros(0, np.int64), 0)
+        self.worker().take_steps(np.zeros(0, np.int64), 0)
 
     def worker(self) -> FlowWorker:
         """One thread's memory."""
@@ -198,6 +205,7 @@ class FlowSearch:
             flows.status[run] = status
             if self.doubtful(np.array([run]))[0]:
                 flows.status[run] = Status.INACCURATE
+            self.ended[run] = True
 
 
 class FlowWorker(QueueWorker):
@@ -206,23 +214,32 @@ class FlowWorker(QueueWorker):
     def __init__(self, search: FlowSearch) -> None:
         self.search = search
         m, n = search.problems.values.shape[1], search.problems.mirrors.scale.shape[1]
-        self.workspace = flow_workspace(m, n)
+        require_memory(NUMBER_BYTES * (3 * m * n + m**2), f"work on a problem of shape {(m, n)}", "take fewer threads")
+        self.operations, self.workspace = newton_operations(m, n), flow_workspace(m, n)
         self.place = self.workspace.at
         self.careful: Iterator[None] | None = None
 
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
         search, before = self.search, int(self.place[PLACE])
         if self.careful is not None:
-            if not take_slice(self.careful):
+            if not call_for(EXACT * self.operations)(functools.partial(take_slice, self.careful)):
                 self.careful = None
             return 0
-        tried: int = flow_slice(search.problems, search.control, search.flows, runs, budget, self.workspace)
+        tried = call_for(self.operations)(functools.partial(self.take_steps, runs, budget))
         passed = runs[before : self.place[PLACE]]
-        doubtful = passed[search.doubtful(passed)]
+        in_doubt = search.doubtful(passed)
+        search.ended[passed[~in_doubt]] = True
+        doubtful = passed[in_doubt]
         if doubtful.size:
             statuses = search.flows.status[doubtful]
             search.flows.status[doubtful] = Status.RUNNING
             self.careful = search.take_care(doubtful, statuses)
+        return tried
+
+    def take_steps(self, runs: NDArray[np.int64], budget: int) -> int:
+        """Take the flows of runs some steps further; how many steps."""
+        search = self.search
+        tried: int = flow_slice(search.problems, search.control, search.flows, runs, budget, self.workspace)
         return tried
 
     def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:

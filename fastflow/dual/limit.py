@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,18 +11,31 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_number
-from fastflow.dual.careful import ACCURATE, BOLD, FIRST_BUDGET, empty_limits, solve_with_care, take_slice
-from fastflow.dual.stacks import as_problems, pose_runs
+from fastflow.dual.careful import (
+    ACCURATE,
+    BOLD,
+    EXACT,
+    FIRST_BUDGET,
+    empty_limits,
+    newton_operations,
+    solve_with_care,
+    take_slice,
+)
+from fastflow.dual.stacks import FEWER, NUMBER_BYTES, as_problems, pose_runs
 from fastflow.equality import by_value
 from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
 from fastflow.kernels.queues import PLACE
+from fastflow.memory import require_memory
 from fastflow.networks import Hadamard
 from fastflow.problems import Problem
-from fastflow.scheduling import QueueWorker, work_through
+from fastflow.scheduling import QueueWorker, call_for, first_budget, work_through
 from fastflow.status import Status
 from fastflow.threads import one_blas_thread, thread_count
 
 DEFAULT_TOL, DEFAULT_STEPS = 1e-10, 200
+
+LIMIT_NUMBERS = 8
+"""Numbers that a limit has beside its arrays."""
 
 
 @by_value(hashable=False)
@@ -104,6 +118,8 @@ def flow_limit(
     ------
     ValueError, TypeError
         for shapes that do not match, entries that are not finite, and starts outside of what float64 can hold
+    MemoryError
+        when the work takes more memory than there is
 
     Warns
     -----
@@ -184,12 +200,13 @@ class LimitSearch:
     def __init__(self, problems: LimitProblems, tol: float, max_steps: int) -> None:
         self.problems, self.tol, self.max_steps = problems, tol, max_steps
         count, m, n = len(problems.matrix_of), problems.values.shape[1], problems.mirrors.scale.shape[1]
+        require_memory(NUMBER_BYTES * count * (m + n + LIMIT_NUMBERS), f"the limits of {count} problems", FEWER)
         self.limits = empty_limits(count, m, n)
         self.ended = np.zeros(count, bool)
 
     def compile(self) -> None:
         """Compile the kernel, or load it, in this thread, where Ctrl-C is heard."""
-        LimitWorker(self).advance(np.zeros(0, np.int64), 0)
+        LimitWorker(self).take_steps(np.zeros(0, np.int64), 0)
 
     def worker(self) -> LimitWorker:
         """One thread's memory."""
@@ -217,11 +234,13 @@ class LimitSearch:
 class LimitWorker(QueueWorker):
     """One thread's part of a `LimitSearch`."""
 
-    first_budget = FIRST_BUDGET
-
     def __init__(self, search: LimitSearch) -> None:
         self.search = search
         self.m, self.n = search.problems.values.shape[1], search.problems.mirrors.scale.shape[1]
+        self.operations = newton_operations(self.m, self.n)
+        self.first_budget = first_budget(FIRST_BUDGET, self.operations)
+        numbers = 3 * self.m * self.n + 2 * self.m**2
+        require_memory(NUMBER_BYTES * numbers, f"work on a problem of shape {(self.m, self.n)}", "take fewer threads")
         self.workspace = limit_workspace(self.m, self.n)
         self.place = self.workspace.at
         self.careful: Iterator[None] | None = None
@@ -229,21 +248,26 @@ class LimitWorker(QueueWorker):
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
         search, before = self.search, int(self.place[PLACE])
         if self.careful is not None:
-            if not take_slice(self.careful):
+            if not call_for(EXACT * self.operations)(functools.partial(take_slice, self.careful)):
                 self.careful = None
             return 0
-        taken = 0
-        if self.m <= self.n:  # the fast way is for full row rank
-            taken = limit_slice(
-                search.problems, BOLD, search.tol, search.max_steps, search.limits, runs, budget, self.workspace
-            )
-        else:
-            self.place[PLACE] = len(runs)
+        taken = call_for(self.operations)(functools.partial(self.take_steps, runs, budget))
         passed = runs[before : self.place[PLACE]]
         lost = (search.limits.status[passed] != Status.CONVERGED) | (search.limits.error[passed] > ACCURATE)
         search.ended[passed[~lost]] = True
         if lost.any():
             self.careful = search.take_care(passed[lost])
+        return taken
+
+    def take_steps(self, runs: NDArray[np.int64], budget: int) -> int:
+        """Take the runs some steps further on the fast way, which is for full row rank; how many steps."""
+        search = self.search
+        if self.m > self.n:
+            self.place[PLACE] = len(runs)
+            return 0
+        taken: int = limit_slice(
+            search.problems, BOLD, search.tol, search.max_steps, search.limits, runs, budget, self.workspace
+        )
         return taken
 
     def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:

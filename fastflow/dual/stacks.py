@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,10 +14,17 @@ from fastflow.dual.vectors import as_two_vectors
 from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.dual.mirror import make_mirror
 from fastflow.kernels.networks.hadamard import DEEPEST
+from fastflow.memory import require_memory
 from fastflow.networks import Hadamard
 from fastflow.problems import Problem
 
 SMALLEST, LARGEST = 1e-12, 1e3
+
+NUMBER_BYTES = 8
+MIRROR_ARRAYS = 14
+"""Arrays of the size of all starts that there are while mirror maps are made."""
+
+FEWER = "give fewer problems at once"
 
 
 def as_problems(
@@ -41,8 +49,7 @@ def as_problems(
     depth = as_count("depth", depth, 1)
     if depth > DEEPEST:
         raise ValueError(f"depth must be at most {DEEPEST}, got {depth}")
-    a = as_floats("matrix", matrix, (2, 3, 4, 5, 6)).astype(np.float64)
-    y = as_floats("values", values, (1, 2, 3, 4, 5)).astype(np.float64)
+    a, y = as_floats("matrix", matrix, (2, 3, 4, 5, 6)), as_floats("values", values, (1, 2, 3, 4, 5))
     (m, n), batches = a.shape[-2:], {"matrix": a.shape[:-2], "values": y.shape[:-1]}
     if y.shape[-1] != m:
         raise ValueError(f"values must have one entry for each of the {m} rows of matrix, got shape {y.shape}")
@@ -60,12 +67,15 @@ def as_problems(
     except ValueError:
         shapes = ", ".join(f"{name} {shape}" for name, shape in batches.items())
         raise ValueError(f"the leading axes do not broadcast: {shapes}") from None
+    starts = np.broadcast_shapes(positive.shape, () if other is None else other.shape)
+    numbers = a.size + y.size + MIRROR_ARRAYS * math.prod(starts)
+    require_memory(NUMBER_BYTES * numbers, f"problems of shape {a.shape}", FEWER)
     if other is not None:
         positive, other = np.broadcast_arrays(positive, other)
     mirrors = make_mirror(positive.reshape(-1, n), other if other is None else other.reshape(-1, n), depth)
     problems = LimitProblems(
-        np.ascontiguousarray(a.reshape(-1, m * n)),
-        np.ascontiguousarray(y.reshape(-1, m)),
+        np.array(a, np.float64, order="C").reshape(-1, m * n),
+        np.array(y, np.float64, order="C").reshape(-1, m),
         mirrors,
         *(_index(shape, batch) for shape in (batches["matrix"], batches["values"], positive.shape[:-1])),
     )
@@ -134,6 +144,8 @@ def pose_runs(
     ValueError
         for starts, and factors, that no flow of the form ``x = u^L - v^L`` has
     """
+    numbers = MIRROR_ARRAYS * len(starts) * architecture.size
+    require_memory(NUMBER_BYTES * numbers, f"the mirror maps of {len(starts)} runs", "take fewer runs")
     posed = [problem.of_vector() for problem in problems]
     if len({problem.matrix.shape for problem in posed}) > 1:
         raise ValueError("problems in one list must have the same number of measurements")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastflow.arrays import AnyArray
 from fastflow.checks import FloatArray
 from fastflow.equality import by_value
 from fastflow.inits import Init
@@ -126,6 +127,24 @@ class Method(ABC):
         raise TypeError(f"{type(self).__name__} has no steps")
 
 
+def nbytes_of(made: object, given: object = ()) -> int:
+    """Bytes of the arrays in nested tuples that are not in those given, too."""
+    shared = {id(array) for array in _arrays_of(given)}
+    return sum(array.nbytes for array in _arrays_of(made) if id(array) not in shared)
+
+
+def _arrays_of(thing: object) -> Iterator[AnyArray]:
+    if isinstance(thing, np.ndarray):
+        yield thing
+    elif isinstance(thing, tuple):
+        for part in thing:
+            yield from _arrays_of(part)
+
+
+DATA_COPIES = 2
+"""Copies of the problems' data that there are while kernels are given theirs."""
+
+
 class Execution(ABC):
     """All runs of one call: the arrays that are worked on, and how they come to their ends.
 
@@ -142,6 +161,7 @@ class Execution(ABC):
     loss, status, steps : arrays (runs,)
     step : array (runs,), the first step of each run; NaN where there is none
     threads, seconds, flops : what the work took
+    workspace_bytes : int, what one thread needs beside, where that is known
 
     Raises
     ------
@@ -156,7 +176,8 @@ class Execution(ABC):
         self.setting, self.method, self.recording = setting, method, recording
         architecture, runs, dtype = setting.architecture, setting.runs, setting.dtype
         parameters, size = architecture.parameter_count, math.prod(architecture.solution_shape)
-        needed = runs * ((1 + self.work_bytes) * parameters + size) * dtype.itemsize + recording.nbytes(runs, dtype)
+        numbers = runs * ((1 + self.work_bytes) * parameters + size) + DATA_COPIES * setting.data_entries
+        needed = numbers * dtype.itemsize + recording.nbytes(runs, dtype)
         require_memory(needed, f"the results of {runs} runs", "take fewer runs, or record less")
         recording.open(runs, dtype)
         self.truths = setting.truths
@@ -164,6 +185,7 @@ class Execution(ABC):
         self.loss, self.status = np.full(runs, np.nan), np.full(runs, Status.RUNNING, np.int64)
         self.steps, self.step = np.zeros(runs, np.int64), np.full(runs, np.nan)
         self.threads, self.seconds, self.flops = 1, 0.0, 0.0
+        self.workspace_bytes = 0
 
     def draw(self) -> None:
         """Set the factors of every run to their start."""
@@ -195,6 +217,7 @@ class Execution(ABC):
     def run(self, threads: int, progress: bool | None) -> None:
         """Take every run to its end, or as far as an exception lets it come."""
         self.threads = threads = min(threads, self.setting.runs)
+        require_memory(threads * self.workspace_bytes, f"the work of {threads} threads", "take fewer threads")
         started = time.perf_counter()
         try:
             work_through(self.setting.runs, threads, self.worker, ended=lambda: self.ended, progress=progress)

@@ -15,7 +15,7 @@ from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, shown
 from fastflow.inits import Init
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
-from fastflow.methods.base import Execution, Method
+from fastflow.methods.base import Execution, Method, nbytes_of
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.networks import Network
 from fastflow.problems import Problem
@@ -267,7 +267,9 @@ class _Descent(Execution):
             self.step[runs] = safe_step(problem, self.setting.network, architecture.unpack(self.factors[runs])).step
 
     def compile(self) -> None:
-        self.worker().advance(np.zeros(0, np.int64), 0)
+        worker = self.worker()
+        self.workspace_bytes = nbytes_of(worker.group, (self.problem, self.state))
+        worker.advance(np.zeros(0, np.int64), 0)
 
     def worker(self) -> _DescentWorker:
         return _DescentWorker(self)

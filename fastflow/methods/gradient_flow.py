@@ -19,7 +19,7 @@ from fastflow.kernels.flow.chebyshev import chebyshev
 from fastflow.kernels.flow.dormand_prince import dormand_prince
 from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, Methods, flow_memory, layer_flow_slice
 from fastflow.kernels.losses.any_loss import as_any_loss
-from fastflow.methods.base import Execution, Method
+from fastflow.methods.base import Execution, Method, nbytes_of
 from fastflow.methods.dual_execution import DualExecution
 from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Hadamard, Network
@@ -227,7 +227,7 @@ class _DualWorker(FlowWorker):
         self.execution = execution
 
     def settle(self) -> None:
-        self.execution.keep_ended(self.runs, self.search.flows.status[self.runs] != Status.RUNNING)
+        self.execution.keep_ended(self.runs, self.search.ended[self.runs])
 
 
 class _LayerFlow(Execution):
@@ -261,7 +261,9 @@ class _LayerFlow(Execution):
         self.ends = FlowEnds(method.t_max, tol, gradient_tol, method.max_steps, rtol, atol)
 
     def compile(self) -> None:
-        self.worker().advance(np.zeros(0, np.int64), 1)
+        worker = self.worker()
+        self.workspace_bytes = nbytes_of((worker.field, worker.memory), (self.problem, self.weights))
+        worker.advance(np.zeros(0, np.int64), 1)
 
     def worker(self) -> _LayerWorker:
         return _LayerWorker(self)

@@ -12,15 +12,14 @@ import json
 import uuid
 import zlib
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.studies.grid import MOST_CELLS
+from fastflow.studies.nodes import Node, this_node
 from fastflow.studies.spec import Table
-from fastflow.version import __version__
 
 FORMAT = 2
 TEXT, DIGEST = "fastflow", "fastflow_digest"
@@ -39,24 +38,19 @@ class Facts(NamedTuple):
     adaptive : bool, whether a pilot has decided how many trials a cell has, see `fastflow.studies.pilot`
     cells : int array, increasing, of a share; None where the arrays have all cells
     identity : str, of this store alone
-    made_by : versions of the packages that made it
+    made_by : the kind of node that made it
     """
 
     table: Table
     adaptive: bool
     cells: NDArray[np.int64] | None
     identity: str
-    made_by: Mapping[str, str]
+    made_by: Node
 
 
 def new_facts(table: Table, adaptive: bool, cells: NDArray[np.int64] | None) -> Facts:
     """What a new store says of itself."""
-    return Facts(table, adaptive, cells, uuid.uuid4().hex, versions())
-
-
-def versions() -> dict[str, str]:
-    """Of what the last bits of a result depend on."""
-    return {"fastflow": __version__, **{name: version(name) for name in ("numpy", "numba", "scipy")}}
+    return Facts(table, adaptive, cells, uuid.uuid4().hex, this_node())
 
 
 def written(facts: Facts, arrays: Mapping[str, Metadata]) -> bytes:

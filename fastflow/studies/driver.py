@@ -26,6 +26,7 @@ from fastflow.studies.executors import Crew, Future
 from fastflow.studies.held import Held
 from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import Lock, locked
+from fastflow.studies.nodes import difference, this_node
 from fastflow.studies.outcomes import BYTES, NOT_DONE, Arrays, empty_outcomes
 from fastflow.studies.plan import Plan, held_by, order_of, share_with_twins
 from fastflow.studies.result import StudyResult
@@ -41,6 +42,9 @@ TASK_SECONDS = 0.25
 
 POLL_SECONDS = 0.1
 """How long the driver waits for a task to end before it looks at the clock."""
+
+GRACE_SECONDS = 0.5
+"""How long tasks may go on when time is up."""
 
 FLUSH_SECONDS = 2.0
 """What is new is stored as often, at most."""
@@ -183,6 +187,7 @@ class _Driver:
         self.failure: BaseException | None = None
         self.computed = 0
         self.told: dict[Status, str] = {}
+        self.elsewhere = ""
         self.counts: Counter[Status] = Counter()
 
     def changed(self, cells: Iterable[int]) -> None:
@@ -198,11 +203,13 @@ class _Driver:
             try:
                 self._describe()
                 while True:
-                    in_time = max_seconds is None or time.monotonic() - started < max_seconds
-                    if self.failure is None and in_time:
-                        self._hand_out()
-                    elif not in_time:
+                    late = -np.inf if max_seconds is None else time.monotonic() - started - max_seconds
+                    if late >= 0:
                         self._call_back()
+                        if late >= GRACE_SECONDS:
+                            self.crew.ask_to_stop()
+                    elif self.failure is None:
+                        self._hand_out()
                     if not self.out:
                         break
                     self._take_back()
@@ -228,6 +235,11 @@ class _Driver:
         for status, text in self.told.items():
             trials = f"{self.counts[status]} trial{'s' * (self.counts[status] > 1)} of this run ended as"
             warnings.warn(f"{trials} {status.label}; the first: {text}", stacklevel=4)
+        if self.elsewhere:
+            warnings.warn(
+                f"some trials were computed by {self.elsewhere}: their last bits may differ from those of others",
+                stacklevel=4,
+            )
         if self.failure is None:
             return result
         raise self._failed(result)
@@ -292,6 +304,7 @@ class _Driver:
                 self.failure = error
             self._call_back()
             return
+        self.elsewhere = self.elsewhere or difference(report.node, this_node())
         trials = 0
         for finished in report.finished:
             self._keep(finished)

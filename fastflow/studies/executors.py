@@ -85,9 +85,13 @@ class Crew:
         """Hand a task over."""
         return self._submit(self._run, pieces)
 
+    def ask_to_stop(self) -> None:
+        """Make running tasks of our own threads end soon."""
+        self._asked_to_stop.set()
+
     def stop(self) -> None:
         """Make running tasks of our own threads end soon, and wait for them."""
-        self._asked_to_stop.set()
+        self.ask_to_stop()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 

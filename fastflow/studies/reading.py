@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from fastflow.memory import require_memory
 from fastflow.studies import growth
 from fastflow.studies.errors import StoreError
 from fastflow.studies.layout import store_path
+from fastflow.studies.nodes import difference
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, empty_outcomes
 from fastflow.studies.result import StudyResult
 from fastflow.studies.snapshot import Snapshot, read_store
+
+PART_COPIES = 2
+"""Copies of a store's outcomes that there are while they are put among others."""
 
 
 def open_study(store: str | Path) -> StudyResult:
@@ -59,11 +64,24 @@ def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = N
     ------
     StoreError
         when they are of different studies, or have different outcomes of one trial
+
+    Warns
+    -----
+    UserWarning
+        where different kinds of nodes made them
     """
     paths = [store_path(store) for store in ([stores] if isinstance(stores, str | Path) else stores)]
     if not paths:
         raise ValueError("there are no stores to merge")
-    parts = [read_store(path) for path in paths]
+    parts = [read_store(path, tell=False) for path in paths]
+    others = [difference(part.facts.made_by, parts[0].facts.made_by) for part in parts]
+    if any(others):
+        first = next(i for i, other in enumerate(others) if other)
+        warnings.warn(
+            f"{sum(map(bool, others))} of {len(parts)} stores were not made as {paths[0]} was, the first "
+            f"{paths[first]} by {others[first]}: the last bits of trials may depend on whose they are",
+            stacklevel=2,
+        )
     tables = [part.facts.table for part in parts]
     table = tables[0]
     for path, of_path in zip(paths[1:], tables[1:], strict=True):
@@ -72,7 +90,8 @@ def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = N
             raise StoreError(f"{path} and {paths[0]} are of different studies: {why}")
         table = growth.union(table, of_path)
     shape = (*growth.shape_of(table), table["trials"])
-    require_memory(math.prod(shape) * BYTES, "the outcomes of all stores", "merge fewer, or count them one by one")
+    trials = math.prod(shape) + PART_COPIES * max(part.arrays["status"].size for part in parts)
+    require_memory(trials * BYTES, "the outcomes of all stores", "merge fewer, or count them one by one")
     whole = empty_outcomes(shape)
     flat = {name: array.reshape(-1, table["trials"]) for name, array in whole.items()}
     for path, part, of_path in zip(paths, parts, tables, strict=True):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastflow.checks import as_count, shown
+from fastflow.checks import as_count
 from fastflow.memory import require_memory
 from fastflow.studies import document
 from fastflow.studies.document import Facts, Metadata
@@ -28,6 +28,7 @@ from fastflow.studies.layout import (
     region_of,
     require_zarr,
 )
+from fastflow.studies.nodes import difference, this_node
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays, empty_outcomes
 from fastflow.studies.spec import WORDS, Table, as_table, success_of
 
@@ -57,13 +58,14 @@ class Snapshot(NamedTuple):
     sound: bool
 
 
-def read_store(path: Path, *, repair: bool = False) -> Snapshot:
+def read_store(path: Path, *, repair: bool = False, tell: bool = True) -> Snapshot:
     """All that is in a store at one moment, also while it is written or replaced by a larger one.
 
     Parameters
     ----------
     path : of its folder
     repair : take trials in damaged chunks for not done
+    tell : warn of other kinds of nodes
 
     Raises
     ------
@@ -75,7 +77,7 @@ def read_store(path: Path, *, repair: bool = False) -> Snapshot:
     Warns
     -----
     UserWarning
-        where other versions made it
+        where another kind of node, or other versions, made it
     """
     require_zarr()
     found: Snapshot | StoreError
@@ -91,11 +93,9 @@ def read_store(path: Path, *, repair: bool = False) -> Snapshot:
         time.sleep(WAIT_SECONDS)  # it has become another one meanwhile
     if isinstance(found, StoreError):
         raise found
-    if dict(found.facts.made_by) != document.versions():
-        made = ", ".join(f"{shown(name)} {shown(number)}" for name, number in found.facts.made_by.items())
-        warnings.warn(
-            f"{path} was made by {made.replace(chr(39), '')}: its last bits may differ from today's", stacklevel=3
-        )
+    other = difference(found.facts.made_by, this_node()) if tell else ""
+    if other:
+        warnings.warn(f"{path} was made by {other}: its last bits may differ from today's", stacklevel=3)
     return found
 
 

@@ -88,6 +88,8 @@ class Study(Design):
         threads : int, without an executor; default the CPUs that this process may use
         shard : (i, k), of the k shares of the cells that number i alone, from 0 on; `merge` puts stores together
         max_seconds : float, after which no more tasks are handed out; the result is then not complete
+            Tasks have half a second more. Without an executor those that take longer are left behind, and what they
+            were at is lost.
         progress : show a bar on standard error; default: if that is a terminal, after a second
             With a store it counts what is stored. Cells come in random order, so the time that it expects is an honest
             one.

@@ -5,6 +5,7 @@ What a trial comes to depends on its own setup and number alone: not on the task
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -15,13 +16,13 @@ from fastflow.baselines import Baseline, shortfalls
 from fastflow.checks import as_floats
 from fastflow.methods import Method, StackedMethod, SystemStack, execute
 from fastflow.metrics import relative_errors
-from fastflow.problems import Problem
-from fastflow.setting import pose_trials
+from fastflow.setting import entries_of, pose_trials
 from fastflow.status import Status
 from fastflow.streams import Streams
+from fastflow.studies.nodes import Node, this_node
 from fastflow.studies.outcomes import Outcomes, joined, make_outcomes
 from fastflow.studies.setup import NUMBER_BYTES, Setup, problem_key
-from fastflow.threads import one_blas_thread, stopped_by
+from fastflow.threads import interruptibly, one_blas_thread, stopped_by
 
 STACK_BYTES = 2**24
 """Problems are drawn into memory by stacks of this size."""
@@ -51,10 +52,11 @@ class Finished(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a task hands back: outcomes, and the seconds that they took it."""
+    """What a task hands back: outcomes, the seconds that they took it, and on what kind of node."""
 
     finished: list[Finished]
     seconds: float
+    node: Node
 
 
 class TrialError(Exception):
@@ -73,7 +75,7 @@ def run_task(pieces: Sequence[Piece], on_error: str = RAISE, asked_to_stop: Call
     ----------
     pieces : sequence of Piece
     on_error : one of `ON_ERROR`
-    asked_to_stop : says whether to stop
+    asked_to_stop : says whether to stop; what a piece is doing then is left behind
 
     Raises
     ------
@@ -86,13 +88,14 @@ def run_task(pieces: Sequence[Piece], on_error: str = RAISE, asked_to_stop: Call
         for piece in pieces:
             if asked_to_stop is not None and asked_to_stop():
                 break
+            run = functools.partial(_run_or_record, piece, on_error)
             try:
-                finished.append(_run_or_record(piece, on_error))
+                finished.append(run() if asked_to_stop is None else interruptibly(run))
             except KeyboardInterrupt:
                 if asked_to_stop is not None and asked_to_stop():
                     break
                 raise
-    return Report(finished, time.perf_counter() - started)
+    return Report(finished, time.perf_counter() - started, this_node())
 
 
 def _never() -> bool:
@@ -150,14 +153,10 @@ def _way(setup: Setup, first: int, tell: Tell) -> tuple[int, Callable[[int, int]
     shape = setup.ensemble.system_shape
     if isinstance(method, StackedMethod) and shape is not None and setup.fresh and setup.starts == 1:
         return shape[0] * shape[1], lambda i, j: _run_stack(setup, method, shape, i, j)
-    size = _entries(setup.problem(first)) if setup.fresh else 0
+    size = entries_of(setup.problem(first)) if setup.fresh else 0
     if isinstance(method, Method):
         return size, lambda i, j: _run_method(setup, method, i, j)
     return size, lambda i, j: _run_baseline(setup, method, i, j, tell)
-
-
-def _entries(problem: Problem) -> int:
-    return sum(value.size for value in vars(problem).values() if isinstance(value, np.ndarray))
 
 
 def _run_stack(setup: Setup, method: StackedMethod, shape: tuple[int, int], first: int, last: int) -> Outcomes:

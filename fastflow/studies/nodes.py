@@ -1,0 +1,40 @@
+"""Kinds of nodes: what the last bits of results depend on, which executors and job arrays may mix."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from threadpoolctl import threadpool_info
+
+from fastflow.checks import shown
+from fastflow.kernels.compile.target import SHAPE, cpu_name
+from fastflow.version import __version__
+
+Node = Mapping[str, str]
+"""What a node is, in words, by what decides bits: versions of packages, the kind of BLAS, the CPU."""
+
+
+@functools.cache
+def this_node() -> Node:
+    """The kind of node that this process runs on."""
+    import scipy.linalg  # noqa: F401, whose BLAS is then there to be asked
+
+    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    blas = {f"{library['internal_api']} {library.get('architecture', '')}".strip() for library in libraries}
+    return {
+        "fastflow": __version__,
+        **{name: version(name) for name in ("numpy", "numba", "scipy")},
+        "BLAS": " and ".join(sorted(blas)) or "unknown",
+        "CPU": f"{cpu_name()} with {SHAPE.name}",
+    }
+
+
+def difference(there: Node, here: Node) -> str:
+    """In words what of one kind of node is other than of another, empty where nothing is; it may be a stranger's."""
+    return ", ".join(
+        f"{shown(name)} {shown(what)} (not {shown(here[name])})".replace("'", "")
+        for name, what in there.items()
+        if name in here and here[name] != what
+    )

@@ -1,0 +1,97 @@
+"""Memory that calls take beside what they have asked for beforehand: at most 1.3 of it, and some MB whatever it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOM, WHATEVER = 1.3, 16e6
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import numpy as np
+import fastflow as ff
+from fastflow import memory
+
+asked = 0
+
+def count(size, what, advice):
+    global asked
+    asked += int(size)
+
+for name, module in list(sys.modules.items()):
+    if name.startswith("fastflow") and hasattr(module, "require_memory"):
+        module.require_memory = count
+
+def field(name):
+    return 1024 * memory._fields(Path("/proc/self/status"))[name]
+
+rng, path = np.random.default_rng(0), Path(sys.argv[1])
+draw = rng.standard_normal
+
+def train(d, runs, method, **options):
+    ff.train(ff.MatrixEstimation(draw((d, d))), ff.DeepLinear(3), ff.inits.Gaussian(0.1), method, runs=runs,
+             progress=False, **options)
+
+def study(trials):
+    return ff.Study(ff.ensembles.Sparse(4, sparsity=1), method=ff.FlowLimit(), axes={{"m": [2, 3]}}, trials=trials)
+
+def call(small):
+    {code}
+
+call(True)
+asked = 0
+Path("/proc/self/clear_refs").write_text("5")
+before = field("VmRSS")
+call(False)
+print(asked, field("VmHWM") - before)
+"""
+
+CALLS = {
+    "flow_limit": "m = 9 if small else 1000; a = draw((m, 2 * m)); ff.flow_limit(a, a[:, 0], 1e-3, 3)",
+    "flow_limit, many": """k = 9 if small else 10000
+    a = draw((4, 400)); ff.flow_limit(a, draw((k, 4)), np.full((k, 400), 1e-3))""",
+    "gradient_flow": """m = 9 if small else 1000
+    a = draw((m, 2 * m)); ff.gradient_flow(a, a[:, 0], 1e-1, [1.0], max_steps=3)""",
+    "gradient_flow, many": """k = 9 if small else 2000
+    ff.gradient_flow(draw((4, 60)), draw((k, 4)), 1e-1, np.linspace(0, 1, 100))""",
+    "train": "train(*((3, 9) if small else (20, 20000)), ff.GradientDescent(1e-6, 10))",
+    "train, few large runs": "train(*((3, 9) if small else (500, 4)), ff.GradientDescent(1e-6, 3))",
+    "train, recorded": """train(*((3, 9) if small else (20, 2000)), ff.GradientDescent(1e-6, 10),
+          record=ff.Record(range(10), product=True))""",
+    "train, flow": "train(*((3, 9) if small else (300, 8)), ff.GradientFlow(t_max=1e-9))",
+    "train, many problems": """k, d = (3, 4) if small else (200, 200)
+    ff.train([ff.MatrixEstimation(draw((d, d))) for _ in range(k)], ff.DeepLinear(1), ff.inits.Gaussian(0.1),
+             ff.GradientDescent(1e-6, 2), runs=1, progress=False)""",
+    "train, limits": """k, n = (3, 4) if small else (10000, 200)
+    a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
+             ff.FlowLimit(), runs=k, progress=False)""",
+    "study": "study(9 if small else 10**6).run(max_seconds=0.1, progress=False)",
+    "open_study": """store = path / str(small)
+    if small:
+        for size in (10, 10**6):
+            study(size).run(store=path / str(size == 10), max_seconds=0.1, progress=False)
+    ff.open_study(store)""",
+    "merge": """stores = [path / f"{small} {i}" for i in range(2)]
+    if small:
+        for size in (10, 10**6):
+            for i in range(2):
+                study(size).run(store=path / f"{size == 10} {i}", shard=(i, 2), max_seconds=0.1, progress=False)
+    ff.merge(stores)""",
+}
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the peak of a process can be read on Linux alone"
+)
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_take_what_they_have_asked_for(name, tmp_path):
+    code = SCRIPT.format(code=CALLS[name])
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
+    asked, taken = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    print(f"{name}: asked for {asked / 1e6:.0f} MB, took {taken / 1e6:.0f} MB")
+    assert taken <= ROOM * asked + WHATEVER
