@@ -37,6 +37,9 @@ from fastflow.studies.tasks import ON_ERROR, RAISE, Finished, TrialError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+WORKING = 1.6
+"""What a running study takes for its outcomes, over what these take in the end (measured)."""
+
 TASK_SECONDS = 0.25
 """What a task should take: many times what handing it out costs, and short enough for a bar that moves."""
 
@@ -103,9 +106,8 @@ def run_study(
     one_of("on_error", on_error, ON_ERROR)
     order = order_of(design, shard)
     held = held_by(design, order)
-    require_memory(
-        held.count * design.trials * BYTES, f"the outcomes of {held.count} x {design.trials} trials", "take fewer"
-    )
+    size = int(WORKING * held.count * design.trials * BYTES)
+    require_memory(size, f"the outcomes of {held.count} x {design.trials} trials", "take fewer")
     with contextlib.ExitStack() as stack:
         kept = None
         arrays, pilots = empty_outcomes(held.array_shape(design.trials)) if store is None else {}, False
