@@ -32,7 +32,7 @@ def test_the_blocks_of_the_readme_run_in_order(tmp_path):
         if language == "python":
             script.append(text)
         elif language == "toml":
-            script += [f"open('ranks.toml', 'w').write({text!r})", "run('fastflow study ranks.toml')"]
+            script += [f"open('ranks.toml', 'w').write({text!r})", "run('fastflow study ranks.toml --cost')"]
         else:
             for line in text.splitlines():
                 if not any(mark in line for mark in ELSEWHERE):
