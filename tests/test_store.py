@@ -68,7 +68,7 @@ def test_a_store_is_read_while_it_is_written(path, monkeypatch):
     """What a reader sees is done for good, and has the values of the end."""
     monkeypatch.setattr(driver, "FLUSH_SECONDS", 0.0)
     monkeypatch.setattr(driver, "FLUSH_SHARE", 1.0)
-    study, seen, write, noticed = small(trials=1500), [], store.Store.write, threading.Event()
+    study, seen, write, noticed = small(trials=300), [], store.Store.write, threading.Event()
 
     def write_and_be_noticed(self, arrays, dirty):
         write(self, arrays, dirty)

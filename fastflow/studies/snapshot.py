@@ -135,7 +135,11 @@ def _read(path: Path, place: Path, data: bytes | None, repair: bool) -> Snapshot
     require_memory(int(np.prod(shape, dtype=object)) * BYTES, f"the outcomes in {path}", "count them share by share")
     from zarr.storage import LocalStore
 
-    group = require_zarr().open_group(LocalStore(place, read_only=True), mode="r", zarr_format=3, use_consolidated=True)
+    try:
+        files = LocalStore(place, read_only=True)
+        group = require_zarr().open_group(files, mode="r", zarr_format=3, use_consolidated=True)
+    except (KeyError, OSError, ValueError) as error:  # it is being replaced, or gone
+        raise StoreError(f"the store {path} cannot be read: {error}") from error
     arrays, sound = empty_outcomes(shape), True
     for damage in itertools.chain(_damaged_files(place, group, facts, metadata, held), _fill(place, group, arrays)):
         if not repair:
