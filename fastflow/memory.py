@@ -110,7 +110,7 @@ def format_bytes(count: float) -> str:
 
 def require_memory(count: int, what: str, advice: str) -> None:
     """Raise `MemoryError` if ``count`` bytes are more than there are with some room to spare, before any are taken."""
-    available = available_memory()
+    available = available_memory() if count else None
     if available is not None and count > (1 - HEADROOM) * available:
         raise MemoryError(
             f"{what} would take {format_bytes(count)}, but this process may take only {format_bytes(available)} more; "

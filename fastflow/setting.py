@@ -87,23 +87,18 @@ class Setting:
         """The weight of each problem's loss."""
         return np.array([problem.weight for problem in self.problems], np.float64)
 
-    def loss_tolerances(self, tol: float | None, share: float) -> FloatArray:
-        """The loss that counts as 0, for each problem.
+    @property
+    def loss_sizes(self) -> FloatArray:
+        """The loss of each problem where the unknown is 0, (problems,): the unit of what counts as 0; 1 where it is 0.
 
-        Parameters
-        ----------
-        tol : float or None
-            What the user says; None takes a share of the size of the data.
-        share : float, of the loss where the unknown is 0; where that is 0 itself, the tolerance
-
-        Returns
-        -------
-        array (problems,); minus infinity, which no loss reaches, for a problem of which compiled code alone knows it
+        Minus infinity, no share of which a loss reaches, for a problem whose loss compiled code alone knows.
         """
-        if tol is not None:
-            return np.full(len(self.problems), tol)
         sizes = [problem.zero_loss() for problem in self.problems]
-        return np.array([-np.inf if size is None else share * (size or 1.0) for size in sizes])
+        return np.array([-np.inf if size is None else size or 1.0 for size in sizes])
+
+    def loss_tolerances(self, tol: float | None, share: float) -> FloatArray:
+        """The loss that counts as 0, for each problem, (problems,): as the user says, None for a share of its size."""
+        return share * self.loss_sizes if tol is None else np.full(len(self.problems), tol)
 
     @property
     def least_losses(self) -> FloatArray:

@@ -15,7 +15,8 @@ from scipy.optimize import brentq, nnls
 import fastflow as ff
 from fastflow import kernels
 from fastflow.kernels.dual import rosenbrock
-from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
+from fastflow.kernels.dual.dual_flow import Flows, flow_slice
+from fastflow.kernels.dual.flow_work import FlowControl, flow_workspace
 from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.queues import PLACE
 from fastflow.methods import GradientFlow

@@ -17,7 +17,8 @@ from fastflow.dual.face import sign_face
 from fastflow.dual.refinement import Refinement
 from fastflow.dual.vectors import vectors_at
 from fastflow.kernels.dual.certainty import EPSILON, FLOOR, Certainty
-from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
+from fastflow.kernels.dual.dual_flow import Flows, flow_slice
+from fastflow.kernels.dual.flow_work import FlowControl, flow_workspace
 from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
 from fastflow.kernels.dual.limit_step import LimitPath
 from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP, Mirror, make_mirror, mirror_point, mirror_row

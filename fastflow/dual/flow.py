@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,15 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_number, as_times
-from fastflow.dual.careful import ACCURATE, EXACT, empty_limits, newton_operations, solve_with_care, take_slice
+from fastflow.dual.careful import ACCURATE, empty_limits, solve_with_care
 from fastflow.dual.limit import DEFAULT_STEPS, DEFAULT_TOL
 from fastflow.dual.stacks import FEWER, NUMBER_BYTES, as_problems
+from fastflow.dual.worker import CarefulWorker
 from fastflow.equality import by_value
-from fastflow.kernels.dual.dual_flow import FlowControl, Flows, flow_slice, flow_workspace
+from fastflow.kernels.dual.dual_flow import Flows, flow_slice
+from fastflow.kernels.dual.flow_work import FlowControl, flow_workspace
 from fastflow.kernels.dual.limit import LimitProblems
-from fastflow.kernels.queues import PLACE
 from fastflow.memory import require_memory
-from fastflow.scheduling import QueueWorker, call_for, work_through
+from fastflow.scheduling import work_through
 from fastflow.status import Status
 from fastflow.threads import thread_count
 
@@ -208,39 +208,28 @@ class FlowSearch:
             self.ended[run] = True
 
 
-class FlowWorker(QueueWorker):
+class FlowWorker(CarefulWorker):
     """One thread's part of a `FlowSearch`."""
 
     def __init__(self, search: FlowSearch) -> None:
         self.search = search
         m, n = search.problems.values.shape[1], search.problems.mirrors.scale.shape[1]
-        require_memory(NUMBER_BYTES * (3 * m * n + m**2), f"work on a problem of shape {(m, n)}", "take fewer threads")
-        self.operations, self.workspace = newton_operations(m, n), flow_workspace(m, n)
+        super().__init__(m, n)
+        self.ask_for_memory(m, n, squares=1)
+        self.workspace = flow_workspace(m, n)
         self.place = self.workspace.at
-        self.careful: Iterator[None] | None = None
-
-    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
-        search, before = self.search, int(self.place[PLACE])
-        if self.careful is not None:
-            if not call_for(EXACT * self.operations)(functools.partial(take_slice, self.careful)):
-                self.careful = None
-            return 0
-        tried = call_for(self.operations)(functools.partial(self.take_steps, runs, budget))
-        passed = runs[before : self.place[PLACE]]
-        in_doubt = search.doubtful(passed)
-        search.ended[passed[~in_doubt]] = True
-        doubtful = passed[in_doubt]
-        if doubtful.size:
-            statuses = search.flows.status[doubtful]
-            search.flows.status[doubtful] = Status.RUNNING
-            self.careful = search.take_care(doubtful, statuses)
-        return tried
 
     def take_steps(self, runs: NDArray[np.int64], budget: int) -> int:
-        """Take the flows of runs some steps further; how many steps."""
         search = self.search
         tried: int = flow_slice(search.problems, search.control, search.flows, runs, budget, self.workspace)
         return tried
 
-    def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
-        return runs if self.careful is not None else super().unfinished(runs)
+    def look_at(self, runs: NDArray[np.int64]) -> Iterator[None] | None:
+        search, in_doubt = self.search, self.search.doubtful(runs)
+        search.ended[runs[~in_doubt]] = True
+        doubtful = runs[in_doubt]
+        if not doubtful.size:
+            return None
+        statuses = search.flows.status[doubtful]
+        search.flows.status[doubtful] = Status.RUNNING
+        return search.take_care(doubtful, statuses)

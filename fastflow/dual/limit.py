@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,24 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_number
-from fastflow.dual.careful import (
-    ACCURATE,
-    BOLD,
-    EXACT,
-    FIRST_BUDGET,
-    empty_limits,
-    newton_operations,
-    solve_with_care,
-    take_slice,
-)
+from fastflow.dual.careful import ACCURATE, BOLD, FIRST_BUDGET, empty_limits, solve_with_care
 from fastflow.dual.stacks import FEWER, NUMBER_BYTES, as_problems, pose_runs
+from fastflow.dual.worker import CarefulWorker
 from fastflow.equality import by_value
 from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
 from fastflow.kernels.queues import PLACE
 from fastflow.memory import require_memory
 from fastflow.networks import Hadamard
 from fastflow.problems import Problem
-from fastflow.scheduling import QueueWorker, call_for, first_budget, work_through
+from fastflow.scheduling import first_budget, work_through
 from fastflow.status import Status
 from fastflow.threads import one_blas_thread, thread_count
 
@@ -231,38 +222,21 @@ class LimitSearch:
             self.ended[run] = True
 
 
-class LimitWorker(QueueWorker):
+class LimitWorker(CarefulWorker):
     """One thread's part of a `LimitSearch`."""
 
     def __init__(self, search: LimitSearch) -> None:
         self.search = search
         self.m, self.n = search.problems.values.shape[1], search.problems.mirrors.scale.shape[1]
-        self.operations = newton_operations(self.m, self.n)
+        super().__init__(self.m, self.n)
         self.first_budget = first_budget(FIRST_BUDGET, self.operations)
-        numbers = 3 * self.m * self.n + 2 * self.m**2
-        require_memory(NUMBER_BYTES * numbers, f"work on a problem of shape {(self.m, self.n)}", "take fewer threads")
+        self.ask_for_memory(self.m, self.n, squares=2)
         self.workspace = limit_workspace(self.m, self.n)
         self.place = self.workspace.at
-        self.careful: Iterator[None] | None = None
-
-    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
-        search, before = self.search, int(self.place[PLACE])
-        if self.careful is not None:
-            if not call_for(EXACT * self.operations)(functools.partial(take_slice, self.careful)):
-                self.careful = None
-            return 0
-        taken = call_for(self.operations)(functools.partial(self.take_steps, runs, budget))
-        passed = runs[before : self.place[PLACE]]
-        lost = (search.limits.status[passed] != Status.CONVERGED) | (search.limits.error[passed] > ACCURATE)
-        search.ended[passed[~lost]] = True
-        if lost.any():
-            self.careful = search.take_care(passed[lost])
-        return taken
 
     def take_steps(self, runs: NDArray[np.int64], budget: int) -> int:
-        """Take the runs some steps further on the fast way, which is for full row rank; how many steps."""
         search = self.search
-        if self.m > self.n:
+        if self.m > self.n:  # the fast way is for full row rank
             self.place[PLACE] = len(runs)
             return 0
         taken: int = limit_slice(
@@ -270,5 +244,8 @@ class LimitWorker(QueueWorker):
         )
         return taken
 
-    def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
-        return runs if self.careful is not None else super().unfinished(runs)
+    def look_at(self, runs: NDArray[np.int64]) -> Iterator[None] | None:
+        search = self.search
+        lost = (search.limits.status[runs] != Status.CONVERGED) | (search.limits.error[runs] > ACCURATE)
+        search.ended[runs[~lost]] = True
+        return search.take_care(runs[lost]) if lost.any() else None

@@ -62,16 +62,7 @@ def write_record(trace, run, record, index, loss, norm, product, factors):
 
 @jit_inline
 def relative_error(x, truth):
-    """Measure ``||x - truth|| / ||truth||``, summed in float64, also where squares overflow or vanish.
-
-    Parameters
-    ----------
-    x, truth : arrays (size,)
-
-    Returns
-    -------
-    float
-    """
+    """`fastflow.kernels.relative_error` of arrays of one size."""
     difference, size = 0.0, 0.0
     for i in range(x.size):
         difference += np.float64(x[i] - truth[i]) ** 2

@@ -109,7 +109,7 @@ class GradientDescent(Method):
 
     def __post_init__(self) -> None:
         step = self.step
-        limit = 100_000
+        limit = DEFAULT_STEPS
         if step is not None and not isinstance(step, Decreasing):
             if isinstance(step, str | Edge) or as_array("step", step).ndim == 0:
                 step = _as_step("step", step)
@@ -220,13 +220,14 @@ class _Descent(Execution):
         if isinstance(method.step, Decreasing):
             power, scale = method.step.power, method.step.scale
         self.rule = StepRule(self.step, power, scale, method.sequence.copy())
-        tol, gradient_tol = setting.loss_tolerances(method.tol, TOL), method.gradient_tol
+        gradient_tol = method.gradient_tol
         if method.tol is not None:
+            tol = np.full(len(setting.problems), method.tol)
             self.ends = Ends(method.max_steps, tol, gradient_tol or 0.0, tol, tol)
         else:
-            least, rest = setting.least_losses, setting.loss_tolerances(None, REST)
+            least, sizes = setting.least_losses, setting.loss_sizes
             gradient_tol = -1.0 if gradient_tol is None else gradient_tol
-            self.ends = Ends(method.max_steps, tol + least, gradient_tol, rest + least, least)
+            self.ends = Ends(method.max_steps, TOL * sizes + least, gradient_tol, REST * sizes + least, least)
 
     def _step_sizes(self) -> FloatArray:
         """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""

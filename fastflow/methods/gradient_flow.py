@@ -14,7 +14,7 @@ from fastflow.checks import FloatArray, as_count, as_number, as_times, frozen
 from fastflow.dual import FlowSearch, factors_at
 from fastflow.dual.flow import FlowWorker
 from fastflow.inits import Init
-from fastflow.kernels.dual.dual_flow import FlowControl
+from fastflow.kernels.dual.flow_work import FlowControl
 from fastflow.kernels.flow.chebyshev import chebyshev
 from fastflow.kernels.flow.dormand_prince import dormand_prince
 from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, Methods, flow_memory, layer_flow_slice

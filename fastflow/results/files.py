@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -13,6 +11,7 @@ import numpy as np
 
 from fastflow.arrays import AnyArray
 from fastflow.checks import as_count, as_number, printable, shown
+from fastflow.disk import writing
 from fastflow.networks import Architecture, architecture_of
 from fastflow.records import History
 from fastflow.records.quantities import NAMED
@@ -77,16 +76,8 @@ def write_runs(
                 runs, records = values[0].shape[:2]
                 values = np.concatenate([v.reshape(runs, records, -1) for v in values], axis=-1)
             written[f"{PREFIX}{name}"] = values
-    # A name of its own for each writer, and never through a link that somebody has put there.
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("xb") as file:
-            np.savez(file, meta=np.array(json.dumps(meta)), **written)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path) as file:
+        np.savez(file, meta=np.array(json.dumps(meta)), **written)
     return path
 
 

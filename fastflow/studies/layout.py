@@ -73,10 +73,12 @@ def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def region_of(chunk: Chunk, sizes: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The entries of an array of such a shape that are in a chunk, of arrays cut into chunks of such sizes."""
     return tuple(slice(i * s, min((i + 1) * s, n)) for i, s, n in zip(chunk, sizes, shape, strict=True))
 
 
 def all_chunks(shape: tuple[int, ...]) -> Iterator[Chunk]:
+    """The places of all chunks of an array of such a shape, row by row."""
     return itertools.product(*(range(-(-n // size)) for n, size in zip(shape, chunk_shape(shape), strict=True)))
 
 

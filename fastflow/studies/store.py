@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from fastflow.disk import PARTIAL, put, sync, sync_all
 from fastflow.status import Status
 from fastflow.studies import document
-from fastflow.studies.disk import PARTIAL, put, sync, sync_all
 from fastflow.studies.document import Facts, Metadata
 from fastflow.studies.errors import StoreError
 from fastflow.studies.held import Held

@@ -7,7 +7,7 @@ import asyncio
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from fastflow.studies.disk import put
+from fastflow.disk import put
 
 
 class SyncedStore(LocalStore):

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from fastflow import metrics
 from fastflow.checks import FloatArray, as_number
 from fastflow.equality import by_value
-from fastflow.networks import Architecture, Network, chain_product
+from fastflow.networks import Architecture, Hadamard, Network, chain_product
 from fastflow.problems import MatrixProblem, Problem, VectorProblem
 from fastflow.theory.arguments import as_posed
 from fastflow.theory.curvature import LARGEST, RTOL, SMALLEST, as_runs, end_of_spectrum, is_finite
@@ -121,24 +121,26 @@ def _judged(posed: Problem, network: Network, one: list[FloatArray], tol: float)
 
 def _by_product(posed: Problem, architecture: Architecture, one: list[FloatArray], tol: float) -> str:
     """The kind of a critical point whose Hessian has zeros but no negative eigenvalue."""
-    chain = architecture.network.is_chain
-    if not posed.is_least_squares or not (chain or architecture.sides):
+    sides: list[list[FloatArray]] = []
+    if not posed.is_least_squares:
         return UNDECIDED
-    if chain:
+    if architecture.network.is_chain:
         product = chain_product(one)
+    elif isinstance(architecture, Hadamard):
+        sides = architecture.sides_of(one)
+        positive, *negative = (np.prod(side, axis=0) for side in sides)
+        product = positive - negative[0] if negative else positive
     else:
-        count = len(one) // len(architecture.sides)
-        sides = [np.prod(one[at : at + count], axis=0) for at in range(0, len(one), count)]
-        product = sides[0] - sides[1] if len(sides) == 2 else sides[0]
+        return UNDECIDED
     size = float(metrics.l2_norm(posed.residual(np.zeros(posed.shape))))
     left = posed.explained(posed.residual(product))
     if metrics.l2_norm(left) <= tol * size:
         return MINIMUM
     if architecture.factors_multiplied == 1:
         return UNDECIDED  # convex in the one factor: a gradient that ``tol`` takes for 0
-    if chain:
-        return _of_chain(posed.of_matrix(), one, product, tol, size)
-    return _of_vectors(posed.of_vector(), one, count, left, tol)
+    if sides:
+        return _of_vectors(posed.of_vector(), sides, left, tol)
+    return _of_chain(posed.of_matrix(), one, product, tol, size)
 
 
 def _of_chain(posed: MatrixProblem, one: list[FloatArray], product: FloatArray, tol: float, size: float) -> str:
@@ -157,14 +159,14 @@ def _of_chain(posed: MatrixProblem, one: list[FloatArray], product: FloatArray, 
     return MINIMUM if smallest > 0 else SADDLE
 
 
-def _of_vectors(posed: VectorProblem, one: list[FloatArray], count: int, left: FloatArray, tol: float) -> str:
+def _of_vectors(posed: VectorProblem, sides: list[list[FloatArray]], left: FloatArray, tol: float) -> str:
     """The kind where some x leaves less than this one, of residuals of which ``left`` could be fitted."""
-    sizes = np.abs(one)
-    largest = sizes.max()
+    sizes = [np.abs(side) for side in sides]
+    largest = max(side.max() for side in sizes)
     columns = metrics.euclidean_norms(posed.matrix.T.astype(np.float64))
     slopes = np.abs(left @ posed.matrix) > tol * columns * metrics.l2_norm(left)
-    for at in range(0, len(one), count):
-        others = np.prod(np.sort(sizes[at : at + count], axis=0)[1:] / (largest or 1), axis=0)
+    for side in sizes:
+        others = np.prod(np.sort(side, axis=0)[1:] / (largest or 1), axis=0)
         if np.any(slopes & (others <= np.sqrt(tol))):
             return SADDLE
     return UNDECIDED

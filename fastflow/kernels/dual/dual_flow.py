@@ -12,51 +12,47 @@ happens happens in a time that is tiny beside the time at which it does.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit, jit_inline
-from fastflow.kernels.dual.certainty import EPSILON, certainty
-from fastflow.kernels.dual.mirror import BOTH, mirror_move, mirror_point, mirror_row
+from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.dual.certainty import certainty
+from fastflow.kernels.dual.flow_rest import judge
+from fastflow.kernels.dual.flow_work import (
+    BEGUN,
+    COLUMN,
+    LATER,
+    LENGTH,
+    PASSED,
+    REJECTED,
+    ROUNDING,
+    SIZE,
+    STIFF,
+    TIME,
+    TIME_REST,
+    VALUES,
+    allowed_error,
+)
+from fastflow.kernels.dual.mirror import mirror_move, mirror_point, mirror_row
 from fastflow.kernels.dual.rosenbrock import DENSE, GAMMA, NODE, ORDER, RATE, STAGE, STAGES, STEP, WEIGHT
-from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, MAX_TIME, RUNNING
+from fastflow.kernels.endings import CONVERGED, CRITICAL, RUNNING
 from fastflow.kernels.queues import PLACE
 from fastflow.kernels.vectors.cholesky import (
-    NormalWorkspace,
     factor_normal,
     normal_matrix,
-    normal_workspace,
     solve_normal,
 )
 from fastflow.kernels.vectors.elementwise import copy, subtract
 from fastflow.kernels.vectors.inner import norm, times, transposed_times
 from fastflow.kernels.vectors.products import transpose
-from fastflow.kernels.vectors.revealing import pivot_solutions, reveal_rank
 from fastflow.kernels.vectors.rotation import rotate_rows
-
-ROUNDING = 1e-14
-"""What the rounding of x does to a step, relative to x."""
 
 STIFFEST = 1e14
 """The length of a step times the stiffest rate, where even a rotation has not kept the slow directions apart."""
 
 LARGEST_STEP = 1e300
 """Times end here; a flow at rest would take longer and longer steps."""
-
-
-class FlowControl(NamedTuple):
-    """What is asked of a flow: ``times`` (k,), not decreasing; how accurately; when to stop (see `gradient_flow`).
-
-    A negative ``tol`` is a share of the loss of x = 0.
-    """
-
-    times: np.ndarray
-    rtol: float
-    atol: float
-    tol: float
-    max_steps: int
 
 
 class Flows(NamedTuple):
@@ -71,72 +67,6 @@ class Flows(NamedTuple):
     status: np.ndarray
     steps: np.ndarray
     error: np.ndarray
-
-
-class FlowWorkspace(NamedTuple):
-    """The problem under way, and scratch.
-
-    ``at`` and ``numbers`` have the places named below.
-    ``theta``, ``x``, ``slope`` (n,), ``residual`` (m,), ``push = A^T residual`` (n,) belong to where the flow is; the
-    ``new_`` ones to the point under trial, ``slow`` (m,) and ``slow_push`` (n,) are f_s of `rosenbrock` and
-    ``A^T f_s``. ``stages`` (8, m) are the v_j of `rosenbrock`; ``step`` (m,) and ``change`` (n,) are scratch.
-    ``summed`` (n,) is the sum over all steps of the absolute values that made z. ``matrix`` (m n) and ``values`` (m,)
-    are A and y, multiplied by an orthogonal matrix where `_rotate` has been.
-    """
-
-    at: np.ndarray
-    numbers: np.ndarray
-    theta: np.ndarray
-    x: np.ndarray
-    slope: np.ndarray
-    new_theta: np.ndarray
-    new_x: np.ndarray
-    new_slope: np.ndarray
-    push: np.ndarray
-    slow_push: np.ndarray
-    change: np.ndarray
-    summed: np.ndarray
-    residual: np.ndarray
-    slow: np.ndarray
-    step: np.ndarray
-    stages: np.ndarray
-    matrix: np.ndarray
-    values: np.ndarray
-    normal: NormalWorkspace
-
-
-BEGUN, PASSED = 1, 2
-"""The places of `FlowWorkspace.at` after `PLACE`: whether the problem has begun, and how many times it has passed."""
-
-# The places of `FlowWorkspace.numbers`: the time in two floats, the next step, whether the last one was rejected, the
-# largest norm of a column, the size of x that y asks for, its tolerance over what an error in z does to it, ||y||, the
-# largest rate.
-TIME, TIME_REST, LENGTH, REJECTED, COLUMN, SIZE, LATER, VALUES, STIFF = range(9)
-
-
-def flow_workspace(m: int, n: int) -> FlowWorkspace:
-    """Memory for one problem of shape (m, n) at a time."""
-    return FlowWorkspace(
-        at=np.zeros(PASSED + 1, np.int64),
-        numbers=np.zeros(STIFF + 1),
-        theta=np.zeros(n),
-        x=np.zeros(n),
-        slope=np.zeros(n),
-        new_theta=np.zeros(n),
-        new_x=np.zeros(n),
-        new_slope=np.zeros(n),
-        push=np.zeros(n),
-        slow_push=np.zeros(n),
-        change=np.zeros(n),
-        summed=np.zeros(n),
-        residual=np.zeros(m),
-        slow=np.zeros(m),
-        step=np.zeros(m),
-        stages=np.zeros((STAGES, m)),
-        matrix=np.zeros(m * n),
-        values=np.zeros(m),
-        normal=normal_workspace(m, n),
-    )
 
 
 @jit
@@ -166,7 +96,7 @@ def flow_slice(problems, control, flows, queue, budget, work):
             _choose_length(error, work)
             flows.steps[i] += 1
         tried += 1
-        status = _judge(mirror, control, flows.steps[i], work)
+        status = judge(mirror, control, flows.steps[i], work)
         if status != RUNNING:
             flows.status[i] = status
             if status in (CONVERGED, CRITICAL):
@@ -203,7 +133,7 @@ def _begin(mirror, control, work):
             size = max(size, abs(work.x[i]))
     numbers[SIZE] = size
     steep = mirror.depth * size ** (2 - 2 / mirror.depth)
-    numbers[LATER] = _tolerance(control, size, size) / steep if size > 0 else np.inf
+    numbers[LATER] = allowed_error(control, size, size) / steep if size > 0 else np.inf
     relative = steep / size if size > 0 else 0.0
     for i in range(n):
         relative = max(relative, work.slope[i] / size if size > 0 else 0.0)
@@ -244,7 +174,7 @@ def _try_step(original, values, mirror, control, work):
     for i in range(n):
         tolerance = numbers[LATER]
         if work.new_slope[i] > 0:
-            tolerance = min(tolerance, _tolerance(control, abs(work.new_x[i]), numbers[SIZE]) / work.new_slope[i])
+            tolerance = min(tolerance, allowed_error(control, abs(work.new_x[i]), numbers[SIZE]) / work.new_slope[i])
         # The rounding of A x, as if y were rounded so, as far as z follows within the step.
         followed = length / (1 + length * numbers[COLUMN] ** 2 * work.new_slope[i])
         error = abs(work.change[i]) / (tolerance + rounding * followed)
@@ -376,76 +306,10 @@ def _keep(flows, i, k, x, residual):
 
 
 @jit
-def _judge(mirror, control, steps, work):
-    """How the problem under way stands."""
-    numbers, times = work.numbers, control.times
-    if work.at[PASSED] == times.size:
-        return MAX_TIME
-    tol = control.tol if control.tol >= 0 else -control.tol * 0.5 * numbers[VALUES] ** 2
-    if 0.5 * norm(work.residual) ** 2 <= tol:
-        return CONVERGED
-    rest = 10 * ROUNDING * numbers[COLUMN] * (numbers[VALUES] + numbers[COLUMN] * norm(work.x))
-    if times[work.at[PASSED]] == np.inf:
-        rest = max(rest, 0.1 * control.rtol * numbers[COLUMN] ** 2 * numbers[SIZE])
-    if _gradient(mirror, work) <= rest and not _can_move(mirror, control, work):
-        return CRITICAL
-    if not numbers[LENGTH] > 0 or not math.isfinite(numbers[TIME]):
-        return DIVERGED
-    return MAX_STEPS if steps >= control.max_steps else RUNNING
-
-
-@jit
-def _gradient(mirror, work):
-    """The largest entry of the gradient of the loss by x; where it pushes x to 0, no more than x has left to go."""
-    numbers, largest = work.numbers, 0.0
-    for i in range(work.x.size):
-        push, sides = work.push[i], mirror.sides[i]
-        if mirror.depth > 1 and sides != BOTH:
-            push = max(sides * push, min(-sides * push, abs(work.x[i]) * numbers[COLUMN] ** 2))
-        largest = max(largest, abs(push))
-    return largest
-
-
-@jit
-def _can_move(mirror, control, work):
-    """Whether some x would still move by more than a tenth of its tolerance, and more than rounding explains.
-
-    By a solution of ``A dx = y - A x``, in the columns that move first: directions that A hardly sees have hardly any
-    gradient, and all time to move. Entries that are pushed to 0 and are there do not count.
-    """
-    numbers, x, m = work.numbers, work.x, work.residual.size
-    n = x.size
-    weights, right = np.zeros(n), np.zeros((m, m + 1))
-    for i in range(n):
-        gone = mirror.depth > 1 and mirror.sides[i] != BOTH and mirror.sides[i] * work.push[i] < 0
-        if not (gone and abs(x[i]) <= 0.1 * _tolerance(control, abs(x[i]), numbers[SIZE])):
-            weights[i] = math.sqrt(work.slope[i])
-    for j in range(m):
-        right[j, m] = work.residual[j]
-        right[j, j] = 8 * EPSILON * (abs(work.values[j]) + numbers[COLUMN] * norm(x))
-    found = reveal_rank(work.matrix.reshape(m, n), weights, 64 * m * EPSILON)
-    moves = pivot_solutions(found, right)
-    for k in range(found.pivots.size):
-        i = found.columns[k]
-        noise = 0.0
-        for j in range(m):
-            noise += abs(moves[k, j])
-        if abs(moves[k, m]) > 0.1 * _tolerance(control, abs(x[i]), numbers[SIZE]) + noise:
-            return True
-    return False
-
-
-@jit
 def _rounding(mirror, theta, x, slope, work):
     """What the rounding of z, in all steps, may have done to x."""
     columns, span = work.normal.transposed, work.normal.upper
     return certainty(mirror, work.summed, theta, x, slope, columns, 0.0, 0.0, np.empty(x.size, np.int64), span).error
-
-
-@jit_inline
-def _tolerance(control, x, size):
-    """The error that an entry may have."""
-    return (control.atol if control.atol >= 0 else control.rtol * size) + control.rtol * x
 
 
 @jit

@@ -58,18 +58,7 @@ class Mirror(NamedTuple):
 
 
 def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -> Mirror:
-    """Make the mirror maps of the network ``x = u^L - v^L``.
-
-    Parameters
-    ----------
-    positive : array (n,) or (problems, n), u(0)
-    negative : array of the same shape, v(0); or None for the network ``x = u^L``
-    depth : int, L; for L >= 2 starts are at least 0, and 0 stays 0
-
-    Returns
-    -------
-    Mirror
-    """
+    """`fastflow.kernels.make_mirror` of arrays that were checked: (n,) or (problems, n), C-contiguous in the result."""
     a = np.array(positive, np.float64, order="C")
     b = np.zeros_like(a) if negative is None else np.array(negative, np.float64, order="C")
     if depth == 1:

@@ -91,16 +91,7 @@ def sweeps_from_left(widths):
 
 @jit
 def parameter_count(widths):
-    """Count the entries of all factors of a chain.
-
-    Parameters
-    ----------
-    widths : int64 array (N + 1,), ``d_0 ... d_N``
-
-    Returns
-    -------
-    int, ``sum_j d_j d_{j-1}``
-    """
+    """`fastflow.kernels.parameter_count` of widths that are some."""
     count = 0
     for j in range(widths.size - 1):
         count += widths[j + 1] * widths[j]
@@ -109,17 +100,7 @@ def parameter_count(widths):
 
 @jit
 def chain_workspace(widths, like):
-    """Make memory for `chain_product` and `chain_gradient` of one run.
-
-    Parameters
-    ----------
-    widths : int64 array (N + 1,), ``d_0 ... d_N``
-    like : array of the dtype of the factors
-
-    Returns
-    -------
-    ChainWorkspace
-    """
+    """`fastflow.kernels.chain_workspace` of widths that are some."""
     widest, total = 0, 0
     for width in widths:
         widest = max(widest, width)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 PARTIAL = ".partial"
 """How the name of a file ends that is still being written."""
 
 
-def put(path: Path, data: bytes) -> None:
-    """Write a file in the place of what there is; folders that are missing are made."""
-    make_folder(path.parent)
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of what there is when all is written, or is gone."""
     # A name of its own for each writer, and never through a link that somebody has put there.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         with partial.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -25,6 +28,13 @@ def put(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file in the place of what there is; folders that are missing are made."""
+    make_folder(path.parent)
+    with writing(path) as file:
+        file.write(data)
 
 
 def make_folder(path: Path) -> None:
