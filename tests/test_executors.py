@@ -116,22 +116,19 @@ def test_a_dask_worker_killed_in_mid_study(client, tmp_path):
     assert same_bits(result, expected)
 
 
-def test_a_killed_pool_loses_nothing_that_is_stored(tmp_path):
-    """A process pool breaks when a worker dies: the study says so, and goes on with another pool."""
+def test_a_killed_pool_loses_nothing(tmp_path):
+    """A process pool breaks when a worker dies: another like it goes on, and the bits are the same."""
     flag, store = tmp_path / "pid", tmp_path / "s.zarr"
     study = fatal_study(flag)
     with (
         concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool,
-        pytest.raises(ff.StudyError, match="the executor failed: BrokenProcessPool") as caught,
+        pytest.warns(UserWarning, match="workers died 1 time; what they were at was tried again"),
     ):
-        study.run(pool, store, task_seconds=0.05, progress=False)
+        result = study.run(pool, store, task_seconds=0.05, progress=False)
     assert flag.exists()
-    done = ff.open_study(store).done
-    assert (done == caught.value.result.done).all()
-    assert not done.all()
-    assert same_bits(
-        study.run(threads=2, store=store, progress=False), fatal_study(flag).run(threads=2, progress=False)
-    )
+    expected = fatal_study(flag).run(threads=2, progress=False)
+    assert same_bits(result, expected)
+    assert same_bits(ff.open_study(store), expected)
 
 
 def test_an_interface_like_that_of_mpi4py(reference):

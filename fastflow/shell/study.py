@@ -83,6 +83,12 @@ def add_running(p: argparse.ArgumentParser) -> None:
         default=RAISE,
         help="what becomes of the study when a trial raises: it ends, or that trial has failed (default: raise)",
     )
+    g.add_argument(
+        "--task-timeout",
+        type=a_number(above=0),
+        metavar="T",
+        help="seconds that a trial may take before it is given up (default: no limit)",
+    )
     g.add_argument("--cost", action="store_true", help="only say what it will cost in time and memory")
 
 
@@ -131,6 +137,7 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
                 adaptive=a.adaptive,
                 repair=a.repair,
                 on_error=a.on_error,
+                task_timeout=a.task_timeout,
             )
     except StudyInterrupted as stop:
         result, code, ended = stop.result, INTERRUPTED, f"interrupted; --resume goes on from {store}"

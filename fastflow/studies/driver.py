@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import queue
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import BrokenExecutor, CancelledError, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -32,7 +33,8 @@ from fastflow.studies.plan import Plan, held_by, order_of, share_with_twins
 from fastflow.studies.result import StudyResult
 from fastflow.studies.snapshot import read_store
 from fastflow.studies.store import Store, attach, create, mend_document, recover
-from fastflow.studies.tasks import ON_ERROR, RAISE, Finished, TrialError
+from fastflow.studies.tasks import ON_ERROR, RAISE, RECORD, Finished, Piece, TrialError, failed, trials_of
+from fastflow.studies.tries import TRIES, Tries
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -55,6 +57,12 @@ FLUSH_SECONDS = 2.0
 FLUSH_SHARE = 0.05
 """Of the time writing may take no more than this: where it takes long, it is done less often."""
 
+
+SILENCE_SECONDS = 120.0
+"""Where tasks have a time limit: how long after it something should have come back, compiled in the first place."""
+
+NAMED = 3
+"""How many of the pieces that were set aside an error names."""
 
 FIRST_TRIALS = 4
 """Trials of the first tasks, when nobody knows how long one takes."""
@@ -97,6 +105,7 @@ def run_study(
     repair: bool = False,
     task_seconds: float | None = None,
     on_error: str = RAISE,
+    task_timeout: float | None = None,
 ) -> StudyResult:
     """What `Study.run` does, where the arguments are explained."""
     shard = _as_shard(shard, design)
@@ -104,6 +113,7 @@ def run_study(
         max_seconds = as_number("max_seconds", max_seconds, above=0)
     task_seconds = TASK_SECONDS if task_seconds is None else as_number("task_seconds", task_seconds, above=0)
     one_of("on_error", on_error, ON_ERROR)
+    timeout = math.inf if task_timeout is None else as_number("task_timeout", task_timeout, above=0)
     order = order_of(design, shard)
     held = held_by(design, order)
     size = int(WORKING * held.count * design.trials * BYTES)
@@ -117,11 +127,13 @@ def run_study(
             lock = stack.enter_context(locked(path))
             kept, arrays, held = _open(path, design, held, repair, lock)
             pilots = kept.facts.adaptive
-        crew = Crew(executor, threads, on_error)
+        crew = Crew(executor, threads, on_error, timeout)
         stack.callback(crew.close)
         shared = share_with_twins(design, arrays, held)
         plan = Plan(design, arrays, held, order, adaptive)
-        driver = _Driver(design, arrays, held, kept, crew, plan, task_seconds, pilots=pilots or adaptive)
+        driver = _Driver(
+            design, arrays, held, kept, crew, plan, task_seconds, timeout, on_error, pilots=pilots or adaptive
+        )
         driver.changed(shared)
         return driver.run(max_seconds, progress)
 
@@ -171,6 +183,8 @@ class _Driver:
         crew: Crew,
         plan: Plan,
         task_seconds: float,
+        timeout: float,
+        on_error: str,
         *,
         pilots: bool,
     ) -> None:
@@ -181,7 +195,13 @@ class _Driver:
         self.crew, self.plan = crew, plan
         self.flat = {name: array.reshape(held.count, design.trials) for name, array in arrays.items()}
         self.back: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self.out: set[Future] = set()
+        self.out: dict[Future, list[Piece]] = {}
+        self.tries = Tries()
+        self.aside: list[str] = []
+        self.timeout, self.on_error = timeout, on_error
+        self.broken: BaseException | None = None
+        self.cancelled = 0
+        self.heard = time.monotonic()
         self.dirty: set[tuple[int, ...]] = set()
         self.unshown = 0
         self.next_flush = time.monotonic() + FLUSH_SECONDS
@@ -218,6 +238,8 @@ class _Driver:
                     if time.monotonic() >= self.next_flush:
                         self._flush()
                 self._flush()
+                if self.aside:
+                    raise TrialError(self._set_aside())
                 complete = self.held.is_whole and bool(np.all(self.arrays["status"] != NOT_DONE))
                 if complete and not self.plan.adaptive:  # so no outcome has decided how many there are
                     self.pilots = False
@@ -237,6 +259,9 @@ class _Driver:
         for status, text in self.told.items():
             trials = f"{self.counts[status]} trial{'s' * (self.counts[status] > 1)} of this run ended as"
             warnings.warn(f"{trials} {status.label}; the first: {text}", stacklevel=4)
+        if self.tries.deaths:
+            times = f"{self.tries.deaths} time{'s' * (self.tries.deaths > 1)}"
+            warnings.warn(f"workers died {times}; what they were at was tried again", stacklevel=4)
         if self.elsewhere:
             warnings.warn(
                 f"some trials were computed by {self.elsewhere}: their last bits may differ from those of others",
@@ -266,46 +291,115 @@ class _Driver:
 
     def _hand_out(self) -> None:
         """Keep every worker busy, and as many tasks waiting."""
-        while len(self.out) < 2 * self.crew.workers + 1:
-            left = max(1, self.plan.left // (2 * self.crew.workers))
-            pieces = self.plan.take(max(1, min(left, int(self.task_seconds / self.seconds_per_trial))))
+        while len(self.out) < 2 * self.crew.workers + 1 and self.failure is None:
+            if self.broken is not None:
+                if self.out:  # what was out when it broke comes back first
+                    return
+                if not self.crew.renew():
+                    self.failure = self.broken
+                    return
+                self.broken = None
+            pieces = self._next()
             if not pieces:
                 return
+            pieces = [piece for piece in pieces if not self._is_given_up(piece)]
+            if not pieces:
+                continue
             try:
                 future = self.crew.submit(pieces)
-            except Exception as error:  # a pool that has broken takes nothing more
+            except self.crew.deaths as error:
+                self.broken = error
+                self.tries.again(pieces)
+                continue
+            except Exception as error:  # one that takes nothing more
                 self.failure = error
                 return
-            self.out.add(future)
+            self.heard = self.heard if self.out else time.monotonic()
+            self.out[future] = pieces
             future.add_done_callback(self.back.put)
+
+    def _next(self) -> list[Piece]:
+        """What to hand out next; nothing where nothing is left, or what is out must come back before."""
+        pieces = self.tries.next(not self.out)
+        while self.tries.aside:
+            self._put_aside(*self.tries.aside.popleft())
+        if pieces is not None:
+            return pieces
+        left = max(1, self.plan.left // (2 * self.crew.workers))
+        return self.plan.take(max(1, min(left, int(self.task_seconds / self.seconds_per_trial))))
+
+    def _is_given_up(self, piece: Piece) -> bool:
+        """Whether a piece should not be tried; it is then put aside."""
+        why = self.tries.given_up.get(piece.cell)
+        if why is not None:
+            self._put_aside(piece, why)
+        return why is not None
+
+    def _put_aside(self, piece: Piece, why: str) -> None:
+        """Take a piece for failed, or not for done, and go on without it."""
+        if self.on_error == RECORD:
+            self._keep(failed(piece, why))
+        else:
+            self.aside.append(f"{piece.where}, {trials_of(piece)}: {why}")
+
+    def _set_aside(self) -> str:
+        """In words, what has been put aside."""
+        more = f"; and {len(self.aside) - NAMED} more" if len(self.aside) > NAMED else ""
+        return "; ".join(self.aside[:NAMED]) + more
 
     def _call_back(self) -> None:
         """Take back what no worker has begun."""
         for future in list(self.out):
             if future.cancel():
-                self.out.discard(future)
+                del self.out[future]
 
     def _take_back(self) -> None:
         """Keep what the next task to end has computed, if one does soon."""
         try:
             future = self.back.get(timeout=POLL_SECONDS)
         except queue.Empty:
+            if time.monotonic() - self.heard > 2 * self.timeout + SILENCE_SECONDS:
+                self._end_silence()
             return
         if future in self.out:  # else it was cancelled
+            self.heard = time.monotonic()
             self._keep_all(future)
+
+    def _end_silence(self) -> None:
+        """Nothing comes back: end a pool of processes, whose tasks are then tried again; there is no other way."""
+        if not self.crew.end_processes():
+            out = [f"{piece.where}, {trials_of(piece)}" for pieces in self.out.values() for piece in pieces]
+            raise TrialError(f"the executor gives no answer; it was at {'; '.join(out[:NAMED])}")
+        self.heard = time.monotonic()
 
     def _keep_all(self, future: Future) -> None:
         """Keep what a task that has ended has computed."""
-        self.out.discard(future)
+        pieces = self.out.pop(future)
         try:
             report = future.result()
         except KeyboardInterrupt:  # a worker heard the Ctrl-C that was meant for all
             raise
+        except self.crew.deaths as error:
+            self.tries.lost(pieces)
+            self.broken = error if isinstance(error, BrokenExecutor) else self.broken
+            return
+        except CancelledError as error:  # not by us: a scheduler was lost, and may be back
+            self.cancelled += 1
+            if self.cancelled > TRIES * (2 * self.crew.workers + 1):
+                self.failure = self.failure or error
+            self.tries.again(pieces)
+            return
         except BaseException as error:
             if self.failure is None:
                 self.failure = error
             self._call_back()
             return
+        self.cancelled = 0
+        ended = {(finished.cell, finished.first) for finished in report.finished}
+        if report.late is not None:
+            self.tries.late(report.late, self.timeout)
+            ended.add((report.late.cell, report.late.first))
+        self.tries.again([piece for piece in pieces if (piece.cell, piece.first) not in ended])
         self.elsewhere = self.elsewhere or difference(report.node, this_node())
         trials = 0
         for finished in report.finished:

@@ -75,6 +75,7 @@ class Study(Design):
         repair: bool = False,
         task_seconds: float | None = None,
         on_error: str = RAISE,
+        task_timeout: float | None = None,
     ) -> StudyResult:
         """Compute the trials that are not yet done.
 
@@ -103,6 +104,12 @@ class Study(Design):
             More where the executor has hundreds of workers; no bit depends on it.
         on_error : "raise" or "record", what becomes of the study when a trial raises an exception
             It ends and names the trial; or the trial has the status FAILED, for good, and a warning names the first.
+            Trials that hang, see ``task_timeout``, or of which workers die, are tried three times and more, and end or
+            fail likewise, but when all the others are done. After three of a cell no more of it are tried.
+            A `concurrent.futures.ProcessPoolExecutor` that a death has broken is replaced by another like it.
+        task_timeout : float, seconds that a task may take; default no limit
+            What takes longer is left behind, and its trials are tried again one at a time. So it is the time that one
+            trial may take, and what compiling takes, up to a minute. Processes of which none answers are killed.
 
         Returns
         -------
@@ -113,7 +120,7 @@ class Study(Design):
         StoreError
             when the store is damaged, in use, of another study, or cannot be written
         StudyError
-            when a trial raises, with ``on_error="raise"``, or the executor lost its workers
+            when a trial raises, hangs or kills its workers, with ``on_error="raise"``, or the executor is lost
         StudyInterrupted
             on Ctrl-C, a `KeyboardInterrupt`
         MemoryError
@@ -123,10 +130,21 @@ class Study(Design):
         -----
         UserWarning
             where trials failed, or solutions of baselines are not finite (DIVERGED) or not as accurate as the baseline
-            states (INACCURATE), with the first of them
+            states (INACCURATE), with the first of them; where workers died
         """
         return run_study(
-            self, executor, store, threads, shard, max_seconds, progress, adaptive, repair, task_seconds, on_error
+            self,
+            executor,
+            store,
+            threads,
+            shard,
+            max_seconds,
+            progress,
+            adaptive,
+            repair,
+            task_seconds,
+            on_error,
+            task_timeout,
         )
 
     def cost(self, cells: int = 64, trials: int = 2, threads: int | None = None) -> Cost:

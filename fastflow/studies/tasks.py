@@ -6,6 +6,7 @@ What a trial comes to depends on its own setup and number alone: not on the task
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -52,11 +53,12 @@ class Finished(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a task hands back: outcomes, the seconds that they took it, and on what kind of node."""
+    """What a task hands back: outcomes, the seconds that they took it, on what kind of node, and what took too long."""
 
     finished: list[Finished]
     seconds: float
     node: Node
+    late: Piece | None = None
 
 
 class TrialError(Exception):
@@ -68,14 +70,20 @@ ON_ERROR = (RAISE, RECORD)
 """What becomes of a study when a trial raises: it ends, or the trial has failed and the others go on."""
 
 
-def run_task(pieces: Sequence[Piece], on_error: str = RAISE, asked_to_stop: Callable[[], bool] | None = None) -> Report:
-    """Compute the pieces, one after the other; if asked to stop, those that are done by then.
+def run_task(
+    pieces: Sequence[Piece],
+    on_error: str = RAISE,
+    asked_to_stop: Callable[[], bool] | None = None,
+    timeout: float = math.inf,
+) -> Report:
+    """Compute the pieces, one after the other; if asked to stop, or out of time, those that are done by then.
 
     Parameters
     ----------
     pieces : sequence of Piece
     on_error : one of `ON_ERROR`
     asked_to_stop : says whether to stop; what a piece is doing then is left behind
+    timeout : seconds for all of them; what a piece is doing then is left behind, too
 
     Raises
     ------
@@ -83,23 +91,29 @@ def run_task(pieces: Sequence[Piece], on_error: str = RAISE, asked_to_stop: Call
         when one of them raises, and is not to be recorded
     """
     finished: list[Finished] = []
+    late: Piece | None = None
     started = time.perf_counter()
-    with one_blas_thread(), stopped_by(asked_to_stop or _never):
+
+    def is_late() -> bool:
+        return time.perf_counter() - started > timeout
+
+    def should_stop() -> bool:
+        return is_late() or (asked_to_stop is not None and asked_to_stop())
+
+    may_be_left = asked_to_stop is not None or timeout < math.inf
+    with one_blas_thread(), stopped_by(should_stop):
         for piece in pieces:
-            if asked_to_stop is not None and asked_to_stop():
+            if should_stop():
                 break
             run = functools.partial(_run_or_record, piece, on_error)
             try:
-                finished.append(run() if asked_to_stop is None else interruptibly(run))
+                finished.append(interruptibly(run) if may_be_left else run())
             except KeyboardInterrupt:
-                if asked_to_stop is not None and asked_to_stop():
-                    break
-                raise
-    return Report(finished, time.perf_counter() - started, this_node())
-
-
-def _never() -> bool:
-    return False
+                if not should_stop():
+                    raise
+                late = piece if is_late() else None
+                break
+    return Report(finished, time.perf_counter() - started, this_node(), late)
 
 
 Tell = Callable[[Status, int, str], None]
@@ -125,16 +139,26 @@ def _run_or_record(piece: Piece, on_error: str) -> Finished:
         message = f"{type(error).__name__}: {error}"
         # That memory lacks, or a file cannot be written, says nothing of a trial: elsewhere it may end well.
         if on_error == RAISE or isinstance(error, MemoryError | OSError):
-            span = f"trial {first}" + f" to {last - 1}" * (last - first > 1)
             hint = "" if on_error == RECORD else "; on_error='record' takes such a trial for failed and goes on"
-            raise TrialError(f"{piece.where}, {span}: {message}{hint}") from error
+            raise TrialError(f"{piece.where}, {trials_of(piece)}: {message}{hint}") from error
         if last - first == 1:
-            tell(Status.FAILED, first, message)
-            outcomes = make_outcomes([np.nan], [np.nan], [0], [0.0], [Status.FAILED])
-            return Finished(piece.cell, first, outcomes, tuple(told.items()))
+            return failed(piece, message)
     each = [_run_or_record(piece._replace(first=i, last=i + 1), on_error) for i in range(first, last)]
     every = {status: text for one in reversed(each) for status, text in one.told}  # the first of each last
     return Finished(piece.cell, first, joined([one.outcomes for one in each]), tuple(every.items()))
+
+
+def failed(piece: Piece, why: str) -> Finished:
+    """The outcomes of a piece whose trials have failed, and why."""
+    none, zero = np.full(piece.last - piece.first, np.nan), np.zeros(piece.last - piece.first)
+    outcomes = make_outcomes(none, none, zero, zero, np.full(len(none), Status.FAILED))
+    told = (Status.FAILED, f"{piece.where}, {trials_of(piece)}: {why}")
+    return Finished(piece.cell, piece.first, outcomes, (told,))
+
+
+def trials_of(piece: Piece) -> str:
+    """The trials of a piece in words."""
+    return f"trial {piece.first}" + f" to {piece.last - 1}" * (piece.last - piece.first > 1)
 
 
 def run_piece(setup: Setup, first: int, last: int, tell: Tell = _say_nothing) -> Outcomes:
