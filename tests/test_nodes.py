@@ -13,7 +13,7 @@ import pytest
 from test_studies import small
 
 import fastflow as ff
-from fastflow.studies import document, tasks
+from fastflow.studies import driver, tasks
 from fastflow.studies.nodes import difference, this_node
 
 OTHER = {**this_node(), "BLAS": "openblas Prescott"}
@@ -33,7 +33,8 @@ def stores(tmp_path, monkeypatch):
     for i in range(2):
         with monkeypatch.context() as patch:
             if i == 0:
-                patch.setattr(document, "this_node", lambda: OTHER)
+                patch.setattr(tasks, "this_node", lambda: OTHER)
+                patch.setattr(driver, "this_node", lambda: OTHER)
             small().run(store=tmp_path / f"{i}.zarr", shard=(i, 2), progress=False)
     return [tmp_path / "0.zarr", tmp_path / "1.zarr"]
 
@@ -59,7 +60,21 @@ def test_who_opens_or_resumes_another_nodes_store_is_told_once(stores):
 
 def test_who_merges_stores_of_two_nodes_is_told_once(stores):
     (line,) = told(lambda: ff.merge(stores))
-    assert re.match(r"1 of 2 stores were not made as .*0\.zarr was, the first .*1\.zarr by BLAS ", line)
+    assert re.match(r"1 of 2 stores were not, or not wholly, made as .*0\.zarr was, the first .*1\.zarr by BLAS ", line)
+    assert told(lambda: ff.merge(stores[1:])) == []
+
+
+def test_a_store_knows_all_who_made_it(stores, tmp_path):
+    """Whoever goes on with it, makes it grow, merges or copies it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        small(trials=30).run(store=stores[0], shard=(0, 2), progress=False)
+        ff.merge(stores, into=tmp_path / "both.zarr")
+        ff.open_study(stores[0]).save(tmp_path / "copy.zarr")
+    for name in ("0.zarr", "both.zarr", "copy.zarr"):
+        (line,) = told(lambda name=name: ff.open_study(tmp_path / name))
+        assert re.match(rf".*{name} was made in part by BLAS openblas Prescott \(not .+\): its last bits", line)
+    assert re.match(r"2 of 2 stores .* the first .*0\.zarr by BLAS ", told(lambda: ff.merge(stores))[0])
     assert told(lambda: ff.merge(stores[1:])) == []
 
 

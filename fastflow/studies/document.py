@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.studies.grid import MOST_CELLS
-from fastflow.studies.nodes import Node, this_node
+from fastflow.studies.nodes import Node
 from fastflow.studies.spec import Table
 
 FORMAT = 2
@@ -38,19 +38,19 @@ class Facts(NamedTuple):
     adaptive : bool, whether a pilot has decided how many trials a cell has, see `fastflow.studies.pilot`
     cells : int array, increasing, of a share; None where the arrays have all cells
     identity : str, of this store alone
-    made_by : the kind of node that made it
+    makers : the kinds of nodes that have computed for it, in the order in which they came
     """
 
     table: Table
     adaptive: bool
     cells: NDArray[np.int64] | None
     identity: str
-    made_by: Node
+    makers: tuple[Node, ...]
 
 
-def new_facts(table: Table, adaptive: bool, cells: NDArray[np.int64] | None) -> Facts:
+def new_facts(table: Table, adaptive: bool, cells: NDArray[np.int64] | None, makers: tuple[Node, ...]) -> Facts:
     """What a new store says of itself."""
-    return Facts(table, adaptive, cells, uuid.uuid4().hex, this_node())
+    return Facts(table, adaptive, cells, uuid.uuid4().hex, makers)
 
 
 def written(facts: Facts, arrays: Mapping[str, Metadata]) -> bytes:
@@ -58,7 +58,7 @@ def written(facts: Facts, arrays: Mapping[str, Metadata]) -> bytes:
     cells = None if facts.cells is None else base64.b64encode(zlib.compress(facts.cells.astype("<i8").tobytes()))
     text = {
         "format": FORMAT,
-        "made_by": dict(facts.made_by),
+        "makers": [dict(node) for node in facts.makers],
         "identity": facts.identity,
         "study": dict(facts.table),
         "adaptive": facts.adaptive,
@@ -102,7 +102,8 @@ def read(data: bytes) -> tuple[Facts, dict[str, Metadata]]:
         if cells is not None:
             packed = zlib.decompressobj().decompress(base64.b64decode(cells), 8 * MOST_CELLS)
             cells = np.frombuffer(packed, "<i8").astype(np.int64)
-        found = Facts(facts["study"], facts["adaptive"], cells, facts["identity"], facts["made_by"])
+        makers = tuple(dict(node) for node in facts["makers"])
+        found = Facts(facts["study"], facts["adaptive"], cells, facts["identity"], makers)
         return found, document["consolidated_metadata"]["metadata"]
     except (KeyError, TypeError, zlib.error, RecursionError) as error:
         raise ValueError(str(error)) from error

@@ -27,7 +27,7 @@ from fastflow.studies.executors import Crew, Future
 from fastflow.studies.held import Held
 from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import Lock, locked
-from fastflow.studies.nodes import difference, this_node
+from fastflow.studies.nodes import Node, difference, this_node
 from fastflow.studies.outcomes import BYTES, NOT_DONE, Arrays, empty_outcomes
 from fastflow.studies.plan import Plan, held_by, order_of, share_with_twins
 from fastflow.studies.result import StudyResult
@@ -167,7 +167,11 @@ def _open(path: Path, design: Design, held: Held, repair: bool, lock: Lock) -> t
         raise StoreError(f"the store {path} is of another study: {why}")
     arrays, held = growth.moved(found.arrays, found.held, old, table, held)
     if arrays is not found.arrays or not found.sound:
-        return create(path, table, arrays, held, lock, adaptive=found.facts.adaptive), arrays, held
+        return (
+            create(path, table, arrays, held, lock, adaptive=found.facts.adaptive, makers=found.facts.makers),
+            arrays,
+            held,
+        )
     return attach(path, found.facts, arrays["status"].shape, lock), arrays, held
 
 
@@ -210,6 +214,7 @@ class _Driver:
         self.computed = 0
         self.told: dict[Status, str] = {}
         self.elsewhere = ""
+        self.makers: tuple[Node, ...] = () if store is None else store.facts.makers
         self.counts: Counter[Status] = Counter()
 
     def changed(self, cells: Iterable[int]) -> None:
@@ -254,7 +259,14 @@ class _Driver:
                 self._wind_up()
         seconds = time.monotonic() - started
         result = StudyResult(
-            self.design.describe(), self.arrays, self.held, self.design, seconds, self.computed, adaptive=self.pilots
+            self.design.describe(),
+            self.arrays,
+            self.held,
+            self.design,
+            seconds,
+            self.computed,
+            adaptive=self.pilots,
+            makers=self.makers,
         )
         for status, text in self.told.items():
             trials = f"{self.counts[status]} trial{'s' * (self.counts[status] > 1)} of this run ended as"
@@ -401,6 +413,8 @@ class _Driver:
             ended.add((report.late.cell, report.late.first))
         self.tries.again([piece for piece in pieces if (piece.cell, piece.first) not in ended])
         self.elsewhere = self.elsewhere or difference(report.node, this_node())
+        if report.node not in self.makers and report.finished:
+            self.makers += (report.node,)
         trials = 0
         for finished in report.finished:
             self._keep(finished)
@@ -429,12 +443,14 @@ class _Driver:
     def _describe(self) -> None:
         """Store which study this is, with its success, and whether pilots decide."""
         if self.store is not None:
-            self._write(functools.partial(self.store.describe, self.design.describe(), self.pilots))
+            self._write(functools.partial(self.store.describe, self.design.describe(), self.pilots, self.makers))
 
     def _flush(self) -> None:
         """Store what is new."""
         began = time.monotonic()
         if self.store is not None and self.dirty:
+            if self.makers != self.store.facts.makers:
+                self._describe()  # before there is anything of another maker
             self._write(functools.partial(self.store.write, self.arrays, frozenset(self.dirty)))
             self.dirty.clear()
         self._show()

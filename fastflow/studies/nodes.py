@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 
 from threadpoolctl import threadpool_info
@@ -29,6 +29,11 @@ def this_node() -> Node:
         "BLAS": " and ".join(sorted(blas)) or "unknown",
         "CPU": f"{cpu_name()} with {SHAPE.name}",
     }
+
+
+def differences(makers: Iterable[Node], here: Node) -> str:
+    """In words, what kinds of nodes there are among some beside this one, empty where there are none."""
+    return "; and by ".join(dict.fromkeys(other for maker in makers if (other := difference(maker, here))))
 
 
 def difference(there: Node, here: Node) -> str:

@@ -13,7 +13,7 @@ from fastflow.memory import require_memory
 from fastflow.studies import growth
 from fastflow.studies.errors import StoreError
 from fastflow.studies.layout import store_path
-from fastflow.studies.nodes import difference
+from fastflow.studies.nodes import differences
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, empty_outcomes
 from fastflow.studies.result import StudyResult
 from fastflow.studies.snapshot import Snapshot, read_store
@@ -44,7 +44,9 @@ def open_study(store: str | Path) -> StudyResult:
 
 def result_of(found: Snapshot) -> StudyResult:
     """What was in a store at one moment, as a result."""
-    return StudyResult(found.facts.table, found.arrays, found.held, adaptive=found.facts.adaptive)
+    return StudyResult(
+        found.facts.table, found.arrays, found.held, adaptive=found.facts.adaptive, makers=found.facts.makers
+    )
 
 
 def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = None) -> StudyResult:
@@ -68,17 +70,18 @@ def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = N
     Warns
     -----
     UserWarning
-        where different kinds of nodes made them
+        where different kinds of nodes made them, or parts of them
     """
     paths = [store_path(store) for store in ([stores] if isinstance(stores, str | Path) else stores)]
     if not paths:
         raise ValueError("there are no stores to merge")
     parts = [read_store(path, tell=False) for path in paths]
-    others = [difference(part.facts.made_by, parts[0].facts.made_by) for part in parts]
+    makers = tuple(maker for part in parts for maker in part.facts.makers)
+    others = [differences(part.facts.makers, makers[0]) if makers else "" for part in parts]
     if any(others):
         first = next(i for i, other in enumerate(others) if other)
         warnings.warn(
-            f"{sum(map(bool, others))} of {len(parts)} stores were not made as {paths[0]} was, the first "
+            f"{sum(map(bool, others))} of {len(parts)} stores were not, or not wholly, made as {paths[0]} was, the first "
             f"{paths[first]} by {others[first]}: the last bits of trials may depend on whose they are",
             stacklevel=2,
         )
@@ -105,7 +108,8 @@ def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = N
             ):
                 raise StoreError(f"{path} has another {name} than the others for some of the same trials")
             flat[name][places] = np.where(done & ~known, new, old)
-    result = StudyResult(table, whole, adaptive=any(part.facts.adaptive for part in parts))
+    kinds = tuple(maker for i, maker in enumerate(makers) if maker not in makers[:i])
+    result = StudyResult(table, whole, adaptive=any(part.facts.adaptive for part in parts), makers=kinds)
     if into is not None:
         result.save(into)
     return result

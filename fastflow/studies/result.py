@@ -25,6 +25,7 @@ from fastflow.studies.errors import StoreError
 from fastflow.studies.held import Held
 from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import locked
+from fastflow.studies.nodes import Node
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays
 from fastflow.studies.pilot import pilot_of
 from fastflow.studies.predictions import predicted
@@ -72,8 +73,9 @@ class StudyResult:
         computed: int = 0,
         *,
         adaptive: bool = False,
+        makers: tuple[Node, ...] = (),
     ) -> None:
-        self.adaptive = adaptive
+        self.adaptive, self._makers = adaptive, makers
         self.table: Table = dict(table)
         self.seconds, self.computed = seconds, computed
         self.axes: dict[str, tuple[Value, ...]] = {name: tuple(values) for name, values in table["axes"].items()}
@@ -195,7 +197,16 @@ class StudyResult:
         design = copy.copy(self._design)
         if design is not None:
             design.success = success
-        result = StudyResult(table, self._own, self._held, design, self.seconds, self.computed, adaptive=self.adaptive)
+        result = StudyResult(
+            table,
+            self._own,
+            self._held,
+            design,
+            self.seconds,
+            self.computed,
+            adaptive=self.adaptive,
+            makers=self._makers,
+        )
         result.fixed = dict(self.fixed)
         return result
 
@@ -222,7 +233,7 @@ class StudyResult:
             table = restricted(table, name, self.axes[name][at])
         if not table["axes"]:
             raise KeyError("one axis must be left")
-        part = StudyResult(table, outcomes, adaptive=self.adaptive)
+        part = StudyResult(table, outcomes, adaptive=self.adaptive, makers=self._makers)
         part.fixed = {**self.fixed, **chosen}
         return part
 
@@ -423,7 +434,7 @@ class StudyResult:
             recover(path)
             if path.exists():
                 raise StoreError(f"{path} exists already")
-            create(path, self.table, self._own, self._held, lock, adaptive=self.adaptive)
+            create(path, self.table, self._own, self._held, lock, adaptive=self.adaptive, makers=self._makers)
         return path
 
     def __repr__(self) -> str:

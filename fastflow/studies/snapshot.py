@@ -28,7 +28,7 @@ from fastflow.studies.layout import (
     region_of,
     require_zarr,
 )
-from fastflow.studies.nodes import difference, this_node
+from fastflow.studies.nodes import differences, this_node
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays, empty_outcomes
 from fastflow.studies.spec import WORDS, Table, as_table, success_of
 
@@ -77,7 +77,7 @@ def read_store(path: Path, *, repair: bool = False, tell: bool = True) -> Snapsh
     Warns
     -----
     UserWarning
-        where another kind of node, or other versions, made it
+        where other kinds of nodes, or other versions, made it, or some of it
     """
     require_zarr()
     found: Snapshot | StoreError
@@ -93,9 +93,10 @@ def read_store(path: Path, *, repair: bool = False, tell: bool = True) -> Snapsh
         time.sleep(WAIT_SECONDS)  # it has become another one meanwhile
     if isinstance(found, StoreError):
         raise found
-    other = difference(found.facts.made_by, this_node()) if tell else ""
-    if other:
-        warnings.warn(f"{path} was made by {other}: its last bits may differ from today's", stacklevel=3)
+    others = differences(found.facts.makers, this_node()) if tell else ""
+    if others:
+        part = " in part" if this_node() in found.facts.makers else ""
+        warnings.warn(f"{path} was made{part} by {others}: its last bits may differ from today's", stacklevel=3)
     return found
 
 

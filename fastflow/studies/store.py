@@ -37,6 +37,7 @@ from fastflow.studies.layout import (
     require_zarr,
 )
 from fastflow.studies.locks import Lock
+from fastflow.studies.nodes import Node
 from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays
 from fastflow.studies.spec import Table
 
@@ -82,20 +83,21 @@ class Store:
                     region = region_of(chunk, self.chunks, self.shape)
                     self._group[name][region] = arrays[name][region]
 
-    def describe(self, table: Table, adaptive: bool) -> None:
-        """Put another table of the study into the store, or that a pilot decides in it, or no longer.
+    def describe(self, table: Table, adaptive: bool, makers: tuple[Node, ...]) -> None:
+        """Put another table of the study into the store, or whether a pilot decides in it, or another maker.
 
         Raises
         ------
         StoreError
             as `write`
         """
-        if (table, adaptive) == (self.facts.table, self.facts.adaptive):
+        facts = self.facts._replace(table=table, adaptive=adaptive, makers=makers)
+        if facts == self.facts:
             return
         with self._writing():
             metadata = document.read((self.path / DOCUMENT).read_bytes())[1]
-            self.facts = self.facts._replace(table=table, adaptive=adaptive)
-            data = document.written(self.facts, metadata)
+            self.facts = facts
+            data = document.written(facts, metadata)
             put(self.path / DOCUMENT, data)
             put(self.path / COPY, data)
 
@@ -129,7 +131,16 @@ class Store:
             ) from error
 
 
-def create(path: Path, table: Table, arrays: Arrays, held: Held, lock: Lock, *, adaptive: bool = False) -> Store:
+def create(
+    path: Path,
+    table: Table,
+    arrays: Arrays,
+    held: Held,
+    lock: Lock,
+    *,
+    adaptive: bool = False,
+    makers: tuple[Node, ...] = (),
+) -> Store:
     """A new store in the place of what there is, if any. It appears whole or not at all.
 
     That of a share has a dimension "cell" instead of the axes, and along it the values of these.
@@ -141,7 +152,7 @@ def create(path: Path, table: Table, arrays: Arrays, held: Held, lock: Lock, *, 
     """
     require_zarr()
     shape = arrays["status"].shape
-    facts = document.new_facts(table, adaptive, held.cells)
+    facts = document.new_facts(table, adaptive, held.cells, makers)
     fresh, old = beside(path, "new"), beside(path, "old")
     try:
         _remove(fresh)
