@@ -167,11 +167,8 @@ def _open(path: Path, design: Design, held: Held, repair: bool, lock: Lock) -> t
         raise StoreError(f"the store {path} is of another study: {why}")
     arrays, held = growth.moved(found.arrays, found.held, old, table, held)
     if arrays is not found.arrays or not found.sound:
-        return (
-            create(path, table, arrays, held, lock, adaptive=found.facts.adaptive, makers=found.facts.makers),
-            arrays,
-            held,
-        )
+        adaptive, makers = found.facts.adaptive, found.facts.makers
+        return create(path, table, arrays, held, lock, adaptive=adaptive, makers=makers), arrays, held
     return attach(path, found.facts, arrays["status"].shape, lock), arrays, held
 
 

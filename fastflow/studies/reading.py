@@ -81,8 +81,8 @@ def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = N
     if any(others):
         first = next(i for i, other in enumerate(others) if other)
         warnings.warn(
-            f"{sum(map(bool, others))} of {len(parts)} stores were not, or not wholly, made as {paths[0]} was, the first "
-            f"{paths[first]} by {others[first]}: the last bits of trials may depend on whose they are",
+            f"{sum(map(bool, others))} of {len(parts)} stores were not, or not wholly, made as {paths[0]} was, the "
+            f"first {paths[first]} by {others[first]}: the last bits of trials may depend on whose they are",
             stacklevel=2,
         )
     tables = [part.facts.table for part in parts]
