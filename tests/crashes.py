@@ -1,14 +1,27 @@
-"""A process that crashes studies before chosen operations on files, resumes them, and says what is then wrong.
+"""A process that harms studies and their stores, and says what is then wrong.
 
-Run as a script, with a folder and the names of scenarios: for each it prints ``name points failures``. Every crash and
-every resumption is a fork of this process, which itself never starts the thread that Zarr has.
+Run as a script:
+
+``crashes.py FOLDER STRIDE OFFSET [SCENARIO ...]`` crashes before every so many-th operation on files, and resumes; for
+each scenario it prints ``name|points|failures``.
+
+``crashes.py FOLDER kills COUNT SEED`` sends SIGKILL at random moments of random scenarios, and resumes:
+``kills|count|failures``.
+
+``crashes.py FOLDER flips COUNT SEED`` flips random bits of all files of stores:
+``flips|count|detected|harmless|repaired|wrong``.
+
+Every crash and every resumption is a fork of this process, which itself never starts the thread that Zarr has.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import sys
+import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +35,8 @@ from fastflow.studies.outcomes import FIELDS
 
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
 CRASHED = 77
+SAID = 100
+"""Kills and flips are counted aloud as often."""
 
 
 @dataclass(frozen=True)
@@ -147,66 +162,156 @@ def check(done, expected, folder, before):
     assert not list(folder.rglob("*.partial"))
 
 
-def crash_everywhere(name, root, stride, offset):
-    """How many crash points there are, and how many fail."""
-    prepare, act, made = SCENARIOS[name]
-    template, folder = root / "template", root / "work"
+class Scene:
+    """A scenario in a folder, as it goes where nothing harms it.
 
-    def fresh():
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(template, folder)
+    Attributes
+    ----------
+    points : int, how many operations on files there are
+    seconds : float, how long it takes
+    """
 
-    shutil.rmtree(template, ignore_errors=True)
-    template.mkdir(parents=True)
-    if prepare is not None:
-        assert forked(lambda: prepare(template) and None) == 0
-    expected = made().run(threads=1, progress=False)
+    def __init__(self, name, root):
+        self.name, self.root, self.folder, self.template = name, root, root / "work", root / "template"
+        self.prepare, self.act, made = SCENARIOS[name]
+        shutil.rmtree(self.template, ignore_errors=True)
+        self.template.mkdir(parents=True)
+        if self.prepare is not None:
+            assert forked(lambda: self.prepare(self.template) and None) == 0
+        self.expected = made().run(threads=1, progress=False)
+        self.fresh()
+        assert forked(self._count) == 0
+        self.points, self._whole, self.seconds = map(float, (root / "count").read_text().split())
 
-    def counted():
-        count = crash_at(-1, folder)
-        result = act(folder)
-        (root / "count").write_text(str(count[0]))
-        (root / "whole").write_text(str(int(result.done.sum())))
+    def _count(self):
+        count = crash_at(-1, self.folder)
+        started = time.monotonic()
+        result = self.act(self.folder)
+        seconds = time.monotonic() - started
+        (self.root / "count").write_text(f"{count[0]} {result.done.sum()} {seconds}")
 
-    fresh()
-    assert forked(counted) == 0
-    points, whole = int((root / "count").read_text()), int((root / "whole").read_text())
-    failures = 0
+    def fresh(self):
+        """Put the folder into the state before."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(self.template, self.folder)
 
-    def crashed(point):
-        crash_at(point, folder)
-        act(folder)
-
-    def resumed():
-        path = folder / "s.zarr"
-        before = np.zeros(expected.done.shape, bool)
-        if prepare is not None and name not in ("merge", "repair"):
+    def resume(self):
+        """Look what there is, do it again, and check what there is then."""
+        path = self.folder / "s.zarr"
+        before = np.zeros(self.expected.done.shape, bool)
+        if self.prepare is not None and self.name not in ("merge", "repair"):
             ff.open_study(path)  # what was there is there, wherever the crash was
         try:
             found = ff.open_study(path)
             if found.done.shape == before.shape:
                 before = found.done
         except ff.StoreError as error:
-            if "there is no store" not in str(error) and name != "repair":
+            if "there is no store" not in str(error) and self.name != "repair":
                 raise
-        done = act(folder)
-        assert done.done.sum() == whole, f"{done.done.sum()} of {whole} trials"
-        check(done, expected, folder, before)
+        done = self.act(self.folder)
+        assert done.done.sum() == self._whole, f"{done.done.sum()} of {self._whole} trials"
+        check(done, self.expected, self.folder, before)
 
-    for point in range(1 + offset, points + 1, stride):
-        fresh()
+
+def crash_everywhere(name, root, stride, offset):
+    """Crash a scenario before every so many-th operation, and count where that fails."""
+    scene, failures = Scene(name, root), 0
+
+    def crashed(point):
+        crash_at(point, scene.folder)
+        scene.act(scene.folder)
+
+    for point in range(1 + offset, int(scene.points) + 1, stride):
+        scene.fresh()
         code = forked(lambda point=point: crashed(point))
         assert code == CRASHED, code
-        if forked(resumed) != 0:
-            print(f"{name}: failed after a crash at {point} of {points}", flush=True)
+        if forked(scene.resume) != 0:
+            print(f"{name}: failed after a crash at {point} of {scene.points:g}", flush=True)
             failures += 1
-    print(f"{name}|{points}|{failures}", flush=True)
+    print(f"{name}|{scene.points:g}|{failures}", flush=True)
+
+
+def kill_anywhere(root, count, rng):
+    """Kill scenarios at random moments, so often that so many were not yet at their end; count where that fails."""
+    scenes = [Scene(name, root / name) for name in SCENARIOS]
+    killed = failures = 0
+    while killed < count:
+        scene = scenes[rng.integers(len(scenes))]
+        scene.fresh()
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                scene.act(scene.folder)
+                os._exit(0)
+            os._exit(1)
+        time.sleep(rng.uniform(0, scene.seconds))
+        os.kill(child, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        killed += code == -signal.SIGKILL
+        if code not in (0, -signal.SIGKILL) or forked(scene.resume) != 0:
+            print(f"{scene.name}: failed after SIGKILL ({code})", flush=True)
+            failures += 1
+        if killed % SAID == 0 or killed == count:
+            print(f"kills|{killed}|{failures}", flush=True)
+
+
+def flip_bits(root, count, rng, each=10):
+    """Flip random bits of all files of some stores; of those that are detected repair one of so many."""
+    stores = {"whole": (study(), None), "share": (study(), (1, 2)), "twins": (twins(), None)}
+    paths = {name: root / f"{name}.zarr" for name in stores}
+    wholes = {name: run(asked, paths[name], shard=shard) for name, (asked, shard) in stores.items()}
+    files = [(name, file) for name, path in paths.items() for file in sorted(path.rglob("*")) if file.is_file()]
+    detected = harmless = repaired = wrong = 0
+
+    def same(found, whole, names):
+        return found.table == whole.table and all(
+            np.array_equal(found.outcomes[name], whole.outcomes[name], equal_nan=True) for name in names
+        )
+
+    for path in paths.values():
+        shutil.copytree(path, path.with_suffix(".copy"))
+    for flipped in range(1, count + 1):
+        name, file = files[rng.integers(len(files))]
+        path, whole, (asked, shard) = paths[name], wholes[name], stores[name]
+        kept = file.read_bytes()
+        data = bytearray(kept)
+        bit = int(rng.integers(8 * len(data)))
+        data[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(data)
+        message = ""
+        try:
+            try:
+                assert same(ff.open_study(path), whole, FIELDS), "another result"
+                harmless += 1
+            except ff.StoreError as error:
+                message = str(error)
+                detected += 1
+            assert not message or f"{file} is damaged" in message or f"{file} is missing" in message, message
+            if message and detected % each == 0:
+                bits = [one for one in FIELDS if one != "seconds"]
+                assert same(run(asked, path, shard=shard, repair=True), whole, bits), "not repaired"
+                assert same(ff.open_study(path), whole, bits), "not stored"
+                repaired += 1
+                shutil.rmtree(path)
+                shutil.copytree(path.with_suffix(".copy"), path)
+        except Exception as error:
+            print(f"{file.relative_to(root)}: bit {bit}: {error!r}", flush=True)
+            wrong += 1
+        file.write_bytes(kept)
+        if flipped % SAID == 0 or flipped == count:
+            print(f"flips|{flipped}|{detected}|{harmless}|{repaired}|{wrong}", flush=True)
 
 
 if __name__ == "__main__":
-    driver.FLUSH_SECONDS = driver.FLUSH_SHARE = 0.0
+    driver.FLUSH_SECONDS = 0.0
     driver.FLUSH_SHARE = 1.0
     layout.CHUNK_ENTRIES = 4
-    folder, stride, offset, *names = sys.argv[1:]
-    for scenario in names or SCENARIOS:
-        crash_everywhere(scenario, Path(folder).resolve(), int(stride), int(offset))
+    folder, what, number, *rest = sys.argv[1:]
+    place = Path(folder).resolve()
+    place.mkdir(parents=True, exist_ok=True)
+    if what in ("kills", "flips"):
+        act = {"kills": kill_anywhere, "flips": flip_bits}[what]
+        act(place, int(number), np.random.default_rng(int(rest[0])))
+    else:
+        for scenario in rest or SCENARIOS:
+            crash_everywhere(scenario, place, int(what), int(number))

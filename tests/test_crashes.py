@@ -16,15 +16,35 @@ from crashes import SCENARIOS
 STRIDE = 50
 
 
+def harm(folder, *arguments):
+    """What the process prints last."""
+    script = Path(__file__).with_name("crashes.py")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(script.parent), *sys.path])}
+    command = [sys.executable, str(script), str(folder), *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout, done.stderr)
+    name, *numbers = done.stdout.splitlines()[-1].split("|")
+    return name, *map(int, numbers)
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_crashes_lose_nothing(name, tmp_path, rng):
     """At every 50th operation, from a random one on."""
-    script = Path(__file__).with_name("crashes.py")
     stride, offset = (4, 0) if name == "success" else (STRIDE, int(rng.integers(STRIDE)))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(script.parent), *sys.path])}
-    command = [sys.executable, str(script), str(tmp_path), str(stride), str(offset), name]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    scenario, points, failures = done.stdout.splitlines()[-1].split("|")
-    assert (scenario, int(failures)) == (name, 0), done.stdout + done.stderr
-    assert int(points) > 10
+    scenario, points, failures = harm(tmp_path, stride, offset, name)
+    assert (scenario, failures) == (name, 0)
+    assert points > 10
+
+
+def test_kills_lose_nothing(tmp_path, rng):
+    """At random moments; 500 of them by ``python tests/crashes.py FOLDER kills 500 SEED``."""
+    assert harm(tmp_path, "kills", 8, int(rng.integers(10**6))) == ("kills", 8, 0)
+
+
+def test_every_flipped_bit_is_found_and_repaired(tmp_path, rng):
+    """Or changes nothing; 10,000 of them by ``python tests/crashes.py FOLDER flips 10000 SEED``."""
+    name, count, detected, _, repaired, wrong = harm(tmp_path, "flips", 120, int(rng.integers(10**6)))
+    assert (name, count, wrong) == ("flips", 120, 0)
+    assert detected > 60
+    assert repaired > 3

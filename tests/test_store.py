@@ -460,45 +460,6 @@ def test_damaged_metadata_are_named_and_restored(path, reference, name, how):
     assert same_bits(ff.open_study(path), reference)
 
 
-def test_every_flipped_bit_is_found_and_repaired(path, rng):
-    """In any file of a store and of a share's: it is said or changes nothing, and what is repaired is as it was."""
-    for shard, folder in ((None, path), ((1, 3), path.with_name("share"))):
-        study = small(trials=4)
-        whole = run(study, folder, shard=shard)
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
-        assert len(files) > 12
-        kept = {file: file.read_bytes() for file in files}
-        shutil.rmtree(path.with_name("copy"), ignore_errors=True)
-        shutil.copytree(folder, path.with_name("copy"))
-        repaired = 0
-        for _ in range(60):
-            file = files[rng.integers(len(files))]
-            data = bytearray(kept[file])
-            data[rng.integers(len(data))] ^= 1 << rng.integers(8)
-            file.write_bytes(data)
-            message = ""
-            try:
-                found = ff.open_study(folder)
-            except ff.StoreError as error:
-                message = str(error)
-            if message:
-                assert f"{file} is damaged" in message or f"{file} is missing" in message
-                if repaired < 4:
-                    repaired += 1
-                    assert same_where_done(run(study, folder, shard=shard, repair=True), whole)
-                    found = ff.open_study(folder)
-                else:
-                    found = whole
-            assert found.table == whole.table
-            assert found.done.sum() == whole.done.sum()
-            assert same_where_done(found, whole)
-            if message:
-                shutil.rmtree(folder)
-                shutil.copytree(path.with_name("copy"), folder)
-            file.write_bytes(kept[file])
-        assert repaired == 4
-
-
 def test_xarray_opens_a_store_without_a_word_and_masks_what_is_not_done(path, reference, tmp_path):
     """As users open it, whose coordinates may be texts, too; and netCDF takes what it gives."""
     study = ff.Study(
