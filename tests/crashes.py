@@ -5,6 +5,8 @@ Run as a script:
 ``crashes.py FOLDER STRIDE OFFSET [SCENARIO ...]`` crashes before every so many-th operation on files, and resumes; for
 each scenario it prints ``name|points|failures``.
 
+``crashes.py FOLDER presses STRIDE OFFSET [SCENARIO ...]`` presses Ctrl-C there instead.
+
 ``crashes.py FOLDER kills COUNT SEED`` sends SIGKILL at random moments of random scenarios, and resumes:
 ``kills|count|failures``.
 
@@ -103,14 +105,23 @@ SCENARIOS = {
 """What is there before, what is done, and the study whose results there are then."""
 
 
-def crash_at(point, folder):
-    """Die before so many operations on files of a folder; count them where that is none."""
+def die():
+    os._exit(CRASHED)
+
+
+def press():
+    """Ctrl-C, which the main thread hears, whoever is at the files."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def crash_at(point, folder, how=die):
+    """Die, or the like, before so many operations on files of a folder; count them where that is none."""
     count, sync = [0], os.fsync
 
     def step():
         count[0] += 1
         if count[0] == point:
-            os._exit(CRASHED)
+            how()
 
     def watch(event, arguments):
         if event in EVENTS and str(arguments[0]).startswith(str(folder)):
@@ -213,13 +224,19 @@ class Scene:
         check(done, self.expected, self.folder, before)
 
 
-def crash_everywhere(name, root, stride, offset):
-    """Crash a scenario before every so many-th operation, and count where that fails."""
+def crash_everywhere(name, root, stride, offset, how=die):
+    """Crash a scenario, or the like, before every so many-th operation, and count where that fails."""
     scene, failures = Scene(name, root), 0
 
     def crashed(point):
-        crash_at(point, scene.folder)
-        scene.act(scene.folder)
+        crash_at(point, scene.folder, how)
+        try:
+            scene.act(scene.folder)
+        except ff.StudyInterrupted as stop:
+            return CRASHED if stop.result.done.shape == scene.expected.done.shape else 1
+        except KeyboardInterrupt:
+            assert name == "merge"  # which runs nothing
+            return CRASHED
 
     for point in range(1 + offset, int(scene.points) + 1, stride):
         scene.fresh()
@@ -309,9 +326,12 @@ if __name__ == "__main__":
     folder, what, number, *rest = sys.argv[1:]
     place = Path(folder).resolve()
     place.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which background jobs of a shell ignore
     if what in ("kills", "flips"):
         act = {"kills": kill_anywhere, "flips": flip_bits}[what]
         act(place, int(number), np.random.default_rng(int(rest[0])))
     else:
-        for scenario in rest or SCENARIOS:
-            crash_everywhere(scenario, place, int(what), int(number))
+        how = press if what == "presses" else die
+        stride, offset, *names = [number, *rest] if how is press else [what, number, *rest]
+        for scenario in names or SCENARIOS:
+            crash_everywhere(scenario, place, int(stride), int(offset), how)

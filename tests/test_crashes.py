@@ -37,6 +37,13 @@ def test_crashes_lose_nothing(name, tmp_path, rng):
     assert points > 10
 
 
+@pytest.mark.parametrize("name", ["creation", "values"])
+def test_ctrl_c_at_an_operation_loses_nothing(name, tmp_path, rng):
+    """And ends with `StudyInterrupted`, also while a store is made, opened or grown."""
+    scenario, _, failures = harm(tmp_path, "presses", STRIDE, int(rng.integers(STRIDE)), name)
+    assert (scenario, failures) == (name, 0)
+
+
 def test_kills_lose_nothing(tmp_path, rng):
     """At random moments; 500 of them by ``python tests/crashes.py FOLDER kills 500 SEED``."""
     assert harm(tmp_path, "kills", 8, int(rng.integers(10**6))) == ("kills", 8, 0)

@@ -658,11 +658,17 @@ def test_presses_of_ctrl_c_during_a_write_wait_for_its_last_byte(path, monkeypat
 
 
 def test_a_writer_that_is_left_behind_keeps_the_lock(path):
+    begun, end = threading.Event(), threading.Event()
     with locked(path) as lock:
-        lock.hold()
+        left = threading.Thread(target=lock.held_for, args=[lambda: [begun.set(), end.wait(60)]])
+        left.start()
+        assert begun.wait(60)
     with pytest.raises(ff.StoreError, match="is being written by process"), locked(path):
         pass
-    lock.let_go()
+    end.set()
+    left.join()
+    with pytest.raises(ff.StoreError, match="was given up before"):
+        lock.held_for(lambda: None)
     with locked(path):
         pass
 

@@ -28,7 +28,7 @@ from fastflow.studies.held import Held
 from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import Lock, locked
 from fastflow.studies.nodes import Node, difference, this_node
-from fastflow.studies.outcomes import BYTES, NOT_DONE, Arrays, empty_outcomes
+from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays, empty_outcomes
 from fastflow.studies.plan import Plan, held_by, order_of, share_with_twins
 from fastflow.studies.result import StudyResult
 from fastflow.studies.snapshot import read_store
@@ -114,28 +114,47 @@ def run_study(
     task_seconds = TASK_SECONDS if task_seconds is None else as_number("task_seconds", task_seconds, above=0)
     one_of("on_error", on_error, ON_ERROR)
     timeout = math.inf if task_timeout is None else as_number("task_timeout", task_timeout, above=0)
-    order = order_of(design, shard)
-    held = held_by(design, order)
-    size = int(WORKING * held.count * design.trials * BYTES)
-    require_memory(size, f"the outcomes of {held.count} x {design.trials} trials", "take fewer")
-    with contextlib.ExitStack() as stack:
-        kept = None
-        arrays, pilots = empty_outcomes(held.array_shape(design.trials)) if store is None else {}, False
-        if store is not None:
-            path = store_path(store).resolve()  # not a link, which would have a lock of its own
-            require_zarr()
-            lock = stack.enter_context(locked(path))
-            kept, arrays, held = _open(path, design, held, repair, lock)
-            pilots = kept.facts.adaptive
-        crew = Crew(executor, threads, on_error, timeout)
-        stack.callback(crew.close)
-        shared = share_with_twins(design, arrays, held)
-        plan = Plan(design, arrays, held, order, adaptive)
-        driver = _Driver(
-            design, arrays, held, kept, crew, plan, task_seconds, timeout, on_error, pilots=pilots or adaptive
-        )
-        driver.changed(shared)
-        return driver.run(max_seconds, progress)
+    driver: _Driver | None = None
+    try:
+        with contextlib.ExitStack() as stack:
+            order = order_of(design, shard)
+            held = held_by(design, order)
+            size = int(WORKING * held.count * design.trials * BYTES)
+            require_memory(size, f"the outcomes of {held.count} x {design.trials} trials", "take fewer")
+            kept = None
+            arrays, pilots = empty_outcomes(held.array_shape(design.trials)) if store is None else {}, False
+            if store is not None:
+                path = store_path(store).resolve()  # not a link, which would have a lock of its own
+                require_zarr()
+                lock = stack.enter_context(locked(path))
+                kept, arrays, held = lock.keeping(functools.partial(_open, path, design, held, repair, lock))
+                pilots = kept.facts.adaptive
+            crew = Crew(executor, threads, on_error, timeout)
+            stack.callback(crew.close)
+            shared = share_with_twins(design, arrays, held)
+            plan = Plan(design, arrays, held, order, adaptive)
+            driver = _Driver(
+                design, arrays, held, kept, crew, plan, task_seconds, timeout, on_error, pilots=pilots or adaptive
+            )
+            driver.changed(shared)
+            return driver.run(max_seconds, progress)
+    except StudyInterrupted:
+        raise
+    except KeyboardInterrupt as stop:  # before the work, after it, or once more
+        raise _interrupted(design, driver) from stop
+
+
+def _interrupted(design: Design, driver: _Driver | None) -> StudyInterrupted:
+    """The interrupt, with what was done."""
+    if driver is not None:
+        return driver.interrupted()
+    told = StudyInterrupted("interrupted before any trial was begun: what the store has it keeps; .result has none")
+    nothing = {
+        name: np.broadcast_to(np.array(fill, dtype), (*design.shape, design.trials))
+        for name, (dtype, fill) in FIELDS.items()
+    }
+    told.result = StudyResult(design.describe(), nothing, None, design)
+    return told
 
 
 def _as_shard(shard: tuple[int, int] | None, design: Design) -> tuple[int, int]:
@@ -211,6 +230,7 @@ class _Driver:
         self.computed = 0
         self.told: dict[Status, str] = {}
         self.elsewhere = ""
+        self.seconds = math.nan
         self.makers: tuple[Node, ...] = () if store is None else store.facts.makers
         self.counts: Counter[Status] = Counter()
 
@@ -254,17 +274,8 @@ class _Driver:
                 self.failure, self.whose = error, "the study"
             if self.failure is not None:
                 self._wind_up()
-        seconds = time.monotonic() - started
-        result = StudyResult(
-            self.design.describe(),
-            self.arrays,
-            self.held,
-            self.design,
-            seconds,
-            self.computed,
-            adaptive=self.pilots,
-            makers=self.makers,
-        )
+        self.seconds = time.monotonic() - started
+        result = self._result()
         for status, text in self.told.items():
             trials = f"{self.counts[status]} trial{'s' * (self.counts[status] > 1)} of this run ended as"
             warnings.warn(f"{trials} {status.label}; the first: {text}", stacklevel=4)
@@ -279,6 +290,26 @@ class _Driver:
         if self.failure is None:
             return result
         raise self._failed(result)
+
+    def _result(self) -> StudyResult:
+        """What was done."""
+        return StudyResult(
+            self.design.describe(),
+            self.arrays,
+            self.held,
+            self.design,
+            self.seconds,
+            self.computed,
+            adaptive=self.pilots,
+            makers=self.makers,
+        )
+
+    def interrupted(self) -> StudyInterrupted:
+        """An interrupt outside of the work, with what was done."""
+        self.failure = StudyInterrupted("interrupted")
+        told = self._failed(self._result())
+        assert isinstance(told, StudyInterrupted)
+        return told
 
     def _failed(self, result: StudyResult) -> StudyError | StudyInterrupted | StoreError:
         """The failure, with what was done."""
@@ -448,11 +479,16 @@ class _Driver:
         if self.store is not None and self.dirty:
             if self.makers != self.store.facts.makers:
                 self._describe()  # before there is anything of another maker
-            self._write(functools.partial(self.store.write, self.arrays, frozenset(self.dirty)))
-            self.dirty.clear()
+            self._write(functools.partial(self._write_dirty, frozenset(self.dirty)))
         self._show()
         now = time.monotonic()
         self.next_flush = now + max(FLUSH_SECONDS, (now - began) / FLUSH_SHARE)
+
+    def _write_dirty(self, dirty: frozenset[tuple[int, ...]]) -> None:
+        """Write some chunks, which are clean then, whether or not anybody waits for it."""
+        assert self.store is not None
+        self.store.write(self.arrays, dirty)
+        self.dirty -= dirty
 
     def _write(self, write: Callable[[], None]) -> None:
         """Let the writer's thread do it, which an interrupt waits for, where one in Zarr's midst would not.
@@ -460,24 +496,16 @@ class _Driver:
         The lock is the writer's, too: whatever interrupts this thread, the store is ours until the last byte.
         """
         assert self.store is not None
-        self.store.lock.hold()
-
-        def write_and_let_go(lock: Lock) -> None:
-            try:
-                write()
-            finally:
-                lock.let_go()
-
-        written = self.writer.submit(write_and_let_go, self.store.lock)
+        written = self.writer.submit(self.store.lock.held_for, write)
         interrupt: KeyboardInterrupt | None = None
         while not written.done():
             try:
                 wait([written])
             except KeyboardInterrupt as error:
                 interrupt = error
+        written.result()
         if interrupt is not None:
             raise interrupt
-        written.result()
 
     def _show(self) -> None:
         if self.bar is not None and self.unshown:
@@ -493,9 +521,10 @@ class _Driver:
             for future in list(self.out):
                 if future.done():
                     self._keep_all(future)
-        if not isinstance(self.failure, StoreError):
+        while not isinstance(self.failure, StoreError):
             try:
                 self._flush()
+                break
             except KeyboardInterrupt:
                 self.failure = StudyInterrupted("interrupted")
             except StoreError as error:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import itertools
 import os
 import socket
 import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from fastflow.studies.errors import StoreError
+from fastflow.threads import interruptibly
+
+ATTEMPTS, WAIT_SECONDS = 5, 0.02
+"""How often a lock that is held is tried again, and after how long."""
+
+Result = TypeVar("Result")
 
 _handles: set[int] = set()
 """Of the locks that this process holds."""
@@ -43,10 +52,26 @@ class Lock:
         self._path, self._handle, self._owner = path, handle, os.getpid()
         self._holders, self._counting = 1, threading.Lock()
 
-    def hold(self) -> None:
-        """Hold it, too: the thread that writes goes on when the one that waits for it has been interrupted."""
+    def held_for(self, function: Callable[[], Result]) -> Result:
+        """Call a function, and hold the lock until its end, too, whatever becomes of those who wait for it.
+
+        Raises
+        ------
+        StoreError
+            when all have let go already
+        """
         with self._counting:
+            if not self._holders:
+                raise StoreError(f"the lock {self._path} was given up before there was anything to write")
             self._holders += 1
+        try:
+            return function()
+        finally:
+            self.let_go()
+
+    def keeping(self, function: Callable[[], Result]) -> Result:
+        """`held_for` in a thread that is left behind on Ctrl-C: what it was at it brings to its end, as a rule."""
+        return interruptibly(functools.partial(self.held_for, function))
 
     def let_go(self) -> None:
         """Hold it no longer."""
@@ -54,18 +79,55 @@ class Lock:
             self._holders -= 1
             if self._holders or self._handle is None or os.getpid() != self._owner:
                 return
-            if self.is_held():
-                self._path.unlink(missing_ok=True)
-            _handles.discard(self._handle)
-            os.close(self._handle)
+            try:
+                if self.is_held():
+                    self._path.unlink(missing_ok=True)
+            finally:  # a press of Ctrl-C included
+                _handles.discard(self._handle)
+                os.close(self._handle)
 
     def is_held(self) -> bool:
         """Whether the file at its place is still the one that is locked."""
         if self._handle is None:
             return True
-        with contextlib.suppress(FileNotFoundError):
-            return os.path.samestat(os.lstat(self._path), os.fstat(self._handle))
+        return _is_at(self._path, self._handle)
+
+
+def remove_dead(path: Path) -> None:
+    """Take away the lock file of a store, if a process of this machine that is no more has left it behind."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import fcntl
+
+        file = _file_of(path.resolve())
+        handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _, process, _, machine = os.read(handle, 200).decode().split()
+            if machine == socket.gethostname() and not _is_alive(int(process)) and _is_at(file, handle):
+                file.unlink()
+        finally:
+            os.close(handle)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
         return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _is_at(file: Path, handle: int) -> bool:
+    """Whether the file at a place is the one that is open."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.lstat(file), os.fstat(handle))
+    return False
+
+
+def _file_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 @contextlib.contextmanager
@@ -82,7 +144,7 @@ def locked(path: Path) -> Iterator[Lock]:
     UserWarning
         on a file system without locks, where the user keeps two drivers apart
     """
-    lock = _take(path, path.with_name(path.name + ".lock"))
+    lock = _take(path, _file_of(path))
     try:
         yield lock
     finally:
@@ -95,7 +157,7 @@ def _take(path: Path, file: Path) -> Lock:
         import fcntl
     except ImportError:  # no such locks on Windows: the user keeps two drivers apart
         return Lock(file, None)
-    while True:
+    for attempt in itertools.count():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -108,6 +170,9 @@ def _take(path: Path, file: Path) -> Lock:
         except BlockingIOError:
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
             os.close(handle)
+            if attempt < ATTEMPTS:  # it may be a reader who looks whose it is
+                time.sleep(WAIT_SECONDS)
+                continue
             raise StoreError(
                 f"the store {path} is being written by {holder}; read it meanwhile with open_study"
             ) from None
@@ -117,9 +182,8 @@ def _take(path: Path, file: Path) -> Lock:
                 stacklevel=5,
             )
             break
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.lstat(file), os.fstat(handle)):
-                break
+        if _is_at(file, handle):
+            break
         os.close(handle)  # the one before took its file away between our opening and locking it
     _let_go_in_children()
     _handles.add(handle)

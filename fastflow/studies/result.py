@@ -434,7 +434,8 @@ class StudyResult:
             recover(path)
             if path.exists():
                 raise StoreError(f"{path} exists already")
-            create(path, self.table, self._own, self._held, lock, adaptive=self.adaptive, makers=self._makers)
+            make = functools.partial(create, adaptive=self.adaptive, makers=self._makers)
+            lock.keeping(functools.partial(make, path, self.table, self._own, self._held, lock))
         return path
 
     def __repr__(self) -> str:

@@ -22,12 +22,14 @@ from fastflow.studies.layout import (
     COPY,
     DOCUMENT,
     all_chunks,
+    beside,
     chunk_shape,
     coordinates_of,
     place_of,
     region_of,
     require_zarr,
 )
+from fastflow.studies.locks import remove_dead
 from fastflow.studies.nodes import differences, this_node
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays, empty_outcomes
 from fastflow.studies.spec import WORDS, Table, as_table, success_of
@@ -80,6 +82,7 @@ def read_store(path: Path, *, repair: bool = False, tell: bool = True) -> Snapsh
         where other kinds of nodes, or other versions, made it, or some of it
     """
     require_zarr()
+    remove_dead(path)
     found: Snapshot | StoreError
     for _ in range(READINGS):
         place = place_of(path)
@@ -113,7 +116,9 @@ def _bytes_of(place: Path) -> bytes | None:
 def _read(path: Path, place: Path, data: bytes | None, repair: bool) -> Snapshot:
     """What is in the store that lies at a place, and belongs to a path."""
     if not place.exists():
-        raise StoreError(f"there is no store {path}")
+        half = beside(path, "new")
+        more = f"; a half-made one is {half}, which the next run or save there removes" if half.exists() else ""
+        raise StoreError(f"there is no store {path}{more}")
     again = "run the study with repair=True to"
     try:
         if data is None:
