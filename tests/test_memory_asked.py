@@ -73,16 +73,16 @@ CALLS = {
     "study": "study(9 if small else 10**6).run(max_seconds=0.1, progress=False)",
     "study, limits": """n = 20 if small else 3000
     words = ff.ensembles.Sparse(n, sparsity=2), ff.DiagonalLinear(2), ff.inits.Constant(1e-2), ff.FlowLimit(max_steps=3)
-    ff.Study(*words, axes={{"m": [n // 2]}}, trials=2).run(threads=1, progress=False)""",
+    ff.Study(*words, axes={"m": [n // 2]}, trials=2).run(threads=1, progress=False)""",
     "study, descent": """n = 9 if small else 700
-    words = ff.ensembles.LowRank((n, n), m=4 * n, rank=1), ff.DeepLinear(2), ff.inits.Identity(0.1)
-    method = ff.GradientDescent(1e-9, 2)
-    ff.Study(*words, method, axes={{"seed_of": [1]}} and {{"scale": [0.1]}}, trials=2).run(threads=1, progress=False)""",
+    ensemble = ff.ensembles.LowRank(n, rank=1, m=4 * n, observed="completion")
+    ff.Study(ensemble, ff.DeepLinear(2), ff.inits.Identity(0.1), ff.GradientDescent(1e-9, 2),
+             axes={"init.scale": [0.1]}, trials=2).run(threads=1, progress=False)""",
     "study, baseline": """n = 20 if small else 3000
-    ff.Study(ff.ensembles.Sparse(n, sparsity=2), method=ff.baselines.LeastNorm(), axes={{"m": [n // 2]}},
+    ff.Study(ff.ensembles.Sparse(n, sparsity=2), method=ff.baselines.LeastNorm(), axes={"m": [n // 2]},
              trials=2).run(threads=1, progress=False)""",
     "study, basis pursuit": """n = 20 if small else 300
-    ff.Study(ff.ensembles.Sparse(n, sparsity=2), method=ff.baselines.BasisPursuit(), axes={{"m": [n // 2]}},
+    ff.Study(ff.ensembles.Sparse(n, sparsity=2), method=ff.baselines.BasisPursuit(), axes={"m": [n // 2]},
              trials=1).run(threads=1, progress=False)""",
     "open_study": """store = path / str(small)
     if small:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -756,6 +757,42 @@ def test_no_lock_is_taken_through_a_link(path):
     with pytest.raises(ff.StoreError, match="is a link"):
         run(small(), path)
     assert target.read_text() == "mine"
+
+
+def test_who_opens_a_store_takes_away_the_lock_of_a_dead_process(path):
+    run(small(trials=1), path)
+    lock, here = path.with_name("s.zarr.lock"), socket.gethostname()
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    for holder, stays in [
+        (f"process {os.getpid()} on {here}\n", True),
+        (f"process {process.pid} on another\n", True),
+        ("what is this?", True),
+        (f"process {process.pid} on {here}\n", False),
+    ]:
+        lock.write_text(holder)
+        ff.open_study(path)
+        assert lock.exists() == stays
+
+
+@pytest.mark.parametrize("where", ["held_by", "read_store", "create", "Plan"])
+def test_ctrl_c_before_the_first_trial_has_a_result_too(path, reference, monkeypatch, where):
+    """What the store had it has."""
+    if where == "read_store":
+        run(small(trials=50), path)
+
+    def pressed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, where, pressed)
+        with pytest.raises(ff.StudyInterrupted, match="before any trial was begun") as caught:
+            run(small(trials=50), path)
+    assert caught.value.result.done.shape == (3, 2, 50)
+    assert not caught.value.result.done.any()
+    assert not path.with_name("s.zarr.lock").exists()
+    if where == "read_store":
+        assert same_bits(ff.open_study(path), reference)
 
 
 def test_cells_of_equal_outcomes_are_made_equal_when_a_study_goes_on(path):

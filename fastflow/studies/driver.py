@@ -137,17 +137,20 @@ def run_study(
                 design, arrays, held, kept, crew, plan, task_seconds, timeout, on_error, pilots=pilots or adaptive
             )
             driver.changed(shared)
-            return driver.run(max_seconds, progress)
+            try:
+                return driver.run(max_seconds, progress)
+            except StudyInterrupted:
+                raise
+            except KeyboardInterrupt as stop:  # one more, at another place, when the lock is still ours
+                raise driver.interrupted() from stop
     except StudyInterrupted:
         raise
-    except KeyboardInterrupt as stop:  # before the work, after it, or once more
-        raise _interrupted(design, driver) from stop
+    except KeyboardInterrupt as stop:  # before the work, or after it
+        raise (_nothing_done(design) if driver is None else driver.interrupted()) from stop
 
 
-def _interrupted(design: Design, driver: _Driver | None) -> StudyInterrupted:
-    """The interrupt, with what was done."""
-    if driver is not None:
-        return driver.interrupted()
+def _nothing_done(design: Design) -> StudyInterrupted:
+    """The interrupt before the work."""
     told = StudyInterrupted("interrupted before any trial was begun: what the store has it keeps; .result has none")
     nothing = {
         name: np.broadcast_to(np.array(fill, dtype), (*design.shape, design.trials))
@@ -304,12 +307,11 @@ class _Driver:
             makers=self.makers,
         )
 
-    def interrupted(self) -> StudyInterrupted:
+    def interrupted(self) -> StudyError | StudyInterrupted | StoreError:
         """An interrupt outside of the work, with what was done."""
         self.failure = StudyInterrupted("interrupted")
-        told = self._failed(self._result())
-        assert isinstance(told, StudyInterrupted)
-        return told
+        self._wind_up()
+        return self._failed(self._result())
 
     def _failed(self, result: StudyResult) -> StudyError | StudyInterrupted | StoreError:
         """The failure, with what was done."""
