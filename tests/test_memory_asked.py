@@ -71,19 +71,22 @@ CALLS = {
     a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
              ff.FlowLimit(), runs=k, progress=False)""",
     "study": "study(9 if small else 10**6).run(max_seconds=0.1, progress=False)",
-    "study, limits": """n = 20 if small else 3000
-    words = ff.ensembles.Sparse(n, sparsity=2), ff.DiagonalLinear(2), ff.inits.Constant(1e-2), ff.FlowLimit(max_steps=3)
-    ff.Study(*words, axes={"m": [n // 2]}, trials=2).run(threads=1, progress=False)""",
-    "study, descent": """n = 9 if small else 700
+    "study, limits": """n = 20 if small else 2000
+    words = ff.ensembles.Sparse(n, sparsity=2), ff.DiagonalLinear(2), ff.inits.Constant(1e-2), ff.FlowLimit(max_steps=2)
+    ff.Study(*words, axes={"m": [n // 2]}, trials=1).run(threads=1, progress=False)""",
+    "study, descent": """n = 9 if small else 500
     ensemble = ff.ensembles.LowRank(n, rank=1, m=4 * n, observed="completion")
     ff.Study(ensemble, ff.DeepLinear(2), ff.inits.Identity(0.1), ff.GradientDescent(1e-9, 2),
-             axes={"init.scale": [0.1]}, trials=2).run(threads=1, progress=False)""",
-    "study, baseline": """n = 20 if small else 3000
+             axes={"init.scale": [0.1]}, trials=1).run(threads=1, progress=False)""",
+    "study, baseline": """n = 20 if small else 2000
     ff.Study(ff.ensembles.Sparse(n, sparsity=2), method=ff.baselines.LeastNorm(), axes={"m": [n // 2]},
-             trials=2).run(threads=1, progress=False)""",
-    "study, basis pursuit": """n = 20 if small else 300
+             trials=1).run(threads=1, progress=False)""",
+    "study, program": """n = 20 if small else 400
     ff.Study(ff.ensembles.Sparse(n, sparsity=2), method=ff.baselines.BasisPursuit(), axes={"m": [n // 2]},
              trials=1).run(threads=1, progress=False)""",
+    "nuclear norm": """n = 20 if small else 200
+    w = np.outer(draw(n), draw(n)); w[draw((n, n)) > 0] = np.nan
+    ff.baselines.nuclear_norm_completion(w, max_steps=25)""",
     "open_study": """store = path / str(small)
     if small:
         for size in (10, 10**6):

@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.baselines.accuracy import fall_short
-from fastflow.baselines.systems import RowSpace, heard, row_space
+from fastflow.baselines.systems import NUMBER_BYTES, RowSpace, heard, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 from fastflow.equality import by_value
+from fastflow.memory import require_memory
+
+MIXING_COPIES = 130
+"""Matrices that the minimisation of a nuclear norm has at most: earlier points and moves, and what is made of them."""
 
 
 @by_value(hashable=False)
@@ -185,6 +189,8 @@ def _minimise(constraint: _Constraint, tol: float, max_steps: int) -> NuclearNor
     w = shrunk = constraint.least_norm()
     if not w.any():
         return NuclearNormSolution(w, constraint.multipliers(w), 0.0, 0)
+    size = MIXING_COPIES * NUMBER_BYTES * w.size
+    require_memory(size, f"nuclear-norm minimisation of {w.size} entries", "take a smaller matrix")
     point, shrinkage, mixing = w, 0.1 * np.linalg.norm(w, 2), _AndersonMixing()
     for step in range(1, max_steps + 1):
         left, values, right = heard(point.size, functools.partial(np.linalg.svd, point, full_matrices=False))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from fastflow.arrays import as_array
 from fastflow.baselines.accuracy import fall_short
 from fastflow.baselines.nonnegative import signed_least_squares
-from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, equilibrated, heard, row_space
+from fastflow.baselines.systems import CONSISTENT, PROGRAM_COPIES, as_system, as_weights, equilibrated, heard, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 from fastflow.equality import by_value
 
@@ -70,7 +70,7 @@ def basis_pursuit(
         method="highs-ds",  # the simplex method: it ends at a vertex
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
-    result = heard(basis.size, solve)
+    result = heard((1 if nonnegative else 2) * basis.size, solve, PROGRAM_COPIES)
     if result.status == 2 and nonnegative:
         raise ValueError("no x >= 0 fits the values: nonnegative_least_squares comes nearest")
     if result.status != 0:

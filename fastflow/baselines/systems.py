@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_floats
+from fastflow.memory import require_memory
 from fastflow.threads import interruptibly
 
 CONSISTENT = 1e-9
@@ -21,12 +22,26 @@ UNIT_BITS = 10
 LARGE = 20_000
 """Entries of a matrix from which on solvers may take so long that they are made to hear Ctrl-C."""
 
+COPIES, PROGRAM_COPIES = 8, 24
+"""What LAPACK, and HiGHS, take over the matrix that they are given, with what is made of it before (measured)."""
+
+NUMBER_BYTES = 8
+
 Result = TypeVar("Result")
 
 
-def heard(entries: int, solve: Callable[[], Result]) -> Result:
-    """Call a solver, or a decomposition, of a matrix of so many entries; of many so that Ctrl-C is heard."""
-    return interruptibly(solve) if entries > LARGE else solve()
+def heard(entries: int, solve: Callable[[], Result], copies: int = COPIES) -> Result:
+    """Call a solver, or a decomposition, of a matrix of so many entries; of many so that Ctrl-C is heard.
+
+    Raises
+    ------
+    MemoryError
+        when so many copies of the matrix take more memory than there is
+    """
+    if entries <= LARGE:
+        return solve()
+    require_memory(copies * NUMBER_BYTES * entries, f"solving with a matrix of {entries} entries", "take a smaller one")
+    return interruptibly(solve)
 
 
 def as_system(matrix: ArrayLike, values: ArrayLike) -> tuple[FloatArray, FloatArray]:
