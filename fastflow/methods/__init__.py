@@ -14,14 +14,16 @@ from fastflow.methods.product_flow import ProductFlow
 from fastflow.methods.stacked import StackedMethod as StackedMethod
 from fastflow.methods.stacked import StackEnds as StackEnds
 from fastflow.methods.stacked import SystemStack as SystemStack
+from fastflow.methods.stochastic import StochasticGradientDescent
 
-__all__ = ["Decreasing", "FlowLimit", "GradientDescent", "GradientFlow", "ProductFlow"]
+__all__ = ["Decreasing", "FlowLimit", "GradientDescent", "GradientFlow", "ProductFlow", "StochasticGradientDescent"]
 
 DEFAULT_METHOD = GradientDescent
 """What trains where the user names nothing."""
 
 METHODS: tuple[type[Method], ...] = (
     GradientDescent,
+    StochasticGradientDescent,
     GradientFlow,
     ProductFlow,
     FlowLimit,

@@ -162,6 +162,7 @@ class Execution(ABC):
     step : array (runs,), the first step of each run; NaN where there is none
     threads, seconds, flops : what the work took
     workspace_bytes : int, what one thread needs beside, where that is known
+    words : str, the method as results name it
 
     Raises
     ------
@@ -174,6 +175,7 @@ class Execution(ABC):
 
     def __init__(self, setting: Setting, method: Method, recording: Recording) -> None:
         self.setting, self.method, self.recording = setting, method, recording
+        self.words = repr(method)
         architecture, runs, dtype = setting.architecture, setting.runs, setting.dtype
         parameters, size = architecture.parameter_count, math.prod(architecture.solution_shape)
         numbers = runs * ((1 + self.work_bytes) * parameters + size) + DATA_COPIES * setting.data_entries
@@ -252,7 +254,7 @@ class Execution(ABC):
             seconds=self.seconds,
             threads=self.threads,
             flops=self.flops,
-            description=setting.description(repr(self.method)),
+            description=setting.description(self.words),
             flat_factors=self.factors,
         )
 

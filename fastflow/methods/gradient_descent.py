@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -167,7 +167,7 @@ class GradientDescent(Method):
             check_knows_safe_steps(network)
 
     def begin(self, setting: Setting) -> Execution:
-        return _Descent(setting, self)
+        return Descent(setting, self)
 
     def briefest(self) -> GradientDescent:
         # No step is taken: any number will do to compile with.
@@ -192,7 +192,7 @@ class GradientDescent(Method):
         return GradientFlow(times, t_max=max(float(times[-1]), np.nextafter(0, 1)), rtol=rtol, tol=0)
 
 
-class _Descent(Execution):
+class Descent(Execution):
     """The runs of one call, by `kernels.descend`."""
 
     method: GradientDescent
@@ -202,7 +202,7 @@ class _Descent(Execution):
         recording = recording_at_steps(setting.record, setting.architecture, method.max_steps, setting.has_truth)
         super().__init__(setting, method, recording)
         first = setting.problems[0]
-        self.problem = first.kernel_data(setting.problems, setting.dtype, shared=setting.shared)
+        self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.flops_per_step = setting.architecture.gradient_flops + first.loss_flops
         self.runs_per_worker = setting.runs
@@ -228,6 +228,11 @@ class _Descent(Execution):
             least, sizes = setting.least_losses, setting.loss_sizes
             gradient_tol = -1.0 if gradient_tol is None else gradient_tol
             self.ends = Ends(method.max_steps, TOL * sizes + least, gradient_tol, REST * sizes + least, least)
+
+    def kernel_problem(self) -> NamedTuple:
+        """What the kernels are told of the problems."""
+        setting = self.setting
+        return setting.problems[0].kernel_data(setting.problems, setting.dtype, shared=setting.shared)
 
     def _step_sizes(self) -> FloatArray:
         """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""
@@ -272,8 +277,8 @@ class _Descent(Execution):
         self.workspace_bytes = nbytes_of(worker.group, (self.problem, self.state))
         worker.advance(np.zeros(0, np.int64), 0)
 
-    def worker(self) -> _DescentWorker:
-        return _DescentWorker(self)
+    def worker(self) -> DescentWorker:
+        return DescentWorker(self)
 
     def run(self, threads: int, progress: bool | None) -> None:
         self.runs_per_worker = -(-self.setting.runs // min(threads, self.setting.runs))
@@ -290,10 +295,10 @@ class _Descent(Execution):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
 
 
-class _DescentWorker(Worker):
+class DescentWorker(Worker):
     """One thread's workspaces, and its kernel calls."""
 
-    def __init__(self, execution: _Descent) -> None:
+    def __init__(self, execution: Descent) -> None:
         e = self.execution = execution
         self.first_budget = first_budget(64, e.flops_per_step)
         self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)

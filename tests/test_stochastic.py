@@ -1,0 +1,259 @@
+"""Stochastic gradient descent: which samples, with which labels, and where the steps lead."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+import fastflow as ff
+from fastflow.kernels.descent import philox
+from fastflow.streams import Streams
+
+RNG = np.random.default_rng(16)
+SGD = ff.StochasticGradientDescent
+
+
+def raw(key, count, lane=0):
+    """The first words of a lane of a stream, by NumPy."""
+    return np.random.Philox(key=key, counter=[0, lane, 0, 0]).random_raw(count)
+
+
+def drawn(key, samples, sizes, replacement):
+    """The samples of each step, from NumPy's words."""
+    words = [int(word) for word in raw(key, samples * (2 + sum(sizes) // max(samples - max(sizes), 1)))]
+    if replacement:
+        picked = iter(words[: sum(sizes)])
+        return [[samples * next(picked) >> 64 for _ in range(size)] for size in sizes]
+    steps, number, place, order = [], -1, samples, []
+    for size in sizes:
+        if place + size > samples:
+            number, place, order = number + 1, 0, list(range(samples))
+        for i in range(place, place + size):
+            j = i + ((samples - i) * words[number * samples + i] >> 64)
+            order[i], order[j] = order[j], order[i]
+        steps.append(order[place : place + size])
+        place += size
+    return steps
+
+
+def normals(key, count):
+    """The normals of a stream, from NumPy's words."""
+    words = raw(key, 2 * ((count + 1) // 2), 1) >> np.uint64(11)
+    radius = np.sqrt(-2 * np.log((words[0::2] + 1.0) * 2.0**-53))
+    angle = 2 * np.pi * words[1::2] * 2.0**-53
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).ravel()[:count]
+
+
+def chain(factors):
+    return functools.reduce(lambda product, factor: factor @ product, factors)
+
+
+def move_chain(factors, gradient, step):
+    moved = []
+    for j, factor in enumerate(factors):
+        left = chain(factors[j + 1 :]) if factors[j + 1 :] else np.eye(len(factor))
+        right = chain(factors[:j]) if j else np.eye(factor.shape[1])
+        moved.append(factor - step * left.T @ gradient @ right.T)
+    return moved
+
+
+def move_diagonal(factors, gradient, step, depth):
+    if len(factors) == 2:
+        u, v = factors
+        return [u - step * gradient * u ** (depth - 1), v + step * gradient * v ** (depth - 1)]
+    sides = [(-1, factors[:depth]), (1, factors[depth:])]
+    return [
+        w + sign * step * gradient * np.prod([other for k, other in enumerate(side) if k != j], axis=0)
+        for sign, side in sides
+        for j, w in enumerate(side)
+    ]
+
+
+def x_of(factors, depth):
+    if len(factors) == 2:
+        return factors[0] ** depth - factors[1] ** depth
+    return np.prod(factors[:depth], axis=0) - np.prod(factors[depth:], axis=0)
+
+
+def sensed(problem):
+    """Rows, labels and the shape of the residuals of a sample, (samples, outputs): ``rows[i] @ columns of W``."""
+    if isinstance(problem, ff.LinearRegression):
+        rows = [np.kron(np.eye(len(problem.outputs)), x) for x in problem.inputs.T]
+        return np.array(rows), problem.outputs.T
+    if isinstance(problem, ff.CompressedSensing):
+        return problem.matrix[:, None], problem.values[:, None]
+    if isinstance(problem, ff.MatrixSensing):
+        return problem.operators.reshape(len(problem.values), 1, -1), problem.values[:, None]
+    if isinstance(problem, ff.MatrixEstimation):
+        return np.eye(problem.target.size)[:, None], problem.target.reshape(-1, 1)
+    rows = np.zeros((len(problem.values), 1, int(np.prod(problem.shape))))
+    rows[np.arange(len(rows)), 0, problem.rows * problem.shape[1] + problem.cols] = 1
+    return rows, problem.values[:, None]
+
+
+def naive(problem, network, factors, steps, batches, noise=0.0, key=None):
+    """The factors after the last batch, in NumPy; ``steps`` (count,)."""
+    rows, labels = sensed(problem)
+    taken, depth = 0, len(factors) if isinstance(network, ff.DeepLinear) else network.depth
+    strangers = None if key is None else normals(key, sum(map(len, batches)) * labels.shape[1])
+    for step, batch in zip(steps, batches, strict=True):
+        wanted = labels[batch]
+        if strangers is not None:
+            wanted = wanted + noise * strangers[taken : taken + wanted.size].reshape(wanted.shape)
+            taken += wanted.size
+        matrix = isinstance(network, ff.DeepLinear)
+        w = (chain(factors) if matrix else x_of(factors, depth)).ravel()
+        residual = np.einsum("sow,w->so", rows[batch], w) - wanted
+        gradient = np.einsum("sow,so->w", rows[batch], residual) * problem.weight * len(rows) / len(batch)
+        if matrix:
+            factors = move_chain(factors, gradient.reshape(problem.shape), step)
+        else:
+            factors = move_diagonal(factors, gradient, step, depth)
+    return factors
+
+
+def matrix_problems(rows=5, columns=4):
+    target = RNG.standard_normal((rows, columns))
+    seen = RNG.permutation(rows * columns)[:13]
+    inputs = RNG.standard_normal((columns, 9))
+    operators = RNG.standard_normal((11, rows, columns)) / 4
+    return {
+        "estimation": ff.MatrixEstimation(target),
+        "completion": ff.MatrixCompletion(
+            (rows, columns), *np.divmod(seen, columns), target.ravel()[seen], warn=False, normalization="mean"
+        ),
+        "sensing": ff.MatrixSensing(operators, np.tensordot(operators, target, 2)),
+        "regression": ff.LinearRegression(inputs, target @ inputs + 0.1, samples="columns"),
+    }
+
+
+def vector_problem(m=8, n=11):
+    matrix = RNG.standard_normal((m, n)) / np.sqrt(m)
+    return ff.CompressedSensing(matrix, matrix @ np.where(np.arange(n) < 2, 1.0, 0.0))
+
+
+def factors_of(network, problem, scale=0.6):
+    shapes = network.architecture(problem).factor_shapes
+    return [scale * (0.2 + RNG.random(s) if len(s) == 1 else RNG.standard_normal(s)) for s in shapes]
+
+
+def test_words_are_numpys():
+    key = Streams(5, "method").key(3, 1)
+    np.testing.assert_array_equal(key, Streams(5, "method")(3, 1).bit_generator.state["state"]["key"])
+    out = np.zeros(4, np.uint64)
+    for lane in (0, 1):
+        wanted = raw(key, 4000, lane)
+        read = []
+        for block in range(1000):
+            words_of(key, lane, block, out)
+            read.append(out.copy())
+        np.testing.assert_array_equal(np.concatenate(read), wanted)
+
+
+@ff.kernels.jit
+def words_of(key, lane, block, out):
+    philox.philox_block(key, lane, block, out)
+
+
+STEPS = 1000
+
+
+@pytest.mark.parametrize("name", ["estimation", "completion", "sensing", "regression"])
+def test_chains_go_where_numpy_goes(name):
+    problem, noise, step = matrix_problems()[name], 0.05, 0.001 if name == "regression" else 0.01
+    for widths, size, options in [
+        ((4, 6, 5), 1, {}),
+        ((4, 5), 2, {"replacement": True}),
+        ((4, 3, 7, 5), 8, {"label_noise": noise}),
+        ((4, 30, 30, 5), 3, {}),
+    ]:
+        network = ff.DeepLinear(widths=widths)
+        factors = factors_of(network, problem, 0.3)
+        method = SGD(step, size, max_steps=STEPS, tol=0, **options)
+        runs = ff.train(problem, network, ff.inits.Explicit(factors), method, seed=7, threads=1)
+        key = Streams(7, "method").key(0, 0)
+        batches = drawn(key, problem.sample_count, [size] * STEPS, "replacement" in options)
+        wanted = naive(
+            problem, network, factors, [step] * STEPS, batches, noise, key if "label_noise" in options else None
+        )
+        for ours, theirs in zip(runs.factors, wanted, strict=True):
+            np.testing.assert_allclose(ours[0], theirs, rtol=1e-9, atol=1e-11, err_msg=f"{widths} {size}")
+
+
+@pytest.mark.parametrize("depth", [1, 2, 8])
+def test_diagonal_networks_go_where_numpy_goes(depth):
+    problem = vector_problem()
+    for identical, size, options in [
+        (True, 1, {}),
+        (True, 3, {"replacement": True, "label_noise": 0.05}),
+        (False, 8, {"label_noise": 0.05}),
+    ]:
+        network = ff.DiagonalLinear(depth, identical=identical)
+        factors = factors_of(network, problem)
+        method = SGD(ff.Decreasing(0.02, 0.5, 100.0), size, max_steps=STEPS, tol=0, **options)
+        runs = ff.train(problem, network, ff.inits.Explicit(factors), method, seed=7, threads=1)
+        key = Streams(7, "method").key(0, 0)
+        batches = drawn(key, problem.sample_count, [size] * STEPS, "replacement" in options)
+        steps = 0.02 / (1 + np.arange(STEPS) / 100.0) ** 0.5
+        wanted = naive(problem, network, factors, steps, batches, 0.05, key if "label_noise" in options else None)
+        for ours, theirs in zip(runs.factors, wanted, strict=True):
+            np.testing.assert_allclose(ours[0], theirs, rtol=1e-9, atol=1e-11, err_msg=f"{identical} {size}")
+
+
+def test_an_order_and_schedules_are_kept_to():
+    problem = vector_problem()
+    network, count = ff.DiagonalLinear(2), 300
+    factors = factors_of(network, problem)
+    start = ff.inits.Explicit(factors)
+    steps = RNG.uniform(0.01, 0.03, count)
+    order = RNG.integers(0, 8, (count, 3))
+    runs = ff.train(problem, network, start, SGD(steps, order=order, tol=0), threads=1)
+    wanted = naive(problem, network, factors, steps, list(order))
+    np.testing.assert_allclose(runs.factors[0][0], wanted[0], rtol=1e-11)
+    assert runs.steps[0] == count
+    sizes, noise = RNG.integers(1, 8, count), RNG.uniform(0, 0.1, count)
+    method = SGD(0.02, sizes, label_noise=noise, tol=0)
+    runs = ff.train(problem, network, start, method, seed=3, threads=1)
+    key = Streams(3, "method").key(0, 0)
+    batches, strangers, taken = drawn(key, 8, list(sizes), False), normals(key, int(sizes.sum())), 0
+    wanted = factors
+    for batch, deviation in zip(batches, noise, strict=True):
+        labels = problem.values.copy()
+        labels[batch] += deviation * strangers[taken : taken + len(batch)]
+        noisy = ff.CompressedSensing(problem.matrix, labels)
+        wanted, taken = naive(noisy, network, wanted, [0.02], [batch]), taken + len(batch)
+    np.testing.assert_allclose(runs.factors[1][0], wanted[1], rtol=1e-11)
+    # A run that goes on takes what it would have taken.
+    part = ff.train(
+        problem, network, start, SGD(0.02, sizes, label_noise=noise, tol=0, max_steps=117), seed=3, threads=1
+    )
+    onwards = ff.train(problem, network, part.last, method, seed=3, threads=1)
+    np.testing.assert_array_equal(onwards.flat_factors, runs.flat_factors)
+
+
+def test_a_batch_of_all_samples_is_gradient_descent():
+    problem = vector_problem(12, 7)
+    for network in (ff.DiagonalLinear(2), ff.DiagonalLinear(3, identical=False)):
+        init, record = ff.inits.Gaussian(0.1), ff.Record()
+        ours = ff.train(problem, network, init, SGD(0.05, 12, max_steps=2000), runs=5, record=record)
+        theirs = ff.train(problem, network, init, ff.GradientDescent(0.05, 2000), runs=5, record=record)
+        for name in ("flat_factors", "loss", "status", "steps"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+        np.testing.assert_array_equal(ours.history.loss, theirs.history.loss)
+
+
+def test_the_mean_over_all_batches_is_the_full_gradient():
+    """By the steps that single batches take from one point, of all 28 pairs out of 8."""
+    problem, network = vector_problem(), ff.DiagonalLinear(2)
+    factors = factors_of(network, problem)
+    pairs = np.array([(i, j) for i in range(8) for j in range(i)])
+    moved = [
+        ff.train(
+            problem, network, ff.inits.Explicit(factors), SGD(0.1, order=pair[None], tol=0), threads=1
+        ).flat_factors
+        for pair in pairs
+    ]
+    whole = ff.train(problem, network, ff.inits.Explicit(factors), ff.GradientDescent(0.1, 1, tol=0), threads=1)
+    np.testing.assert_allclose(np.mean(moved, axis=0), whole.flat_factors, rtol=1e-14)
