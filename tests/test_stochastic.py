@@ -142,19 +142,18 @@ def factors_of(network, problem, scale=0.6):
 def test_words_are_numpys():
     key = Streams(5, "method").key(3, 1)
     np.testing.assert_array_equal(key, Streams(5, "method")(3, 1).bit_generator.state["state"]["key"])
-    out = np.zeros(4, np.uint64)
     for lane in (0, 1):
-        wanted = raw(key, 4000, lane)
-        read = []
-        for block in range(1000):
-            words_of(key, lane, block, out)
-            read.append(out.copy())
-        np.testing.assert_array_equal(np.concatenate(read), wanted)
+        words = np.zeros(4000, np.uint64)
+        write_words(key, lane, words)
+        np.testing.assert_array_equal(words, raw(key, len(words), lane))
 
 
 @ff.kernels.jit
-def words_of(key, lane, block, out):
-    philox.philox_block(key, lane, block, out)
+def write_words(key, lane, words):
+    for block in range(words.size // 4):
+        four = philox.philox_block(key[0], key[1], lane, block)
+        for i in range(4):
+            words[4 * block + i] = four[i]
 
 
 STEPS = 1000

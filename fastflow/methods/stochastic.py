@@ -264,7 +264,7 @@ class _Batches(Descent):
             self.step *= np.array([method.default_share(problem) for problem in problems])[setting.problem_index]
         self.largest, self.most_samples = int(sizes.max()), int(counts.max())
         noise = method.label_noise
-        first, power, scale, sequence = np.full(runs, np.nan), 0.0, 1.0, np.zeros(0)
+        first, power, scale, sequence = np.zeros(runs), 0.0, 1.0, np.zeros(0)
         if isinstance(noise, Decreasing):
             first[:], power, scale = noise.first, noise.power, noise.scale
         elif isinstance(noise, np.ndarray):

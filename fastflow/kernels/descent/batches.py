@@ -8,7 +8,7 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline
 from fastflow.kernels.descent.descend import Ends, step_at
-from fastflow.kernels.descent.order import find_place, take_batch
+from fastflow.kernels.descent.order import find_place, order_places, take_batch
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING
 from fastflow.kernels.networks.batches import batch_places, batch_step
 from fastflow.kernels.networks.group import (
@@ -39,8 +39,8 @@ class Looks(NamedTuple):
 def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks, trace, budget, batches):
     """Advance the runs of a queue that have not ended, by about ``budget`` steps together.
 
-    A step of a run at ``k`` goes ``step weight m / b`` along the gradient of ``1/2 sum r_i^2`` over its batch of b of the
-    m samples, which is the full gradient on average.
+    A step goes ``step weight m / b`` along the gradient of ``1/2 sum r_i^2`` over a batch of b of the m samples, which
+    is the full gradient on average.
 
     Parameters
     ----------
@@ -62,8 +62,11 @@ def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks,
     factors also makes it return.
     """
     group, samples, ends = batches.group, batches.samples, looks.ends
-    at = group_places(group, widths)
-    places = batch_places(batches, batch, at)
+    zero = group.row_factors.dtype.type(0)
+    at, places = group_places(group, widths), order_places(order, batch, samples)
+    to_move = batch_places(batches, batch, at)
+    varying = rule.power != 0 or rule.sequence.size > 0
+    noise_varies = order.noise.power != 0 or order.noise.sequence.size > 0
     group.run[:] = 0
     used = 0
     for place in range(queue.size):
@@ -71,13 +74,14 @@ def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks,
         if state.status[run] != RUNNING:
             continue
         index, k, record = state.problem[run], state.steps[run], state.recorded[run]
+        every = looks.every[index]
         first, weight = samples.bounds[index], weights[index]
         count = samples.bounds[index + 1] - first
         load_member(group, 0, state.factors[run], group.problem, index)
         while record < trace.moments.size and trace.moments[record] < k:
             record += 1
-        every = looks.every[index]
-        find_place(order, batch, run, k, count)
+        find_place(order, batch, places, run, k, count)
+        step, noise = rule.first[run], order.noise.first[run]
         finite, pause = True, False
         while state.status[run] == RUNNING and not pause:
             forward(group, at, widths)
@@ -114,10 +118,13 @@ def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks,
                     event = min(event, trace.moments[record])
                 begun = k
                 while finite and k < event:
-                    noise = step_at(order.noise, run, k)
-                    size = take_batch(order, batch, run, k, samples, first, count, noise)
-                    step = weight * step_at(rule, run, k) * count / size
-                    finite = batch_step(batches, places, at, widths, step, size)
+                    if varying:
+                        step = step_at(rule, run, k)
+                    if noise_varies:
+                        noise = step_at(order.noise, run, k)
+                    size = take_batch(zero, places, k, first, count, noise)
+                    length = group.row_factors.dtype.type(weight * step * count / size)
+                    finite = batch_step(to_move, zero, widths, length, size)
                     k += int(finite)
                 used += k - begun
         if pause and (budget > 0 or trace.pending_count[0] > 0):

@@ -1,9 +1,9 @@
 """Steps of a chain of matrices along some of its samples.
 
-There are two ways. By matrices: the product W, the gradient E of the batch by it, and a sweep back as all chains do. By
-vectors: ``E = sum_q a_q b_q^T`` over the samples, with ``p_j = W_j ... W_1 b`` and ``s_j = W_{j+1}^T ... W_N^T a`` for each,
-so that ``G_j = sum_q s_j p_{j-1}^T``: products of matrices with vectors, and no product of matrices. For an observed entry
-a and b are multiples of unit vectors, so that of W_1 a column alone moves, and of W_N a row.
+There are two ways. By matrices: the product W, the gradient E of the batch by it, and a sweep back as all chains do.
+By vectors: ``E = sum_q a_q b_q^T`` over the samples, with ``p_j = W_j ... W_1 b`` and ``s_j = W_{j+1}^T ... W_N^T a``
+for each, so that ``G_j = sum_q s_j p_{j-1}^T``: products of matrices with vectors, none of matrices. For an
+observed entry a and b are multiples of unit vectors, so that of W_1 a column alone moves, and of W_N a row.
 
 `most_by_vectors` decides by the shapes alone. A measurement of W has no such vectors, and goes by matrices.
 """
@@ -11,6 +11,7 @@ a and b are multiples of unit vectors, so that of W_1 a column alone moves, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,12 @@ from fastflow.kernels.compile.protocol import implements
 from fastflow.kernels.losses.samples import COLUMNS, ENTRIES, MEASUREMENTS, Samples
 from fastflow.kernels.networks.batches import are_finite, batch_places, batch_step
 from fastflow.kernels.networks.chain import chain_product_at, chain_sweep_back
-from fastflow.kernels.networks.chain_group import ChainGroup, group_kind
+from fastflow.kernels.networks.chain_group import ChainGroup, GroupPlaces
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import ROWS_AT_ONCE, clear_at, copy_at, rows_together
 from fastflow.kernels.vectors.inner import add_combination_at, measure_picked, times_at, transposed_times_at
 from fastflow.kernels.vectors.layouts import (
+    Padded,
     address,
     integer_at,
     item_bytes,
@@ -42,9 +44,9 @@ SLOWER = 4
 class ChainBatches(NamedTuple):
     """A run of a chain, a `networks.batches`.
 
-    ``residuals`` (largest batch * outputs,); ``forward`` and ``back``, for each width d_j in turn the vectors p_j and s_j
-    of all samples, rows of `padded_width`; ``shares`` (widest * largest batch,), what each sample adds to each row.
-    ``most`` is `most_by_vectors`, ``largest`` the samples of the largest batch.
+    ``residuals`` (largest batch * outputs,); ``forward`` and ``back``, for each width d_j in turn the vectors p_j and
+    s_j of all samples, rows of `padded_width`; ``shares`` (largest batch,), what each sample adds to a row. ``most`` is
+    `most_by_vectors`, and no more than there are.
     """
 
     group: ChainGroup
@@ -54,14 +56,13 @@ class ChainBatches(NamedTuple):
     back: np.ndarray
     shares: np.ndarray
     most: int
-    largest: int
 
 
 def most_by_vectors(kind: int, widths: Sequence[int]) -> int:
     """The samples of the largest batch that is taken by vectors."""
     if kind == MEASUREMENTS:
         return 0
-    sizes = [after * before for before, after in zip(widths[:-1], widths[1:], strict=True)]
+    sizes = [after * before for before, after in pairwise(widths)]
     whole = 6 * min(widths[0] * sum(sizes[1:]), widths[-1] * sum(sizes[:-1]))
     each = 6 * sum(sizes[1:-1] if kind == ENTRIES else sizes) + 6 * (widths[0] + widths[-1])
     return whole // (SLOWER * each)
@@ -78,24 +79,23 @@ def chain_batches(group: ChainGroup, samples: Samples, widths: Sequence[int], la
     largest : int, the samples of the largest batch
     """
     dtype = group.row_factors.dtype
-    most = most_by_vectors(samples.kind, widths)
-    vectors = min(most, largest)
-    length = vectors * sum(int(padded_width.py_func(width, dtype.itemsize)) for width in widths)
+    most = min(most_by_vectors(samples.kind, widths), largest)
+    length = most * sum(int(padded_width.py_func(width, dtype.itemsize)) for width in widths)
     return ChainBatches(
         group,
         samples,
         np.zeros(largest * samples.outputs, dtype),
         aligned_zeros((length,), dtype),
         aligned_zeros((length,), dtype),
-        np.zeros(max(widths) * largest, dtype),
+        np.zeros(largest, dtype),
         most,
-        largest,
     )
 
 
 class ChainBatchPlaces(NamedTuple):
-    """Where the memory lies: addresses."""
+    """Where the memory lies: addresses, with those of the group, the kind of samples, and ``most`` by vectors."""
 
+    group: GroupPlaces
     rows: int
     labels: int
     picked: int
@@ -104,11 +104,14 @@ class ChainBatchPlaces(NamedTuple):
     forward: int
     back: int
     shares: int
+    kind: int
+    most: int
 
 
 @implements(batch_places, ChainBatches)
 def _batch_places(batches, batch, at):
     return ChainBatchPlaces(
+        at,
         address(batches.samples.rows, 0),
         address(batch.labels, 0),
         address(batch.picked, 0),
@@ -117,20 +120,28 @@ def _batch_places(batches, batch, at):
         address(batches.forward, 0),
         address(batches.back, 0),
         address(batches.shares, 0),
+        batches.samples.kind,
+        batches.most,
     )
 
 
-@implements(batch_step, ChainBatches, inline=True)
-def _batch_step(batches, places, at, widths, step, size):
-    group, kind = batches.group, group_kind(batches.group)
-    group.step[0] = step
-    if size <= batches.most:
-        vectors = min(batches.most, batches.largest)
-        finite = _by_vectors(kind, batches.samples.kind, widths, places, at.chain.factors, group.step[0], size, vectors)
+@implements(batch_step, ChainBatchPlaces, inline=True)
+def _batch_step(places, zero, widths, step, size):
+    if size <= places.most:
+        finite = _by_vectors(Padded(zero), places.kind, widths, places, places.group.chain.factors, step, size)
     else:
-        chain_product_at(kind, widths, at.chain)
-        finite = _batch_gradient(number_of(kind), batches.samples.kind, widths, places, at, size)
-        chain_sweep_back(kind, widths, at.end_gradient, at.chain, at.step, at.moved, True)
+        finite = _by_matrices(Padded(zero), widths, places, step, size)
+    return finite
+
+
+@jit_internal
+def _by_matrices(layout, widths, places, step, count):
+    zero, at = number_of(layout), places.group
+    set_number(zero, at.step, step)
+    chain_product_at(layout, widths, at.chain)
+    finite = _batch_gradient(zero, places.kind, widths, places, at, count)
+    if finite:
+        chain_sweep_back(layout, widths, at.end_gradient, at.chain, at.step, at.moved, True)
     return finite
 
 
@@ -186,9 +197,8 @@ def _subtract_at(zero, a, b, count):
 
 
 @jit_internal
-def _by_vectors(layout, kind, widths, places, factors, step, count, vectors):
-    """Take the step by vectors, whose places are for ``vectors`` samples; returns whether residuals are finite."""
-    zero = number_of(layout)
+def _by_vectors(layout, kind, widths, places, factors, step, count):
+    zero, vectors = number_of(layout), places.most
     bytes_each, depth = item_bytes(zero), widths.size - 1
     columns, rows = widths[0], widths[depth]
     # Each sample's p_j, and its residuals.
@@ -246,14 +256,14 @@ def _by_vectors(layout, kind, widths, places, factors, step, count, vectors):
             later = target
     finite = are_finite(zero, places.residuals, count * (rows if kind == COLUMNS else 1))
     if finite:
-        _move_by_vectors(layout, kind, widths, places, factors, step, count, vectors)
+        _move_by_vectors(layout, kind, widths, places, factors, step, count)
     return finite
 
 
 @jit_internal
-def _move_by_vectors(layout, kind, widths, places, factors, step, count, vectors):
+def _move_by_vectors(layout, kind, widths, places, factors, step, count):
     """``W_j <- W_j - step sum_q s_j p_{j-1}^T``, where nothing is known to be zero."""
-    zero = number_of(layout)
+    zero, vectors = number_of(layout), places.most
     bytes_each, depth, columns = item_bytes(zero), widths.size - 1, widths[0]
     factor, place = factors, 0
     for j in range(1, depth + 1):

@@ -11,10 +11,10 @@ from fastflow.kernels.compile.protocol import implements
 from fastflow.kernels.losses.samples import Samples
 from fastflow.kernels.networks.batches import are_finite, batch_places, batch_step
 from fastflow.kernels.networks.diagonal_group import DiagonalGroup
-from fastflow.kernels.networks.hadamard import hadamard_step
+from fastflow.kernels.networks.hadamard import Form, hadamard_step
 from fastflow.kernels.vectors.elementwise import ROWS_AT_ONCE, clear_at, rows_together
 from fastflow.kernels.vectors.inner import measure_picked
-from fastflow.kernels.vectors.layouts import address, item_bytes
+from fastflow.kernels.vectors.layouts import address, item_bytes, set_number
 
 
 class DiagonalBatches(NamedTuple):
@@ -38,7 +38,7 @@ def diagonal_batches(group: DiagonalGroup, samples: Samples, largest: int) -> Di
 
 
 class DiagonalBatchPlaces(NamedTuple):
-    """Where the memory lies: addresses."""
+    """Where the memory lies: addresses, and the n of x, the columns of a row, and the form of the network."""
 
     factors: int
     product: int
@@ -49,6 +49,9 @@ class DiagonalBatchPlaces(NamedTuple):
     labels: int
     picked: int
     residuals: int
+    size: int
+    columns: int
+    form: Form
 
 
 @implements(batch_places, DiagonalBatches)
@@ -63,20 +66,21 @@ def _batch_places(batches, batch, at):
         address(batch.labels, 0),
         address(batch.picked, 0),
         address(batches.residuals, 0),
+        batches.group.row.product.size,
+        batches.samples.width,
+        batches.group.form,
     )
 
 
-@implements(batch_step, DiagonalBatches, inline=True)
-def _batch_step(batches, places, at, widths, step, size):
-    group, i = batches.group, np.intp
-    group.step[0] = step
-    return _step_along(group.product.dtype.type(0), places, i(size), i(batches.samples.width), i(widths[0]), group.form)
+@implements(batch_step, DiagonalBatchPlaces, inline=True)
+def _batch_step(places, zero, widths, step, size):
+    return _step_along(zero, places, step, size)
 
 
 @jit_internal
-def _step_along(zero, places, count, columns, n, form):
-    size, first = item_bytes(zero), 0
-    clear_at(zero, places.gradient, n)
+def _step_along(zero, places, step, count):
+    size, n, columns, first = item_bytes(zero), np.intp(places.size), np.intp(places.columns), 0
+    clear_at(zero, places.gradient, columns)
     while first < count:
         rows, at = rows_together(count - first, ROWS_AT_ONCE), first * size
         residuals, labels, picked = places.residuals + at, places.labels + at, places.picked + 8 * first
@@ -84,5 +88,7 @@ def _step_along(zero, places, count, columns, n, form):
         first += rows
     finite = are_finite(zero, places.residuals, count)
     if finite:
+        set_number(zero, places.step, step)
+        form = places.form
         hadamard_step(zero, places.factors, places.product, places.gradient, places.step, places.moved, n, n, form)
     return finite
