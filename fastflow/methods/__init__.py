@@ -10,18 +10,20 @@ from fastflow.methods.flow_limit import FlowLimit
 from fastflow.methods.gradient_descent import SAFE as SAFE
 from fastflow.methods.gradient_descent import Decreasing, GradientDescent
 from fastflow.methods.gradient_flow import GradientFlow
+from fastflow.methods.momentum import Momentum
 from fastflow.methods.product_flow import ProductFlow
 from fastflow.methods.stacked import StackedMethod as StackedMethod
 from fastflow.methods.stacked import StackEnds as StackEnds
 from fastflow.methods.stacked import SystemStack as SystemStack
 
-__all__ = ["Decreasing", "FlowLimit", "GradientDescent", "GradientFlow", "ProductFlow"]
+__all__ = ["Decreasing", "FlowLimit", "GradientDescent", "GradientFlow", "Momentum", "ProductFlow"]
 
 DEFAULT_METHOD = GradientDescent
 """What trains where the user names nothing."""
 
 METHODS: tuple[type[Method], ...] = (
     GradientDescent,
+    Momentum,
     GradientFlow,
     ProductFlow,
     FlowLimit,
