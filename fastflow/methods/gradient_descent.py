@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -69,6 +71,79 @@ class Decreasing:
             )
 
 
+class Schedule(ABC):
+    """Steps that are multiples of a first one."""
+
+    first: float | str | Edge
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "first", _as_step("first", self.first))
+        if self.first == SAFE:
+            raise ValueError(f"first={SAFE!r} is for Decreasing and constant steps")
+
+    @abstractmethod
+    def multiples(self, count: int) -> FloatArray:
+        """What so many steps are of the first, (count,)."""
+
+
+def _as_factors(name: str, factors: ArrayLike) -> tuple[float, ...]:
+    array = as_floats(name, factors, 1)
+    if array.size == 0 or array.min() <= 0:
+        raise ValueError(f"{name} must be numbers greater than 0, got {shown(factors)}")
+    return tuple(map(float, array))
+
+
+@dataclass(frozen=True)
+class Cyclic(Schedule):
+    """The steps ``first * factors[k mod P]``, k = 0, 1, ...: one cycle after the other.
+
+    Parameters
+    ----------
+    first : float > 0, or a multiple of ``theory.edge``, also as "0.5 edge"
+    factors : P floats > 0
+    """
+
+    first: float | str | Edge
+    factors: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "factors", _as_factors("factors", self.factors))
+
+    def multiples(self, count: int) -> FloatArray:
+        return np.resize(np.array(self.factors), count)
+
+
+@dataclass(frozen=True)
+class Piecewise(Schedule):
+    """The step ``first`` up to a step, then a multiple of it: ``first * factors[i]`` from step ``starts[i]`` on.
+
+    Parameters
+    ----------
+    first : float > 0, or a multiple of ``theory.edge``, also as "0.5 edge"
+    starts : increasing ints >= 1
+    factors : as many floats > 0
+    """
+
+    first: float | str | Edge
+    starts: tuple[int, ...]
+    factors: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "factors", _as_factors("factors", self.factors))
+        if not isinstance(self.starts, list | tuple | np.ndarray) or len(self.starts) != len(self.factors):
+            raise ValueError(f"starts must be {len(self.factors)} steps, as many as factors, got {shown(self.starts)}")
+        starts = tuple(as_count(f"starts[{i}]", start, 1) for i, start in enumerate(self.starts))
+        if any(later <= start for start, later in pairwise(starts)):
+            raise ValueError(f"starts must increase, got {starts}")
+        object.__setattr__(self, "starts", starts)
+
+    def multiples(self, count: int) -> FloatArray:
+        which = np.searchsorted(self.starts, np.arange(count), side="right")
+        return np.array((1.0, *self.factors))[which]
+
+
 def _as_step(name: str, step: Edge | ArrayLike) -> float | str | Edge:
     """One step: a number, or what stands for one."""
     if isinstance(step, str) and step != SAFE:
@@ -79,7 +154,7 @@ def _as_step(name: str, step: Edge | ArrayLike) -> float | str | Edge:
     return step if isinstance(step, str | Edge) else as_number(name, step, above=0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SteppingMethod(Method):
     """What takes steps of a size that the user chooses, by a rule that its subclass says.
 
@@ -88,7 +163,7 @@ class SteppingMethod(Method):
     step, max_steps, tol, gradient_tol : those of `GradientDescent`
     """
 
-    step: float | str | Edge | Decreasing | ArrayLike | None = None
+    step: float | str | Edge | Decreasing | Schedule | ArrayLike | None = None
     max_steps: int | None = None
     tol: float | None = None
     gradient_tol: float | None = None
@@ -96,7 +171,7 @@ class SteppingMethod(Method):
     def __post_init__(self) -> None:
         step = self.step
         limit = DEFAULT_STEPS
-        if step is not None and not isinstance(step, Decreasing):
+        if step is not None and not isinstance(step, Decreasing | Schedule):
             if isinstance(step, str | Edge) or as_array("step", step).ndim == 0:
                 step = _as_step("step", step)
             else:
@@ -121,11 +196,11 @@ class SteppingMethod(Method):
     @property
     def named_step(self) -> float | str | Edge | None:
         """The first step: None, a number, or what stands for one; of an explicit sequence NaN."""
-        if isinstance(self.step, Decreasing):
+        if isinstance(self.step, Decreasing | Schedule):
             return self.step.first
         return self.step if self.step is None or isinstance(self.step, float | str | Edge) else math.nan
 
-    parts: ClassVar[tuple[type, ...]] = (Decreasing,)
+    parts: ClassVar[tuple[type, ...]] = (Decreasing, Cyclic, Piecewise)
     has_steps: ClassVar[bool] = True
     dtypes: ClassVar[tuple[str, ...]] = DTYPES
 
@@ -144,6 +219,24 @@ class SteppingMethod(Method):
         """Up to which multiple of the edge of gradient descent a step is stable, of those that `knows_edge`."""
         return 1.0
 
+    def describe_step(self, step: float, edge: float | None) -> str | None:
+        if type(self.rule) is Descent:
+            return None
+        if edge is None or not self.knows_edge:
+            return "no theorem here is about this rule"
+        share = step / (self.stable_share * edge)
+        return f"{share:.3g} times what is linearly stable at the expected solution by this rule"
+
+    def matching_flow(self, times: FloatArray, rtol: float) -> GradientFlow:
+        raise TypeError(f"{type(self).__name__} does not follow the gradient flow step by step: GradientDescent does")
+
+    def _check_number(
+        self, name: str, *, above: float | None = None, least: float | None = None, below: float | None = None
+    ) -> None:
+        """Make a field the number that it must be."""
+        number = as_number(name, getattr(self, name), above=above, least=least, below=below)
+        object.__setattr__(self, name, number)
+
     @property
     def own_fields(self) -> str:
         """What it is beside its steps and ends, as its ``repr`` shows it."""
@@ -161,7 +254,9 @@ class SteppingMethod(Method):
         super().check(network, init, record, dtype, problem)
         if self.named_step == SAFE:
             if type(self.rule) is not Descent:
-                raise ValueError(f"no step of {type(self).__name__} is known to be safe: {SAFE!r} is for GradientDescent")
+                raise ValueError(
+                    f"no step of {type(self).__name__} is known to be safe: {SAFE!r} is for GradientDescent"
+                )
             check_knows_safe_steps(network)
 
     def begin(self, setting: Setting) -> Execution:
@@ -184,6 +279,8 @@ class SteppingMethod(Method):
             return self.sequence[:count]
         if isinstance(self.step, Decreasing):
             return np.asarray(first / (1 + np.arange(count) / self.step.scale) ** self.step.power)
+        if isinstance(self.step, Schedule):
+            return first * self.step.multiples(count)
         return np.full(count, first)
 
     def __repr__(self) -> str:
@@ -199,14 +296,35 @@ class SteppingMethod(Method):
 _COMMON = ("step", "max_steps", "tol", "gradient_tol")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
+class FreeStepMethod(SteppingMethod):
+    """A `SteppingMethod` whose steps are numbers: no stability edge is known for them.
+
+    Parameters
+    ----------
+    step, max_steps, tol, gradient_tol : those of `SignDescent`
+    """
+
+    knows_edge: ClassVar[bool] = False
+    default_step: ClassVar[float | Edge] = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.named_step, str | Edge):
+            raise ValueError(
+                f"step of {type(self).__name__} must be a number, as no stability edge and no safe step is known for "
+                f"it, got {shown(str(self.named_step))}"
+            )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class GradientDescent(SteppingMethod):
     """``W_j <- W_j - step * G_j`` for all factors at once.
 
     Parameters
     ----------
-    step : None, float > 0, "safe", ``c * theory.edge``, `Decreasing`, or array (K,) of positive steps
-        None takes half the linear stability edge at the expected solution (`theory.stability_edge`), from the data of
+    step : None, float > 0, "safe", ``c * theory.edge``, a schedule, or array (K,) of positive steps
+        A schedule is `Decreasing`, `Cyclic` or `Piecewise`. None takes half the linear stability edge at the expected solution (`theory.stability_edge`), from the data of
         each problem, ``c * theory.edge`` (in words "0.9 edge") any multiple; ``runs.summary()`` shows it. "safe" is the
         step from which on the loss is known to fall at every step, from each run's start (`theory.safe_step`); it is
         much smaller. An array is the explicit sequence of the first K steps.
@@ -262,7 +380,12 @@ class Stepping(Execution):
         power, scale = 0.0, 1.0
         if isinstance(method.step, Decreasing):
             power, scale = method.step.power, method.step.scale
-        self.rule = StepRule(self.step, power, scale, method.sequence.copy())
+        first_steps, sequence = self.step, method.sequence.copy()
+        if isinstance(method.step, Schedule):
+            sequence = method.step.multiples(method.max_steps)
+        elif sequence.size:
+            first_steps = np.ones(setting.runs)
+        self.rule = StepRule(first_steps, power, scale, sequence)
         gradient_tol = method.gradient_tol
         if method.tol is not None:
             tol = np.full(len(setting.problems), method.tol)
@@ -282,7 +405,7 @@ class Stepping(Execution):
             return np.full(len(problems), np.nan)
         if isinstance(step, Edge):
             return np.array([step.step(problem, network) for problem in problems])
-        if setting.shared and method.knows_edge and not isinstance(method.step, Decreasing):
+        if setting.shared and method.knows_edge and not isinstance(method.step, Decreasing | Schedule):
             # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
             try:
                 found = method.stable_share * stability_edge(problems[0], network, rtol=ROUGH)
@@ -342,9 +465,9 @@ class _SteppingWorker(Worker):
         e = self.execution = execution
         self.first_budget = first_budget(64, e.flops_per_step)
         self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
-        self.mover = make_mover(e.method.rule, self.group)
         self.members = len(self.group.run)
         size, parameters = e.solution.shape[1], e.factors.shape[1]
+        self.mover = make_mover(e.method.rule, self.group.factors, self.members, parameters)
         self.tracing = Tracing(e.recording, e.truths, size, parameters, 8 * self.members, e.setting.dtype)
 
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from fastflow.checks import as_number, shown
+from fastflow.checks import shown
 from fastflow.kernels.rules.momentum import BY_THE_BOOK, HEAVY_BALL, NESTEROV
 from fastflow.kernels.rules.momentum import Momentum as Rule
 from fastflow.methods.gradient_descent import SteppingMethod
@@ -55,8 +55,8 @@ class Momentum(SteppingMethod):
                 raise ValueError(f"momentum={GROWING!r} is Nesterov's: it needs nesterov=True")
             object.__setattr__(self, "momentum", GROWING)
         else:
-            object.__setattr__(self, "momentum", as_number("momentum", self.momentum, least=0, below=1))
-        object.__setattr__(self, "weight_decay", as_number("weight_decay", self.weight_decay, least=0))
+            self._check_number("momentum", least=0, below=1)
+        self._check_number("weight_decay", least=0)
 
     @property
     def rule(self) -> NamedTuple:

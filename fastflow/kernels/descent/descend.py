@@ -55,7 +55,10 @@ class RunState(NamedTuple):
 
 
 class StepRule(NamedTuple):
-    """The step of run r at step k: ``first[r] / (1 + k / scale) ** power``, or ``sequence[k]`` if that is not empty."""
+    """The step of run r at step k.
+
+    ``first[r] / (1 + k / scale) ** power``, or ``first[r] * sequence[k]`` if that is not empty.
+    """
 
     first: np.ndarray
     power: float
@@ -114,7 +117,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
     varying = rule.power != 0 or rule.sequence.size > 0
     group.run[:] = -1
     group.idle[:] = 1
-    group.step[:] = 0
+    group.step[:], mover.sizes[:] = 0, 0
     group.least[:] = -1
     at = group_places(group, widths)
     cursor, active, used, ticks, countdown = 0, 0, 0, 0, 0
@@ -137,7 +140,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             for member in range(members):
                 if group.run[member] >= 0:
                     step = _step(rule, group.run[member], group.offset[member] + ticks)
-                    group.step[member] = group.weight[member] * step
+                    group.step[member], mover.sizes[member] = group.weight[member] * step, step
 
         look = countdown <= 0 or pause or ends.gradient_tol > 0
         for member in range(members):
@@ -185,7 +188,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                     state.status[run] = end
                     keep_memory(mover.rule, mover, group, member, state.memory[run], state.rates[run])
                     group.run[member], group.idle[member] = -1, 1
-                    group.step[member], group.least[member] = 0, -1
+                    group.step[member], group.least[member], mover.sizes[member] = 0, -1, 0
                     active -= 1
                     countdown = 0
                 else:
@@ -214,7 +217,7 @@ def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group
     group.offset[member], group.record[member] = k - ticks, record
     # A little early, so that rounding here hides no loss that is at most tol; `_end` decides.
     group.weight[member], group.least[member] = weights[index], _a_little_over(ends.tol[index]) / weights[index]
-    group.step[member] = weights[index] * rule.first[run]
+    group.step[member], mover.sizes[member] = weights[index] * rule.first[run], rule.first[run]
 
 
 @jit_inline
@@ -265,7 +268,9 @@ def _next_event(trace, ends, record, k):
 @jit_inline
 def _step(rule, run, k):
     if rule.sequence.size > 0:
-        step = rule.sequence[min(k, rule.sequence.size - 1)]  # at the last step of all the end comes first
+        step = (
+            rule.first[run] * rule.sequence[min(k, rule.sequence.size - 1)]
+        )  # at the last step of all the end comes first
     else:
         step = rule.first[run] / (1 + k / rule.scale) ** rule.power
     return step

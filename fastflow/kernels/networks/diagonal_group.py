@@ -293,9 +293,7 @@ def _move(group, at):
 
 
 @jit_internal
-def step_members_by(
-    zero, rule, at, n, columns, parameters, members, memory, slot_bytes, numbers, number_bytes, form
-):
+def step_members_by(zero, rule, at, n, columns, parameters, members, memory, slot_bytes, numbers, number_bytes, form):
     """`step_members` by the formula of a rule."""
     size = item_bytes(zero)
     for i in range(members):

@@ -216,9 +216,7 @@ def _move(group, at):
 
 
 @jit_internal
-def step_strips_by(
-    zero, rule, at, n, count, strips, lanes, memory, slot_bytes, numbers, number_bytes, form
-):
+def step_strips_by(zero, rule, at, n, count, strips, lanes, memory, slot_bytes, numbers, number_bytes, form):
     """`step_strips` by the formula of a rule."""
     for strip in range(strips):
         x, its = strip * n * VECTOR_BYTES, strip * count * n * VECTOR_BYTES

@@ -36,15 +36,16 @@ FORMULAS: dict[type, Formula] = {}
 
 
 @protocol
-def write_numbers(rule, numbers, member, step, weight, k):
+def write_numbers(rule, numbers, rates, member, step, weight, k):
     """Write what a formula is told of a member's step k, counted from where its memory began.
 
     Parameters
     ----------
     rule : the NamedTuple of a rule
     numbers : array (numbers, members)
+    rates : array (members, `RATES`), what the rule remembers of a member beside its slots, 0 at first
     member : int
-    step : number, times the weight of the loss; 0 where there is no run
+    step : float; 0 where there is no run
     weight : float, by which the gradient at hand must be multiplied to be that of the loss; 1 where there is no run
     k : int
     """
@@ -106,7 +107,7 @@ class Moves:
 
     def one(self, before, gradient, offset, mask):
         """The factors after the step of a vector of them at an offset, whose memory moves along."""
-        remembered = [vector_at for vector_at in (self.vector.load(slot, offset, mask) for slot in self.slots)]
+        remembered = [self.vector.load(slot, offset, mask) for slot in self.slots]
         after, kept = self.formula.emit(self.arithmetic, self.numbers, before, gradient, remembered)
         for slot, value in zip(self.slots, kept, strict=True):
             self.vector.store(value, slot, offset, mask)

@@ -35,10 +35,12 @@ class Mover(NamedTuple):
     Attributes
     ----------
     rule : the NamedTuple of a rule
-    memory : array (slots, *) of the group's dtype, each slot laid out as the factors of the group are
+    memory : array of the group's dtype, (slots, *), each slot laid out as the factors of the group are; of a rule
+        without a formula (members, slots, parameters)
     numbers : array (`number_count`, members) of the group's dtype, what a formula is told of each member's step
-    rates : float64 array (members, `RATES`), what a rule for the size of steps remembers
+    rates : float64 array (members, `RATES`), what a rule remembers of a member beside that
     begun : int64 array (members,), the step at which a member's memory began
+    sizes : float64 array (members,), of the step, as the user says it; 0 where there is no run
     """
 
     rule: NamedTuple
@@ -46,6 +48,7 @@ class Mover(NamedTuple):
     numbers: np.ndarray
     rates: np.ndarray
     begun: np.ndarray
+    sizes: np.ndarray
 
 
 @jit_inline
