@@ -106,6 +106,16 @@ class Method(ABC):
         """
         return None
 
+    def describe_step(self, step: float, edge: float | None) -> str | None:
+        """What is known of its steps, in words; None where it is what is known of gradient descent.
+
+        Parameters
+        ----------
+        step : float, the first, or the largest of an explicit sequence
+        edge : float or None, the stability edge of gradient descent, where that is known
+        """
+        return None
+
     def step_sizes(self, first: float, count: int) -> FloatArray:
         """The sizes of so many steps from the start on, of which ``first`` is the first unless they are given.
 
@@ -170,7 +180,7 @@ class Execution(ABC):
         when the results take more memory than there is
     """
 
-    work_bytes: ClassVar[int] = 0
+    work_bytes: int = 0
     """How many more numbers for each parameter of each run it needs."""
 
     def __init__(self, setting: Setting, method: Method, recording: Recording) -> None:

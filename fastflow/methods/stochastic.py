@@ -21,9 +21,10 @@ from fastflow.methods.gradient_descent import (
     DEFAULT_STEPS,
     SAFE,
     Decreasing,
-    Descent,
-    DescentWorker,
     GradientDescent,
+    Schedule,
+    Stepping,
+    SteppingWorker,
 )
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.networks import Network
@@ -48,7 +49,7 @@ class StochasticGradientDescent(Method):
 
     Parameters
     ----------
-    step : None, float > 0, ``c * theory.edge``, `Decreasing`, or array (K,) of positive steps
+    step : None, float > 0, ``c * theory.edge``, a schedule, or array (K,) of positive steps
         As of `GradientDescent`, but for two: None takes ``b/m`` times half the edge, with which no batch of the
         smallest size b is unstable at the expected solution; and "safe" is refused, as no step lowers the loss at
         every step.
@@ -99,7 +100,7 @@ class StochasticGradientDescent(Method):
     'CONVERGED'
     """
 
-    step: float | str | Edge | Decreasing | ArrayLike | None = None
+    step: float | str | Edge | Decreasing | Schedule | ArrayLike | None = None
     batch_size: int | ArrayLike | None = None
     order: ArrayLike | None = None
     replacement: bool = False
@@ -111,7 +112,7 @@ class StochasticGradientDescent(Method):
 
     label: ClassVar[str] = "sgd"
     title: ClassVar[str] = "stochastic gradient descent"
-    parts: ClassVar[tuple[type, ...]] = (Decreasing,)
+    parts: ClassVar[tuple[type, ...]] = GradientDescent.parts
     has_steps: ClassVar[bool] = True
     dtypes: ClassVar[tuple[str, ...]] = DTYPES
 
@@ -122,7 +123,10 @@ class StochasticGradientDescent(Method):
         noise, sizes = _as_noise(self.label_noise), _as_sizes(self.batch_size, order)
         lengths = [len(given) for given in (order, noise, sizes) if isinstance(given, np.ndarray)]
         step, most = self.step, self.max_steps
-        if not (step is None or isinstance(step, str | Edge | Decreasing)) and as_array("step", step).ndim > 0:
+        if (
+            not (step is None or isinstance(step, str | Edge | Decreasing | Schedule))
+            and as_array("step", step).ndim > 0
+        ):
             lengths.append(len(as_array("step", step)))
         most = min(lengths, default=DEFAULT_STEPS) if most is None else as_count("max_steps", most, 0)
         if lengths and most > min(lengths):
@@ -252,7 +256,7 @@ def _as_noise(noise: float | Decreasing | ArrayLike) -> float | Decreasing | Flo
     return frozen(array)
 
 
-class _Batches(Descent):
+class _Batches(Stepping):
     """The runs of one call, by `kernels.descend_by_batches`."""
 
     def __init__(self, setting: Setting, method: StochasticGradientDescent) -> None:
@@ -268,7 +272,7 @@ class _Batches(Descent):
         if isinstance(noise, Decreasing):
             first[:], power, scale = noise.first, noise.power, noise.scale
         elif isinstance(noise, np.ndarray):
-            sequence = noise.copy()
+            first[:], sequence = 1.0, noise.copy()
         elif noise:
             first[:] = noise
         self.order = Order(
@@ -304,7 +308,7 @@ class _Batches(Descent):
         worker.advance(np.zeros(0, np.int64), 0)
 
 
-class _BatchesWorker(DescentWorker):
+class _BatchesWorker(SteppingWorker):
     """One thread's workspaces, and its kernel calls."""
 
     execution: _Batches

@@ -33,6 +33,10 @@ class Group(Protocol):
     def run(self) -> NDArray[np.int64]:
         """The run of each member, -1 where there is none, (members,)."""
 
+    @property
+    def factors(self) -> FloatArray:
+        """Those of all members, as the group lays them out."""
+
 
 class OfSamples(Protocol):
     """What a problem is made of, see `fastflow.kernels.losses.samples`."""
