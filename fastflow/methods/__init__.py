@@ -7,6 +7,7 @@ from fastflow.methods.adaptive import Adam, RMSprop, SignDescent
 from fastflow.methods.base import Execution as Execution
 from fastflow.methods.base import Method as Method
 from fastflow.methods.base import execute as execute
+from fastflow.methods.custom_rule import CustomRule
 from fastflow.methods.flow_limit import FlowLimit
 from fastflow.methods.gradient_descent import SAFE as SAFE
 from fastflow.methods.gradient_descent import Cyclic, Decreasing, GradientDescent, Piecewise
@@ -24,6 +25,7 @@ from fastflow.methods.stochastic import StochasticGradientDescent
 __all__ = [
     "Adam",
     "BarzilaiBorwein",
+    "CustomRule",
     "Cyclic",
     "Decreasing",
     "FlowLimit",

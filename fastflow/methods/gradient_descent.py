@@ -324,10 +324,11 @@ class GradientDescent(SteppingMethod):
     Parameters
     ----------
     step : None, float > 0, "safe", ``c * theory.edge``, a schedule, or array (K,) of positive steps
-        A schedule is `Decreasing`, `Cyclic` or `Piecewise`. None takes half the linear stability edge at the expected solution (`theory.stability_edge`), from the data of
-        each problem, ``c * theory.edge`` (in words "0.9 edge") any multiple; ``runs.summary()`` shows it. "safe" is the
-        step from which on the loss is known to fall at every step, from each run's start (`theory.safe_step`); it is
-        much smaller. An array is the explicit sequence of the first K steps.
+        A schedule is `Decreasing`, `Cyclic` or `Piecewise`. None takes half the linear stability edge at the expected
+        solution (`theory.stability_edge`), from the data of each problem, ``c * theory.edge`` (in words "0.9 edge") any
+        multiple; ``runs.summary()`` shows it. "safe" is the step from which on the loss is known to fall at every step,
+        from each run's start (`theory.safe_step`); it is much smaller. An array is the explicit sequence of the first K
+        steps.
     max_steps : int >= 0
         A run ends at this step, counted from its very start; None means 100,000, or K for an explicit sequence.
     tol : None or float >= 0

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit_inline
+from fastflow.kernels.compile.jit import jit_internal
 from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.rules.rule import slot_count
 from fastflow.kernels.vectors.products import multiply, multiply_nt
@@ -66,7 +66,7 @@ EXACT = (1.5, -0.5, 0.0)
 """The iteration of Newton and Schulz, which takes singular values between 0 and ``sqrt(3)`` to 1."""
 
 
-@jit_inline
+@jit_internal
 def _round(x, square, power, work, rows, columns, a, b, c):
     """``X <- a X + b (X X^T) X + c (X X^T)^2 X``, rows at most columns."""
     multiply_nt(square, 0, x, 0, x, 0, rows, columns, rows)
