@@ -256,3 +256,110 @@ def test_the_mean_over_all_batches_is_the_full_gradient():
     ]
     whole = ff.train(problem, network, ff.inits.Explicit(factors), ff.GradientDescent(0.1, 1, tol=0), threads=1)
     np.testing.assert_allclose(np.mean(moved, axis=0), whole.flat_factors, rtol=1e-14)
+
+
+def test_the_gain_is_the_sum_that_theory_has():
+    """``x = |u v| 2 sinh(2 G)`` and ``|u v| = alpha^2 exp(-gain)`` for whatever gradients were used (MATH.md, 5)."""
+    problem, network, alpha, step = vector_problem(), ff.DiagonalLinear(2), 0.3, 0.02
+    record = ff.Record(steps=20, gain=True, product=True)
+    method = SGD(step, 2, label_noise=0.1, max_steps=STEPS, tol=0)
+    runs = ff.train(problem, network, ff.inits.Constant(alpha), method, seed=4, record=record, threads=1)
+    key = Streams(4, "method").key(0, 0)
+    batches, strangers = drawn(key, 8, [2] * STEPS, False), normals(key, 2 * STEPS)
+    u, v = np.full(11, alpha), np.full(11, alpha)
+    gain, ratio, at = np.zeros(11), np.zeros(11), 0
+    for k, batch in enumerate([*batches, None]):
+        if k == runs.history.steps[at]:
+            spread = np.array([gain.min(), np.median(gain), gain.max()])
+            np.testing.assert_allclose(runs.history.gain[0, at], spread, rtol=1e-9, atol=1e-12)
+            x = alpha**2 * np.exp(-gain) * 2 * np.sinh(ratio)
+            np.testing.assert_allclose(runs.history.product[0, at], x, rtol=1e-9, atol=1e-13)
+            at += 1
+        if batch is None:
+            break
+        residual = problem.matrix[batch] @ (u * u - v * v) - problem.values[batch] - 0.1 * strangers[2 * k : 2 * k + 2]
+        h = step * 8 / 2 * residual @ problem.matrix[batch]
+        gain -= 0.5 * np.log((1 - h**2) ** 2)
+        ratio += np.log(np.abs((1 - h) / (1 + h)))
+        u, v = u * (1 - h), v * (1 + h)
+    assert at == len(runs.history.steps)
+
+
+def test_published_numbers():
+    """The public notebook of tml-epfl on sharpness-aware minimisation, with all samples of each step given in turn."""
+    rng = np.random.RandomState(0)
+    inputs = rng.multivariate_normal(np.zeros(30), np.eye(30), 20)
+    fresh = rng.multivariate_normal(np.zeros(30), np.eye(30), 1000)
+    theta = rng.randn(30)
+    theta[3:] = 0
+    theta = np.abs(theta) / np.linalg.norm(theta)
+    problem = ff.CompressedSensing(inputs, inputs @ theta)
+    network = ff.DiagonalLinear(2, signed=False, identical=False)
+    order = np.tile(np.arange(20), (10_001, 1))
+    for alpha, gamma, published in [(0.1, 5 / 30, 0.015056044189449159), (0.02, 5 / 30, 0.0006337885714222886)]:
+        start = ff.inits.Explicit([np.full(30, alpha), np.zeros(30)])
+        runs = ff.train(problem, network, start, SGD(gamma / 20, order=order, tol=0), threads=1)
+        error = np.mean((fresh @ (runs.solution[0] - theta)) ** 2) / 2
+        np.testing.assert_allclose(error, published, rtol=1e-10)
+
+
+def test_label_noise_is_sparser_than_gradient_descent_and_the_less_so_the_deeper():
+    """From a large start: of the l1 norms, as the penalty ``sum |x|^{2 - 2/L}`` of small steps has it."""
+    rng, n, m, runs = np.random.default_rng(3), 20, 10, 24
+    matrix = rng.standard_normal((runs, m, n)) / np.sqrt(m)
+    truths = np.zeros((runs, n))
+    truths[:, :2] = rng.choice([-1.0, 1.0], (runs, 2))
+    problems = [ff.CompressedSensing(a, a @ x) for a, x in zip(matrix, truths, strict=True)]
+    excess = {}
+    for depth in (2, 4):
+        network, init = ff.DiagonalLinear(depth), ff.inits.Constant(1.0)
+        plain = ff.train(problems, network, init, ff.GradientDescent(0.02 / depth, 20_000))
+        noisy = ff.train(problems, network, init, SGD(0.01 / depth, 1, label_noise=0.5, max_steps=40_000, tol=0))
+        excess[depth] = np.abs(noisy.solution).sum(1) / np.abs(plain.solution).sum(1)
+    for ratio in excess.values():
+        assert ratio.mean() + 3 * ratio.std(ddof=1) / np.sqrt(runs) < 1
+    difference = excess[4] - excess[2]
+    assert difference.mean() > 3 * difference.std(ddof=1) / np.sqrt(runs)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: SGD(batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
+        (lambda: SGD(batch_size=[2, 0]), ValueError, "batch_size must be at least 1, got 0"),
+        (lambda: SGD(batch_size=1.5), TypeError, "batch_size must be an integer"),
+        (lambda: SGD(batch_size=2, order=[[1]]), ValueError, "order has 1 samples a step, but batch_size is 2"),
+        (lambda: SGD(order=[1, 2]), TypeError, "order must be an array of integers"),
+        (lambda: SGD(order=[[0.5]]), TypeError, "order must be an array of integers"),
+        (lambda: SGD(order=[[-1]]), ValueError, "order must name samples from 0 on, got -1"),
+        (lambda: SGD(order=[[1]], replacement=True), ValueError, "leave replacement out"),
+        (lambda: SGD(order=[[1]], max_steps=2), ValueError, "max_steps is 2, but an array .* has 1 entries"),
+        (lambda: SGD(replacement=1), TypeError, "replacement must be True or False"),
+        (lambda: SGD(label_noise=-0.1), ValueError, "label_noise must be at least 0"),
+        (lambda: SGD(label_noise=[0.1, -1]), ValueError, "label_noise must be at least 0, got -1"),
+        (lambda: SGD(label_noise=ff.Decreasing("safe")), TypeError, "label_noise begins with a number"),
+        (lambda: SGD(label_noise=np.nan), ValueError, "label_noise must be finite"),
+        (lambda: SGD("safe"), ValueError, "no step is safe for batches"),
+        (lambda: SGD(-1.0), ValueError, "step must be greater than 0"),
+        (lambda: SGD(look=0), ValueError, "look must be at least 1"),
+        (
+            lambda: ff.train(vector_problem(), method=SGD(batch_size=9)),
+            ValueError,
+            "batch_size must be at most 8, .* got 9",
+        ),
+        (
+            lambda: ff.train(vector_problem(), method=SGD(order=[[8]])),
+            ValueError,
+            r"order must name samples 0 \.\. 7, got 8",
+        ),
+    ],
+)
+def test_bad_input(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+def test_too_long_a_step_diverges():
+    runs = ff.train(vector_problem(), method=SGD(50.0, 2), runs=1)
+    assert runs.status[0] == ff.Status.DIVERGED
+    assert runs.steps[0] < 100

@@ -138,7 +138,7 @@ class StochasticGradientDescent(Method):
             raise ValueError(
                 "no step is safe for batches, whose steps may raise the loss: give a number, or '0.1 edge'"
             )
-        fields = {"step": descent.step, "max_steps": descent.max_steps}
+        fields: dict[str, object] = {"step": descent.step, "max_steps": descent.max_steps}
         fields |= {"tol": descent.tol, "gradient_tol": descent.gradient_tol}
         fields |= {"order": order, "label_noise": noise, "batch_size": sizes, "replacement": bool(self.replacement)}
         if self.look is not None:
@@ -196,6 +196,11 @@ class StochasticGradientDescent(Method):
         step = self.descent.first_step(problem, network, factors)
         assert step is not None
         return step * self.default_share(network.pose(problem)) if self.step is None else step
+
+    def describe_step(self, step: float, edge: float | None) -> str | None:
+        if edge is None:
+            return "no theorem here is about batches"
+        return f"{step / edge:.3g} times the linear stability edge; up to b/m times it no batch is unstable"
 
     def default_share(self, problem: Problem) -> float:
         """The share of `GradientDescent`'s default step that is the default here: that of the smallest batch."""
@@ -270,6 +275,7 @@ class _Batches(Stepping):
         noise = method.label_noise
         first, power, scale, sequence = np.zeros(runs), 0.0, 1.0, np.zeros(0)
         if isinstance(noise, Decreasing):
+            assert isinstance(noise.first, float)
             first[:], power, scale = noise.first, noise.power, noise.scale
         elif isinstance(noise, np.ndarray):
             first[:], sequence = 1.0, noise.copy()

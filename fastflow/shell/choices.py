@@ -10,7 +10,15 @@ import numpy as np
 
 from fastflow import inits, theory
 from fastflow.inits import Init
-from fastflow.methods import METHODS, SAFE, FlowLimit, GradientDescent, GradientFlow, Method
+from fastflow.methods import (
+    METHODS,
+    SAFE,
+    FlowLimit,
+    GradientDescent,
+    GradientFlow,
+    Method,
+    StochasticGradientDescent,
+)
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, Problem
 from fastflow.records import Record
@@ -54,6 +62,9 @@ def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
     ValueError
         for options that are not for such a problem
     """
+    if a.method != StochasticGradientDescent.label:
+        given = {"--batch": a.batch is not None, "--label-noise": a.label_noise is not None}
+        _refuse(f"for --method {StochasticGradientDescent.label}", given)
     if isinstance(problem, CompressedSensing):
         return _for_vector(a, problem)
     _refuse("for compressed sensing", {"--nonnegative": a.nonnegative, "--method limit": a.method == FlowLimit.label})
@@ -90,7 +101,7 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
             "--widths": a.widths is not None,
             "--init": a.init is not None,
             "--runs": a.runs is not None,
-            "--seed": a.seed != 0,
+            "--seed": a.seed != 0 and a.method != StochasticGradientDescent.label,
         },
     )
     network = DiagonalLinear(_depth(a), signed=not a.nonnegative)
@@ -101,6 +112,9 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
     if a.method == GradientDescent.label:
         record = None if a.record is None else a.record.with_product()
         return Choices(network, init, _descent(a), record, None)
+    if a.method == StochasticGradientDescent.label:
+        found = _by_fields(a, StochasticGradientDescent, problem, network, init)
+        return found._replace(record=None if a.record is None else a.record.with_product(), runs=None)
     _refuse(
         "for --method descent, or flow of a matrix" if a.gradient_tol else "for --method descent",
         {"--gradient-tol": bool(a.gradient_tol), "--dtype": a.dtype != "float64"},
@@ -122,6 +136,7 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
 def _by_fields(a: argparse.Namespace, kind: type[Method], problem: Problem, network: Network, init: Init) -> Choices:
     """A method of which the shell knows no more than its fields."""
     options = {"step": a.step, "max_steps": a.max_steps, "tol": a.tol, "gradient_tol": a.gradient_tol}
+    options |= {"batch_size": a.batch, "label_noise": a.label_noise}
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     method = kind(**{name: value for name, value in options.items() if name in known and value is not None})
     record = a.record

@@ -134,7 +134,7 @@ def _batch_step(places, zero, widths, step, size):
     return finite
 
 
-@jit_internal
+@jit_inline
 def _by_matrices(layout, widths, places, step, count):
     zero, at = number_of(layout), places.group
     set_number(zero, at.step, step)
