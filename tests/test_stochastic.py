@@ -114,10 +114,10 @@ def naive(problem, network, factors, steps, batches, noise=0.0, key=None):
     return factors
 
 
-def matrix_problems(rows=5, columns=4):
+def matrix_problems(rows=9, columns=8):
     target = RNG.standard_normal((rows, columns))
     seen = RNG.permutation(rows * columns)[:13]
-    inputs = RNG.standard_normal((columns, 9))
+    inputs = RNG.standard_normal((columns, 9)) / 3
     operators = RNG.standard_normal((11, rows, columns)) / 4
     return {
         "estimation": ff.MatrixEstimation(target),
@@ -163,10 +163,10 @@ STEPS = 1000
 def test_chains_go_where_numpy_goes(name):
     problem, noise, step = matrix_problems()[name], 0.05, 0.001 if name == "regression" else 0.01
     for widths, size, options in [
-        ((4, 6, 5), 1, {}),
-        ((4, 5), 2, {"replacement": True}),
-        ((4, 3, 7, 5), 8, {"label_noise": noise}),
-        ((4, 30, 30, 5), 3, {}),
+        ((8, 6, 9), 2, {}),
+        ((8, 9), 2, {"replacement": True}),
+        ((8, 3, 7, 9), 8, {"label_noise": noise}),
+        ((8, 30, 30, 9), 1, {}),  # by vectors, but for measurements
     ]:
         network = ff.DeepLinear(widths=widths)
         factors = factors_of(network, problem, 0.3)

@@ -5,7 +5,8 @@ By vectors: ``E = sum_q a_q b_q^T`` over the samples, with ``p_j = W_j ... W_1 b
 for each, so that ``G_j = sum_q s_j p_{j-1}^T``: products of matrices with vectors, none of matrices. For an
 observed entry a and b are multiples of unit vectors, so that of W_1 a column alone moves, and of W_N a row.
 
-`most_by_vectors` decides by the shapes alone. A measurement of W has no such vectors, and goes by matrices.
+`most_by_vectors` decides by the shapes alone. A measurement of W has no such vectors, and goes by matrices, as one
+factor does.
 """
 
 from __future__ import annotations
@@ -205,7 +206,6 @@ def _by_vectors(layout, kind, widths, places, factors, step, count):
     for q in range(count):
         sample = integer_at(places.picked + 8 * q)
         factor, place = factors, vectors * pitch(layout, columns) * bytes_each
-        labels = places.labels
         if kind == ENTRIES:
             entry = integer_at(places.entries + 8 * sample)
             row, column = entry // columns, entry % columns
@@ -231,15 +231,12 @@ def _by_vectors(layout, kind, widths, places, factors, step, count):
         if kind == COLUMNS:
             left = places.residuals + q * rows * bytes_each
             times_at(zero, factor, inner, rows, width, before, left)
-            _subtract_at(zero, left, labels + q * rows * bytes_each, rows)
+            _subtract_at(zero, left, places.labels + q * rows * bytes_each, rows)
             copy_at(zero, places.back + place + q * pitch(layout, rows) * bytes_each, left, rows)
         else:
             left = places.residuals + q * bytes_each
-            if depth == 1:
-                copy_at(zero, left, factor + (row * inner + column) * bytes_each, 1)
-            else:
-                times_at(zero, factor + row * inner * bytes_each, inner, 1, width, before, left)
-            _subtract_at(zero, left, labels + q * bytes_each, 1)
+            times_at(zero, factor + row * inner * bytes_each, inner, 1, width, before, left)
+            _subtract_at(zero, left, places.labels + q * bytes_each, 1)
         # Its s_j, down to the one that moves W_1.
         later = places.back + place + q * pitch(layout, rows) * bytes_each
         for j in range(depth, 1, -1):
@@ -251,8 +248,7 @@ def _by_vectors(layout, kind, widths, places, factors, step, count):
                 add_combination_at(zero, target, left, factor + row * inner * bytes_each, inner, width, 1)
             else:
                 transposed_times_at(zero, factor, inner, widths[j], width, later, target)
-            if j > 1:
-                factor -= width * pitch(layout, widths[j - 2]) * bytes_each
+            factor -= width * pitch(layout, widths[j - 2]) * bytes_each
             later = target
     finite = are_finite(zero, places.residuals, count * (rows if kind == COLUMNS else 1))
     if finite:
@@ -273,11 +269,8 @@ def _move_by_vectors(layout, kind, widths, places, factors, step, count):
             for q in range(count):
                 entry = integer_at(places.entries + 8 * integer_at(places.picked + 8 * q))
                 row, column = entry // columns, entry % columns
-                share = -step * number_at(zero, places.residuals + q * bytes_each)
-                if depth == 1:
-                    _add_at(zero, factor + (row * inner + column) * bytes_each, share)
-                elif j == depth:
-                    set_number(zero, places.shares, share)
+                if j == depth:
+                    set_number(zero, places.shares, -step * number_at(zero, places.residuals + q * bytes_each))
                     before = places.forward + place + q * inner * bytes_each
                     target = factor + row * inner * bytes_each
                     add_combination_at(zero, target, places.shares, before, inner, widths[j - 1], 1)
@@ -285,7 +278,8 @@ def _move_by_vectors(layout, kind, widths, places, factors, step, count):
                     its = places.back + after + q * pitch(layout, width) * bytes_each
                     for i in range(width):
                         share = -step * number_at(zero, its + i * bytes_each)
-                        _add_at(zero, factor + (i * inner + column) * bytes_each, share)
+                        entry_at = factor + (i * inner + column) * bytes_each
+                        set_number(zero, entry_at, number_at(zero, entry_at) + share)
         else:
             own = pitch(layout, width)
             for i in range(width):
@@ -296,8 +290,3 @@ def _move_by_vectors(layout, kind, widths, places, factors, step, count):
                 add_combination_at(zero, target, places.shares, places.forward + place, inner, widths[j - 1], count)
         factor += width * inner * bytes_each
         place = after
-
-
-@jit_inline
-def _add_at(zero, at, share):
-    set_number(zero, at, number_at(zero, at) + share)
