@@ -1,10 +1,10 @@
-"""Stochastic gradient descent, one order of samples given to all: fastflow beside JAX, PyTorch and NumPy.
+"""Stochastic gradient descent, every run with batches of its own: fastflow beside JAX, PyTorch and NumPy.
 
 Diagonal networks ``x = u o u - v o v`` of one measurement matrix, and completion by ``W_2 W_1``, from many starts. A
 peer does what is cheapest for it: a batch of its rows, or of its entries, and no product of matrices. Plain takes all
 runs at once, ``jit(vmap(fori_loop))`` in JAX, and tuned one run after the other on a device for each thread
-(``lax.map``). All must come to the same products. Times are CPU seconds, so that neighbours on a shared machine count
-little.
+(``lax.map``). Peers are given the order of samples of every run; fastflow draws it. Where all runs have one order all
+must come to the same products. Times are CPU seconds, so that neighbours on a shared machine count little.
 """
 
 from __future__ import annotations
@@ -29,21 +29,38 @@ SECONDS = 0.3
 REPETITIONS = 5
 CHECKED = 200
 """Steps after which all must be at the same place."""
-LONGEST = 20_000
-"""Steps of the order that is given; longer descents begin it anew."""
+LONGEST = 5000
+"""Steps of the order that peers are given; longer descents begin it anew."""
 
 Advance = Callable[[int], Array]
 """Takes so many steps and returns the products of all runs, flat."""
 
 
 class Task(NamedTuple):
-    """``kind`` diagonal: rows (m, n) and values (m,). Completion: entries (m, 2) and values (m,)."""
+    """``kind`` diagonal: rows (m, n) and values (m,). Completion: entries (m, 2) and values (m,).
+
+    ``order`` (runs, steps, batch), the samples of each run.
+    """
 
     kind: str
     starts: list[Array]
     rows: Array
     values: Array
     order: Array
+
+    @property
+    def batch(self) -> int:
+        """The samples of a step."""
+        return int(self.order.shape[2])
+
+    @property
+    def scale(self) -> float:
+        """What multiplies the gradient of a batch."""
+        return self.step * len(self.values) / self.batch
+
+    def in_one_order(self) -> Task:
+        """The same with the order of the first run for all."""
+        return self._replace(order=np.repeat(self.order[:1], len(self.order), axis=0))
 
     @property
     def step(self) -> float:
@@ -57,7 +74,7 @@ def diagonal(size: int, measurements: int, batch: int, runs: int = RUNS) -> Task
     rows = rng.standard_normal((measurements, size)) / np.sqrt(measurements)
     values = rows @ np.where(rng.random(size) < 0.05, 1.0, 0.0)
     starts = [rng.uniform(0.05, 0.15, (runs, size)) for _ in range(2)]
-    return Task("diagonal", starts, rows, values, rng.integers(0, measurements, (LONGEST, batch)))
+    return Task("diagonal", starts, rows, values, rng.integers(0, measurements, (runs, LONGEST, batch)))
 
 
 def completion(width: int, batch: int, runs: int = RUNS) -> Task:
@@ -66,7 +83,9 @@ def completion(width: int, batch: int, runs: int = RUNS) -> Task:
     truth = rng.standard_normal((width, 5)) @ rng.standard_normal((5, width)) / width
     entries = np.argwhere(rng.random((width, width)) < 0.2)
     starts = [rng.standard_normal((runs, width, width)) / np.sqrt(width) for _ in range(2)]
-    return Task("completion", starts, entries, truth[tuple(entries.T)], rng.integers(0, len(entries), (LONGEST, batch)))
+    return Task(
+        "completion", starts, entries, truth[tuple(entries.T)], rng.integers(0, len(entries), (runs, LONGEST, batch))
+    )
 
 
 def of_fastflow(task: Task) -> tuple[Any, Any]:
@@ -77,13 +96,15 @@ def of_fastflow(task: Task) -> tuple[Any, Any]:
     return ff.MatrixCompletion((width, width), *task.rows.T, task.values, warn=False), ff.DeepLinear(2)
 
 
-def fastflow(task: Task, threads: int) -> Advance:
-    """By one call of `fastflow.train`."""
+def fastflow(task: Task, threads: int, given: bool = False) -> Advance:
+    """By one call of `fastflow.train`, in orders that it draws, or in that of the first run."""
     (problem, network), init = of_fastflow(task), ff.inits.Explicit(task.starts)
 
     def advance(steps: int) -> Array:
-        order = np.resize(task.order, (steps, task.order.shape[1]))
-        method = ff.StochasticGradientDescent(task.step, order=order, tol=0)
+        taken: dict[str, Any] = {"batch_size": task.batch, "replacement": True}
+        if given:
+            taken = {"order": np.resize(task.order[0], (steps, task.batch))}
+        method = ff.StochasticGradientDescent(task.step, max_steps=steps, tol=0, **taken)
         runs = ff.train(problem, network, init, method, threads=threads, progress=False)
         return np.asarray(runs.solution).reshape(len(runs.solution), -1)
 
@@ -104,20 +125,21 @@ def numpy_plain(task: Task, threads: int) -> Advance:
 
     def advance(steps: int) -> Array:
         a, b = (start.copy() for start in task.starts)
-        scale = task.step * len(task.values) / task.order.shape[1]
+        each = np.arange(len(a))
         for k in range(steps):
-            picked = task.order[k % LONGEST]
+            picked = task.order[:, k % LONGEST]
             if task.kind == "diagonal":
                 rows = task.rows[picked]
-                g = scale * (((a * a - b * b) @ rows.T - task.values[picked]) @ rows)
+                left = (rows @ (a * a - b * b)[:, :, None])[:, :, 0] - task.values[picked]
+                g = task.scale * (left[:, None] @ rows)[:, 0]
                 a, b = a - g * a, b + g * b
             else:
-                i, j = task.rows[picked].T
-                columns, rows = a[:, :, j], b[:, i]
-                left = scale * (np.einsum("rqk,rkq->rq", rows, columns) - task.values[picked])
-                for q in range(len(picked)):
-                    b[:, i[q]] -= left[:, q, None] * columns[:, :, q]
-                    a[:, :, j[q]] -= left[:, q, None] * rows[:, q]
+                i, j = np.moveaxis(task.rows[picked], 2, 0)
+                columns, rows = a[each[:, None], :, j], b[each[:, None], i]
+                left = task.scale * ((rows * columns).sum(2) - task.values[picked])
+                for q in range(task.batch):
+                    b[each, i[:, q]] -= left[:, q, None] * columns[:, q]
+                    a[each, :, j[:, q]] -= left[:, q, None] * rows[:, q]
         return _products(task, (a, b))
 
     return advance
@@ -127,49 +149,50 @@ def torch_plain(task: Task, threads: int) -> Advance:
     """All runs in one batch."""
     import torch
 
-    rows, values = torch.from_numpy(task.rows), torch.from_numpy(task.values)
-    order = torch.from_numpy(task.order)
+    rows, values, order = map(torch.from_numpy, (task.rows, task.values, task.order))
+    each = torch.arange(len(order))[:, None]
 
     def advance(steps: int) -> Array:
         torch.set_num_threads(threads)
         with torch.inference_mode():
             a, b = (torch.from_numpy(start.copy()) for start in task.starts)
-            scale = task.step * len(task.values) / task.order.shape[1]
             for k in range(steps):
-                picked = order[k % LONGEST]
+                picked = order[:, k % LONGEST]
                 if task.kind == "diagonal":
                     its = rows[picked]
-                    g = torch.addmm(values[picked], a * a - b * b, its.T, beta=-1).mul_(scale) @ its
-                    a, b = torch.addcmul(a, g, a, value=-1), torch.addcmul(b, g, b)
+                    left = torch.baddbmm(values[picked][:, :, None], its, (a * a - b * b)[:, :, None], beta=-1)
+                    g = torch.bmm(left.mT, its)[:, 0].mul_(task.scale)
+                    a.addcmul_(g, a, value=-1)
+                    b.addcmul_(g, b)
                 else:
-                    i, j = rows[picked].T
-                    columns, lines = a[:, :, j], b[:, i]
-                    left = ((lines * columns.mT).sum(-1) - values[picked]).mul_(scale)
-                    b.index_add_(1, i, left[:, :, None] * columns.mT, alpha=-1)
-                    a.index_add_(2, j, left[:, None] * lines.mT, alpha=-1)
+                    i, j = rows[picked].unbind(2)
+                    columns, lines = a[each, :, j], b[each, i]
+                    left = ((lines * columns).sum(2) - values[picked]).mul_(-task.scale)[:, :, None]
+                    b.index_put_((each, i), left * columns, accumulate=True)
+                    a.mT.index_put_((each, j), left * lines, accumulate=True)
             return _products(task, (a, b))
 
     return advance
 
 
 def _jax_descent(task: Task) -> Any:
+    """The descent of one run, given its start and its order."""
     import jax.numpy as jnp
     from jax import lax
 
-    rows, values, order = map(jnp.asarray, (task.rows, task.values, task.order))
-    scale = task.step * len(task.values) / task.order.shape[1]
+    rows, values = jnp.asarray(task.rows), jnp.asarray(task.values)
 
-    def descend(start: Any, steps: Any) -> Any:
+    def descend(start: Any, order: Any, steps: Any) -> Any:
         def body(k: Any, factors: Any) -> Any:
             a, b = factors
             picked = order[k % LONGEST]
             if task.kind == "diagonal":
                 its = rows[picked]
-                g = scale * ((its @ (a * a - b * b) - values[picked]) @ its)
+                g = task.scale * ((its @ (a * a - b * b) - values[picked]) @ its)
                 return a - g * a, b + g * b
             i, j = rows[picked].T
             columns, lines = a[:, j], b[i]
-            left = scale * ((lines * columns.T).sum(1) - values[picked])
+            left = task.scale * ((lines * columns.T).sum(1) - values[picked])
             return a.at[:, j].add(-(left * lines.T)), b.at[i].add(-left[:, None] * columns.T)
 
         return lax.fori_loop(0, steps, body, start)
@@ -182,8 +205,9 @@ def jax_plain(task: Task, threads: int) -> Advance:
     from benchmarks.peer_jax import _jax
 
     jax = _jax(threads)
-    function = jax.jit(jax.vmap(_jax_descent(task), in_axes=(0, None)))
-    return lambda steps: _products(task, jax.block_until_ready(function(tuple(task.starts), steps)))
+    function = jax.jit(jax.vmap(_jax_descent(task), in_axes=(0, 0, None)))
+    starts, order = tuple(map(jax.numpy.asarray, task.starts)), jax.numpy.asarray(task.order)
+    return lambda steps: _products(task, jax.block_until_ready(function(starts, order, steps)))
 
 
 def jax_tuned(task: Task, threads: int) -> Advance:
@@ -192,12 +216,12 @@ def jax_tuned(task: Task, threads: int) -> Advance:
 
     jax = _jax(threads)
     one = _jax_descent(task)
-    function = jax.jit(lambda starts, steps: jax.lax.map(lambda start: one(start, steps), starts))
-    parts = [tuple(start[i::threads] for start in task.starts) for i in range(threads)]
+    function = jax.jit(lambda starts, order, steps: jax.lax.map(lambda run: one(*run, steps), (starts, order)))
+    parts = [(tuple(start[i::threads] for start in task.starts), task.order[i::threads]) for i in range(threads)]
     placed = [jax.device_put(part, device) for part, device in zip(parts, jax.devices(), strict=False)]
 
     def advance(steps: int) -> Array:
-        done = [function(part, steps) for part in placed]
+        done = [function(*part, steps) for part in placed]
         factors = [np.empty_like(start) for start in task.starts]
         for i, part in enumerate(done):
             for factor, array in zip(factors, part, strict=True):
@@ -226,15 +250,16 @@ def _calibrate(advance: Advance) -> int:
 
 def seconds_a_step(task: Task, threads: int) -> dict[str, float]:
     """CPU seconds of one step of one run, by everybody who is here."""
-    contenders = {"fastflow": fastflow(task, threads)}
-    expected = contenders["fastflow"](CHECKED)
+    contenders, same = {"fastflow": fastflow(task, threads)}, task.in_one_order()
+    expected = fastflow(same, threads, given=True)(CHECKED)
     for name, make in PEERS.items():
         try:
-            contenders[name] = make(task, threads)
+            there = make(same, threads)(CHECKED)
         except ImportError as error:
             print(f"{name} is skipped: {error}", file=sys.stderr)
             continue
-        np.testing.assert_allclose(contenders[name](CHECKED), expected, rtol=1e-8, atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(there, expected, rtol=1e-8, atol=1e-10, err_msg=name)
+        contenders[name] = make(task, threads)
     steps = {name: _calibrate(advance) for name, advance in contenders.items()}
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(REPETITIONS):

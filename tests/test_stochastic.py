@@ -10,6 +10,7 @@ import pytest
 import fastflow as ff
 from fastflow.kernels.descent import philox
 from fastflow.streams import Streams
+from fastflow.studies.spec import build, describe
 
 RNG = np.random.default_rng(16)
 SGD = ff.StochasticGradientDescent
@@ -357,6 +358,15 @@ def test_label_noise_is_sparser_than_gradient_descent_and_the_less_so_the_deeper
 def test_bad_input(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+def test_a_study_and_its_file_know_it():
+    for method in (
+        SGD("0.5 edge", 4, replacement=True),
+        SGD(0.1, [1, 2], label_noise=ff.Decreasing(0.1)),
+        SGD(order=[[0, 1]]),
+    ):
+        assert build(describe(method)) == method
 
 
 def test_too_long_a_step_diverges():

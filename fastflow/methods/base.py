@@ -138,9 +138,14 @@ class Method(ABC):
 
 
 def nbytes_of(made: object, given: object = ()) -> int:
-    """Bytes of the arrays in nested tuples that are not in those given, too."""
-    shared = {id(array) for array in _arrays_of(given)}
-    return sum(array.nbytes for array in _arrays_of(made) if id(array) not in shared)
+    """Bytes of the arrays in nested tuples that are not in those given, too, nor views of these."""
+    shared = {id(_owner(array)) for array in _arrays_of(given)}
+    return sum(array.nbytes for array in _arrays_of(made) if id(_owner(array)) not in shared)
+
+
+def _owner(array: AnyArray) -> object:
+    """What has the memory of an array."""
+    return array if array.base is None else array.base
 
 
 def _arrays_of(thing: object) -> Iterator[AnyArray]:
