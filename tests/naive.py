@@ -244,10 +244,11 @@ def gradient_descent(
 Sides = list[list[Any]]
 
 
-def descend_by(rule: str, gradients, factors: Factors, step: Step, count: int, **options) -> Factors:
+def descend_by(rule: str, gradients, factors: Factors, step: Step, count: int, alike: int = 1, **options) -> Factors:
     """So many steps of an update rule, by its textbook; ``gradients(factors)`` is a list like the factors.
 
-    ``step`` is a number, or a function of k. Options are those of fastflow's methods.
+    ``step`` is a number, or a function of k; ``alike`` is how many factors each of these stands for. Options are those
+    of fastflow's methods.
     """
     factors = [np.array(factor, np.float64) for factor in factors]
     size = len(factors)
@@ -255,7 +256,7 @@ def descend_by(rule: str, gradients, factors: Factors, step: Step, count: int, *
     shared, last, mu = 0.0, 0.0, options.get("weight_decay", 0.0)
     for k in range(count):
         h, g = step(k) if callable(step) else step, gradients(factors)
-        norm = np.sqrt(sum(np.sum(x**2) for x in g))
+        norm = np.sqrt(alike * sum(np.sum(x**2) for x in g))
         match rule:
             case "momentum":
                 b, nesterov = options["momentum"], options.get("nesterov", False)

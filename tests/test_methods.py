@@ -163,7 +163,7 @@ def test_interrupted_and_continued(kind, setting, monkeypatch):
 def test_what_had_not_begun_has_its_record_at_the_start(kind, setting, monkeypatch):
     problem, network, init = SETTINGS[setting]
     record = record_of(kind, setting)
-    if record is None or "times" not in {field.name for field in dataclasses.fields(kind)}:
+    if record is None or kind.has_steps:
         return
 
     def interrupted(worker, count, on_poll):

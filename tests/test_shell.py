@@ -177,7 +177,7 @@ def test_regression_from_arrays(here, capsys):
         ("train m.npy --step tiny", "argument --step: expected a number, safe, or like 0.5edge, got 'tiny'"),
         ("train m.npy --step 0edge", "argument --step: multiple must be greater than 0, got 0"),
         ("train m.npy --step safe --method flow", "--step safe is for --method descent"),
-        ("train m.npy --batch 2 --label-noise 1", "--batch and --label-noise are for --method sgd"),
+        ("train m.npy --batch 2 --label-noise 1", "--batch-size is for --method sgd"),
         ("train m.npy --method sgd --batch 31", "batch_size must be at most 30, the samples that there are, got 31"),
         ("train m.npy --max-steps -1", "argument --max-steps: the value must be at least 0, got -1"),
         ("train m.npy --tol -1", "argument --tol: the value must be at least 0, got -1"),

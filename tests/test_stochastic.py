@@ -162,7 +162,8 @@ STEPS = 1000
 
 @pytest.mark.parametrize("name", ["estimation", "completion", "sensing", "regression"])
 def test_chains_go_where_numpy_goes(name):
-    problem, noise, step = matrix_problems()[name], 0.05, 0.001 if name == "regression" else 0.01
+    problem, noise = matrix_problems()[name], 0.05
+    step = {"estimation": 0.002, "regression": 0.001}.get(name, 0.01)
     for widths, size, options in [
         ((8, 6, 9), 2, {}),
         ((8, 9), 2, {"replacement": True}),
@@ -170,7 +171,7 @@ def test_chains_go_where_numpy_goes(name):
         ((8, 30, 30, 9), 1, {}),  # by vectors, but for measurements
     ]:
         network = ff.DeepLinear(widths=widths)
-        factors = factors_of(network, problem, 0.3)
+        factors = factors_of(network, problem, 0.15)
         method = SGD(step, size, max_steps=STEPS, tol=0, **options)
         runs = ff.train(problem, network, ff.inits.Explicit(factors), method, seed=7, threads=1)
         key = Streams(7, "method").key(0, 0)
@@ -234,28 +235,26 @@ def test_an_order_and_schedules_are_kept_to():
 
 
 def test_a_batch_of_all_samples_is_gradient_descent():
-    problem = vector_problem(12, 7)
+    problems, init, record = [vector_problem()] * 2, ff.inits.Gaussian(0.1), ff.Record()
     for network in (ff.DiagonalLinear(2), ff.DiagonalLinear(3, identical=False)):
-        init, record = ff.inits.Gaussian(0.1), ff.Record()
-        ours = ff.train(problem, network, init, SGD(0.05, 12, max_steps=2000), runs=5, record=record)
-        theirs = ff.train(problem, network, init, ff.GradientDescent(0.05, 2000), runs=5, record=record)
+        ours = ff.train(problems, network, init, SGD(0.05, 8, max_steps=2000), runs=2, record=record)
+        theirs = ff.train(problems, network, init, ff.GradientDescent(0.05, 2000), runs=2, record=record)
         for name in ("flat_factors", "loss", "status", "steps"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
         np.testing.assert_array_equal(ours.history.loss, theirs.history.loss)
+        # A batch at a time it is the same but for round-off.
+        order = np.tile(np.arange(8), (2000, 1))
+        steps = ff.train(problems, network, init, SGD(0.05, order=order, tol=0), runs=2)
+        np.testing.assert_allclose(steps.flat_factors, theirs.flat_factors, rtol=1e-6)
 
 
 def test_the_mean_over_all_batches_is_the_full_gradient():
     """By the steps that single batches take from one point, of all 28 pairs out of 8."""
     problem, network = vector_problem(), ff.DiagonalLinear(2)
     factors = factors_of(network, problem)
-    pairs = np.array([(i, j) for i in range(8) for j in range(i)])
-    moved = [
-        ff.train(
-            problem, network, ff.inits.Explicit(factors), SGD(0.1, order=pair[None], tol=0), threads=1
-        ).flat_factors
-        for pair in pairs
-    ]
-    whole = ff.train(problem, network, ff.inits.Explicit(factors), ff.GradientDescent(0.1, 1, tol=0), threads=1)
+    pairs, start = [(i, j) for i in range(8) for j in range(i)], ff.inits.Explicit(factors)
+    moved = [ff.train(problem, network, start, SGD(0.1, order=[pair], tol=0), threads=1).flat_factors for pair in pairs]
+    whole = ff.train([problem], network, start, ff.GradientDescent(0.1, 1, tol=0), threads=1)
     np.testing.assert_allclose(np.mean(moved, axis=0), whole.flat_factors, rtol=1e-14)
 
 
@@ -304,23 +303,25 @@ def test_published_numbers():
         np.testing.assert_allclose(error, published, rtol=1e-10)
 
 
-def test_label_noise_is_sparser_than_gradient_descent_and_the_less_so_the_deeper():
-    """From a large start: of the l1 norms, as the penalty ``sum |x|^{2 - 2/L}`` of small steps has it."""
-    rng, n, m, runs = np.random.default_rng(3), 20, 10, 24
-    matrix = rng.standard_normal((runs, m, n)) / np.sqrt(m)
-    truths = np.zeros((runs, n))
+def sparse_problems(runs, n=20, m=10):
+    rng = np.random.default_rng(3)
+    matrix, truths = rng.standard_normal((runs, m, n)) / np.sqrt(m), np.zeros((runs, n))
     truths[:, :2] = rng.choice([-1.0, 1.0], (runs, 2))
-    problems = [ff.CompressedSensing(a, a @ x) for a, x in zip(matrix, truths, strict=True)]
-    excess = {}
-    for depth in (2, 4):
+    return [ff.CompressedSensing(a, a @ x, truth=x) for a, x in zip(matrix, truths, strict=True)]
+
+
+def test_label_noise_is_sparser_than_gradient_descent_and_the_less_so_the_deeper():
+    """By l1 norms, from a large start: small noise goes down ``sum |x|^{2 - 2/L}``; at the end there is none."""
+    problems, runs = sparse_problems(24), 24
+    noise = np.repeat([1.0, 0.0], [8000, 2000])
+    norms = {}
+    for depth, step in ((2, 0.01), (4, 0.005)):
         network, init = ff.DiagonalLinear(depth), ff.inits.Constant(1.0)
-        plain = ff.train(problems, network, init, ff.GradientDescent(0.02 / depth, 20_000))
-        noisy = ff.train(problems, network, init, SGD(0.01 / depth, 1, label_noise=0.5, max_steps=40_000, tol=0))
-        excess[depth] = np.abs(noisy.solution).sum(1) / np.abs(plain.solution).sum(1)
-    for ratio in excess.values():
-        assert ratio.mean() + 3 * ratio.std(ddof=1) / np.sqrt(runs) < 1
-    difference = excess[4] - excess[2]
-    assert difference.mean() > 3 * difference.std(ddof=1) / np.sqrt(runs)
+        noisy = ff.train(problems, network, init, SGD(step, 1, label_noise=noise, tol=0))
+        norms[depth] = np.abs(noisy.solution).sum(1)
+    plain = ff.train(problems, ff.DiagonalLinear(2), ff.inits.Constant(1.0), ff.GradientDescent(0.01, 10_000))
+    for gap in (np.abs(plain.solution).sum(1) - norms[2], norms[4] - norms[2]):
+        assert gap.mean() > 3 * gap.std(ddof=1) / np.sqrt(runs)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from fastflow.methods.custom_rule import CustomRule
 from fastflow.methods.flow_limit import FlowLimit
 from fastflow.methods.gradient_descent import SAFE as SAFE
 from fastflow.methods.gradient_descent import Cyclic, Decreasing, GradientDescent, Piecewise
+from fastflow.methods.gradient_descent import SteppingMethod as SteppingMethod
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.methods.momentum import Momentum
 from fastflow.methods.muon import Muon

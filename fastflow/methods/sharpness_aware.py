@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from fastflow.kernels.rules.whole import SharpnessAware as Rule
+from fastflow.kernels.rules.sharpness import SharpnessAware as Rule
 from fastflow.methods.gradient_descent import SteppingMethod
 
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, shown
-from fastflow.kernels.losses.any_loss import as_any_loss
 from fastflow.kernels.losses.samples import samples_of
 from fastflow.kernels.networks.chain_batches import chain_batches
 from fastflow.kernels.networks.chain_curvature import chain_curvature
@@ -234,8 +233,8 @@ class Chain(Architecture):
         return make_group(problem, self.widths, like, runs)
 
     def make_batches(self, problem: NamedTuple, like: FloatArray, largest: int) -> Batches:
-        group = make_group(as_any_loss(problem, math.prod(self.solution_shape)), self.widths, like, 1, "one")
-        return chain_batches(group, samples_of(problem, self.widths[0]), self.widths, largest)
+        samples = samples_of(problem, self.widths[0])
+        return chain_batches(make_group(samples, self.widths, like, 1, "one"), samples, self.widths, largest)
 
     def make_field(self, problem: NamedTuple, weights: FloatArray, like: FloatArray) -> Field:
         return chain_field(problem, weights, self.widths, like)

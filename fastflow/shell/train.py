@@ -118,8 +118,16 @@ def add_train(commands: Commands) -> None:
         "--method",
         choices=tuple(LABELS),
         default="descent",
-        help="gradient descent (default), the gradient flow, or (of a vector) the flow's limit alone",
+        help="gradient descent (default) or another update rule, the gradient flow, or (of a vector) the flow's limit "
+        "alone",
     )
+    g.add_argument(
+        "--momentum",
+        type=_momentum,
+        help="of --method momentum and muon: a number below 1, or with --nesterov (k-1)/(k+2)",
+    )
+    g.add_argument("--nesterov", action="store_true", help="Nesterov's momentum")
+    g.add_argument("--weight-decay", type=a_number(least=0), metavar="MU", help="of the factors")
     g.add_argument(
         "--step",
         type=_step,
@@ -185,6 +193,16 @@ def _step(text: str) -> float | str | Edge | None:
     except ValueError:
         raise ValueError(f"expected a number, {SAFE}, or like 0.5edge, got {text!r}") from None
     return as_number("the value", number, above=0)
+
+
+@argument
+def _momentum(text: str) -> float | str:
+    try:
+        return as_number("the value", as_real(text), least=0, below=1)
+    except ValueError:
+        if text.startswith("("):
+            return text  # which the method looks at
+        raise
 
 
 @argument

@@ -21,7 +21,7 @@ from fastflow.kernels.networks.group import (
     set_factors,
 )
 from fastflow.kernels.rules.adaptive import Adam, RMSprop, SignDescent
-from fastflow.kernels.rules.elementwise import FORMULAS, write_numbers
+from fastflow.kernels.rules.elementwise import FORMULAS, varies, write_numbers
 from fastflow.kernels.rules.momentum import Momentum
 from fastflow.kernels.rules.rates import NORMALIZED, SHARED, Rate, rate_of_change, rate_of_norm
 from fastflow.kernels.rules.rule import (
@@ -33,7 +33,8 @@ from fastflow.kernels.rules.rule import (
     slot_count,
     take_steps,
 )
-from fastflow.kernels.rules.whole import SharpnessAware, update
+from fastflow.kernels.rules.sharpness import SharpnessAware
+from fastflow.kernels.rules.whole import update
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot
 
@@ -59,6 +60,7 @@ def make_mover(rule: NamedTuple, factors: np.ndarray, members: int, parameters: 
         rates=np.zeros((members, RATES)),
         begun=np.zeros(members, np.int64),
         sizes=np.zeros(members),
+        written=np.full(members, np.nan),
     )
 
 
@@ -100,23 +102,27 @@ def _nothing_to_keep(rule, mover, group, member, memory, rates):
 @implements(take_steps, *BY_FORMULA)
 def _by_formula(rule, mover, group, at, widths, ticks):
     for member in range(group.run.size):
-        weight, k = 1.0, 0
-        if group.run[member] >= 0:
-            weight, k = group.weight[member], group.offset[member] + ticks - mover.begun[member]
-        write_numbers(rule, mover.numbers, mover.rates, member, mover.sizes[member], weight, k)
+        size = mover.sizes[member]
+        if varies(rule) or size != mover.written[member]:
+            weight, k = 1.0, 0
+            if group.run[member] >= 0:
+                weight, k = group.weight[member], group.offset[member] + ticks - mover.begun[member]
+            mover.written[member] = size
+            write_numbers(rule, mover.numbers, mover.rates, member, size, weight, k)
     move_by(group, at, rule, mover)
 
 
-@implements(load_memory, *BY_FORMULA)
+@implements(load_memory, *BY_FORMULA, SharpnessAware)
 def _load_laid_out(rule, mover, group, member, memory, rates, begun):
     size = group.row_factors.size
     for slot in range(len(mover.memory)):
         place_entries(group, mover.memory[slot], member, memory[slot * size : (slot + 1) * size])
+    mover.written[member] = np.nan
     mover.rates[member] = rates
     mover.begun[member] = begun
 
 
-@implements(keep_memory, *BY_FORMULA)
+@implements(keep_memory, *BY_FORMULA, SharpnessAware)
 def _keep_laid_out(rule, mover, group, member, memory, rates):
     size = group.row_factors.size
     for slot in range(len(mover.memory)):
@@ -150,7 +156,7 @@ def _by_rate(rule, mover, group, at, widths, ticks):
             continue
         size, weight = mover.sizes[member], group.weight[member]
         if rule.kind == NORMALIZED or rule.kind == SHARED:
-            step = rate_of_norm(rule, mover.rates[member], size, weight * group.norm[member])
+            step = rate_of_norm(rule, mover.rates, member, size, weight * group.norm[member])
         else:
             step = _rate_by_gradients(rule, mover, group, member, size, ticks)
         group.step[member] = weight * step
@@ -195,23 +201,13 @@ def _as_a_whole(rule, mover, group, at, widths, ticks):
 def _against_sharpness(rule, mover, group, at, widths, ticks):
     gradient_norms(group)
     for member in range(group.run.size):
+        mover.numbers[0, member] = -(group.weight[member] * mover.sizes[member])
         if group.run[member] >= 0:
-            gather_entries(group, group.factors, member, group.row_factors)
-            copy(mover.memory[member, 0], group.row_factors, group.row_factors.size)
             norm = group.norm[member]
             group.step[member] = -(rule.radius / norm) if norm != 0 else 0.0
+    copy(mover.memory[0].ravel(), group.factors.ravel(), group.factors.size)
     move(group, at)
     forward(group, at, widths)
     measure(group, widths[0])
     backward(group, at, widths, False)
-    for member in range(group.run.size):
-        if group.run[member] >= 0:
-            gather_gradient(group, member)
-            step = group.row.gradient.dtype.type(group.weight[member] * mover.sizes[member])
-            for i in range(group.row_factors.size):
-                group.row_factors[i] = mover.memory[member, 0, i] - step * group.row.gradient[i]
-            changed = 0
-            for i in range(group.row_factors.size):
-                changed |= group.row_factors[i] != mover.memory[member, 0, i]
-            group.moved[member] = changed
-            set_factors(group, member)
+    move_by(group, at, rule, mover)

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.compile.protocol import implements
-from fastflow.kernels.losses.samples import COLUMNS, ENTRIES, MEASUREMENTS, Samples
+from fastflow.kernels.losses.samples import COLUMNS, ENTRIES, MEASUREMENTS, Samples, add_sample
 from fastflow.kernels.networks.batches import are_finite, batch_places, batch_step
 from fastflow.kernels.networks.chain import chain_product_at, chain_sweep_back
 from fastflow.kernels.networks.chain_group import ChainGroup, GroupPlaces
@@ -181,12 +181,7 @@ def _batch_gradient(zero, kind, widths, places, at, count):
         for q in range(count):
             row = places.rows + integer_at(places.picked + 8 * q) * columns * bytes_each
             left, labels = residuals + q * rows * bytes_each, places.labels + q * rows * bytes_each
-            times_at(zero, product, columns, rows, columns, row, left)
-            _subtract_at(zero, left, labels, rows)
-            for i in range(rows):
-                add_combination_at(
-                    zero, gradient + i * columns * bytes_each, left + i * bytes_each, row, columns, columns, 1
-                )
+            add_sample(zero, row, labels, columns, rows, product, left, gradient)
     return are_finite(zero, residuals, count * outputs)
 
 

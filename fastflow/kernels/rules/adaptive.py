@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.protocol import implements
-from fastflow.kernels.rules.elementwise import formula, write_numbers
+from fastflow.kernels.rules.elementwise import formula, varies, write_numbers
 
 
 class SignDescent(NamedTuple):
@@ -37,6 +37,16 @@ class Adam(NamedTuple):
     second: float
     epsilon: float
     decay: float
+
+
+@implements(varies, SignDescent, RMSprop, inline=True)
+def _constant(rule):
+    return False
+
+
+@implements(varies, Adam, inline=True)
+def _varies(rule):
+    return True
 
 
 @implements(write_numbers, SignDescent, inline=True)

@@ -25,11 +25,15 @@ Emit = Callable[..., tuple[object, tuple[object, ...]]]
 
 
 class Formula(NamedTuple):
-    """``emit(arithmetic, numbers, w, g, slots) -> (w, slots)`` afterwards, all of them vectors."""
+    """``emit(arithmetic, numbers, w, g, slots) -> (w, slots)`` afterwards, all of them vectors.
+
+    ``elsewhere``: w is not where the run is, which is in the first slot; both are there afterwards.
+    """
 
     numbers: int
     slots: int
     emit: Emit
+    elsewhere: bool
 
 
 FORMULAS: dict[type, Formula] = {}
@@ -51,11 +55,16 @@ def write_numbers(rule, numbers, rates, member, step, weight, k):
     """
 
 
-def formula(rule: type, numbers: int, slots: int = 0) -> Callable[[Emit], Emit]:
+@protocol
+def varies(rule):
+    """Whether its numbers change from step to step where the size of the steps does not."""
+
+
+def formula(rule: type, numbers: int, slots: int = 0, elsewhere: bool = False) -> Callable[[Emit], Emit]:
     """Decorate the formula of a rule."""
 
     def register(emit: Emit) -> Emit:
-        FORMULAS[rule] = Formula(numbers, slots, emit)
+        FORMULAS[rule] = Formula(numbers, slots, emit, elsewhere)
         slot_count.register(rule)(lambda rule: slots)
         number_count.register(rule)(lambda rule: numbers)
         return emit
@@ -112,7 +121,8 @@ class Moves:
         for slot, value in zip(self.slots, kept, strict=True):
             self.vector.store(value, slot, offset, mask)
         bits = self.builder.load(self.changed)
-        for old, new in zip((before, *remembered), (after, *kept), strict=True):
+        first = 1 if self.formula.elsewhere else 0
+        for old, new in list(zip((before, *remembered), (after, *kept), strict=True))[first:]:
             old, new = (self.builder.bitcast(value, self.vector.bits_type) for value in (old, new))
             different = self.builder.xor(old, new)
             if mask is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastflow.kernels.compile.protocol import implements
-from fastflow.kernels.rules.elementwise import formula, write_numbers
+from fastflow.kernels.rules.elementwise import formula, varies, write_numbers
 
 HEAVY_BALL, NESTEROV, BY_THE_BOOK = range(3)
 
@@ -25,6 +25,11 @@ class Momentum(NamedTuple):
 
 DOWN, DECAY, OF_BEFORE, OLD, NEW = range(5)
 """Minus h, minus h mu, and what stands in front of the old V in the new V, and of the old and the new V in W."""
+
+
+@implements(varies, Momentum, inline=True)
+def _varies(rule):
+    return rule.kind == BY_THE_BOOK
 
 
 @implements(write_numbers, Momentum, inline=True)

@@ -33,14 +33,14 @@ def _slots(rule: Rate) -> int:
 
 
 @jit_inline
-def rate_of_norm(rule, rates, size, norm):
-    """The step of `NORMALIZED` and `SHARED`; ``rates`` are v and the sum of its weights."""
+def rate_of_norm(rule, rates, member, size, norm):
+    """The step of `NORMALIZED` and `SHARED`; ``rates`` (members, 2) are v and the sum of its weights."""
     if rule.kind == NORMALIZED:
         step = size / norm if norm != 0 else 0.0
     else:
-        rates[0] = rule.average * rates[0] + (1 - rule.average) * norm**2
-        rates[1] = rule.average * rates[1] + (1 - rule.average)
-        step = size / (np.sqrt(rates[0] / rates[1]) + rule.epsilon)
+        rates[member, 0] = rule.average * rates[member, 0] + (1 - rule.average) * (norm * norm)
+        rates[member, 1] = rule.average * rates[member, 1] + (1 - rule.average)
+        step = size / (np.sqrt(rates[member, 0] / rates[member, 1]) + rule.epsilon)
     return step
 
 

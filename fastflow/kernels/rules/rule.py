@@ -41,6 +41,7 @@ class Mover(NamedTuple):
     rates : float64 array (members, `RATES`), what a rule remembers of a member beside that
     begun : int64 array (members,), the step at which a member's memory began
     sizes : float64 array (members,), of the step, as the user says it; 0 where there is no run
+    written : float64 array (members,), the size for which numbers were written last; NaN: for none
     """
 
     rule: NamedTuple
@@ -49,6 +50,7 @@ class Mover(NamedTuple):
     rates: np.ndarray
     begun: np.ndarray
     sizes: np.ndarray
+    written: np.ndarray
 
 
 @jit_inline

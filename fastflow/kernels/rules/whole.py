@@ -28,12 +28,6 @@ def update(rule, factors, gradient, memory, widths, step, k):
     """
 
 
-class SharpnessAware(NamedTuple):
-    """``W <- W - h G(W + radius G(W) / ||G(W)||)``: the slot holds the factors while the loss is measured elsewhere."""
-
-    radius: float
-
-
 class Muon(NamedTuple):
     """``M <- b M + G``, then ``W <- (1 - h mu) W - h O(M)``, factor by factor; of Nesterov ``O(b M + G)``.
 
@@ -46,11 +40,6 @@ class Muon(NamedTuple):
     decay: float
     quick: int
     exact: int
-
-
-@slot_count.register
-def _slots_of_sharpness(rule: SharpnessAware) -> int:
-    return 1
 
 
 @slot_count.register
