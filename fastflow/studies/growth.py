@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.studies import following
 from fastflow.studies.held import Held
 from fastflow.studies.outcomes import Arrays, empty_outcomes
 from fastflow.studies.spec import Table, differences
 
-FREE = ("success", "trials", "axes")
+FREE = ("success", "trials", "axes", following.FOLLOWING)
 
 
 def conflict(old: Table, new: Table) -> str | None:
@@ -32,7 +33,7 @@ def conflict(old: Table, new: Table) -> str | None:
                 if label in others:
                     for place, before, after in differences(values[label], others[label], f"axes.{name}.{label}"):
                         return f"{place} is {before!r} there and {after!r} here"
-    return None
+    return following.conflict(old, new)
 
 
 def lacking(old: Table, new: Table) -> str | None:
@@ -47,7 +48,13 @@ def lacking(old: Table, new: Table) -> str | None:
 
 
 def union(first: Table, second: Table) -> Table:
-    """The table of the study of all values and trials of two; increasing values stay so."""
+    """The table of the study of all values and trials of two; increasing values stay so.
+
+    Raises
+    ------
+    StoreError
+        where it is not known what moves along in a cell of both together
+    """
     axes: dict[str, object] = {}
     for name, values in first["axes"].items():
         others = second["axes"][name]
@@ -57,7 +64,9 @@ def union(first: Table, second: Table) -> Table:
         both = [*values, *(value for value, at in zip(others, _places(others, values), strict=True) if at < 0)]
         rising = all(list(one) == sorted(one) for one in (values, others) if not any(isinstance(v, str) for v in one))
         axes[name] = sorted(both) if rising and not any(isinstance(v, str) for v in both) else both
-    return {**first, "axes": axes, "trials": max(first["trials"], second["trials"])}
+    both_along = following.union(first, second, axes)
+    along = {following.FOLLOWING: both_along} if both_along else {}
+    return {**first, "axes": axes, **along, "trials": max(first["trials"], second["trials"])}
 
 
 def shape_of(table: Table) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from fastflow.equality import by_value
 from fastflow.memory import require_memory
 from fastflow.status import Status
 from fastflow.studies import exports, stated
-from fastflow.studies.axes import Value, as_plain
+from fastflow.studies.axes import Value
 from fastflow.studies.design import Design
 from fastflow.studies.errors import StoreError
 from fastflow.studies.held import Held
@@ -28,7 +28,8 @@ from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays
 from fastflow.studies.pilot import pilot_of
 from fastflow.studies.predictions import predicted
-from fastflow.studies.spec import Table, restricted, success_of
+from fastflow.studies.selection import check_names, positions_of
+from fastflow.studies.spec import Table, narrowed, restricted, success_of
 from fastflow.studies.statistics import wilson
 from fastflow.studies.store import create, recover
 from fastflow.studies.success import NEVER, Success
@@ -200,30 +201,51 @@ class StudyResult:
         return result
 
     def __getitem__(self, chosen: Mapping[str, object]) -> StudyResult:
-        """The part with one value of each named axis: ``result[{"method": "limit"}]`` has the other axes.
+        """The part with such values of each named axis, as `sel` has it: ``result[{"method": "limit"}]``."""
+        if not isinstance(chosen, Mapping):
+            raise TypeError(f'expected a dict, axis: value, such as {{"m": 20}}, got {shown(chosen)}')
+        return self.sel(chosen)
+
+    def sel(self, chosen: Mapping[str, object] | None = None, /, **named: object) -> StudyResult:
+        """The part with some values of some axes: ``result.sel(m=slice(8, 24), method=["limit", "descent"])``.
+
+        Parameters
+        ----------
+        chosen : dict, axis: values, for names that are no words of Python, such as ``{"init.scale": 1e-3}``
+        **named : axis=values
+            One value, which takes the axis away; a list of values, in whose order they come; or ``slice(first, last)``,
+            all values from one number to another, both included, as xarray and pandas have it; None is no end.
+
+        Returns
+        -------
+        StudyResult
 
         Raises
         ------
         KeyError
-            for an axis or a value that there is not, and where no axis would be left
+            for an axis or a value that there is not, where nothing lies in a slice, and where no axis would be left
+        TypeError, ValueError
+            for a slice of labels, or with a step, and for what is asked for twice
         """
-        if not isinstance(chosen, Mapping):
-            raise TypeError(f'expected a dict, axis: value, such as {{"m": 20}}, got {shown(chosen)}')
-        outcomes, table = self.outcomes, self.table
-        chosen = {name: as_plain(value) for name, value in chosen.items()}
-        for name, value in chosen.items():
-            if name not in table["axes"]:
-                raise KeyError(f"there is no axis {name!r}; there are {', '.join(table['axes'])}")
-            values = cast(tuple[object, ...], self.axes[name])
-            if value not in values:
-                raise KeyError(f"axis {name!r} has no {shown(value)}; it has {shown(list(self.axes[name]))}")
-            at, axis = values.index(value), list(table["axes"]).index(name)
-            outcomes = {key: np.take(array, at, axis=axis) for key, array in outcomes.items()}
-            table = restricted(table, name, self.axes[name][at])
+        twice = sorted(set(chosen or ()) & set(named))
+        if twice:
+            raise ValueError(f"axis {twice[0]!r} is asked for twice")
+        wanted = {**(chosen or {}), **named}
+        check_names(wanted, self.axes)
+        outcomes, table, fixed = self.outcomes, self.table, dict(self.fixed)
+        for name, value in wanted.items():
+            places = positions_of(name, self.axes[name], value)
+            axis = list(table["axes"]).index(name)
+            outcomes = {key: np.take(array, places, axis=axis) for key, array in outcomes.items()}
+            if isinstance(places, int):
+                fixed[name] = self.axes[name][places]
+                table = restricted(table, name, self.axes[name][places])
+            else:
+                table = narrowed(table, name, [self.axes[name][at] for at in places])
         if not table["axes"]:
             raise KeyError("one axis must be left")
         part = StudyResult(table, outcomes, adaptive=self.adaptive)
-        part.fixed = {**self.fixed, **chosen}
+        part.fixed = fixed
         return part
 
     def parameters(self) -> dict[str, int | float]:
@@ -260,7 +282,9 @@ class StudyResult:
         along = self.along(along)
         at = list(self.axes).index(along)
         successes, trials = (np.moveaxis(array, at, -1) for array in (self.successes, self.trials))
-        return boundary(self.axes[along], successes, trials, level, **options)
+        found = boundary(self.axes[along], successes, trials, level, **options)
+        slices = {name: values for name, values in self.axes.items() if name != along}
+        return dataclasses.replace(found, along=along, slices=slices)
 
     def along(self, name: str | None = None) -> str:
         """The axis along which success is said to set in: the one that is named, or the default of `boundary`.
@@ -340,7 +364,8 @@ class StudyResult:
             A map of rates with fitted curves and the statistical dimension; rates along one axis with intervals; or a
             map of medians. Default a map of rates where two axes are numbers, else slices.
         **options : which axes are where: ``x``, ``y`` and ``along`` of maps, ``along`` of slices
-            More in `fastflow.studies.pictures`, such as other results to draw ``beside``.
+            ``ax`` are matplotlib axes of your own to draw into: one, or as many as there are panels. More in
+            `fastflow.studies.pictures`, such as other results to draw ``beside``.
 
         Returns
         -------

@@ -33,6 +33,8 @@ def plot(
     result : the result of a study
     kind : "map" (see `rate_map`), "slices" (see `slices`), or what a cell took: one of `MEDIANS` (see `time_map`)
     **options : those of the function that draws this kind
+        And ``ax``, matplotlib axes of your own to draw into: one, or a sequence of as many as the picture has panels.
+        The title of their figure is left to you, and the legend lies in the last of them.
     program : "l1", "nonnegative l1", "nuclear" or None, whose statistical dimension is drawn, see `predicted`
     parameters : name -> value, the parameters of the ensemble that are no axes
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastflow.checks import one_of
-from fastflow.results.figures import literal
+from fastflow.results.figures import Given, literal
 from fastflow.results.pictures import BLUE
 from fastflow.studies.axes import Value
 from fastflow.studies.pictures.arrangement import (
@@ -20,7 +20,7 @@ from fastflow.studies.pictures.arrangement import (
     is_logarithmic,
     is_numeric,
 )
-from fastflow.studies.pictures.panels import draw_legend, make_figure, mark_whole, trials_each
+from fastflow.studies.pictures.panels import draw_legend, label_outer, make_figure, mark_whole, trials_each
 from fastflow.studies.predictions import PROGRAMS, predicted
 from fastflow.studies.statistics import wilson
 from fastflow.studies.transitions import boundary
@@ -45,13 +45,14 @@ def slices(
     along: str | None = None,
     program: str | None = None,
     parameters: Mapping[str, object] | None = None,
+    ax: Given = None,
 ) -> Figure:
     """Rates of success along one axis with Wilson's 95% intervals, fitted curves, and the statistical dimension.
 
     Parameters
     ----------
     along : str, by default m or delta, or else the last axis of numbers
-    result, program, parameters : as in `plot`
+    result, program, parameters, ax : as in `plot`
 
     Returns
     -------
@@ -71,13 +72,14 @@ def slices(
         arrangement,
         result,
         f"success: {result.success}; {trials_each(result)}; 95% intervals of rates and of the 50% crossing",
+        ax,
     )
     for axes, cell in zip(panels, arrangement.cells, strict=True):
         _draw_slices(axes, arrangement, result, cell, program, dict(parameters or {}))
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.label_outer()
-    draw_legend(figure, panels)
+    label_outer(panels, ax)
+    draw_legend(figure, panels, ax)
     return figure
 
 

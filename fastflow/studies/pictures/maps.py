@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, one_of
+from fastflow.results.figures import Given
 from fastflow.results.pictures import ORANGE
 from fastflow.studies.pictures.arrangement import (
     Arrangement,
@@ -17,7 +18,15 @@ from fastflow.studies.pictures.arrangement import (
     edges_of,
     is_logarithmic,
 )
-from fastflow.studies.pictures.panels import draw_colour_bar, draw_legend, halo, make_figure, mark_whole, trials_each
+from fastflow.studies.pictures.panels import (
+    draw_colour_bar,
+    draw_legend,
+    halo,
+    label_outer,
+    make_figure,
+    mark_whole,
+    trials_each,
+)
 from fastflow.studies.predictions import PROGRAMS, predicted
 from fastflow.studies.transitions import boundary
 
@@ -63,6 +72,7 @@ def rate_map(
     program: str | None = None,
     parameters: Mapping[str, object] | None = None,
     beside: Mapping[str, Result] | None = None,
+    ax: Given = None,
 ) -> Figure:
     """The rate of success over two axes, with the fitted 10%, 50% and 90% curves and the statistical dimension.
 
@@ -71,7 +81,7 @@ def rate_map(
     x, y : str, the axes that lie horizontally and vertically; by default m or delta lies horizontally
     along : x or y, default x: the axis along which curves are fitted, one for each value of the other
     beside : name -> other results with these two axes alone, whose 50% curve is drawn in every panel
-    result, program, parameters : as in `plot`
+    result, program, parameters, ax : as in `plot`
 
     Returns
     -------
@@ -82,7 +92,7 @@ def rate_map(
 
     arrangement = arrange_map(result, x, y)
     fitted = arrangement.x if along is None else one_of("along", along, arrangement.drawn)
-    figure, panels = make_figure(arrangement, result, f"success: {result.success}; {trials_each(result)}")
+    figure, panels = make_figure(arrangement, result, f"success: {result.success}; {trials_each(result)}", ax)
     colours = ListedColormap(colormaps["Blues"](np.linspace(0.08, 0.78, 256)))
     for axes, cell in zip(panels, arrangement.cells, strict=True):
         k, n = arrangement.cut(result.successes, cell), arrangement.cut(result.trials, cell)
@@ -93,12 +103,20 @@ def rate_map(
             _draw_other(axes, arrangement, other, fitted, f"50%, {name}", colour)
         if program is not None:
             _draw_curve(axes, arrangement, program, {**(parameters or {}), **arrangement.parameters(cell)})
+    label_outer(panels, ax)
     draw_colour_bar(figure, panels, mesh, "rate of success")
-    draw_legend(figure, panels)
+    draw_legend(figure, panels, ax)
     return figure
 
 
-def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None, y: str | None = None) -> Figure:
+def time_map(
+    result: Result,
+    quantity: str = "seconds",
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    ax: Given = None,
+) -> Figure:
     """The median over the trials of each cell of what they took, over two axes.
 
     The colours are logarithmic where the medians differ by a factor of ten or more.
@@ -106,7 +124,7 @@ def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None,
     Parameters
     ----------
     quantity : "seconds", "steps", "error" or "loss"
-    result, x, y : as in `rate_map`
+    result, x, y, ax : as in `rate_map`
 
     Returns
     -------
@@ -122,7 +140,7 @@ def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None,
     medians = np.full(values.shape[:-1], np.nan)
     there = ~np.isnan(values).all(axis=-1)
     medians[there] = np.nanmedian(values[there], axis=-1)
-    figure, panels = make_figure(arrangement, result, f"{MEDIANS[quantity]}; {trials_each(result)}")
+    figure, panels = make_figure(arrangement, result, f"{MEDIANS[quantity]}; {trials_each(result)}", ax)
     positive = medians[np.isfinite(medians) & (medians > 0)]
     norm: Normalize | None = None
     if positive.size:
@@ -131,6 +149,7 @@ def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None,
     for axes, cell in zip(panels, arrangement.cells, strict=True):
         shown = arrangement.cut(medians, cell)
         mesh = _draw_cells(axes, arrangement, np.where(shown > 0, shown, np.nan), colormaps["viridis"], norm)
+    label_outer(panels, ax)
     draw_colour_bar(figure, panels, mesh, MEDIANS[quantity])
     return figure
 
@@ -152,7 +171,6 @@ def _draw_cells(
     for axis, values_along in ((axes.xaxis, x), (axes.yaxis, y)):
         mark_whole(axis, values_along)
     axes.set(xlim=edges_of(x)[[0, -1]], ylim=edges_of(y)[[0, -1]])
-    axes.label_outer()
     return mesh
 
 
