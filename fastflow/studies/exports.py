@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.studies.axes import Value
-from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays
+from fastflow.studies.layout import dimensions_of
+from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays, Field, numbers_of
 from fastflow.studies.success import Success
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     import xarray
 
 
-def to_xarray(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Success, pilot: int) -> xarray.Dataset:
+def to_xarray(
+    axes: Mapping[str, Sequence[Value]], outcomes: Arrays, fields: Mapping[str, Field], success: Success, pilot: int
+) -> xarray.Dataset:
     """What `StudyResult.to_xarray` gives."""
     try:
         import xarray
@@ -25,9 +28,10 @@ def to_xarray(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Su
         raise ImportError("to_xarray needs xarray: pip install 'fastflow[study]'") from error
     done, dimensions = outcomes["status"] != NOT_DONE, (*axes, "trial")
     data: dict[str, tuple[tuple[str, ...], ArrayLike]] = {}
-    for name in FIELDS:
-        values = outcomes[name]
-        data[name] = (dimensions, values if values.dtype.kind == "i" else np.where(done, values, np.nan))
+    for name, field in fields.items():
+        whole = name in FIELDS and np.dtype(field.dtype).kind == "i"  # -1 where not done
+        values = outcomes[name] if whole else numbers_of(outcomes, name, field)
+        data[name] = ((*dimensions, *dimensions_of(name, field)), values)
     data["successes"] = (tuple(axes), np.count_nonzero(success.of(outcomes)[..., pilot:], axis=-1))
     data["trials"] = (tuple(axes), np.count_nonzero(done[..., pilot:], axis=-1))
     coordinates = {name: list(values) for name, values in axes.items()}
@@ -35,7 +39,7 @@ def to_xarray(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Su
 
 
 def to_dataframe(
-    axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Success, pilot: int
+    axes: Mapping[str, Sequence[Value]], outcomes: Arrays, fields: Mapping[str, Field], success: Success, pilot: int
 ) -> pandas.DataFrame:
     """What `StudyResult.to_dataframe` gives."""
     try:
@@ -49,6 +53,9 @@ def to_dataframe(
         name: np.asarray(values)[places[i]] for i, (name, values) in enumerate(axes.items())
     }
     columns["trial"] = places[-1]
-    columns |= {name: outcomes[name][places] for name in FIELDS}
+    for name, field in fields.items():
+        values = outcomes[name][places] if name in FIELDS else numbers_of(outcomes, name, field)[places]
+        for at in np.ndindex(field.shape):
+            columns["_".join((name, *map(str, at)))] = values[:, *at]
     columns["success"] = success.of(outcomes)[places]
     return pandas.DataFrame(columns)
