@@ -20,6 +20,7 @@ from fastflow.problems import *  # noqa: F403
 from fastflow.records import History, Record
 from fastflow.results import Interrupted, Runs, plot
 from fastflow.status import Status
+from fastflow.studies.asked import Event, Outcome
 from fastflow.studies.cost import Cost
 from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.errors import StoreError
@@ -34,12 +35,14 @@ load = Runs.load
 
 __all__ = [
     "Cost",
+    "Event",
     "Flow",
     "FlowDistance",
     "Guarantees",
     "History",
     "Interrupted",
     "LimitResult",
+    "Outcome",
     "Record",
     "Runs",
     "Status",

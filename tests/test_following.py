@@ -92,7 +92,7 @@ def test_fields_of_one_word_may_follow_axes_of_another():
         (lambda: study({**ff.together(m=[4, 8], n=[12, 16]), "ensemble.n": [3]}), "are the same axis"),
         (lambda: ff.together(m=[4]), "together needs two or more axes"),
         (lambda: ff.together(m=[4, 8], n=[12]), "'m' has 2 values and 'n' has 1"),
-        (lambda: ff.together(m=4, n=[12]), "the first, 'm', must be a sequence"),
+        (lambda: ff.together(m=4, n=[12]), "'m' must be a sequence"),
         (lambda: study(ff.together(m=[4, 8], noise=["a", "b"])), "noise"),
         (lambda: study(ff.together(m=[4, 8], depth=[1, 2])), "depth"),
         (lambda: study(ff.together(m=[4, 8], n=[12, 16]), problem="shared"), "no axis can be one of the ensemble"),

@@ -264,7 +264,7 @@ def test_time_is_kept(reference, monkeypatch):
 
     def keep_and_count(self, finished):
         keep(self, finished)
-        kept.extend(finished.outcomes.status)
+        kept.extend(finished.outcomes["status"])
 
     monkeypatch.setattr(driver._Driver, "_keep", keep_and_count)
     monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: float(len(kept))))

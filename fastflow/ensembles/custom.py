@@ -96,7 +96,13 @@ class Custom(Ensemble):
 
 
 def importable(function: object) -> str:
-    """The name of a function that another process can import."""
+    """The name of a function that another process can import.
+
+    Raises
+    ------
+    TypeError
+        for what is none
+    """
     name, module = getattr(function, "__qualname__", None), getattr(function, "__module__", None)
     if not callable(function) or name is None or module is None:
         raise TypeError(f"function must be a function of a module, got {shown(function)}")

@@ -116,8 +116,7 @@ def _panels(several: Mapping[str, Drawn], quantities: str | Sequence[str] | None
     there = [q for q in PANELS if all(q.name in one.history.recorded for one in several.values())]
     if not there:
         every = " of all of these runs" if len(several) > 1 else ""
-        names = ", ".join(q.name for q in PANELS)
-        raise ValueError(f"nothing to draw was recorded{every}: record one of {names}")
+        raise ValueError(f"nothing to draw was recorded{every}: record one of {', '.join(q.name for q in PANELS)}")
     if quantities is None:
         return there
     names = [quantities] if isinstance(quantities, str) else list(quantities)

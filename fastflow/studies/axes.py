@@ -13,8 +13,8 @@ import numpy as np
 from fastflow.checks import as_count, as_number, shown
 from fastflow.ensembles import Ensemble
 from fastflow.equality import by_value
+from fastflow.studies.asked import TAKEN
 from fastflow.studies.following import Follows, called, leaders
-from fastflow.studies.outcomes import FIELDS
 from fastflow.studies.spec import WORDS, Table
 from fastflow.theory import Edge
 
@@ -22,9 +22,6 @@ MOST_AXES = 4
 
 MOST_VALUES = 100_000
 """Of one axis."""
-
-TAKEN = ("trial", "cell", "trials", "successes", *FIELDS)
-"""Names that stores and tables have for something else."""
 
 Value = int | float | str | bool
 

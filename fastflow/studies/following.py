@@ -72,19 +72,26 @@ def together(axes: Mapping[str, object] | None = None, /, **named: object) -> di
     if len(given) < 2:
         raise ValueError("together needs two or more axes, name=values, such as together(m=[20, 40], n=[50, 100])")
     first, *others = given
-    if not isinstance(given[first], Sequence | np.ndarray) or isinstance(given[first], str):
-        raise TypeError(f"together: the first, {first!r}, must be a sequence of values, got {shown(given[first])}")
-    count, found = len(given[first]), {first: given[first]}
+    lead = _sequence(first, given[first])
+    found: dict[str, object] = {first: given[first]}
     for name in others:
         values = given[name]
         if callable(values):
-            values = [called(name, values, [first], [value]) for value in given[first]]
-        if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
-            raise TypeError(f"together: {name!r} must be a sequence of values, or a function, got {shown(values)}")
-        if len(values) != count:
-            raise ValueError(f"together: {first!r} has {count} values and {name!r} has {len(values)}")
-        found[name] = Follows((first,), values)
+            values = [called(name, values, [first], [value]) for value in lead]
+        belonging = _sequence(name, values)
+        if len(belonging) != len(lead):
+            raise ValueError(f"together: {first!r} has {len(lead)} values and {name!r} has {len(belonging)}")
+        found[name] = Follows((first,), belonging)
     return found
+
+
+def _sequence(name: str, values: object) -> list[object]:
+    """The values of one of what moves together."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise TypeError(f"together: {name!r} must be a sequence of values, or a function, got {shown(values)}")
+    return list(values)
 
 
 def called(name: str, function: Callable[..., object], of: Sequence[str], values: Sequence[object]) -> object:
@@ -176,13 +183,30 @@ def restricted(table: Table, axis: str, place: int) -> tuple[dict[str, Any], dic
     return left, fixed
 
 
-def by_cells(table: Table, follower: Table) -> dict[tuple[object, ...], object]:
-    """The values of what moves along by those of the axes that it belongs to, each with its type."""
-    values, found = values_at(table, follower), {}
+def coordinates(table: Table) -> dict[str, tuple[tuple[str, ...], np.ndarray[Any, Any]]]:
+    """What moves along, as coordinates: the names of the axes that each belongs to, and an array over these."""
+    return {
+        name: (tuple(follower["of"]), np.array(values_at(table, follower).tolist()))
+        for name, follower in table.get(FOLLOWING, {}).items()
+    }
+
+
+Cell = tuple[tuple[type, object], ...]
+"""Values of axes, each with its type: 1 and 1.0 are different ones."""
+
+
+def by_cells(table: Table, follower: Table) -> dict[Cell, object]:
+    """The values of what moves along by those of the axes that it belongs to."""
+    values = values_at(table, follower)
     axes = [list(table["axes"][name]) for name in follower["of"]]
-    for at in np.ndindex(*values.shape):
-        found[tuple((type(axis[i]), axis[i]) for axis, i in zip(axes, at, strict=True))] = values[at]
-    return found
+    cells = (
+        tuple((type(axis[i]), axis[i]) for axis, i in zip(axes, at, strict=True)) for at in np.ndindex(*values.shape)
+    )
+    return dict(zip(cells, follower["values"], strict=True))
+
+
+def _where(follower: Table, cell: Cell) -> str:
+    return ", ".join(f"{axis} = {value!r}" for axis, (_, value) in zip(follower["of"], cell, strict=True))
 
 
 def conflict(old: Table, new: Table) -> str | None:
@@ -199,12 +223,11 @@ def conflict(old: Table, new: Table) -> str | None:
         for key, value in by_cells(old, follower).items():
             other = others.get(key, value)
             if type(other) is not type(value) or other != value:
-                where = ", ".join(f"{axis} = {one[1]!r}" for axis, one in zip(follower["of"], key, strict=True))
-                return f"{name} at {where} is {value!r} there and {other!r} here"
+                return f"{name} at {_where(follower, key)} is {value!r} there and {other!r} here"
     return None
 
 
-def union(first: Table, second: Table, axes: Mapping[str, object]) -> dict[str, Any]:
+def union(first: Table, second: Table, axes: Table) -> dict[str, Any]:
     """What moves along in the study of all values of two that do not conflict.
 
     Raises
@@ -215,11 +238,11 @@ def union(first: Table, second: Table, axes: Mapping[str, object]) -> dict[str, 
     found = {}
     for name, follower in first.get(FOLLOWING, {}).items():
         known = {**by_cells(second, second[FOLLOWING][name]), **by_cells(first, follower)}
-        empty = {**follower, "values": [None] * math.prod(len(axes[one]) for one in follower["of"])}  # type: ignore[arg-type]
-        keys = list(by_cells({"axes": axes}, empty))
+        count = math.prod(len(axes[one]) for one in follower["of"])
+        keys = list(by_cells({"axes": axes}, {**follower, "values": [None] * count}))
         missing = next((key for key in keys if key not in known), None)
         if missing is not None:
-            where = ", ".join(f"{axis} = {one[1]!r}" for axis, one in zip(follower["of"], missing, strict=True))
+            where = _where(follower, missing)
             raise StoreError(f"no store says which {name} belongs to {where}: merge those that have these cells, too")
         found[name] = {**follower, "values": [known[key] for key in keys]}
     return found

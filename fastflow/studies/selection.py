@@ -53,7 +53,7 @@ def _place(name: str, values: Sequence[Value], chosen: object) -> int:
     return list(values).index(cast(Value, value))
 
 
-def _between(name: str, values: Sequence[Value], wanted: slice) -> list[int]:
+def _between(name: str, values: Sequence[Value], wanted: slice[object, object, object]) -> list[int]:
     """Where the values are from one number to another."""
     if not all(map(is_number, values)):
         raise TypeError(

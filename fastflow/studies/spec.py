@@ -27,7 +27,9 @@ from fastflow.inits import INITS
 from fastflow.methods import METHODS
 from fastflow.networks import ARCHITECTURES
 from fastflow.studies import following
+from fastflow.studies.asked import Event, Named, Outcome, as_label
 from fastflow.studies.following import FOLLOWING, Follows
+from fastflow.studies.outcomes import Field, as_field, fields_with
 from fastflow.studies.success import Success
 from fastflow.theory import Edge
 
@@ -49,7 +51,7 @@ KINDS_OF: dict[str, dict[str, type]] = {
         "network": tuple(ARCHITECTURES),
         "init": INITS,
         "method": (*METHODS, *BASELINES),
-        "": (*_PARTS, Success),
+        "": (*_PARTS, Success, Event, Outcome),
     }.items()
 }
 """The classes of each word, by the names that tables have for them; under "" those of what stands within a word."""
@@ -84,6 +86,15 @@ def describe(thing: object) -> Any:
         return {"kind": "Custom", **fields}
     if isinstance(thing, Edge):
         return str(thing)
+    if isinstance(thing, Named):
+        return thing.name
+    if isinstance(thing, Outcome):
+        field = thing.field
+        what = {"function": thing.title, "version": thing.version, "shape": list(field.shape), "dtype": field.dtype}
+        when = {"history": list(thing.history), "steps": describe(thing.steps), "spacing": thing.spacing}
+        return {"kind": "Outcome", **what, **(when if thing.history else {})}
+    if isinstance(thing, Success):
+        return _describe_success(thing)
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         cls = type(thing)
         kind = cls.__name__ if KINDS.get(cls.__name__) is cls else f"{cls.__module__}:{cls.__qualname__}"
@@ -92,6 +103,14 @@ def describe(thing: object) -> Any:
         own, held = type(thing), getattr(thing, "__dict__", {})
         return {"kind": f"{own.__module__}:{own.__qualname__}", **{name: describe(held[name]) for name in held}}
     raise TypeError(f"a study is made of dataclasses, numbers, strings and arrays, got {shown(thing)}")
+
+
+def _describe_success(success: Success) -> dict[str, Any]:
+    if success.is_function:
+        return {"kind": "Success", "function": success.title, "version": success.version}
+    bounds = {"below": success.below, "at_least": success.at_least}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    return {"kind": "Success", "quantity": success.title, **given}
 
 
 def as_table(where: str, value: object) -> Table:
@@ -166,6 +185,9 @@ def build(table: object, where: str = "the study") -> Any:
         parameters = as_table(f"{where}.parameters", fields.pop("parameters", {}))
         return Custom(function, fields.pop("version"), **{**parameters, **fields})
     cls = KINDS.get(kind) if isinstance(kind, str) else None
+    if cls in (Outcome, Success) and "function" in fields:
+        function = _imported(fields.pop("function"), where)
+        fields = {("function" if cls is Outcome else "quantity"): function, **fields}
     if cls is None and isinstance(kind, str) and ":" in kind:
         cls = _imported(kind, where)
     if cls is None:
@@ -217,10 +239,63 @@ def success_of(table: Table) -> Success:
     ValueError, TypeError
         for what is none
     """
-    fields = as_table("success", table["success"])
-    if fields.get("kind", "Success") != "Success" or not set(fields) <= {"kind", "quantity", "below"}:
+    fields = {name: value for name, value in as_table("success", table["success"]).items() if name != "kind"}
+    kind = table["success"].get("kind", "Success")
+    known = {"function", "version"} if "function" in fields else {"quantity", "below", "at_least"}
+    if kind != "Success" or not set(fields) <= known or not isinstance(fields.get("function", ":"), str):
         raise ValueError(f"success must be a Success, got {shown(dict(fields))}")
-    return Success(**{name: value for name, value in fields.items() if name != "kind"})
+    if "function" in fields:
+        if ":" not in fields["function"]:
+            raise ValueError(f"success: expected a name such as 'module:name', got {shown(fields['function'])}")
+        if not set(foreign_names(fields)):  # of a module of the user's own, which he has imported
+            fields["function"] = _imported(fields["function"], "success")
+        return Success(fields["function"], version=fields.get("version"))
+    return Success(**fields)
+
+
+def fields_of(table: Table) -> dict[str, Field]:
+    """What the trials of a study's table have, of which nothing is imported.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for outcomes that there are not
+    """
+    return fields_with({name: _field_of(name, one) for name, one in asked_of(table).items()})
+
+
+def asked_of(table: Table) -> Table:
+    """The outcomes that a study's table asks for, by their labels.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for labels that are none
+    """
+    asked = as_table("outcomes", table.get("outcomes", {}))
+    for label in asked:
+        if as_label(label) in table["axes"]:
+            raise ValueError(f"the outcome {label!r} has the name of an axis: give it another, label: outcome")
+    return asked
+
+
+def _field_of(label: str, one: object) -> Field:
+    if isinstance(one, str):
+        return Named(one).field
+    fields = as_table(f"outcomes.{label}", one)
+    if fields.get("kind") == Event.__name__:
+        return as_field()
+    if fields.get("kind") != Outcome.__name__ or not isinstance(fields.get("function"), str):
+        raise ValueError(f"outcomes.{label} must be a name, an Event or an Outcome, got {shown(dict(fields))}")
+    return as_field(fields.get("dtype", "float64"), fields.get("shape", ()))
+
+
+def meaning_of(table: Table, label: str) -> str:
+    """What an outcome is, in words."""
+    one = asked_of(table)[label]
+    if isinstance(one, str):
+        return Named(one).meaning
+    return ", ".join(f"{name} = {value}" for name, value in one.items() if name != "kind" and value is not None)
 
 
 def _as_float(text: object, where: str) -> float:

@@ -282,7 +282,7 @@ def boundary(
         "slope": curves[:, 1] / axis.scale,
     }
     shaped = {name: array.reshape(shape) for name, array in results.items()}
-    return Boundary(**shaped, level=level, confidence=confidence, logarithmic=logarithmic)
+    return Boundary(**shaped, level=level, confidence=confidence, logarithmic=logarithmic)  # type: ignore[arg-type]
 
 
 def compare(found: Boundary, theory: ArrayLike) -> Comparison:

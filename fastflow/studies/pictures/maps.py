@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, one_of
-from fastflow.results.figures import Given
+from fastflow.results.figures import Given, literal
 from fastflow.results.pictures import ORANGE
 from fastflow.studies.pictures.arrangement import (
     Arrangement,
@@ -17,6 +17,7 @@ from fastflow.studies.pictures.arrangement import (
     arrange_map,
     edges_of,
     is_logarithmic,
+    numbers_in,
 )
 from fastflow.studies.pictures.panels import (
     draw_colour_bar,
@@ -60,7 +61,7 @@ MEDIANS = {
     "error": "median relative error",
     "loss": "median loss",
 }
-"""What a map of medians may show, and how its colour bar is called."""
+"""How the colour bar of a map of medians is called, where it is not by the name of the outcome."""
 
 
 def rate_map(
@@ -119,11 +120,11 @@ def time_map(
 ) -> Figure:
     """The median over the trials of each cell of what they took, over two axes.
 
-    The colours are logarithmic where the medians differ by a factor of ten or more.
+    The colours are logarithmic where the medians are positive and differ by a factor of ten or more.
 
     Parameters
     ----------
-    quantity : "seconds", "steps", "error" or "loss"
+    quantity : the label of an outcome that is a number, such as "seconds"
     result, x, y, ax : as in `rate_map`
 
     Returns
@@ -133,25 +134,29 @@ def time_map(
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
 
-    one_of("quantity", quantity, MEDIANS)
+    one_of("quantity", quantity, numbers_in(result))
     arrangement = arrange_map(result, x, y)
-    values = np.asarray(result.outcomes[quantity], np.float64)
-    values = np.where(values >= 0, values, np.nan)
-    medians = np.full(values.shape[:-1], np.nan)
-    there = ~np.isnan(values).all(axis=-1)
-    medians[there] = np.nanmedian(values[there], axis=-1)
-    figure, panels = make_figure(arrangement, result, f"{MEDIANS[quantity]}; {trials_each(result)}", ax)
-    positive = medians[np.isfinite(medians) & (medians > 0)]
+    medians = result.quantiles(quantity, 0.5).value
+    title = median_title(quantity)
+    figure, panels = make_figure(arrangement, result, f"{title}; {trials_each(result)}", ax)
+    finite = medians[np.isfinite(medians)]
     norm: Normalize | None = None
-    if positive.size:
-        low, high = positive.min(), positive.max()
-        norm = LogNorm(low, high) if high >= DECADE * low else Normalize(low, high)
+    positive = finite[finite > 0]
+    if positive.size and quantity in MEDIANS:  # of which 0 is no value on a logarithmic scale
+        medians, finite = np.where(medians > 0, medians, np.nan), positive
+    if finite.size:
+        low, high = finite.min(), finite.max()
+        norm = LogNorm(low, high) if low > 0 and high >= DECADE * low else Normalize(low, high)
     for axes, cell in zip(panels, arrangement.cells, strict=True):
-        shown = arrangement.cut(medians, cell)
-        mesh = _draw_cells(axes, arrangement, np.where(shown > 0, shown, np.nan), colormaps["viridis"], norm)
+        mesh = _draw_cells(axes, arrangement, arrangement.cut(medians, cell), colormaps["viridis"], norm)
     label_outer(panels, ax)
-    draw_colour_bar(figure, panels, mesh, MEDIANS[quantity])
+    draw_colour_bar(figure, panels, mesh, title)
     return figure
+
+
+def median_title(outcome: str) -> str:
+    """How the medians of an outcome are called."""
+    return MEDIANS.get(outcome) or literal(f"median {outcome.replace('_', ' ')}")
 
 
 def _draw_cells(
