@@ -144,18 +144,21 @@ def run_study(
 
 
 def _tell_of_reruns(design: Design, arrays: Arrays, held: Held, order: NDArray[np.int64]) -> None:
-    """Say how many trials are to be run again for an outcome that they lack."""
+    """Say how many trials are to be run again for outcomes that they lack."""
     flat = rows_of(arrays, held.count, design.trials)
     rows = [held.row(cell) for cell in order.tolist()]
+    done, again = flat["status"][rows] != NOT_DONE, []
     for name in design.asked:
-        field = design.fields[name]
-        again = (flat["status"][rows] != NOT_DONE) & lacks(flat[name][rows], field)
-        if again.any():
-            warnings.warn(
-                f"{np.count_nonzero(again)} trials that the store has lack the outcome {name!r}: they are run again "
-                "for it, and must come out as they did",
-                stacklevel=4,
-            )
+        lacking = done & lacks(flat[name][rows], design.fields[name])
+        if lacking.any():
+            again.append((name, lacking))
+    if again:
+        count = np.count_nonzero(np.any([lacking for _, lacking in again], axis=0))
+        warnings.warn(
+            f"{count} trials that the store has lack outcomes ({', '.join(name for name, _ in again)}): they are run "
+            "again for these, and must come out as they did",
+            stacklevel=4,
+        )
 
 
 def _as_shard(shard: tuple[int, int] | None, design: Design) -> tuple[int, int]:

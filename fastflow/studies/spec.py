@@ -51,7 +51,7 @@ KINDS_OF: dict[str, dict[str, type]] = {
         "network": tuple(ARCHITECTURES),
         "init": INITS,
         "method": (*METHODS, *BASELINES),
-        "": (*_PARTS, Success, Event, Outcome),
+        "": (*_PARTS, Success, Event),
     }.items()
 }
 """The classes of each word, by the names that tables have for them; under "" those of what stands within a word."""
@@ -184,7 +184,7 @@ def build(table: object, where: str = "the study") -> Any:
         function = _imported(fields.pop("function"), where)
         parameters = as_table(f"{where}.parameters", fields.pop("parameters", {}))
         return Custom(function, fields.pop("version"), **{**parameters, **fields})
-    cls = KINDS.get(kind) if isinstance(kind, str) else None
+    cls = Outcome if kind == Outcome.__name__ else KINDS.get(kind) if isinstance(kind, str) else None
     if cls in (Outcome, Success) and "function" in fields:
         function = _imported(fields.pop("function"), where)
         fields = {("function" if cls is Outcome else "quantity"): function, **fields}
