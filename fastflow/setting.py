@@ -174,6 +174,7 @@ def pose_trials(
     trials: NDArray[np.int64],
     starts: int = 1,
     seed: int = 0,
+    record: Record | None = None,
 ) -> Setting:
     """Pose trials of a study, whose network and init the method has been asked for before.
 
@@ -185,11 +186,12 @@ def pose_trials(
     trials : int array (trials,), the numbers that key what is random
     starts : int, of each trial; run ``t * starts + s`` is start s of the trial at place t
     seed : int
+    record : Record or None
 
     Returns
     -------
     Setting
-        In float64, without a record.
+        In float64.
 
     Raises
     ------
@@ -211,7 +213,7 @@ def pose_trials(
         np.repeat(trials, starts),
         np.tile(np.arange(starts), len(trials)),
         seed,
-        None,
+        record,
         np.dtype(np.float64),
     )
 

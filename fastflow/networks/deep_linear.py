@@ -39,8 +39,9 @@ class DeepLinear(Network):
 
     Parameters
     ----------
-    depth : int, the number N of factors; the hidden widths are then ``min(d_0, d_N)``
+    depth : int, the number N of factors; the hidden widths are then ``min(d_0, d_N)``, unless a width is given
     widths : (d_0, ..., d_N), instead of a depth
+    width : int, that of every hidden layer, of two factors or more; a number, so that it may be the axis of a study
     """
 
     is_chain: ClassVar[bool] = True
@@ -49,6 +50,7 @@ class DeepLinear(Network):
 
     depth: int | None = None
     widths: tuple[int, ...] | None = None
+    width: int | None = None
 
     def __post_init__(self) -> None:
         depth, widths = self.depth, self.widths
@@ -63,6 +65,12 @@ class DeepLinear(Network):
             depth = len(widths) - 1
         else:
             depth = 3 if depth is None else as_count("depth", depth, 1, DEEPEST)
+        if self.width is not None:
+            object.__setattr__(self, "width", as_count("width", self.width, 1))
+            if widths is not None:
+                raise ValueError(f"width {self.width} and widths {shown(widths)} are both given: leave one out")
+            if depth == 1:
+                raise ValueError(f"a network of depth 1 has no hidden layer, which could have the width {self.width}")
         object.__setattr__(self, "depth", depth)
         object.__setattr__(self, "widths", widths)
 
@@ -77,7 +85,8 @@ class DeepLinear(Network):
         rows, columns = shape
         if self.widths is None:
             assert self.depth is not None
-            return (columns, *[min(shape)] * (self.depth - 1), rows)
+            hidden = min(shape) if self.width is None else self.width
+            return (columns, *[hidden] * (self.depth - 1), rows)
         if (self.widths[-1], self.widths[0]) != (rows, columns):
             raise ValueError(
                 f"widths {shown(self.widths)} do not chain to the problem: W is {rows} x {columns}, "
