@@ -82,7 +82,7 @@ def check(result, failed):
     for cell, trial in np.argwhere(~failed):
         expected = run_piece(result.design.setup(cell), trial, trial + 1)
         for name in ("error", "loss", "status"):
-            assert found[name][cell, trial] == getattr(expected, name)[0]
+            assert found[name][cell, trial] == expected[name][0]
 
 
 NONE = np.zeros((len(CELLS), 4), bool)

@@ -39,6 +39,7 @@ class Facts(NamedTuple):
     cells : int array, increasing, of a share; None where the arrays have all cells
     identity : str, of this store alone
     makers : the kinds of nodes that have computed for it, in the order in which they came
+    partial : names of outcomes that trials may lack whose status says that they are done
     """
 
     table: Table
@@ -46,11 +47,18 @@ class Facts(NamedTuple):
     cells: NDArray[np.int64] | None
     identity: str
     makers: tuple[Node, ...]
+    partial: tuple[str, ...] = ()
 
 
-def new_facts(table: Table, adaptive: bool, cells: NDArray[np.int64] | None, makers: tuple[Node, ...]) -> Facts:
+def new_facts(
+    table: Table,
+    adaptive: bool,
+    cells: NDArray[np.int64] | None,
+    makers: tuple[Node, ...] = (),
+    partial: tuple[str, ...] = (),
+) -> Facts:
     """What a new store says of itself."""
-    return Facts(table, adaptive, cells, uuid.uuid4().hex, makers)
+    return Facts(table, adaptive, cells, uuid.uuid4().hex, makers, partial)
 
 
 def written(facts: Facts, arrays: Mapping[str, Metadata]) -> bytes:
@@ -64,6 +72,8 @@ def written(facts: Facts, arrays: Mapping[str, Metadata]) -> bytes:
         "adaptive": facts.adaptive,
         "cells": None if cells is None else cells.decode(),
     }
+    if facts.partial:
+        text["partial"] = list(facts.partial)
     document: dict[str, Any] = {
         "attributes": {TEXT: json.dumps(text)},
         "zarr_format": 3,
@@ -103,7 +113,8 @@ def read(data: bytes) -> tuple[Facts, dict[str, Metadata]]:
             packed = zlib.decompressobj().decompress(base64.b64decode(cells), 8 * MOST_CELLS)
             cells = np.frombuffer(packed, "<i8").astype(np.int64)
         makers = tuple(dict(node) for node in facts["makers"])
-        found = Facts(facts["study"], facts["adaptive"], cells, facts["identity"], makers)
+        partial = tuple(map(str, facts.get("partial", ())))
+        found = Facts(facts["study"], facts["adaptive"], cells, facts["identity"], makers, partial)
         return found, document["consolidated_metadata"]["metadata"]
     except (KeyError, TypeError, zlib.error, RecursionError) as error:
         raise ValueError(str(error)) from error
