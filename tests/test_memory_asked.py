@@ -71,10 +71,10 @@ CALLS = {
     a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
              ff.FlowLimit(), runs=k, progress=False)""",
     "study": "study(9 if small else 10**6).run(max_seconds=0.1, progress=False)",
-    "study, limits": """n = 20 if small else 2000
+    "study, limits": """n = 600 if small else 1600
     words = ff.ensembles.Sparse(n, sparsity=2), ff.DiagonalLinear(2), ff.inits.Constant(1e-2), ff.FlowLimit(max_steps=2)
     ff.Study(*words, axes={"m": [n // 2]}, trials=1).run(threads=1, progress=False)""",
-    "study, descent": """n = 9 if small else 500
+    "study, descent": """n = 480 if small else 500
     ensemble = ff.ensembles.LowRank(n, rank=1, m=4 * n, observed="completion")
     ff.Study(ensemble, ff.DeepLinear(2), ff.inits.Identity(0.1), ff.GradientDescent(1e-9, 2),
              axes={"init.scale": [0.1]}, trials=1).run(threads=1, progress=False)""",
