@@ -14,6 +14,7 @@ from fastflow._distance import FlowDistance, flow_distance
 from fastflow._train import train
 from fastflow._warmup import warmup
 from fastflow.dual import Flow, LimitResult, flow_limit, gradient_flow
+from fastflow.each import each
 from fastflow.methods import *  # noqa: F403, every method that there is
 from fastflow.networks import *  # noqa: F403
 from fastflow.problems import *  # noqa: F403
@@ -55,6 +56,7 @@ __all__ = [
     "__version__",
     "baselines",
     "check",
+    "each",
     "ensembles",
     "flow_distance",
     "flow_limit",

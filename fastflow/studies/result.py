@@ -27,10 +27,11 @@ from fastflow.studies.held import Held
 from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import NEVER, NOT_DONE, Arrays, bytes_of, numbers_of
+from fastflow.studies.paired import Paired, differences
 from fastflow.studies.pilot import pilot_of
 from fastflow.studies.predictions import predicted
 from fastflow.studies.quantiles import Quantiles, quantiles
-from fastflow.studies.selection import check_names, positions_of
+from fastflow.studies.selection import check_names, place_on, positions_of
 from fastflow.studies.spec import Table, describe, fields_of, narrowed, restricted, success_of
 from fastflow.studies.statistics import wilson
 from fastflow.studies.store import create, recover
@@ -406,6 +407,86 @@ class StudyResult:
         if theory is None:
             raise ValueError("no statistical dimension is known for this study: give a theory")
         return compare(self.boundary(level, along, **options), theory)
+
+    def paired(
+        self,
+        first: object = None,
+        second: object = None,
+        axis: str = "method",
+        outcome: str = "error",
+        confidence: float = 0.95,
+    ) -> Paired:
+        """How two methods, or two values of another axis, differ trial by trial on the problems that they share.
+
+        Parameters
+        ----------
+        first, second : labels or values of the axis; default the two that it has
+        axis : one along which the trials of a number have the same problem: of the network, the init or the method
+        outcome : label of a number, whose differences are looked at
+        confidence : float in (0, 1), of the intervals
+
+        Returns
+        -------
+        Paired
+            Its arrays have the other axes: the median of the differences, the effect, McNemar's exact test.
+
+        Raises
+        ------
+        KeyError
+            for an axis, a value or an outcome that there is not
+        ValueError
+            for an axis of the ensemble, whose trials share no problems, and without two values
+        """
+        check_names({axis: None}, self.axes)
+        if axis in stated.drawing_axes(self.table):
+            raise ValueError(
+                f"the trials along {axis!r} draw different problems, so there are no pairs: compare the rates, or take "
+                "an axis of the network, the init or the method"
+            )
+        if (first is None) != (second is None) or (first is None and len(self.axes[axis]) != 2):
+            raise ValueError(f"paired needs two values of {axis!r}, of {shown(list(self.axes[axis]))}")
+        at = list(self.axes).index(axis)
+        one, other = (0, 1) if first is None else (place_on(axis, self.axes[axis], value) for value in (first, second))
+        if one == other:
+            raise ValueError(f"paired needs two different values of {axis!r}, got {shown(first)} twice")
+        numbers = self[outcome]
+        if self.fields[outcome].shape:
+            raise ValueError(f"of {outcome!r} each trial has an array {self.fields[outcome].shape}, no number")
+        arrays = (numbers, self.success.of(self.outcomes), self.done)
+        left, right = ([np.take(a, i, axis=at)[..., self._pilot :] for a in arrays] for i in (one, other))
+        made = differences(left[0], right[0], (left[1], right[1]), left[2] & right[2], confidence)
+        others = {name: values for name, values in self.axes.items() if name != axis}
+        values = self.axes[axis]
+        return Paired(axis, values[one], values[other], outcome, others, **made, confidence=confidence)  # type: ignore[arg-type]
+
+    def plot_paired(self, first: object = None, second: object = None, axis: str = "method", **options: Any) -> Figure:
+        """A picture of where two methods differ: the difference of their rates of success on common draws.
+
+        A map where two of the other axes are numbers, else lines with intervals; dots where McNemar's exact test,
+        adjusted for the number of cells, tells the rates apart.
+
+        Parameters
+        ----------
+        first, second, axis : as in `paired`
+        **options : ``x``, ``y``, ``along`` and ``ax``, as in `plot`
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        KeyError, ValueError
+            as `paired`, and where no other axis is left
+        ImportError
+            without matplotlib
+        """
+        from fastflow.studies import pictures
+
+        found = self.paired(first, second, axis)
+        if not found.axes:
+            raise ValueError("no other axis is left to draw along: `paired` has the numbers")
+        return pictures.difference_map(self.sel({axis: found.first}), found, **options)
 
     def plot(self, kind: str | None = None, **options: Any) -> Figure:
         """A picture of the study.
