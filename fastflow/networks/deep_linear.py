@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, shown
+from fastflow.kernels.losses.samples import samples_of
+from fastflow.kernels.networks.chain_batches import chain_batches
 from fastflow.kernels.networks.chain_curvature import chain_curvature
 from fastflow.kernels.networks.chain_field import chain_field
 from fastflow.kernels.networks.chain_group import make_group
-from fastflow.networks.base import EXACTLY, Architecture, Attributes, Curvature, Field, Group, Network
+from fastflow.networks.base import EXACTLY, Architecture, Attributes, Batches, Curvature, Field, Group, Network
 from fastflow.networks.singular_bases import singular_bases
 from fastflow.problems import MatrixProblem, Problem
 from fastflow.streams import stream
@@ -238,6 +240,10 @@ class Chain(Architecture):
 
     def make_group(self, problem: NamedTuple, like: FloatArray, runs: int) -> Group:
         return make_group(problem, self.widths, like, runs)
+
+    def make_batches(self, problem: NamedTuple, like: FloatArray, largest: int) -> Batches:
+        samples = samples_of(problem, self.widths[0])
+        return chain_batches(make_group(samples, self.widths, like, 1, "one"), samples, self.widths, largest)
 
     def make_field(self, problem: NamedTuple, weights: FloatArray, like: FloatArray) -> Field:
         return chain_field(problem, weights, self.widths, like)
