@@ -8,10 +8,11 @@ import numpy as np
 
 from fastflow.results.figures import Given, literal
 from fastflow.studies.paired import Paired
-from fastflow.studies.pictures.arrangement import Result, arrange, arrange_map, is_numeric, named
+from fastflow.studies.pictures.arrangement import Result, arrange, arrange_map, bare, is_numeric, named
 from fastflow.studies.pictures.lines import axes_of, chosen_of, colours_of, label_places
 from fastflow.studies.pictures.maps import draw_cells
 from fastflow.studies.pictures.panels import draw_colour_bar, draw_legend, label_outer, make_figure
+from fastflow.studies.stated import STATED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +65,8 @@ def difference_map(
     if not flat:
         along, lines = axes_of(result, along)
     arrangement = arrange_map(result, x, y) if flat else arrange(result, str(along), lines)
-    figure, panels = make_figure(arrangement, result, text, ax)
+    unsaid = STATED.get(found.axis, (bare(found.axis),))  # what is that of the first alone
+    figure, panels = make_figure(arrangement, result, text, ax, unsaid)
     told = found.p_adjusted < SURE
     for axes, cell in zip(panels, arrangement.cells, strict=True):
         rate, dots = arrangement.cut(found.rate, cell), arrangement.cut(told, cell)
@@ -77,7 +79,8 @@ def difference_map(
             assert arrangement.y is not None
             mesh = draw_cells(axes, arrangement, rate, colormaps["PuOr"], Normalize(-1, 1))
             at_y, at_x = np.nonzero(dots)
-            axes.plot(places[at_x], arrangement.values(arrangement.y)[at_y], "k.", markersize=4)
+            heights = arrangement.values(arrangement.y)[at_y]
+            axes.plot(places[at_x], heights, "o", color="white", markeredgecolor="black", markersize=4)
             continue
         low, high = arrangement.cut(found.rate_low, cell), arrangement.cut(found.rate_high, cell)
         there = arrangement.cut(found.pairs, cell) > 0
