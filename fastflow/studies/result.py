@@ -67,6 +67,7 @@ class StudyResult:
         Whether the first 20 trials of each cell, a pilot, have decided how many it has, and so count in no rate.
     seconds, computed : float and int
         Wall time of the run that gave this, and how many trials it computed; NaN and 0 of a store.
+    left : int, how many trials that run should have computed and has not; 0 of a store
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class StudyResult:
     ) -> None:
         self.adaptive = adaptive
         self.table: Table = dict(table)
-        self.seconds, self.computed = seconds, computed
+        self.seconds, self.computed, self.left = seconds, computed, 0
         self.axes: dict[str, tuple[Value, ...]] = {name: tuple(values) for name, values in table["axes"].items()}
         self.success, self.fields = success_of(table), fields_of(table)
         self.fixed: dict[str, object] = {}

@@ -96,7 +96,8 @@ class Study(Design):
             are run again for it, as a warning says beforehand; what the store has of them must come out the same, and
             stays. Outcomes that the study does not ask for stay, too.
         threads : int, without an executor; default the CPUs that this process may use
-        shard : (i, k), of the k shares of the cells that number i alone, from 0 on; `merge` puts stores together
+        shard : (i, k), of the k shares that number i alone, from 0 on; `merge` puts stores together
+            Shares of the cells, or where they are more than these of the trials of each cell.
         max_seconds : float, after which no more tasks are handed out; the result is then not complete
             Tasks have half a second more. Without an executor those that take longer are left behind, and what they
             were at is lost.
