@@ -131,3 +131,14 @@ def test_the_shell_prints_these_lines(here, capsys, monkeypatch):
     assert shell.main(["study", "study.toml", "--threads", "1"]) == 0
     assert "10 of 10 trials done" in capsys.readouterr().err
     assert not logging.getLogger("fastflow").handlers
+
+
+def test_cells_that_are_partly_done_are_counted(reference):
+    """Their rates lean to fast trials, where time ended the run."""
+    assert reference.partly_done == 0
+    assert "partly done" not in reference.summary()
+    stopped = reference.sel(m=slice(None, None))
+    for values in stopped.outcomes.values():
+        values[1, 3:] = -1
+    assert stopped.partly_done == 1
+    assert "1 cells are partly done; where time or an interrupt ended the run" in stopped.summary()

@@ -156,6 +156,14 @@ class StudyResult:
         return self._held.is_whole and bool(np.all(self._own_done))
 
     @property
+    def partly_done(self) -> int:
+        """How many cells have some of the trials that they should have, and not all; 0 of a share."""
+        if not self._held.is_whole:
+            return 0
+        counts, whole = np.count_nonzero(self._own_done, axis=-1), [0, self.table["trials"]]
+        return int(np.count_nonzero(~np.isin(counts, [*whole, 2 * self._pilot])))
+
+    @property
     def trials(self) -> NDArray[np.int64]:
         """How many trials count in each cell: those that are done, of an adaptive study without the pilot."""
         return self._held.spread(np.count_nonzero(self._own_done[..., self._pilot :], axis=-1))
@@ -535,6 +543,12 @@ class StudyResult:
             lines.append(
                 f"{int(self.successes.sum())} succeeded ({self.success}); all threads together computed for "
                 f"{seconds:.3g} s"
+            )
+        partly = self.partly_done
+        if partly:
+            lines.append(
+                f"{partly} cells are partly done; where time or an interrupt ended the run, trials that take long are "
+                "missing in them, so their rates lean to fast ones: go on until they are whole"
             )
         if self._pilot:
             lines.append(
