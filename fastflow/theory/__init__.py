@@ -12,6 +12,7 @@ from fastflow.theory.limits import Limit, global_minimum, positive_part, predict
 from fastflow.theory.metric import metric, metric_inverse
 from fastflow.theory.modes import escape_time, half_time, mode_time, mode_value
 from fastflow.theory.regions import LinearRate, Region, descent_region, linear_rate
+from fastflow.theory.saddles import saddle_path
 from fastflow.theory.safety import SafeStep, safe_step
 from fastflow.theory.sparsity import l1_excess_bound, l1_excess_scale
 from fastflow.theory.statistical_dimension import (
@@ -52,6 +53,7 @@ __all__ = [
     "nuclear_statistical_dimension",
     "positive_part",
     "predicted_limit",
+    "saddle_path",
     "safe_step",
     "sharpness",
     "smallest_curvature",
