@@ -13,7 +13,15 @@ from fastflow._check import Guarantees, check
 from fastflow._distance import FlowDistance, flow_distance
 from fastflow._train import train
 from fastflow._warmup import warmup
-from fastflow.dual import Flow, LimitResult, flow_limit, gradient_flow
+from fastflow.dual import (
+    Flow,
+    LimitResult,
+    SaddlePath,
+    flow_limit,
+    gradient_flow,
+    normalized_limit,
+    saddle_paths,
+)
 from fastflow.methods import *  # noqa: F403, every method that there is
 from fastflow.networks import *  # noqa: F403
 from fastflow.problems import *  # noqa: F403
@@ -41,6 +49,7 @@ __all__ = [
     "LimitResult",
     "Record",
     "Runs",
+    "SaddlePath",
     "Status",
     "StoreError",
     "Study",
@@ -60,8 +69,10 @@ __all__ = [
     "load",
     "merge",
     "metrics",
+    "normalized_limit",
     "open_study",
     "plot",
+    "saddle_paths",
     "theory",
     "train",
     "warmup",
