@@ -11,6 +11,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 from fastflow import baselines, ensembles, inits, kernels, methods, metrics, networks, problems, theory
 from fastflow._check import Guarantees, check
 from fastflow._distance import FlowDistance, flow_distance
+from fastflow._sharpness import FlowSharpness, flow_sharpness
 from fastflow._train import train
 from fastflow._warmup import warmup
 from fastflow.dual import (
@@ -43,6 +44,7 @@ __all__ = [
     "Cost",
     "Flow",
     "FlowDistance",
+    "FlowSharpness",
     "Guarantees",
     "History",
     "Interrupted",
@@ -63,6 +65,7 @@ __all__ = [
     "ensembles",
     "flow_distance",
     "flow_limit",
+    "flow_sharpness",
     "gradient_flow",
     "inits",
     "kernels",

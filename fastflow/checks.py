@@ -116,10 +116,10 @@ def as_count(name: str, value: object, least: int, most: int | None = LARGEST) -
     return number
 
 
-def as_depth(name: str, value: object, shallowest: float, deepest: int) -> float:
-    """The depth L of a flow ``u' = -g u^{L-1}``: 1, 2, or any number from ``shallowest``, above 2, to ``deepest``.
+def as_depth(name: str, value: object, shallowest: float, deepest: int | None) -> float:
+    """The depth L of a flow ``u' = -g u^{L-1}``: 1, 2, or any number from ``shallowest``, above 2, on.
 
-    An int where it is whole.
+    An int where it is whole; at most ``deepest``, unless that is None.
     """
     if not isinstance(value, float | np.floating) or float(value).is_integer():
         return as_count(name, value, 1, deepest)
@@ -131,7 +131,7 @@ def as_depth(name: str, value: object, shallowest: float, deepest: int) -> float
         )
     if depth < shallowest:
         raise ValueError(f"{name} must be 2 or at least {shallowest:g}, got {depth!r}, so near to 2: take 2")
-    if depth > deepest:
+    if deepest is not None and depth > deepest:
         raise ValueError(f"{name} must be at most {deepest}, got {depth:g}")
     return depth
 

@@ -132,5 +132,7 @@ def test_depths_that_are_none(depth, error, message):
     ):
         with pytest.raises(error, match=message):
             call()
-    with pytest.raises(error, match=message.replace("depth must", "depth of a DiagonalLinear network must")):
+    with pytest.raises(
+        error, match=message.replace("depth must be at most", "depth of a DiagonalLinear network must be at most")
+    ):
         ff.DiagonalLinear(depth)

@@ -65,7 +65,9 @@ class DiagonalLinear(Network):
     identical: bool = True
 
     def __post_init__(self) -> None:
-        depth = as_depth("depth of a DiagonalLinear network", self.depth, SHALLOWEST, DEEPEST)
+        depth = as_depth("depth", self.depth, SHALLOWEST, None)
+        if depth > DEEPEST:
+            raise ValueError(f"depth of a DiagonalLinear network must be at most {DEEPEST}, got {depth}")
         object.__setattr__(self, "depth", depth)
         for name in ("signed", "identical"):
             if not isinstance(getattr(self, name), bool | np.bool_):

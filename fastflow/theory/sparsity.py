@@ -85,7 +85,7 @@ def l1_excess_scale(depth: float, excess: ArrayLike, n: int, norm: ArrayLike, *,
     if least < np.log(np.finfo(np.float64).tiny):
         raise ValueError(
             f"an excess of {wanted[logs == least][0]:g} over {norms[logs == least][0]:g} requires a start of "
-            f"10^{least / np.log(10):.0f} at depth {depth}, which float64 cannot hold: take a larger excess or depth"
+            f"10^{least / np.log(10):.0f} at depth {depth:g}, which float64 cannot hold: take a larger excess or depth"
         )
     return np.exp(logs)[()]
 
