@@ -29,9 +29,11 @@ from fastflow.problems import *  # noqa: F403
 from fastflow.records import History, Record
 from fastflow.results import Interrupted, Runs, plot
 from fastflow.status import Status
+from fastflow.studies.asked import Event, Outcome
 from fastflow.studies.cost import Cost
 from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.errors import StoreError
+from fastflow.studies.following import together
 from fastflow.studies.reading import merge, open_study
 from fastflow.studies.result import StudyResult
 from fastflow.studies.study import Study
@@ -42,6 +44,7 @@ load = Runs.load
 
 __all__ = [
     "Cost",
+    "Event",
     "Flow",
     "FlowDistance",
     "FlowSharpness",
@@ -49,6 +52,7 @@ __all__ = [
     "History",
     "Interrupted",
     "LimitResult",
+    "Outcome",
     "Record",
     "Runs",
     "SaddlePath",
@@ -77,6 +81,7 @@ __all__ = [
     "plot",
     "saddle_paths",
     "theory",
+    "together",
     "train",
     "warmup",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastflow.results.figures import new_figure
+from fastflow.results.figures import Given, figure_of, new_figure, panels_of
 from fastflow.results.pictures import PANEL_SIZE
 from fastflow.theory.large_steps import PERIODS, Bifurcation, Period
 
@@ -27,10 +27,14 @@ POINTS = 200_000
 """At most so many points are drawn in a panel."""
 
 
-def draw_bifurcations(orbits: Sequence[Bifurcation]) -> Figure:
+def draw_bifurcations(orbits: Sequence[Bifurcation], ax: Given) -> Figure:
     """Draw the values of each mode over its eigenvalue against the step over its edge, and where the period changes."""
-    figure = new_figure(PANEL_SIZE[0] * len(orbits), PANEL_SIZE[1] + 0.4)
-    for axes, orbit in zip(figure.subplots(1, len(orbits), squeeze=False)[0], orbits, strict=True):
+    if ax is None:
+        figure = new_figure(PANEL_SIZE[0] * len(orbits), PANEL_SIZE[1] + 0.4)
+        panels = list(figure.subplots(1, len(orbits), squeeze=False)[0])
+    else:
+        panels = panels_of(ax, len(orbits))
+    for axes, orbit in zip(panels, orbits, strict=True):
         every = max(1, orbit.values.size // POINTS)
         steps = np.repeat(orbit.steps / orbit.edge, orbit.values.shape[1])[::every]
         values, periods = orbit.values.ravel()[::every], np.repeat(orbit.period, orbit.values.shape[1])[::every]
@@ -44,4 +48,4 @@ def draw_bifurcations(orbits: Sequence[Bifurcation]) -> Figure:
         axes.set_xlabel("step over the edge of stability")
         axes.set_ylabel("singular value over the target's")
         axes.legend(fontsize="small", frameon=False, loc="lower left")
-    return figure
+    return figure_of(panels)
