@@ -79,12 +79,14 @@ def plot_images(images: Mapping[str, FloatArray]) -> Figure:
     Raises
     ------
     TypeError, ValueError
-        for what is no matrix of real numbers
+        for what is no matrix of real numbers, and for none at all
     ImportError
         without matplotlib
     """
     if not isinstance(images, Mapping):
         raise TypeError(f"images must be a dict, name: matrix, got {shown(images)}")
+    if not images:
+        raise ValueError("images is empty")
     return draw_images({name: as_floats(f"image {name!r}", image, 2, finite=False) for name, image in images.items()})
 
 

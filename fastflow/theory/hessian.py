@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.arrays import as_real
+from fastflow.arrays import as_list, as_real
 from fastflow.checks import FloatArray, shown
 from fastflow.kernels.losses.any_loss import as_any_loss
 from fastflow.kernels.networks.hessian import curve_alone, visit_alone
@@ -88,9 +88,8 @@ def check_has_hessian(network: Network) -> None:
 
 def as_arrays(factors: ArrayLike | Sequence[ArrayLike]) -> list[FloatArray]:
     """The factors in float64, one array each."""
-    if not isinstance(factors, Sequence | np.ndarray):
-        raise TypeError(f"factors must be a sequence of arrays, first to last, got {shown(factors)}")
-    return [as_real(f"factor {j + 1}", factor).astype(np.float64) for j, factor in enumerate(factors)]
+    given = as_list("factors", factors)
+    return [as_real(f"factor {j + 1}", factor).astype(np.float64) for j, factor in enumerate(given)]
 
 
 def flatten(architecture: Architecture, factors: ArrayLike | Sequence[ArrayLike]) -> FloatArray:
