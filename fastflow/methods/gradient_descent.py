@@ -15,16 +15,19 @@ from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, shown
 from fastflow.inits import Init
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
+from fastflow.kernels.trace import Trace
+from fastflow.methods.aside import ASIDE_SECONDS, Aside, goes_aside
 from fastflow.methods.base import Execution, Method, nbytes_of
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_steps
-from fastflow.scheduling import Worker, first_budget
+from fastflow.scheduling import SLICE_SECONDS, Worker, first_budget
 from fastflow.setting import DTYPES, Setting
 from fastflow.status import Status
 from fastflow.theory import Edge, edge, safe_step, stability_edge
 from fastflow.theory.safety import check_knows_safe_steps
+from fastflow.threads import interruptibly
 
 SAFE = "safe"
 
@@ -268,8 +271,13 @@ class _Descent(Execution):
             self.step[runs] = safe_step(problem, self.setting.network, architecture.unpack(self.factors[runs])).step
 
     def compile(self) -> None:
-        worker = self.worker()
-        self.workspace_bytes = nbytes_of(worker.group, (self.problem, self.state))
+        worker, recorded = self.worker(), tuple(self.recording.histories.values())
+        self.workspace_bytes = nbytes_of(
+            (worker.group, worker.tracing.trace), (self.problem, self.state, self.truths, recorded)
+        )
+        if worker.is_aside:  # copies of the runs in hand, and of what they hand over
+            self.workspace_bytes += nbytes_of(worker.tracing.trace, (self.truths, recorded))
+            self.workspace_bytes += worker.members * nbytes_of(self.state) // self.setting.runs
         worker.advance(np.zeros(0, np.int64), 0)
 
     def worker(self) -> _DescentWorker:
@@ -283,9 +291,7 @@ class _Descent(Execution):
             self.flops = float(self.flops_per_step * (self.steps.sum() - self.steps_before))
 
     def settle(self) -> None:
-        waiting = np.flatnonzero((self.status == Status.RUNNING) & np.isnan(self.loss))
-        if waiting.size:
-            self.worker().advance(waiting, 0)
+        self.settle_waiting(lambda runs: self.worker().advance(runs, 0), self.flops_per_step)
         for run in np.flatnonzero((self.status != Status.RUNNING) & (self.status != Status.DIVERGED)):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
 
@@ -298,19 +304,35 @@ class _DescentWorker(Worker):
         self.first_budget = first_budget(64, e.flops_per_step)
         self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
         self.members = len(self.group.run)
+        # A slice evaluates where it ends: one step of each member is two gradients.
+        self.is_aside = goes_aside(2 * self.members * e.flops_per_step)
+        self.slice_seconds = ASIDE_SECONDS if self.is_aside else SLICE_SECONDS
+        self.aside: Aside[RunState] | None = None
         size, parameters = e.solution.shape[1], e.factors.shape[1]
         self.tracing = Tracing(e.recording, e.truths, size, parameters, 8 * self.members, e.setting.dtype)
 
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
         """Take runs some steps further; a budget of 0 only evaluates them."""
         e = self.execution
-        taken: int = descend(
-            e.problem, e.weights, e.kernel_shape, e.state, runs, e.rule, e.ends, self.tracing.trace, budget, self.group
-        )
+        if not self.is_aside or budget == 0:
+            return self._descend(e.state, runs, e.rule, self.tracing.trace, budget)
+        few = runs[: self.members]
+        aside = Aside(e.state, few, self.tracing)
+        rule = e.rule._replace(first=e.rule.first[few])
+        taken = interruptibly(lambda: self._descend(aside.state, aside.rows, rule, aside.trace, budget))
+        self.aside = aside
+        return taken
+
+    def _descend(self, state: RunState, runs: NDArray[np.int64], rule: StepRule, trace: Trace, budget: int) -> int:
+        e = self.execution
+        taken: int = descend(e.problem, e.weights, e.kernel_shape, state, runs, rule, e.ends, trace, budget, self.group)
         return taken
 
     def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
         return runs[self.execution.status[runs] == Status.RUNNING]
 
     def settle(self) -> None:
+        if self.aside is not None:
+            self.aside.put_back()
+            self.aside = None
         self.tracing.keep()
