@@ -109,6 +109,17 @@ def format_bytes(count: float) -> str:
     return f"{count:.3g} TB"
 
 
+LEAST_WORK = 2**24
+"""Bytes up to which work is not asked for: asking costs as much as small work takes."""
+
+
+def require_work(numbers: int, copies: float, what: str) -> None:
+    """Raise `MemoryError` if so many copies of so many float64 numbers are more than there is room for."""
+    count = int(8 * copies * numbers)
+    if count > LEAST_WORK:
+        require_memory(count, f"{what} of {numbers} numbers", "take a smaller one, or a machine with more memory")
+
+
 def require_memory(count: int, what: str, advice: str) -> None:
     """Raise `MemoryError` if ``count`` bytes are more than there are with some room to spare, before any are taken."""
     available = available_memory() if count else None
