@@ -10,8 +10,12 @@ from numpy.typing import ArrayLike
 
 from fastflow.arrays import as_list
 from fastflow.checks import FloatArray, as_floats, shown
+from fastflow.memory import require_work
 from fastflow.networks import as_network
 from fastflow.problems import Problem
+
+COPIES = 6
+"""Of factors that what is computed of them takes (measured)."""
 
 
 def as_problem(problem: object) -> Problem:
@@ -51,6 +55,7 @@ def as_chain(problem: object, factors: Sequence[ArrayLike]) -> list[FloatArray]:
     given = as_list("factors", factors)
     if not given:
         raise TypeError("factors must be a sequence of matrices, first to last, got none")
+    require_work(sum(factor.size for factor in given if isinstance(factor, np.ndarray)), COPIES, "factors")
     # What has diverged has factors, too.
     arrays: list[FloatArray] = [
         as_floats(f"factor {j + 1}", f, (2, 3), finite=False).astype(np.float64) for j, f in enumerate(given)

@@ -13,11 +13,16 @@ from fastflow.arrays import as_list, as_real
 from fastflow.checks import FloatArray, shown
 from fastflow.kernels.losses.any_loss import as_any_loss
 from fastflow.kernels.networks.hessian import curve_alone, visit_alone
+from fastflow.memory import require_work
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
+
+
+CURVATURE = 12
+"""Copies of the factors that products with the Hessian take."""
 
 
 class Hessian:
@@ -50,6 +55,7 @@ class Hessian:
                 "them"
             )
         check_has_hessian(network)
+        require_work(architecture.parameter_count, CURVATURE, "the Hessian at factors")
         flat = flatten(architecture, factors)
         self._problem = as_any_loss(posed.kernel_data([posed], np.float64), math.prod(architecture.solution_shape))
         self._weight, self.size = float(posed.weight), flat.size
@@ -61,7 +67,7 @@ class Hessian:
 
     def times(self, direction: ArrayLike) -> FloatArray:
         """``H v`` for a direction v, flat: (parameters,)."""
-        v = np.ascontiguousarray(direction, np.float64).ravel()
+        v = np.ascontiguousarray(as_real("direction", direction), np.float64).ravel()
         if v.size != self.size:
             raise ValueError(f"direction must have {self.size} entries, got {v.size}")
         out = np.empty(self.size)
