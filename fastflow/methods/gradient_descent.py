@@ -357,6 +357,8 @@ class Stepping(Execution):
     """The runs of one call, by `kernels.descend`."""
 
     method: SteppingMethod
+    frames: ClassVar[int] = 6
+    """From where a step is warned of up to the caller of `train`."""
 
     def __init__(self, setting: Setting, method: SteppingMethod) -> None:
         assert method.max_steps is not None
@@ -425,7 +427,7 @@ class Stepping(Execution):
                 warnings.warn(
                     f"step {step:g} is above the linear stability edge {found:.3g} at the expected solution: "
                     f"{method.title} will oscillate or diverge there; step=None takes half that of gradient descent",
-                    stacklevel=6,
+                    stacklevel=self.frames,
                 )
         return np.full(len(problems), step)
 
