@@ -822,3 +822,47 @@ def test_scipy_sparse_of_every_format():
         for make in (getattr(scipy.sparse, f"{kind}_matrix"), getattr(scipy.sparse, f"{kind}_array")):
             with pytest.raises(TypeError, match=r"give \.toarray\(\)"):
                 ff.MatrixEstimation(make(WIDE))
+
+
+# What is too long
+
+
+class Endless:
+    """Entries that are made when they are asked for."""
+
+    def __len__(self):
+        return 10**12
+
+    def __getitem__(self, index):
+        return 1.0
+
+
+ITSELF: list = []
+ITSELF.append(ITSELF)
+TOO_LONG = {
+    "range": range(10**12),
+    "beyond counting": range(10**30),
+    "lazy": Endless(),
+    "in a list": [range(10**12)] * 2,
+    "one list many times": [[0.0] * 10**6] * 10**6,
+    "in itself": ITSELF,
+}
+TAKE_MANY = {
+    "array": lambda a: as_real("a", a),
+    "runs": lambda a: ff.train(ESTIMATION, runs=a),
+    "widths": lambda a: ff.DeepLinear(widths=a),
+    "shape": lambda a: ff.MatrixCompletion(a, [0], [0], [1.0]),
+    "balancedness": metrics.balancedness_of_vectors,
+    "Explicit": inits.Explicit,
+    "sharpness": lambda a: theory.sharpness(ESTIMATION, a),
+    "safe step": lambda a: theory.safe_step(ESTIMATION, ff.DeepLinear(2), a),
+}
+
+
+@pytest.mark.parametrize("name", TAKE_MANY)
+@pytest.mark.parametrize("given", TOO_LONG)
+def test_what_is_too_long_is_refused_before_it_is_made(name, given):
+    """At once, and in words: NumPy would fill the machine first."""
+    with pytest.raises((MemoryError, TypeError, ValueError)) as refused:
+        TAKE_MANY[name](TOO_LONG[given])
+    assert type(refused.value) in (MemoryError, TypeError, ValueError)  # not NumPy's own, which comes too late

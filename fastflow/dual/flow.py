@@ -153,18 +153,25 @@ def gradient_flow(
 class FlowSearch:
     """The flows of many problems, which were checked before.
 
+    Parameters
+    ----------
+    problems : LimitProblems
+    control : FlowControl
+    x : array (problems, times, n), full of NaN, of the one who calls; None where it is to be made
+
     Attributes
     ----------
     flows : Flows, what has been found; NaN at times that were not reached, and status 0 before the end
     ended : bool array (problems,), where that is final
     """
 
-    def __init__(self, problems: LimitProblems, control: FlowControl) -> None:
+    def __init__(self, problems: LimitProblems, control: FlowControl, x: FloatArray | None = None) -> None:
         self.problems, self.control = problems, control
         count, n, moments = len(problems.matrix_of), problems.mirrors.scale.shape[1], len(control.times)
-        require_memory(NUMBER_BYTES * count * moments * (n + 2), f"the flows of {count} problems", FEWER)
+        numbers = count * moments * (2 if x is not None else n + 2)
+        require_memory(NUMBER_BYTES * numbers, f"the flows of {count} problems", FEWER)
         self.flows = Flows(
-            x=np.full((count, moments, n), np.nan),
+            x=np.full((count, moments, n), np.nan) if x is None else x,
             loss=np.full((count, moments), np.nan),
             status=np.zeros(count, np.int64),
             steps=np.zeros(count, np.int64),

@@ -135,12 +135,14 @@ def plot_images(images: Mapping[str, FloatArray], *, ax: Given = None) -> Figure
     Raises
     ------
     TypeError, ValueError
-        for what is no matrix of real numbers
+        for what is no matrix of real numbers, and for none at all
     ImportError
         without matplotlib
     """
     if not isinstance(images, Mapping):
         raise TypeError(f"images must be a dict, name: matrix, got {shown(images)}")
+    if not images:
+        raise ValueError("images is empty")
     checked = {name: as_floats(f"image {name!r}", image, 2, finite=False) for name, image in images.items()}
     return draw_images(checked, ax)
 
