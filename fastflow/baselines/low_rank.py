@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.baselines.accuracy import fall_short
-from fastflow.baselines.systems import NUMBER_BYTES, RowSpace, heard, row_space
+from fastflow.baselines.systems import RowSpace, heard, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 from fastflow.equality import by_value
-from fastflow.memory import require_memory
+from fastflow.memory import require_work
 
-MIXING_COPIES = 130
-"""Matrices that the minimisation of a nuclear norm has at most: earlier points and moves, and what is made of them."""
+STEPPED, MEASURED, DECOMPOSED = 11, 7, 9
+"""Copies of what they are given that solvers take at their peak (measured)."""
+
+MIXED = 130
+"""Copies of the matrix that the acceleration has: at most 20 earlier points and moves, and what is made of them."""
 
 
 @by_value(hashable=False)
@@ -61,7 +64,9 @@ def nuclear_norm_completion(matrix: ArrayLike, *, tol: float = 1e-7, max_steps: 
     UserWarning
         where ``tol`` is not met
     """
-    dense = as_floats("matrix", matrix, 2, nan_allowed=True).astype(np.float64)
+    given = as_floats("matrix", matrix, 2, nan_allowed=True)
+    require_work(given.size, STEPPED, "nuclear_norm_completion of a matrix")
+    dense = given.astype(np.float64)
     observed = ~np.isnan(dense)
     if not observed.any():
         raise ValueError("no entry is observed: every entry of the matrix is NaN")
@@ -94,7 +99,9 @@ def nuclear_norm_sensing(
     UserWarning
         where ``tol`` is not met
     """
-    a, y = as_floats("operators", operators, 3).astype(np.float64), as_floats("values", values, 1).astype(np.float64)
+    a, y = as_floats("operators", operators, 3), as_floats("values", values, 1).astype(np.float64)
+    require_work(a.size, MEASURED, "nuclear_norm_sensing with operators")
+    a = a.astype(np.float64)
     if y.shape != a.shape[:1]:
         raise ValueError(f"values must have one entry for each of {len(a)} operators, got {y.shape}")
     return _minimise(_Measurements(row_space(a.reshape(len(a), -1), y, "W"), a.shape[1:]), tol, max_steps)
@@ -119,7 +126,9 @@ def best_rank(matrix: ArrayLike, rank: int) -> FloatArray:
     ValueError, TypeError
         for what is no finite real matrix, and ranks that it cannot have
     """
-    array = as_floats("matrix", matrix, 2).astype(np.float64)
+    given = as_floats("matrix", matrix, 2)
+    require_work(given.size, DECOMPOSED, "best_rank of a matrix")
+    array = given.astype(np.float64)
     rank = as_count("rank", rank, 0)
     if rank > min(array.shape):
         raise ValueError(f"rank must be at most {min(array.shape)}, got {rank}")
@@ -189,8 +198,7 @@ def _minimise(constraint: _Constraint, tol: float, max_steps: int) -> NuclearNor
     w = shrunk = constraint.least_norm()
     if not w.any():
         return NuclearNormSolution(w, constraint.multipliers(w), 0.0, 0)
-    size = MIXING_COPIES * NUMBER_BYTES * w.size
-    require_memory(size, f"nuclear-norm minimisation of {w.size} entries", "take a smaller matrix")
+    require_work(w.size, MIXED, "minimising the nuclear norm of a matrix")
     point, shrinkage, mixing = w, 0.1 * np.linalg.norm(w, 2), _AndersonMixing()
     for step in range(1, max_steps + 1):
         left, values, right = heard(point.size, functools.partial(np.linalg.svd, point, full_matrices=False))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_floats
-from fastflow.memory import require_memory
+from fastflow.memory import require_work
 from fastflow.threads import interruptibly
 
 CONSISTENT = 1e-9
@@ -22,33 +22,28 @@ UNIT_BITS = 10
 LARGE = 20_000
 """Entries of a matrix from which on solvers may take so long that they are made to hear Ctrl-C."""
 
-COPIES, PROGRAM_COPIES = 8, 24
-"""What LAPACK, and HiGHS, take over the matrix that they are given, with what is made of it before (measured)."""
-
-NUMBER_BYTES = 8
-
 Result = TypeVar("Result")
 
 
-def heard(entries: int, solve: Callable[[], Result], copies: int = COPIES) -> Result:
-    """Call a solver, or a decomposition, of a matrix of so many entries; of many so that Ctrl-C is heard.
+def heard(entries: int, solve: Callable[[], Result]) -> Result:
+    """Call a solver, or a decomposition, of a matrix of so many entries; of many so that Ctrl-C is heard."""
+    return interruptibly(solve) if entries > LARGE else solve()
+
+
+def as_system(matrix: ArrayLike, values: ArrayLike, copies: float, what: str) -> tuple[FloatArray, FloatArray]:
+    """A matrix (m, n) and values (m,), both float64, whose solver ``what`` takes so many copies of the matrix.
 
     Raises
     ------
+    TypeError, ValueError
+        for what is no system
     MemoryError
-        when so many copies of the matrix take more memory than there is
+        where the copies are more than the memory that there is
     """
-    if entries <= LARGE:
-        return solve()
-    require_memory(copies * NUMBER_BYTES * entries, f"solving with a matrix of {entries} entries", "take a smaller one")
-    return interruptibly(solve)
-
-
-def as_system(matrix: ArrayLike, values: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """A matrix (m, n) and values (m,), both float64."""
     a, y = as_floats("matrix", matrix, 2), as_floats("values", values, 1)
     if len(y) != len(a):
         raise ValueError(f"values must have one entry for each of the {len(a)} rows of matrix, got shape {y.shape}")
+    require_work(a.size, copies, f"{what} with a matrix")
     return a.astype(np.float64), y.astype(np.float64)
 
 
