@@ -141,7 +141,8 @@ def test_values_in_any_order_give_the_same_map(triangle, rng):
     mixed = types.SimpleNamespace(
         axes={"m": tuple(M[columns].tolist()), "sparsity": tuple(S[rows].tolist())}, success=result.success,
         setting=result.setting, has_alpha=result.has_alpha,
-        successes=result.successes[rows][:, columns].T, trials=result.trials[rows][:, columns].T, outcomes={},
+        successes=result.successes[rows][:, columns].T, trials=result.trials[rows][:, columns].T,
+        outcomes={}, fields={},
     )  # fmt: skip
     one, other = pictures.plot(result).axes[0], pictures.plot(mixed).axes[0]
     for a, b in zip(cells(one), cells(other), strict=True):
