@@ -13,19 +13,32 @@ from scipy.special import expit
 
 import fastflow as ff
 from fastflow.studies import pictures
+from fastflow.studies.outcomes import FIELDS
 from fastflow.studies.pictures.arrangement import MOST_PANELS, edges_of, is_logarithmic, named
 from fastflow.studies.predictions import PROGRAMS
+from fastflow.studies.quantiles import quantiles
 from fastflow.studies.statistics import wilson
 from fastflow.studies.transitions import boundary
 
 M, S, ALPHAS = np.arange(4, 33, 4), np.arange(2, 33, 5), (1e-8, 1e-2)
 
 
+def with_quantiles(result):
+    """The result with the quantiles of its outcomes, as `StudyResult.quantiles` gives them."""
+
+    def of_outcome(outcome, q=(0.1, 0.5, 0.9), confidence=0.95):
+        values = np.asarray(result.outcomes[outcome], float)
+        return quantiles(np.where(values == FIELDS[outcome].fill, np.nan, values), q, confidence)
+
+    result.fields, result.quantiles = {name: FIELDS[name] for name in result.outcomes}, of_outcome
+    return result
+
+
 def as_result(axes, rates, trials, rng):
     """A result with the rates and trials of its cells, and 30 trials at most."""
     done = np.arange(30) < np.asarray(trials)[..., None]
     error = np.where(rng.random(done.shape) < np.asarray(rates)[..., None], 1e-6, 1.0)
-    return types.SimpleNamespace(
+    return with_quantiles(types.SimpleNamespace(
         axes=axes, trials=np.count_nonzero(done, axis=-1), success="relative_error < 1e-3",
         setting={"n": 32, "scale": 1e-4}, has_alpha=True,
         successes=np.count_nonzero(done & (error < 1e-3), axis=-1),
@@ -33,7 +46,7 @@ def as_result(axes, rates, trials, rng):
             "seconds": np.where(done, 1e-3 * (1 + np.arange(30)), -np.inf), "error": np.where(done, error, -np.inf),
             "steps": np.where(done, 7, -1), "loss": np.where(done, np.inf, -np.inf),
         },
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 @pytest.fixture
@@ -49,11 +62,11 @@ def triangle(rng):
 def part(result, **chosen):
     """One value of some axes."""
     at = tuple(chosen.get(name.rpartition(".")[2], slice(None)) for name in result.axes)
-    return types.SimpleNamespace(
+    return with_quantiles(types.SimpleNamespace(
         axes={name: values for name, values in result.axes.items() if name.rpartition(".")[2] not in chosen},
         successes=result.successes[at], trials=result.trials[at], success=result.success, setting=result.setting,
         has_alpha=result.has_alpha, outcomes={name: values[at] for name, values in result.outcomes.items()},
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def drawn(figure):
@@ -128,7 +141,8 @@ def test_values_in_any_order_give_the_same_map(triangle, rng):
     mixed = types.SimpleNamespace(
         axes={"m": tuple(M[columns].tolist()), "sparsity": tuple(S[rows].tolist())}, success=result.success,
         setting=result.setting, has_alpha=result.has_alpha,
-        successes=result.successes[rows][:, columns].T, trials=result.trials[rows][:, columns].T, outcomes={},
+        successes=result.successes[rows][:, columns].T, trials=result.trials[rows][:, columns].T,
+        outcomes={}, fields={},
     )  # fmt: skip
     one, other = pictures.plot(result).axes[0], pictures.plot(mixed).axes[0]
     for a, b in zip(cells(one), cells(other), strict=True):

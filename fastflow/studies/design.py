@@ -229,6 +229,7 @@ class Design:
 
     def __repr__(self) -> str:
         axes = ", ".join(f"{axis.name}: {len(axis.values)}" for axis in self.axes)
+        axes += "".join(f", {follower.axis.name} along" for follower in self.followers)
         words = ", ".join(repr(thing) for thing in self.words.values() if thing is not None)
         asked = f", outcomes={list(self.asked)}" if self.asked else ""
         trials = f"trials={self.trials}{asked}"

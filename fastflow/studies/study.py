@@ -25,7 +25,9 @@ class Study(Design):
         and arrays, by which a store knows it again.
     axes : dict, name: values
         A field of ensemble, network, init or method, by its bare name if only one of them has it, else by
-        ``"init.scale"`` and the like. Or ``"method": {label: method, ...}``, and so for the other three.
+        ``"init.scale"`` and the like. Or ``"method": {label: method, ...}``, and so for the other three. What moves
+        along with axes is no axis of its own: `together`, or a function at the top level of a module, whose parameters
+        name the axes that it follows, ``{"sparsity": [2, 4], "m": measurements}``.
     trials : int >= 1, for each cell
     success : Success
     seed : int >= 0
