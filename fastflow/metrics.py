@@ -413,7 +413,7 @@ def l2_norm(vector: ArrayLike) -> Numbers:
 
 
 @quiet
-def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
+def effective_alpha(factors: Sequence[ArrayLike], depth: float) -> FloatArray:
     """The scale that a signed diagonal network has come to, per coordinate: (..., n).
 
     That is the geometric mean of the magnitudes of all 2L factors, ``sqrt(|u v|)`` for identical ones. For L = 2 the
@@ -422,7 +422,7 @@ def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
     Parameters
     ----------
     factors : u and v, or u_1, ..., u_L, v_1, ..., v_L, each (..., n)
-    depth : int, L
+    depth : number, L
 
     Returns
     -------

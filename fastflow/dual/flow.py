@@ -55,7 +55,7 @@ def gradient_flow(
     values: ArrayLike,
     alpha: ArrayLike,
     times: ArrayLike,
-    depth: int = 2,
+    depth: float = 2,
     *,
     signed: bool = True,
     negative: ArrayLike | None = None,
@@ -80,7 +80,7 @@ def gradient_flow(
     times : array (times,)
         At least 0 and not decreasing; infinity stands for the limit, found from where the flow is at rest by Newton's
         method (`flow_limit` is the faster way).
-    depth : int in 1 .. 8, the number L of factors
+    depth : number, L: 1, 2, or from 2.01 to 8, whole or not
     signed : bool
         False for the network ``x = u^L``.
     negative : like alpha

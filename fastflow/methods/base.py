@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastflow import scheduling
 from fastflow.arrays import AnyArray
 from fastflow.checks import FloatArray
+from fastflow.each import Each
 from fastflow.equality import by_value
 from fastflow.inits import Init
 from fastflow.mapping import Sizes
@@ -50,10 +51,18 @@ class Method(ABC):
     elsewhere: ClassVar[str] = "GradientDescent"
     """What takes the networks that it does not."""
 
+    takes_any_depth: ClassVar[bool] = False
+    """Whether it takes networks whose depth is not whole (`Network.is_counted`)."""
+
     has_steps: ClassVar[bool] = False
     """Whether it takes steps of sizes that the user chooses."""
 
     max_steps: int | None
+
+    @property
+    def per_run(self) -> tuple[Each, ...]:
+        """What has a value for each run."""
+        return ()
 
     @property
     def accuracy(self) -> str:
@@ -87,6 +96,8 @@ class Method(ABC):
         if not isinstance(network, self.networks):
             takes = " or a ".join(kind.__name__ for kind in self.networks)
             raise TypeError(f"{name} needs a {takes} network, got {type(network).__name__}: use {self.elsewhere}")
+        if not (network.is_counted or self.takes_any_depth):
+            raise ValueError(f"{name} needs a whole number of factors, got {network}: use FlowLimit or GradientFlow")
         if precision.name not in self.dtypes:
             raise ValueError(f"{name} computes in {' or '.join(self.dtypes)}, got dtype {precision}")
 

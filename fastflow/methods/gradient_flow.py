@@ -126,6 +126,7 @@ class GradientFlow(Method):
 
     label: ClassVar[str] = "flow"
     title: ClassVar[str] = "gradient flow"
+    takes_any_depth: ClassVar[bool] = True
 
     def check(
         self,

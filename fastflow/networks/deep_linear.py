@@ -170,7 +170,7 @@ class Chain(Architecture):
         sizes = list(map(math.prod, self.factor_shapes))
         return 6 * min(self.widths[0] * sum(sizes[1:]), self.widths[-1] * sum(sizes[:-1]))
 
-    def entry_scale(self, scale: float, moment: Callable[[int], float]) -> float:
+    def entry_scale(self, scale: float, moment: Callable[[float], float]) -> float:
         energy = math.prod(self.widths) * moment(2) ** self.factors_multiplied
         return self.factor_scale(scale, energy)
 

@@ -88,6 +88,8 @@ def check_has_hessian(network: Network) -> None:
     ------
     TypeError
     """
+    if not network.is_counted:
+        raise ValueError(f"Hessians are by all factors, of which {network} has no whole number: take a whole depth")
     if not network.has_hessian:
         raise TypeError(f"the Hessian by the factors of a {type(network).__name__} network is not known")
 
