@@ -60,13 +60,12 @@ def test_a_file_holds_the_same_numbers_and_is_gone(setting, tmp_path):
 
 @LINUX
 def test_what_is_more_than_a_share_of_memory_lies_in_a_file(tmp_path, monkeypatch):
-    """Of 5 runs, 10 steps and 9 + 18 + 9 numbers; also where the file of these runs is read."""
+    """Also where a file of these runs is read."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     expected = train("descent")
     assert not mapped(tmp_path)
     path = expected.save(tmp_path / "runs.npz")
-    size = sum(array.nbytes for name in expected.history.recorded for array in arrays_of(expected.history, name))
-    monkeypatch.setattr(memory, "available_memory", lambda: int(1.9 * size))
+    monkeypatch.setattr(mapping, "SHARE", 1e-9)
     found = train("descent")
     assert mapped(tmp_path)
     assert found.history == expected.history
@@ -80,11 +79,6 @@ def test_what_is_more_than_a_share_of_memory_lies_in_a_file(tmp_path, monkeypatc
         train("descent", folder=tmp_path)
     with pytest.raises(MemoryError, match="reading the arrays"):
         ff.load(path)
-
-
-def arrays_of(history, name):
-    values = getattr(history, name)
-    return values if isinstance(values, list) else [values]
 
 
 def test_an_interrupted_call_keeps_its_file_and_goes_on(tmp_path, monkeypatch):

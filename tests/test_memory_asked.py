@@ -76,7 +76,7 @@ CALLS = {
     "basis_pursuit": "m = 9 if small else 120; a = draw((m, 40 * m)); ff.baselines.basis_pursuit(a, a[:, 0])",
     "least_norm": "m = 9 if small else 1000; a = draw((m, 3 * m)); ff.baselines.least_norm(a, a[:, 0])",
     "best_rank": "m = 9 if small else 1000; ff.baselines.best_rank(draw((m, m)), 2)",
-    "mode_value": "k = 9 if small else 50000; ff.theory.mode_value(np.linspace(0, 1, k), 1.0, 1e-2, 3)",
+    "mode_value": "k = 9 if small else 20000; ff.theory.mode_value(np.linspace(0, 1, k), 1.0, 1e-2, 3)",
     "study": "study(9 if small else 10**6).run(max_seconds=0.1, progress=False)",
     "study, limits": """n = 600 if small else 1600
     words = ff.ensembles.Sparse(n, sparsity=2), ff.DiagonalLinear(2), ff.inits.Constant(1e-2), ff.FlowLimit(max_steps=2)
