@@ -11,18 +11,30 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 from fastflow import baselines, ensembles, inits, kernels, methods, metrics, networks, problems, theory
 from fastflow._check import Guarantees, check
 from fastflow._distance import FlowDistance, flow_distance
+from fastflow._sharpness import FlowSharpness, flow_sharpness
 from fastflow._train import train
 from fastflow._warmup import warmup
-from fastflow.dual import Flow, LimitResult, flow_limit, gradient_flow
+from fastflow.dual import (
+    Flow,
+    LimitResult,
+    SaddlePath,
+    flow_limit,
+    gradient_flow,
+    normalized_limit,
+    saddle_paths,
+)
+from fastflow.each import each
 from fastflow.methods import *  # noqa: F403, every method that there is
 from fastflow.networks import *  # noqa: F403
 from fastflow.problems import *  # noqa: F403
 from fastflow.records import History, Record
 from fastflow.results import Interrupted, Runs, plot
 from fastflow.status import Status
+from fastflow.studies.asked import Event, Outcome
 from fastflow.studies.cost import Cost
 from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.errors import StoreError
+from fastflow.studies.following import together
 from fastflow.studies.reading import merge, open_study
 from fastflow.studies.result import StudyResult
 from fastflow.studies.study import Study
@@ -33,14 +45,18 @@ load = Runs.load
 
 __all__ = [
     "Cost",
+    "Event",
     "Flow",
     "FlowDistance",
+    "FlowSharpness",
     "Guarantees",
     "History",
     "Interrupted",
     "LimitResult",
+    "Outcome",
     "Record",
     "Runs",
+    "SaddlePath",
     "Status",
     "StoreError",
     "Study",
@@ -51,18 +67,23 @@ __all__ = [
     "__version__",
     "baselines",
     "check",
+    "each",
     "ensembles",
     "flow_distance",
     "flow_limit",
+    "flow_sharpness",
     "gradient_flow",
     "inits",
     "kernels",
     "load",
     "merge",
     "metrics",
+    "normalized_limit",
     "open_study",
     "plot",
+    "saddle_paths",
     "theory",
+    "together",
     "train",
     "warmup",
 ]

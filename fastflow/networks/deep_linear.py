@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow import metrics
+from fastflow.arrays import as_list
 from fastflow.checks import FloatArray, as_count, shown
 from fastflow.kernels.losses.samples import samples_of
 from fastflow.kernels.networks.chain_batches import chain_batches
@@ -39,8 +40,9 @@ class DeepLinear(Network):
 
     Parameters
     ----------
-    depth : int, the number N of factors; the hidden widths are then ``min(d_0, d_N)``
+    depth : int, the number N of factors; the hidden widths are then ``min(d_0, d_N)``, unless a width is given
     widths : (d_0, ..., d_N), instead of a depth
+    width : int, that of every hidden layer, of two factors or more; a number, so that it may be the axis of a study
     """
 
     is_chain: ClassVar[bool] = True
@@ -49,13 +51,15 @@ class DeepLinear(Network):
 
     depth: int | None = None
     widths: tuple[int, ...] | None = None
+    width: int | None = None
 
     def __post_init__(self) -> None:
         depth, widths = self.depth, self.widths
         if widths is not None:
-            if isinstance(widths, str) or not isinstance(widths, Sequence | np.ndarray) or len(widths) < 2:
+            given = as_list("widths", widths) if isinstance(widths, Sequence | np.ndarray) else []
+            if isinstance(widths, str) or len(given) < 2:
                 raise ValueError(f"widths must be (d_0, ..., d_N) with at least two entries, got {shown(widths)}")
-            widths = tuple(as_count(f"widths[{j}]", width, 1) for j, width in enumerate(widths))
+            widths = tuple(as_count(f"widths[{j}]", width, 1) for j, width in enumerate(given))
             if depth is not None and as_count("depth", depth, 1) != len(widths) - 1:
                 raise ValueError(
                     f"depth {depth} contradicts widths {shown(widths)}, which have depth {len(widths) - 1}"
@@ -63,6 +67,12 @@ class DeepLinear(Network):
             depth = len(widths) - 1
         else:
             depth = 3 if depth is None else as_count("depth", depth, 1, DEEPEST)
+        if self.width is not None:
+            object.__setattr__(self, "width", as_count("width", self.width, 1))
+            if widths is not None:
+                raise ValueError(f"width {self.width} and widths {shown(widths)} are both given: leave one out")
+            if depth == 1:
+                raise ValueError(f"a network of depth 1 has no hidden layer, which could have the width {self.width}")
         object.__setattr__(self, "depth", depth)
         object.__setattr__(self, "widths", widths)
 
@@ -77,7 +87,8 @@ class DeepLinear(Network):
         rows, columns = shape
         if self.widths is None:
             assert self.depth is not None
-            return (columns, *[min(shape)] * (self.depth - 1), rows)
+            hidden = min(shape) if self.width is None else self.width
+            return (columns, *[hidden] * (self.depth - 1), rows)
         if (self.widths[-1], self.widths[0]) != (rows, columns):
             raise ValueError(
                 f"widths {shown(self.widths)} do not chain to the problem: W is {rows} x {columns}, "
@@ -159,7 +170,7 @@ class Chain(Architecture):
         sizes = list(map(math.prod, self.factor_shapes))
         return 6 * min(self.widths[0] * sum(sizes[1:]), self.widths[-1] * sum(sizes[:-1]))
 
-    def entry_scale(self, scale: float, moment: Callable[[int], float]) -> float:
+    def entry_scale(self, scale: float, moment: Callable[[float], float]) -> float:
         energy = math.prod(self.widths) * moment(2) ** self.factors_multiplied
         return self.factor_scale(scale, energy)
 

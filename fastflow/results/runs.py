@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,11 @@ from fastflow.kernels.vectors.peak import measured_peak
 from fastflow.networks import Architecture, Chain
 from fastflow.records import History
 from fastflow.results import pictures
+from fastflow.results.figures import Given
 from fastflow.results.files import Facts, read_runs, write_runs
 from fastflow.results.tables import dataset_of
 from fastflow.status import Status
+from fastflow.theory.large_steps import FEWEST, period
 
 if TYPE_CHECKING:
     import xarray
@@ -104,6 +107,29 @@ class Runs:
         values, counts = np.unique(self.status, return_counts=True)
         return {Status(value): int(count) for value, count in zip(values, counts, strict=True)}
 
+    def periods(self) -> NDArray[np.int64]:
+        """After how many steps each run was where it had been: (runs,) of `theory.Period`.
+
+        Of the last records of the product, which must be one step apart: ``Record(steps=numpy.arange(k - 64, k + 1),
+        product=True)``. See `theory.period`.
+
+        Raises
+        ------
+        ValueError
+            when they are not, or no product was recorded
+        """
+        history = self.history
+        if history is None or history.product is None or history.steps is None:
+            raise ValueError("periods are those of the product, step by step: record it, with Record(product=True)")
+        together = np.flatnonzero(np.diff(history.steps) != 1)
+        first = int(together[-1]) + 1 if together.size else 0
+        if len(history.steps) - first < FEWEST:
+            raise ValueError(
+                f"periods need the product after at least {FEWEST} successive steps, the last ones, got "
+                f"{len(history.steps) - first}: take Record(steps=numpy.arange(k - 64, k + 1), product=True)"
+            )
+        return period(history.product[:, first:])
+
     def summary(self) -> str:
         """A table: quantiles over the runs that did not diverge, and how the runs ended."""
         kept = self.status != Status.DIVERGED
@@ -136,11 +162,17 @@ class Runs:
         rate, peak = self.flops / self.seconds, measured_peak(self.solution.dtype.name, self.threads)
         return f", {rate / 1e9:.3g} GFLOP/s, {rate / peak:.0%} of the FMA peak of {self.threads} thread(s)"
 
-    def plot(self) -> Figure:
+    def plot(self, quantities: str | Sequence[str] | None = None, *, ax: Given = None) -> Figure:
         """Draw what was recorded against steps or times: median and 10-90% band over the runs that did not diverge.
 
         Loss, error, and of matrices singular values and effective rank, of vectors l1 norm and support size each have
         a panel where they were recorded; of the singular values the `pictures.MOST_VALUES` largest are drawn.
+        Several runs in one picture draws `fastflow.plot.plot_runs`.
+
+        Parameters
+        ----------
+        quantities : which of them have a panel, such as "loss" or ``["loss", "effective_rank"]``; default all
+        ax : matplotlib axes of your own to draw into, one for each panel: one, or a sequence of them
 
         Returns
         -------
@@ -150,14 +182,12 @@ class Runs:
         Raises
         ------
         ValueError
-            without a history, when none of these quantities was recorded, or when every run diverged
+            without a history, when none of these quantities or not the one asked for was recorded, when every run
+            diverged, and for another number of axes than of panels
         ImportError
             without matplotlib
         """
-        if self.history is None:
-            raise ValueError("these runs have no history to draw: train(..., record=ff.Record())")
-        kept = self.status != Status.DIVERGED
-        return pictures.draw_history(self.history, kept, self.steps, self.description)
+        return pictures.draw_history({"": drawn_of(self)}, quantities, ax)
 
     def to_xarray(self) -> xarray.Dataset:
         """An `xarray.Dataset` with the dimensions run, row, column and, with a record, record.
@@ -219,6 +249,19 @@ class Runs:
         )
 
 
+def drawn_of(runs: Runs) -> pictures.Drawn:
+    """What a picture shows of runs, those that did not diverge.
+
+    Raises
+    ------
+    ValueError
+        without a history
+    """
+    if runs.history is None:
+        raise ValueError("these runs have no history to draw: train(..., record=ff.Record())")
+    return pictures.Drawn(runs.history, runs.status != Status.DIVERGED, runs.steps, runs.description)
+
+
 _ARRAYS = ("solution", "loss", "status", "steps", "step", "problem_index", "run_index", "flat_factors")
 
 
@@ -228,6 +271,7 @@ class Interrupted(KeyboardInterrupt):
     Attributes
     ----------
     runs : `Runs`, everything that was done so far, ended or not
+        Of runs that had not begun loss and solution are NaN where finding them would take longer than half a second.
     """
 
     def __init__(self, runs: Runs) -> None:

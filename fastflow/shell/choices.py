@@ -22,7 +22,7 @@ from fastflow.methods import (
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, Problem
 from fastflow.records import Record
-from fastflow.setting import SMALL, solution_size
+from fastflow.setting import small_scale
 
 INITS: dict[str, type[inits.Gaussian | inits.Uniform | inits.Orthogonal | inits.Balanced | inits.Identity]] = {
     "gaussian": inits.Gaussian,
@@ -48,10 +48,8 @@ class Choices(NamedTuple):
 
 def default_scale(a: argparse.Namespace, problem: Problem) -> float:
     """The ``--scale`` where none is given: small beside the solution, of a product, or of a vector's factor."""
-    size = solution_size(problem)
-    if isinstance(problem, CompressedSensing) and a.of != "product":
-        size **= 1 / (a.depth or DiagonalLinear().depth)
-    return SMALL * size
+    of_factor = isinstance(problem, CompressedSensing) and a.of != "product"
+    return small_scale(problem, 1 / (a.depth or DiagonalLinear().depth) if of_factor else 1.0)
 
 
 def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
@@ -86,9 +84,9 @@ def alphas_for(a: argparse.Namespace) -> list[float]:
     return [float(scale**power) for scale in a.scale]
 
 
-def _depth(a: argparse.Namespace) -> int:
+def _depth(a: argparse.Namespace) -> float:
     """That of a diagonal network."""
-    return 2 if a.depth is None else int(a.depth)
+    return 2 if a.depth is None else float(a.depth)
 
 
 def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
