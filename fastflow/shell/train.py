@@ -137,6 +137,7 @@ def add_train(commands: Commands) -> None:
         "(default); or safe: small enough that the loss is known to fall at every step",
     )
     g.add_argument(
+        "--batch-size",
         "--batch",
         type=a_count(1),
         metavar="B",
