@@ -21,7 +21,7 @@ from fastflow.kernels.descent.moving import make_mover
 from fastflow.kernels.rules.rule import RATES, Descent, slot_count
 from fastflow.methods.base import Execution, Method, nbytes_of
 from fastflow.methods.gradient_flow import GradientFlow
-from fastflow.networks import Network
+from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_steps
 from fastflow.scheduling import Worker, first_budget
@@ -208,6 +208,8 @@ class SteppingMethod(Method):
     """Whether its steps are to be compared with the linear stability edge."""
     default_step: ClassVar[float | Edge] = HALF_EDGE
     """The step where the user names none."""
+    gradients: ClassVar[int] = 1
+    """How many gradients a step takes."""
 
     @property
     def rule(self) -> NamedTuple:
@@ -216,13 +218,17 @@ class SteppingMethod(Method):
 
     @property
     def stable_share(self) -> float:
-        """Up to which multiple of the edge of gradient descent a step is stable, of those that `knows_edge`."""
+        """Up to which multiple of the edge of gradient descent a step is stable; infinite where that is not known."""
         return 1.0
+
+    def memory(self, architecture: Architecture) -> FloatArray | float:
+        """What the rule remembers of each entry of the factors at first."""
+        return 0.0
 
     def describe_step(self, step: float, edge: float | None) -> str | None:
         if type(self.rule) is Descent:
             return None
-        if edge is None or not self.knows_edge:
+        if edge is None or not self.knows_edge or math.isinf(self.stable_share):
             return "no theorem here is about this rule"
         share = step / (self.stable_share * edge)
         return f"{share:.3g} times what is linearly stable at the expected solution by this rule"
@@ -363,7 +369,7 @@ class Stepping(Execution):
         first = setting.problems[0]
         self.problem = first.kernel_data(setting.problems, setting.dtype, shared=setting.shared)
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
-        self.flops_per_step = setting.architecture.gradient_flops + first.loss_flops
+        self.flops_per_step = method.gradients * (setting.architecture.gradient_flops + first.loss_flops)
         self.runs_per_worker = setting.runs
         self.state = RunState(
             factors=self.factors,
@@ -373,7 +379,9 @@ class Stepping(Execution):
             steps=self.steps,
             recorded=np.zeros(setting.runs, np.int64),
             problem=setting.problem_index,
-            memory=np.zeros((setting.runs, slots * self.factors.shape[1]), setting.dtype),
+            memory=np.full(
+                (setting.runs, slots * self.factors.shape[1]), method.memory(setting.architecture), setting.dtype
+            ),
             rates=np.zeros((setting.runs, RATES)),
             begun=np.zeros(setting.runs, np.int64),
         )

@@ -29,6 +29,7 @@ class SharpnessAware(SteppingMethod):
 
     label: ClassVar[str] = "sharpness-aware"
     title: ClassVar[str] = "sharpness-aware descent"
+    gradients: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

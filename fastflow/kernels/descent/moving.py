@@ -22,6 +22,7 @@ from fastflow.kernels.networks.group import (
 )
 from fastflow.kernels.rules.adaptive import Adam, RMSprop, SignDescent
 from fastflow.kernels.rules.elementwise import FORMULAS, varies, write_numbers
+from fastflow.kernels.rules.layerwise import Layerwise
 from fastflow.kernels.rules.momentum import Momentum
 from fastflow.kernels.rules.rates import NORMALIZED, SHARED, Rate, rate_of_change, rate_of_norm
 from fastflow.kernels.rules.rule import (
@@ -38,7 +39,7 @@ from fastflow.kernels.rules.whole import update
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot
 
-BY_FORMULA = (Momentum, SignDescent, RMSprop, Adam)
+BY_FORMULA = (Momentum, Layerwise, SignDescent, RMSprop, Adam)
 
 
 def make_mover(rule: NamedTuple, factors: np.ndarray, members: int, parameters: int) -> Mover:
