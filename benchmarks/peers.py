@@ -21,7 +21,7 @@ import numpy as np
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import limits, peers_flow, report, rules, startup, studies, tasks, timing
+from benchmarks import limits, peers_flow, peers_sgd, report, rules, startup, studies, tasks, timing
 from benchmarks.processes import Job, Library
 from benchmarks.report import Table, number
 
@@ -350,6 +350,7 @@ SECTIONS: dict[str, Callable[[Session], Table]] = {
     "studies": phase_map,
     "flow": lambda session: peers_flow.table_of_flow(session.threads, session.effort.widths == QUICK.widths),
     "flow-descent": lambda session: peers_flow.table_of_descent(session.threads, session.effort.widths == QUICK.widths),
+    "stochastic": lambda session: peers_sgd.tables(session.threads),
     "float32": float32,
     "rules": update_rules,
     "threads": threads,

@@ -20,9 +20,11 @@ from fastflow.problems import *  # noqa: F403
 from fastflow.records import History, Record
 from fastflow.results import Interrupted, Runs, plot
 from fastflow.status import Status
+from fastflow.studies.asked import Event, Outcome
 from fastflow.studies.cost import Cost
 from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.errors import StoreError
+from fastflow.studies.following import together
 from fastflow.studies.reading import merge, open_study
 from fastflow.studies.result import StudyResult
 from fastflow.studies.study import Study
@@ -33,12 +35,14 @@ load = Runs.load
 
 __all__ = [
     "Cost",
+    "Event",
     "Flow",
     "FlowDistance",
     "Guarantees",
     "History",
     "Interrupted",
     "LimitResult",
+    "Outcome",
     "Record",
     "Runs",
     "Status",
@@ -63,6 +67,7 @@ __all__ = [
     "open_study",
     "plot",
     "theory",
+    "together",
     "train",
     "warmup",
 ]

@@ -174,6 +174,7 @@ def pose_trials(
     trials: NDArray[np.int64],
     starts: int = 1,
     seed: int = 0,
+    record: Record | None = None,
 ) -> Setting:
     """Pose trials of a study, whose network and init the method has been asked for before.
 
@@ -185,11 +186,12 @@ def pose_trials(
     trials : int array (trials,), the numbers that key what is random
     starts : int, of each trial; run ``t * starts + s`` is start s of the trial at place t
     seed : int
+    record : Record or None
 
     Returns
     -------
     Setting
-        In float64, without a record.
+        In float64.
 
     Raises
     ------
@@ -211,7 +213,7 @@ def pose_trials(
         np.repeat(trials, starts),
         np.tile(np.arange(starts), len(trials)),
         seed,
-        None,
+        record,
         np.dtype(np.float64),
     )
 
@@ -244,13 +246,18 @@ def default_init(network: object, problem: Problem | None = None) -> Init:
     problem : Problem
         Where none is at hand, its solution is taken to be about 1.
     """
-    size = 1.0 if problem is None else solution_size(problem)
     if isinstance(network, DiagonalLinear):
-        return Constant(SMALL * size ** (1 / network.depth))
-    return Gaussian(SMALL * size)
+        return Constant(small_scale(problem, 1 / network.depth))
+    return Gaussian(small_scale(problem))
 
 
-def solution_size(problem: Problem) -> float:
+def small_scale(problem: Problem | None = None, power: float = 1.0) -> float:
+    """`SMALL` times a power of the size of the solution, to three digits: those that no round-off decides."""
+    size = 1.0 if problem is None else _solution_size(problem)
+    return float(f"{SMALL * size**power:.3g}")
+
+
+def _solution_size(problem: Problem) -> float:
     """The largest entry of the vector, or singular value of the matrix, that the data point to; 1 where they do not."""
     try:
         estimate = problem.estimate().astype(np.float64)

@@ -127,6 +127,26 @@ class Ensemble(ABC):
             where a parameter is still missing
         """
 
+    @property
+    def test_size(self) -> int:
+        """How many measurements a problem's test has, which are held out of it; 0 for none."""
+        return 0
+
+    def draw_test(self, rng: np.random.Generator, problem: Problem) -> Problem:
+        """Measurements of the same unknown as a problem's that are held out of it, by ``normalization="mean"``.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator, of a stream of their own: nothing else changes where a test is drawn
+        problem : as `draw` gives it
+
+        Raises
+        ------
+        TypeError
+            for an ensemble that holds nothing out
+        """
+        raise TypeError(f"{type(self).__name__} holds no measurements out")
+
     def __repr__(self) -> str:
         return brief_repr(self)
 

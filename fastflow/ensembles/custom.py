@@ -43,7 +43,7 @@ class Custom(Ensemble):
             raise TypeError(f"version must be an integer or a string, got {shown(version)}")
         if isinstance(version, int):
             as_count("version", version, 0, None)
-        name = _importable(function)
+        name = importable(function)
         signature = inspect.signature(function)
         if not signature.parameters or next(iter(signature.parameters)) in parameters:
             raise TypeError(f"{name} must take a generator as its first parameter")
@@ -95,8 +95,14 @@ class Custom(Ensemble):
         return f"Custom({self.title}, version={self.version!r}{parameters})"
 
 
-def _importable(function: object) -> str:
-    """The name of a function that another process can import."""
+def importable(function: object) -> str:
+    """The name of a function that another process can import.
+
+    Raises
+    ------
+    TypeError
+        for what is none
+    """
     name, module = getattr(function, "__qualname__", None), getattr(function, "__module__", None)
     if not callable(function) or name is None or module is None:
         raise TypeError(f"function must be a function of a module, got {shown(function)}")

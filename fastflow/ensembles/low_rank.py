@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastflow.checks import as_number, one_of, shown
 from fastflow.ensembles.base import Ensemble, as_spectrum, low_rank_matrix, spectrum_key
-from fastflow.problems import MatrixCompletion, MatrixEstimation, MatrixSensing
+from fastflow.problems import MatrixCompletion, MatrixEstimation, MatrixSensing, Problem
 from fastflow.streams import Key
 
 OBSERVED = ("sensing", "completion", "estimation")
@@ -36,6 +36,8 @@ class LowRank(Ensemble):
     symmetric : bool, for a positive semidefinite W
     norm : float > 0, the Frobenius norm of W; default ``sqrt(n columns)``, of a given spectrum that of its own
     noise : float >= 0, the standard deviation of the Gaussian noise of each measurement
+    test : int >= 1, how many measurements are held out, for the outcome "test_loss"; default none
+        Of sensing more are drawn alike; of completion they are entries that are not observed.
     """
 
     n: int
@@ -48,9 +50,10 @@ class LowRank(Ensemble):
     symmetric: bool = False
     norm: float | None = None
     noise: float = 0.0
+    test: int | None = None
 
     def __post_init__(self) -> None:
-        self._counts(n=self.n, columns=self.columns, rank=self.rank, m=self.m)
+        self._counts(n=self.n, columns=self.columns, rank=self.rank, m=self.m, test=self.test)
         one_of("observed", self.observed, OBSERVED)
         spectrum, decay = as_spectrum(self.spectrum, self.decay)
         self._set(spectrum=spectrum, decay=decay, noise=as_number("noise", self.noise, least=0))
@@ -69,6 +72,10 @@ class LowRank(Ensemble):
             raise ValueError(f"rank must be at most {min(rows, columns)}, got {self.rank}")
         if self.observed == "estimation" and self.m is not None:
             raise ValueError("estimation observes all entries, so m must be left out")
+        if self.observed == "estimation" and self.test is not None:
+            raise ValueError("estimation observes all entries, so none is left for a test")
+        if self.observed == "completion" and self.test is not None and (self.m or 0) + self.test > rows * columns:
+            raise ValueError(f"m and test must be at most the {rows * columns} entries of the matrix together")
         if self.observed == "completion" and self.m is not None and self.m > rows * columns:
             raise ValueError(f"m must be at most the {rows * columns} entries of the matrix, got {self.m}")
 
@@ -123,3 +130,25 @@ class LowRank(Ensemble):
         if self.observed == "completion":
             return MatrixCompletion(self.shape, *np.divmod(places, columns), values, truth=truth, warn=False)
         return MatrixSensing(operators, values, truth=truth)
+
+    @property
+    def test_size(self) -> int:
+        return self.test or 0
+
+    def draw_test(self, rng: np.random.Generator, problem: Problem) -> MatrixSensing | MatrixCompletion:
+        truth, count = np.asarray(problem.truth), self.test_size
+        if isinstance(problem, MatrixCompletion):
+            rows, columns = self.shape
+            observed = problem.rows * columns + problem.cols
+            places = np.sort(rng.permutation(np.setdiff1d(np.arange(rows * columns), observed))[:count])
+            values = truth.ravel()[places]
+        else:
+            assert self.m is not None
+            operators = rng.standard_normal((count, *self.shape)) / math.sqrt(self.m)
+            values = np.sum(operators * truth, axis=(1, 2))
+        if self.noise:
+            values = values + self.noise * rng.standard_normal(count)
+        if isinstance(problem, MatrixCompletion):
+            where = np.divmod(places, self.shape[1])
+            return MatrixCompletion(self.shape, *where, values, truth=truth, normalization="mean", warn=False)
+        return MatrixSensing(operators, values, truth=truth, normalization="mean")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.checks import as_number
+from fastflow.checks import FloatArray, as_number
 from fastflow.ensembles.base import Ensemble, as_spectrum, low_rank_matrix, sizes_of, spectrum_key
-from fastflow.problems import LinearRegression
+from fastflow.problems import LinearRegression, Problem
 from fastflow.streams import Key
 
 
@@ -26,6 +26,7 @@ class Regression(Ensemble):
     rank : int, at most min(n, outputs), default that
     spectrum, decay : as those of `LowRank`
     noise : float >= 0, the standard deviation of the noise of each entry of Y
+    test : int >= 1, how many more samples are drawn alike and held out, for the outcome "test_loss"; default none
     """
 
     n: int
@@ -35,9 +36,10 @@ class Regression(Ensemble):
     spectrum: str | ArrayLike = "gaussian"
     decay: float = 1.0
     noise: float = 0.0
+    test: int | None = None
 
     def __post_init__(self) -> None:
-        self._counts(n=self.n, samples=self.samples, outputs=self.outputs, rank=self.rank)
+        self._counts(n=self.n, samples=self.samples, outputs=self.outputs, rank=self.rank, test=self.test)
         spectrum, decay = as_spectrum(self.spectrum, self.decay)
         self._set(spectrum=spectrum, decay=decay, noise=as_number("noise", self.noise, least=0))
         if not isinstance(spectrum, str) and self._rank != spectrum.size:
@@ -69,11 +71,23 @@ class Regression(Ensemble):
         assert self.samples is not None
         truth = low_rank_matrix(rng, (self.outputs, self.n), self._rank, self.spectrum, self.decay)
         truth *= math.sqrt(self.n / float(np.sum(truth * truth)))
-        inputs = rng.standard_normal((self.n, self.samples))
+        return self._observed(rng, truth, self.samples, "sum")
+
+    @property
+    def test_size(self) -> int:
+        return self.test or 0
+
+    def draw_test(self, rng: np.random.Generator, problem: Problem) -> LinearRegression:
+        return self._observed(rng, np.asarray(problem.truth), self.test_size, "mean")
+
+    def _observed(
+        self, rng: np.random.Generator, truth: FloatArray, samples: int, normalization: str
+    ) -> LinearRegression:
+        inputs = rng.standard_normal((self.n, samples))
         outputs = truth @ inputs
         if self.noise:
             outputs += self.noise * rng.standard_normal(outputs.shape)
-        return LinearRegression(inputs, outputs, truth=truth, samples="columns")
+        return LinearRegression(inputs, outputs, truth=truth, normalization=normalization, samples="columns")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_floats, as_number, frozen, one_of
 from fastflow.ensembles.base import Ensemble, digest
-from fastflow.problems import CompressedSensing
+from fastflow.problems import CompressedSensing, Problem
 from fastflow.streams import Key
 
 MATRICES = ("gaussian", "rademacher", "dct", "correlated")
@@ -47,6 +47,8 @@ class Sparse(Ensemble):
     noise : float >= 0, the standard deviation of the Gaussian noise of each measurement
     correlation : float in (-1, 1), for ``matrix="correlated"``
     decay : float >= 0, for ``coefficients="decaying"``
+    test : int >= 1, how many more measurements are drawn alike and held out, for the outcome "test_loss"; default none
+        Of random rows with ``scaling="entries"``: of a partial DCT and a given matrix nothing is left to draw.
 
     Raises
     ------
@@ -65,11 +67,12 @@ class Sparse(Ensemble):
     noise: float = 0.0
     correlation: float = 0.5
     decay: float = 1.0
+    test: int | None = None
 
     unknown: ClassVar[str] = "x"
 
     def __post_init__(self) -> None:
-        self._counts(n=self.n, m=self.m, sparsity=self.sparsity)
+        self._counts(n=self.n, m=self.m, sparsity=self.sparsity, test=self.test)
         for name, count in (("delta", "m"), ("rho", "sparsity")):
             share = getattr(self, name)
             if share is not None:
@@ -95,6 +98,8 @@ class Sparse(Ensemble):
         if correlation >= 1:
             raise ValueError(f"correlation must be less than 1, got {correlation:g}")
         self._set(correlation=correlation)
+        if self.test is not None and (self.scaling != "entries" or self.matrix_name in ("dct", "given")):
+            raise ValueError("test needs rows that are drawn, with scaling='entries': more of them are held out")
         if self.matrix_name == "dct" and (self.m or 1) > self.n:
             raise ValueError(f"a partial DCT has at most n = {self.n} rows, got m = {self.m}")
         if self.sparsity is not None and self.sparsity > self.n:
@@ -176,6 +181,20 @@ class Sparse(Ensemble):
         np.sum(matrix[:, support] * truth[support], axis=1, out=values)
         if self.noise:
             values += self.noise * rng.standard_normal(len(values))
+
+    @property
+    def test_size(self) -> int:
+        return self.test or 0
+
+    def draw_test(self, rng: np.random.Generator, problem: Problem) -> CompressedSensing:
+        assert problem.truth is not None
+        truth, matrix = np.asarray(problem.truth), np.empty((self.test_size, self.n))
+        self._fill_matrix(rng, matrix)
+        matrix *= math.sqrt(self.test_size / self.measurements)  # entries as those of the problem
+        values = np.sum(matrix * truth, axis=1)
+        if self.noise:
+            values += self.noise * rng.standard_normal(len(values))
+        return CompressedSensing(matrix, values, truth=truth, normalization="mean")
 
     def _coefficients(self, rng: np.random.Generator, s: int) -> FloatArray | float:
         if self.coefficients == "flat":

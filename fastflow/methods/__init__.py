@@ -22,6 +22,7 @@ from fastflow.methods.sharpness_aware import SharpnessAware
 from fastflow.methods.stacked import StackedMethod as StackedMethod
 from fastflow.methods.stacked import StackEnds as StackEnds
 from fastflow.methods.stacked import SystemStack as SystemStack
+from fastflow.methods.stochastic import StochasticGradientDescent
 
 __all__ = [
     "Adam",
@@ -42,6 +43,7 @@ __all__ = [
     "SharedRate",
     "SharpnessAware",
     "SignDescent",
+    "StochasticGradientDescent",
 ]
 
 DEFAULT_METHOD = GradientDescent
@@ -49,6 +51,7 @@ DEFAULT_METHOD = GradientDescent
 
 METHODS: tuple[type[Method], ...] = (
     GradientDescent,
+    StochasticGradientDescent,
     Momentum,
     LayerwiseDescent,
     Adam,

@@ -367,7 +367,7 @@ class Stepping(Execution):
         recording = recording_at_steps(setting.record, setting.architecture, method.max_steps, setting.has_truth)
         super().__init__(setting, method, recording)
         first = setting.problems[0]
-        self.problem = first.kernel_data(setting.problems, setting.dtype, shared=setting.shared)
+        self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.flops_per_step = method.gradients * (setting.architecture.gradient_flops + first.loss_flops)
         self.runs_per_worker = setting.runs
@@ -404,6 +404,11 @@ class Stepping(Execution):
             if gradient_tol is None:
                 gradient_tol = -1.0 if type(method.rule) is Descent else 0.0
             self.ends = Ends(method.max_steps, TOL * sizes + least, gradient_tol, REST * sizes + least, least)
+
+    def kernel_problem(self) -> NamedTuple:
+        """What the kernels are told of the problems."""
+        setting = self.setting
+        return setting.problems[0].kernel_data(setting.problems, setting.dtype, shared=setting.shared)
 
     def _step_sizes(self) -> FloatArray:
         """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""
@@ -449,8 +454,8 @@ class Stepping(Execution):
         self.workspace_bytes = nbytes_of((worker.group, worker.mover), (self.problem, self.state))
         worker.advance(np.zeros(0, np.int64), 0)
 
-    def worker(self) -> _SteppingWorker:
-        return _SteppingWorker(self)
+    def worker(self) -> SteppingWorker:
+        return SteppingWorker(self)
 
     def run(self, threads: int, progress: bool | None) -> None:
         self.runs_per_worker = -(-self.setting.runs // min(threads, self.setting.runs))
@@ -467,7 +472,7 @@ class Stepping(Execution):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
 
 
-class _SteppingWorker(Worker):
+class SteppingWorker(Worker):
     """One thread's workspaces, and its kernel calls."""
 
     def __init__(self, execution: Stepping) -> None:

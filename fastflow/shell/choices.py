@@ -10,11 +10,19 @@ import numpy as np
 
 from fastflow import inits, theory
 from fastflow.inits import Init
-from fastflow.methods import METHODS, SAFE, FlowLimit, GradientFlow, Method, SteppingMethod
+from fastflow.methods import (
+    METHODS,
+    SAFE,
+    FlowLimit,
+    GradientFlow,
+    Method,
+    SteppingMethod,
+    StochasticGradientDescent,
+)
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, Problem
 from fastflow.records import Record
-from fastflow.setting import SMALL, solution_size
+from fastflow.setting import small_scale
 
 INITS: dict[str, type[inits.Gaussian | inits.Uniform | inits.Orthogonal | inits.Balanced | inits.Identity]] = {
     "gaussian": inits.Gaussian,
@@ -40,10 +48,8 @@ class Choices(NamedTuple):
 
 def default_scale(a: argparse.Namespace, problem: Problem) -> float:
     """The ``--scale`` where none is given: small beside the solution, of a product, or of a vector's factor."""
-    size = solution_size(problem)
-    if isinstance(problem, CompressedSensing) and a.of != "product":
-        size **= 1 / (a.depth or DiagonalLinear().depth)
-    return SMALL * size
+    of_factor = isinstance(problem, CompressedSensing) and a.of != "product"
+    return small_scale(problem, 1 / (a.depth or DiagonalLinear().depth) if of_factor else 1.0)
 
 
 def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
@@ -63,7 +69,7 @@ def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
     network = DeepLinear(a.depth, a.widths)
     kind = LABELS[a.method]
     _refuse_fields(a, kind)
-    if issubclass(kind, SteppingMethod):
+    if issubclass(kind, SteppingMethod | StochasticGradientDescent):
         return Choices(network, init, _stepping(a, kind), a.record, a.runs)
     _refuse("for --method descent", {"--dtype": a.dtype not in kind.dtypes})
     if not issubclass(kind, GradientFlow):
@@ -91,7 +97,7 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
             "--widths": a.widths is not None,
             "--init": a.init is not None,
             "--runs": a.runs is not None,
-            "--seed": a.seed != 0,
+            "--seed": a.seed != 0 and not issubclass(LABELS[a.method], StochasticGradientDescent),
         },
     )
     network = DiagonalLinear(_depth(a), signed=not a.nonnegative)
@@ -101,7 +107,7 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
         init = inits.Explicit([start] * (2 if network.signed else 1))
     kind = LABELS[a.method]
     _refuse_fields(a, kind)
-    if issubclass(kind, SteppingMethod):
+    if issubclass(kind, SteppingMethod | StochasticGradientDescent):
         record = None if a.record is None else a.record.with_product()
         return Choices(network, init, _stepping(a, kind), record, None)
     _refuse(
@@ -144,7 +150,7 @@ def _flow(a: argparse.Namespace, kind: type[GradientFlow], problem: Problem, net
     return kind(times, tol=a.tol, gradient_tol=a.gradient_tol or None)
 
 
-OF_RULES = ("momentum", "nesterov", "weight_decay")
+OF_RULES = ("momentum", "nesterov", "weight_decay", "batch_size", "label_noise")
 """The fields of single methods that have an option of the same name."""
 
 
@@ -161,8 +167,9 @@ def _refuse_fields(a: argparse.Namespace, kind: type[Method]) -> None:
         _refuse(f"for --method {' and '.join(takers)}", {f"--{name.replace('_', '-')}": name not in known})
 
 
-def _stepping(a: argparse.Namespace, kind: type[SteppingMethod]) -> SteppingMethod:
-    return kind(a.step, a.max_steps, a.tol, a.gradient_tol, **_own_fields(a))
+def _stepping(a: argparse.Namespace, kind: type[Method]) -> Method:
+    options = {"step": a.step, "max_steps": a.max_steps, "tol": a.tol, "gradient_tol": a.gradient_tol}
+    return kind(**options | _own_fields(a))
 
 
 def _refuse(why: str, options: dict[str, bool]) -> None:

@@ -134,6 +134,18 @@ def add_train(commands: Commands) -> None:
         help="a number; a multiple of the linear stability edge of the data, such as 0.9edge; none: half of it "
         "(default); or safe: small enough that the loss is known to fall at every step",
     )
+    g.add_argument(
+        "--batch",
+        type=a_count(1),
+        metavar="B",
+        help="of --method sgd: samples (measurements, entries) a step (default: 1)",
+    )
+    g.add_argument(
+        "--label-noise",
+        type=a_number(least=0),
+        metavar="S",
+        help="of --method sgd: the standard deviation of noise that labels get at every step (default: 0)",
+    )
     g.add_argument("--max-steps", type=a_count(0), default=100_000, metavar="K", help="most steps (default: 100000)")
     g.add_argument(
         "--tol",

@@ -7,6 +7,8 @@ for all whose problems have one form.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from typing import cast
 
 from fastflow.baselines import as_baseline
 from fastflow.checks import shown
@@ -16,9 +18,11 @@ from fastflow.memory import require_memory
 from fastflow.methods import Method
 from fastflow.networks import Network
 from fastflow.problems import Problem
-from fastflow.setting import check_words
+from fastflow.setting import check_words, default_network
 from fastflow.streams import encode
+from fastflow.studies.asked import Asked, record_for
 from fastflow.studies.grid import Grid, Place
+from fastflow.studies.measures import Case
 from fastflow.studies.setup import NUMBER_BYTES, draw_problem
 from fastflow.studies.success import Success
 
@@ -27,7 +31,9 @@ PROBLEMS = (PER_TRIAL, PER_CELL, SHARED)
 """Which trials have a problem of their own, or share one."""
 
 
-def check_cells(grid: Grid, problem: str, starts: int, seed: int, success: Success) -> None:
+def check_cells(
+    grid: Grid, problem: str, starts: int, seed: int, success: Success, asked: Mapping[str, Asked] | None = None
+) -> None:
     """Ask whether every cell of a grid can be made, and whether what stands there combines.
 
     Parameters
@@ -37,16 +43,17 @@ def check_cells(grid: Grid, problem: str, starts: int, seed: int, success: Succe
     starts : int, of each trial
     seed : int, of the study
     success : Success, which must be one that the outcomes can tell
+    asked : label -> what is asked of each trial beside what is always kept, which all trials must have
 
     Raises
     ------
     ValueError, TypeError
         for what does not, with a cell where it stands
     """
-    for axis in grid.axes:
-        if axis.word == "ensemble" and problem == SHARED:
-            raise ValueError(f"with problem='shared' no axis can be one of the ensemble, got {axis.name!r}")
-    problems = _problems(grid, seed)
+    if problem == SHARED and grid.axes_of("ensemble"):
+        name = grid.axes[grid.axes_of("ensemble")[0]].name
+        raise ValueError(f"with problem='shared' no axis can be one of the ensemble, got {name!r}")
+    problems, asked = _problems(grid, seed), {} if asked is None else asked
     for place, drawn in problems.items():
         if success.needs_truth and drawn.truth is None:
             raise ValueError(
@@ -56,6 +63,7 @@ def check_cells(grid: Grid, problem: str, starts: int, seed: int, success: Succe
     posed: dict[tuple[Place, Place], Problem] = {}
     for at_method, method in grid.each("method").items():
         if isinstance(method, Method):
+            record = record_for(asked, method)
             words = itertools.product(grid.each("network").items(), grid.each("init").items(), problems.items())
             for (at_network, network), (at_init, init), (at_ensemble, drawn) in words:
                 try:
@@ -66,7 +74,11 @@ def check_cells(grid: Grid, problem: str, starts: int, seed: int, success: Succe
                         posed[at_network, at_ensemble] = network.pose(drawn)
                     seen = posed[at_network, at_ensemble]
                     _check_start(init, network, seen, problem, starts)
-                    method.check(network, init, problem=seen)
+                    method.check(network, init, record, problem=seen)
+                    ensemble = cast(Ensemble, grid.each("ensemble")[at_ensemble])
+                    case = Case(ensemble, seen, network.architecture(seen), init)
+                    for one in asked.values():
+                        one.check(case)
                 except (ValueError, TypeError) as error:
                     places = {"ensemble": at_ensemble, "network": at_network, "init": at_init, "method": at_method}
                     raise _told(error, grid, places) from error
@@ -77,6 +89,14 @@ def check_cells(grid: Grid, problem: str, starts: int, seed: int, success: Succe
         for at_ensemble, drawn in problems.items():
             try:
                 baseline.check(drawn)
+                if asked:
+                    network = default_network(drawn)
+                    seen = network.pose(drawn)
+                    case = Case(
+                        cast(Ensemble, grid.each("ensemble")[at_ensemble]), seen, network.architecture(seen), None
+                    )
+                    for one in asked.values():
+                        one.check(case)
             except (ValueError, TypeError) as error:
                 raise _told(error, grid, {"ensemble": at_ensemble, "method": at_method}) from error
 

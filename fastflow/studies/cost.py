@@ -14,7 +14,7 @@ from fastflow.memory import format_bytes
 from fastflow.streams import stream
 from fastflow.studies.design import Design
 from fastflow.studies.executors import Crew
-from fastflow.studies.outcomes import BYTES
+from fastflow.studies.outcomes import bytes_of
 from fastflow.studies.setup import Setup
 from fastflow.studies.tasks import Piece
 
@@ -93,7 +93,7 @@ def predict_cost(design: Design, cells: int = 64, trials: int = 2, threads: int 
         seconds_low=max(0.0, 1 - spread) * mean * total,
         seconds_high=(1 + spread) * mean * total,
         trials=total,
-        memory=total * BYTES,
+        memory=total * bytes_of(design.fields),
         threads=crew.workers,
         probed=cells * trials,
     )

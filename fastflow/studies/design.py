@@ -16,15 +16,17 @@ from fastflow.inits import Init
 from fastflow.methods import DEFAULT_METHOD, Method
 from fastflow.networks import Network
 from fastflow.setting import default_init, default_network
-from fastflow.studies.axes import Axis, spread_values
+from fastflow.studies.asked import Asked, Event, Outcome, as_asked
+from fastflow.studies.axes import Axis, Follower, spread_values
 from fastflow.studies.compatibility import PER_TRIAL, PROBLEMS, check_cells
+from fastflow.studies.following import FOLLOWING
 from fastflow.studies.grid import Grid
 from fastflow.studies.setup import Setup
-from fastflow.studies.spec import WORDS, Table, as_table, build, describe, foreign_names
+from fastflow.studies.spec import WORDS, Table, as_table, build, build_follower, describe, fields_of, foreign_names
 from fastflow.studies.success import Success
 
 
-@by_value("words", "axes", "trials", "success", "seed", "problem", "starts")
+@by_value("words", "axes", "followers", "trials", "success", "seed", "problem", "starts", "asked")
 class Design:
     """What a study asks: one to four axes, and in each cell of their product so many trials.
 
@@ -32,7 +34,7 @@ class Design:
 
     Parameters
     ----------
-    ensemble, network, init, method, axes, trials, success, seed, problem, starts
+    ensemble, network, init, method, axes, trials, success, seed, problem, starts, outcomes
         As those of `fastflow.Study`.
 
     Attributes
@@ -42,6 +44,7 @@ class Design:
     trials, seed, starts : int
     problem : str
     success : Success
+    asked : label -> what is asked of each trial beside what is always kept
 
     Raises
     ------
@@ -62,6 +65,7 @@ class Design:
         seed: int = 0,
         problem: str = PER_TRIAL,
         starts: int = 1,
+        outcomes: object = None,
     ) -> None:
         self.trials, self.seed = as_count("trials", trials, 1), as_count("seed", seed, 0, None)
         self.starts, self.problem = as_count("starts", starts, 1), one_of("problem", problem, PROBLEMS)
@@ -71,7 +75,11 @@ class Design:
         words: dict[str, object] = {"ensemble": ensemble, "network": network, "init": init, "method": method}
         _set_defaults(words, axes)
         self._grid = Grid(words, axes)
-        check_cells(self._grid, self.problem, self.starts, self.seed, self.success)
+        self.asked: Mapping[str, Asked] = as_asked(outcomes)
+        labels = {label: describe(one) for label, one in self.asked.items()}
+        self.fields = fields_of({"axes": [axis.name for axis in self.axes], "outcomes": labels})
+        self.success.check(self.fields)
+        check_cells(self._grid, self.problem, self.starts, self.seed, self.success, self.asked)
         self.describe()
 
     @classmethod
@@ -90,7 +98,7 @@ class Design:
         ValueError, TypeError
             for what is missing, unknown or wrong in the table, or not trusted
         """
-        known = (*WORDS, "axes", "trials", "seed", "problem", "starts", "success")
+        known = (*WORDS, "axes", FOLLOWING, "trials", "seed", "problem", "starts", "outcomes", "success")
         as_table("a study", table)
         try:
             named = [] if trust else sorted(set(foreign_names(table)))
@@ -111,10 +119,18 @@ class Design:
             if name in WORDS:
                 options = as_table(f"axes.{name}", values)
                 axes[name] = {label: build(one, f"axes.{name}.{printable(label)}") for label, one in options.items()}
+            elif isinstance(values, Mapping) and {"of", "function"} & set(values):
+                axes[name] = build_follower(name, values)
             else:
                 axes[name] = spread_values(name, values) if isinstance(values, Mapping) else build(values)
+        for name, values in as_table(FOLLOWING, table.get(FOLLOWING, {})).items():
+            if name in axes:
+                raise ValueError(f"axis {name!r} is among the axes and among what follows them: leave one out")
+            axes[name] = build_follower(name, values)
         given = {word: build(table[word], word) for word in WORDS if word in table}
         given |= {name: table[name] for name in ("trials", "seed", "problem", "starts") if name in table}
+        if "outcomes" in table:
+            given["outcomes"] = _asked_in(table["outcomes"])
         if "success" in table:
             given["success"] = build({"kind": "Success", **as_table("success", table["success"])}, "success")
         return cls(**given, axes=axes)
@@ -128,6 +144,11 @@ class Design:
     def axes(self) -> tuple[Axis, ...]:
         """The axes, in order."""
         return self._grid.axes
+
+    @property
+    def followers(self) -> tuple[Follower, ...]:
+        """What moves along with the axes."""
+        return self._grid.followers
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -151,11 +172,11 @@ class Design:
         assert isinstance(ensemble, Ensemble)
         fresh = self.problem == PER_TRIAL
         if not isinstance(method, Method):
-            return Setup(ensemble, None, None, as_baseline(method), self.seed, fresh, self.starts)
+            return Setup(ensemble, None, None, as_baseline(method), self.seed, fresh, self.starts, self.asked)
         network, init = self._grid.at("network", place), self._grid.at("init", place)
         assert isinstance(network, Network)
         assert isinstance(init, Init)
-        return Setup(ensemble, network, init, method, self.seed, fresh, self.starts)
+        return Setup(ensemble, network, init, method, self.seed, fresh, self.starts, self.asked)
 
     def where(self, cell: int) -> str:
         """A cell in words, by its position in the flat array of cells."""
@@ -180,7 +201,8 @@ class Design:
     @property
     def _free(self) -> list[int]:
         """The axes that a baseline does not know."""
-        return self._grid.axes_of("network") + self._grid.axes_of("init")
+        known = {*self._grid.axes_of("ensemble"), *self._grid.axes_of("method")}
+        return sorted({*self._grid.axes_of("network"), *self._grid.axes_of("init")} - known)
 
     def describe(self) -> dict[str, object]:
         """The design as a table of numbers and strings, from which `from_table` makes it again."""
@@ -191,15 +213,42 @@ class Design:
             else dict(zip(axis.values, map(describe, axis.objects), strict=True))
             for axis in self.axes
         }
-        rest = {"trials": self.trials, "seed": self.seed, "problem": self.problem, "starts": self.starts}
+        rest: dict[str, object] = {name: getattr(self, name) for name in ("trials", "seed", "problem", "starts")}
+        if self.asked:
+            rest["outcomes"] = {label: describe(one) for label, one in self.asked.items()}
+        along = {
+            follower.axis.name: {
+                "of": [self.axes[i].name for i in follower.of],
+                "values": list(map(describe, follower.axis.values)),
+            }
+            for follower in self.followers
+        }
+        if along:
+            rest[FOLLOWING] = along
         return {**words, "axes": axes, **rest, "success": describe(self.success)}
 
     def __repr__(self) -> str:
         axes = ", ".join(f"{axis.name}: {len(axis.values)}" for axis in self.axes)
         words = ", ".join(repr(thing) for thing in self.words.values() if thing is not None)
-        return (
-            f"{type(self).__name__}({words}, axes=({axes}), trials={self.trials}, {self.success!r}, seed={self.seed})"
-        )
+        asked = f", outcomes={list(self.asked)}" if self.asked else ""
+        trials = f"trials={self.trials}{asked}"
+        return f"{type(self).__name__}({words}, axes=({axes}), {trials}, {self.success!r}, seed={self.seed})"
+
+
+def _asked_in(table: object) -> object:
+    """Outcomes as a table has them: a list of names and tables, or a table of them by label."""
+    if isinstance(table, Mapping):
+        return {label: _one_asked(one, f"outcomes.{printable(str(label))}") for label, one in table.items()}
+    if isinstance(table, list | tuple):
+        return [_one_asked(one, f"outcomes[{i}]") for i, one in enumerate(table)]
+    raise TypeError(f"outcomes must be a list of names, or a table, label: outcome, got {shown(table)}")
+
+
+def _one_asked(one: object, where: str) -> object:
+    if isinstance(one, Mapping):
+        kind = Outcome.__name__ if "function" in one else Event.__name__
+        return build({"kind": kind, **one}, where)
+    return one
 
 
 def _set_defaults(words: dict[str, object], axes: Mapping[str, object]) -> None:

@@ -39,6 +39,7 @@ class Facts(NamedTuple):
     cells : int array, increasing, of a share; None where the arrays have all cells
     identity : str, of this store alone
     made_by : the kind of node that made it
+    partial : names of outcomes that trials may lack whose status says that they are done
     """
 
     table: Table
@@ -46,11 +47,12 @@ class Facts(NamedTuple):
     cells: NDArray[np.int64] | None
     identity: str
     made_by: Node
+    partial: tuple[str, ...] = ()
 
 
-def new_facts(table: Table, adaptive: bool, cells: NDArray[np.int64] | None) -> Facts:
+def new_facts(table: Table, adaptive: bool, cells: NDArray[np.int64] | None, partial: tuple[str, ...] = ()) -> Facts:
     """What a new store says of itself."""
-    return Facts(table, adaptive, cells, uuid.uuid4().hex, this_node())
+    return Facts(table, adaptive, cells, uuid.uuid4().hex, this_node(), partial)
 
 
 def written(facts: Facts, arrays: Mapping[str, Metadata]) -> bytes:
@@ -64,6 +66,8 @@ def written(facts: Facts, arrays: Mapping[str, Metadata]) -> bytes:
         "adaptive": facts.adaptive,
         "cells": None if cells is None else cells.decode(),
     }
+    if facts.partial:
+        text["partial"] = list(facts.partial)
     document: dict[str, Any] = {
         "attributes": {TEXT: json.dumps(text)},
         "zarr_format": 3,
@@ -102,7 +106,8 @@ def read(data: bytes) -> tuple[Facts, dict[str, Metadata]]:
         if cells is not None:
             packed = zlib.decompressobj().decompress(base64.b64decode(cells), 8 * MOST_CELLS)
             cells = np.frombuffer(packed, "<i8").astype(np.int64)
-        found = Facts(facts["study"], facts["adaptive"], cells, facts["identity"], facts["made_by"])
+        partial = tuple(map(str, facts.get("partial", ())))
+        found = Facts(facts["study"], facts["adaptive"], cells, facts["identity"], facts["made_by"], partial)
         return found, document["consolidated_metadata"]["metadata"]
     except (KeyError, TypeError, zlib.error, RecursionError) as error:
         raise ValueError(str(error)) from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastflow.checks import as_count, as_number, one_of, shown
 from fastflow.memory import require_memory
@@ -27,10 +28,22 @@ from fastflow.studies.held import Held
 from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import Lock, locked
 from fastflow.studies.nodes import difference, this_node
-from fastflow.studies.outcomes import BYTES, NOT_DONE, Arrays, empty_outcomes
+from fastflow.studies.outcomes import (
+    NEVER,
+    NOT_DONE,
+    Arrays,
+    bytes_of,
+    empty_outcomes,
+    fill_up,
+    has_none,
+    lacks,
+    partial_of,
+    rows_of,
+)
 from fastflow.studies.plan import Plan, held_by, order_of, share_with_twins
 from fastflow.studies.result import StudyResult
 from fastflow.studies.snapshot import read_store
+from fastflow.studies.spec import Table, fields_of
 from fastflow.studies.store import Store, attach, create, mend_document, recover
 from fastflow.studies.tasks import ON_ERROR, RAISE, Finished, TrialError
 
@@ -106,24 +119,46 @@ def run_study(
     one_of("on_error", on_error, ON_ERROR)
     order = order_of(design, shard)
     held = held_by(design, order)
-    size = int(WORKING * held.count * design.trials * BYTES)
+    size = int(WORKING * held.count * design.trials * bytes_of(design.fields))
     require_memory(size, f"the outcomes of {held.count} x {design.trials} trials", "take fewer")
     with contextlib.ExitStack() as stack:
         kept = None
-        arrays, pilots = empty_outcomes(held.array_shape(design.trials)) if store is None else {}, False
-        if store is not None:
+        arrays, pilots = {}, False
+        table: Table = design.describe()
+        if store is None:
+            arrays = empty_outcomes(held.array_shape(design.trials), design.fields)
+        else:
             path = store_path(store).resolve()  # not a link, which would have a lock of its own
             require_zarr()
             lock = stack.enter_context(locked(path))
             kept, arrays, held = _open(path, design, held, repair, lock)
-            pilots = kept.facts.adaptive
+            pilots, table = kept.facts.adaptive, growth.with_outcomes(table, kept.facts.table)
         crew = Crew(executor, threads, on_error)
         stack.callback(crew.close)
-        shared = share_with_twins(design, arrays, held)
+        shared = share_with_twins(design, fields_of(table), arrays, held)
+        _tell_of_reruns(design, arrays, held, order)
         plan = Plan(design, arrays, held, order, adaptive)
-        driver = _Driver(design, arrays, held, kept, crew, plan, task_seconds, pilots=pilots or adaptive)
+        driver = _Driver(design, table, arrays, held, kept, crew, plan, task_seconds, pilots=pilots or adaptive)
         driver.changed(shared)
         return driver.run(max_seconds, progress)
+
+
+def _tell_of_reruns(design: Design, arrays: Arrays, held: Held, order: NDArray[np.int64]) -> None:
+    """Say how many trials are to be run again for outcomes that they lack."""
+    flat = rows_of(arrays, held.count, design.trials)
+    rows = [held.row(cell) for cell in order.tolist()]
+    done, again = flat["status"][rows] != NOT_DONE, []
+    for name in design.asked:
+        lacking = done & lacks(flat[name][rows], design.fields[name])
+        if lacking.any():
+            again.append((name, lacking))
+    if again:
+        count = np.count_nonzero(np.any([lacking for _, lacking in again], axis=0))
+        warnings.warn(
+            f"{count} trials that the store has lack outcomes ({', '.join(name for name, _ in again)}): they are run "
+            "again for these, and must come out as they did",
+            stacklevel=4,
+        )
 
 
 def _as_shard(shard: tuple[int, int] | None, design: Design) -> tuple[int, int]:
@@ -142,9 +177,9 @@ def _as_shard(shard: tuple[int, int] | None, design: Design) -> tuple[int, int]:
 def _open(path: Path, design: Design, held: Held, repair: bool, lock: Lock) -> tuple[Store, Arrays, Held]:
     """The store at a path, made or grown to what is wanted; what is in it, and of which cells."""
     recover(path)
-    table = design.describe()
+    table: Table = design.describe()
     if not path.exists():
-        arrays = empty_outcomes(held.array_shape(design.trials))
+        arrays = empty_outcomes(held.array_shape(design.trials), design.fields)
         return create(path, table, arrays, held, lock), arrays, held
     if repair:
         mend_document(path)
@@ -153,6 +188,7 @@ def _open(path: Path, design: Design, held: Held, repair: bool, lock: Lock) -> t
     why = growth.conflict(old, table) or growth.lacking(old, table)
     if why is not None:
         raise StoreError(f"the store {path} is of another study: {why}")
+    table = growth.with_outcomes(table, old)
     arrays, held = growth.moved(found.arrays, found.held, old, table, held)
     if arrays is not found.arrays or not found.sound:
         return create(path, table, arrays, held, lock, adaptive=found.facts.adaptive), arrays, held
@@ -165,6 +201,7 @@ class _Driver:
     def __init__(
         self,
         design: Design,
+        table: Table,
         arrays: Arrays,
         held: Held,
         store: Store | None,
@@ -178,8 +215,8 @@ class _Driver:
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="fastflow-store")
         self.whose = "the executor"
         self.design, self.arrays, self.held, self.store = design, arrays, held, store
-        self.crew, self.plan = crew, plan
-        self.flat = {name: array.reshape(held.count, design.trials) for name, array in arrays.items()}
+        self.crew, self.plan, self.table, self.fields = crew, plan, table, fields_of(table)
+        self.flat = rows_of(arrays, held.count, design.trials)
         self.back: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self.out: set[Future] = set()
         self.dirty: set[tuple[int, ...]] = set()
@@ -188,9 +225,9 @@ class _Driver:
         self.task_seconds, self.seconds_per_trial = task_seconds, task_seconds / FIRST_TRIALS
         self.failure: BaseException | None = None
         self.computed = 0
-        self.told: dict[Status, str] = {}
+        self.told: dict[Status | str, str] = {}
         self.elsewhere = ""
-        self.counts: Counter[Status] = Counter()
+        self.counts: Counter[Status | str] = Counter()
 
     def changed(self, cells: Iterable[int]) -> None:
         """Some cells have outcomes that are not stored."""
@@ -203,7 +240,7 @@ class _Driver:
         started = time.monotonic()
         with telling_of_compiling(progress), _bar(progress, self.plan.total, self.plan.done) as self.bar:
             try:
-                self._describe()
+                self._describe(tuple(name for name in self.fields if name not in self.design.fields))
                 while True:
                     late = -np.inf if max_seconds is None else time.monotonic() - started - max_seconds
                     if late >= 0:
@@ -218,6 +255,7 @@ class _Driver:
                     if time.monotonic() >= self.next_flush:
                         self._flush()
                 self._flush()
+                self._describe()
                 complete = self.held.is_whole and bool(np.all(self.arrays["status"] != NOT_DONE))
                 if complete and not self.plan.adaptive:  # so no outcome has decided how many there are
                     self.pilots = False
@@ -232,11 +270,12 @@ class _Driver:
                 self._wind_up()
         seconds = time.monotonic() - started
         result = StudyResult(
-            self.design.describe(), self.arrays, self.held, self.design, seconds, self.computed, adaptive=self.pilots
+            self.table, self.arrays, self.held, self.design, seconds, self.computed, adaptive=self.pilots
         )
-        for status, text in self.told.items():
-            trials = f"{self.counts[status]} trial{'s' * (self.counts[status] > 1)} of this run ended as"
-            warnings.warn(f"{trials} {status.label}; the first: {text}", stacklevel=4)
+        for what, text in self.told.items():
+            how = f"ended as {what.label}" if isinstance(what, Status) else f"have no outcome {what!r}"
+            trials = f"{self.counts[what]} trial{'s' * (self.counts[what] > 1)} of this run"
+            warnings.warn(f"{trials} {how}; the first: {text}", stacklevel=4)
         if self.elsewhere:
             warnings.warn(
                 f"some trials were computed by {self.elsewhere}: their last bits may differ from those of others",
@@ -310,32 +349,61 @@ class _Driver:
         trials = 0
         for finished in report.finished:
             self._keep(finished)
-            trials += len(finished.outcomes.status)
+            trials += len(finished.outcomes["status"])
         if trials:
             latest = report.seconds / trials
             self.seconds_per_trial = max(1e-6, (1 - LATEST) * self.seconds_per_trial + LATEST * latest)
 
     def _keep(self, finished: Finished) -> None:
-        first, last = finished.first, finished.first + len(finished.outcomes.status)
+        first, last = finished.first, finished.first + len(finished.outcomes["status"])
         for cell in self.plan.twins(finished.cell).tolist():
             row = self.held.row(cell)
             if self.store is not None:
                 self.dirty.update(self.store.chunks_of(self.held.place(cell), first, last))
-            for name, values in finished.outcomes._asdict().items():  # the status last, as an interrupt may come
-                self.flat[name][row, first:last] = values
+            known = {name: array[row, first:last] for name, array in self.flat.items()}
+            if np.any(known["status"] != NOT_DONE):
+                self._compare(cell, first, known, finished.outcomes)
+            fill_up(known, finished.outcomes, self.fields)  # the status last, as an interrupt may come
         self.plan.finished(finished.cell, last - first)
         self.unshown += last - first
         self.computed += last - first
-        for status, text in finished.told:
-            self.told.setdefault(status, text)
-            self.counts[status] += int(np.count_nonzero(finished.outcomes.status == status))
+        status = finished.outcomes["status"]
+        for what, text in finished.told:
+            self.told.setdefault(what, text)
+            if isinstance(what, Status):
+                those = status == what
+            else:
+                those = has_none(finished.outcomes[what], self.fields[what]) & ~np.isin(status, NEVER)
+            self.counts[what] += int(np.count_nonzero(those))
         if self.store is None:
             self._show()
 
-    def _describe(self) -> None:
-        """Store which study this is, with its success, and whether pilots decide."""
+    def _compare(self, cell: int, first: int, known: Arrays, outcomes: Arrays) -> None:
+        """See that trials that were run again for another outcome have come out as they did."""
+        done = known["status"] != NOT_DONE
+        for name, values in outcomes.items():
+            if name == "seconds":
+                continue
+            there, field = done & ~lacks(known[name], self.fields[name]), self.fields[name]
+            equal = (values == known[name]) | ((values != values) & (known[name] != known[name]))
+            wrong = there & ~equal.all(axis=tuple(range(1, equal.ndim))) if field.shape else there & ~equal
+            if wrong.any():
+                at = int(np.argmax(wrong))
+                raise TrialError(
+                    f"{self.design.where(cell)}, trial {first + at} came to another {name} than the store has, "
+                    f"{values[at]} for {known[name][at]}, when it was run again for an outcome that it lacks: another "
+                    "machine, or other versions, computed it; take a new store"
+                )
+
+    def _describe(self, unasked: tuple[str, ...] = ()) -> None:
+        """Store which study this is, with its success, whether pilots decide, and what trials may lack.
+
+        That is what they lack now, and what this run does not ask for.
+        """
         if self.store is not None:
-            self._write(functools.partial(self.store.describe, self.design.describe(), self.pilots))
+            lacking = {*unasked, *partial_of(self.arrays, self.fields)}
+            partial = tuple(name for name in self.fields if name in lacking)
+            self._write(functools.partial(self.store.describe, self.table, self.pilots, partial))
 
     def _flush(self) -> None:
         """Store what is new."""

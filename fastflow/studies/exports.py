@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.studies.axes import Value
-from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays
+from fastflow.studies.layout import dimensions_of
+from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays, Field, numbers_of
 from fastflow.studies.success import Success
 
 if TYPE_CHECKING:
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     import xarray
 
 
-def to_xarray(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Success, pilot: int) -> xarray.Dataset:
+Along = Mapping[str, tuple[tuple[str, ...], ArrayLike]]
+"""What moves along with axes: the names of these, and an array over them."""
+
+
+def to_xarray(
+    axes: Mapping[str, Sequence[Value]],
+    along: Along,
+    outcomes: Arrays,
+    fields: Mapping[str, Field],
+    success: Success,
+    pilot: int,
+) -> xarray.Dataset:
     """What `StudyResult.to_xarray` gives."""
     try:
         import xarray
@@ -25,17 +37,23 @@ def to_xarray(axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Su
         raise ImportError("to_xarray needs xarray: pip install 'fastflow[study]'") from error
     done, dimensions = outcomes["status"] != NOT_DONE, (*axes, "trial")
     data: dict[str, tuple[tuple[str, ...], ArrayLike]] = {}
-    for name in FIELDS:
-        values = outcomes[name]
-        data[name] = (dimensions, values if values.dtype.kind == "i" else np.where(done, values, np.nan))
+    for name, field in fields.items():
+        whole = name in FIELDS and np.dtype(field.dtype).kind == "i"  # -1 where not done
+        values = outcomes[name] if whole else numbers_of(outcomes, name, field)
+        data[name] = ((*dimensions, *dimensions_of(name, field)), values)
     data["successes"] = (tuple(axes), np.count_nonzero(success.of(outcomes)[..., pilot:], axis=-1))
     data["trials"] = (tuple(axes), np.count_nonzero(done[..., pilot:], axis=-1))
-    coordinates = {name: list(values) for name, values in axes.items()}
+    coordinates = {**{name: list(values) for name, values in axes.items()}, **along}
     return xarray.Dataset(data, coordinates, {"success": str(success)} | ({"pilot": pilot} if pilot else {}))
 
 
 def to_dataframe(
-    axes: Mapping[str, Sequence[Value]], outcomes: Arrays, success: Success, pilot: int
+    axes: Mapping[str, Sequence[Value]],
+    along: Along,
+    outcomes: Arrays,
+    fields: Mapping[str, Field],
+    success: Success,
+    pilot: int,
 ) -> pandas.DataFrame:
     """What `StudyResult.to_dataframe` gives."""
     try:
@@ -48,7 +66,13 @@ def to_dataframe(
     columns: dict[str, ArrayLike] = {
         name: np.asarray(values)[places[i]] for i, (name, values) in enumerate(axes.items())
     }
+    of_axis = dict(zip(axes, places, strict=False))
+    for name, (of, values) in along.items():
+        columns[name] = np.asarray(values)[tuple(of_axis[one] for one in of)]
     columns["trial"] = places[-1]
-    columns |= {name: outcomes[name][places] for name in FIELDS}
+    for name, field in fields.items():
+        values = outcomes[name][places] if name in FIELDS else numbers_of(outcomes, name, field)[places]
+        for at in np.ndindex(field.shape):
+            columns["_".join((name, *map(str, at)))] = values[:, *at]
     columns["success"] = success.of(outcomes)[places]
     return pandas.DataFrame(columns)

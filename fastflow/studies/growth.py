@@ -7,21 +7,27 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.studies import following
 from fastflow.studies.held import Held
-from fastflow.studies.outcomes import Arrays, empty_outcomes
-from fastflow.studies.spec import Table, differences
+from fastflow.studies.outcomes import Arrays, empty_outcomes, rows_of
+from fastflow.studies.spec import Table, differences, fields_of
 
-FREE = ("success", "trials", "axes")
+FREE = ("success", "trials", "axes", "outcomes", following.FOLLOWING)
 
 
 def conflict(old: Table, new: Table) -> str | None:
     """In words, why outcomes of one study cannot stand in the other's; None if they can.
 
-    Trials, values of axes and success may differ.
+    Trials, values of axes, outcomes and success may differ, but not what one name stands for.
     """
     for name in dict.fromkeys((*old, *new)):
         if name not in FREE:
             for place, before, after in differences(old.get(name), new.get(name), name):
+                return f"{place} is {before!r} there and {after!r} here"
+    asked, others = old.get("outcomes", {}), new.get("outcomes", {})
+    for name in asked:
+        if name in others:
+            for place, before, after in differences(asked[name], others[name], f"outcomes.{name}"):
                 return f"{place} is {before!r} there and {after!r} here"
     if list(old["axes"]) != list(new["axes"]):
         return f"the axes are {', '.join(old['axes'])} there and {', '.join(new['axes'])} here"
@@ -32,7 +38,7 @@ def conflict(old: Table, new: Table) -> str | None:
                 if label in others:
                     for place, before, after in differences(values[label], others[label], f"axes.{name}.{label}"):
                         return f"{place} is {before!r} there and {after!r} here"
-    return None
+    return following.conflict(old, new)
 
 
 def lacking(old: Table, new: Table) -> str | None:
@@ -47,7 +53,13 @@ def lacking(old: Table, new: Table) -> str | None:
 
 
 def union(first: Table, second: Table) -> Table:
-    """The table of the study of all values and trials of two; increasing values stay so."""
+    """The table of the study of all values and trials of two; increasing values stay so.
+
+    Raises
+    ------
+    StoreError
+        where it is not known what moves along in a cell of both together
+    """
     axes: dict[str, object] = {}
     for name, values in first["axes"].items():
         others = second["axes"][name]
@@ -57,7 +69,15 @@ def union(first: Table, second: Table) -> Table:
         both = [*values, *(value for value, at in zip(others, _places(others, values), strict=True) if at < 0)]
         rising = all(list(one) == sorted(one) for one in (values, others) if not any(isinstance(v, str) for v in one))
         axes[name] = sorted(both) if rising and not any(isinstance(v, str) for v in both) else both
-    return {**first, "axes": axes, "trials": max(first["trials"], second["trials"])}
+    along = following.union(first, second, axes)
+    whole = {**first, "axes": axes, "trials": max(first["trials"], second["trials"])}
+    return with_outcomes({**whole, following.FOLLOWING: along} if along else whole, second)
+
+
+def with_outcomes(table: Table, other: Table) -> Table:
+    """A table that asks for the outcomes of another one, too."""
+    asked = {**table.get("outcomes", {}), **other.get("outcomes", {})}
+    return {**table, "outcomes": asked} if asked else table
 
 
 def shape_of(table: Table) -> tuple[int, ...]:
@@ -80,12 +100,14 @@ def moved(arrays: Arrays, held: Held, old: Table, new: Table, wanted: Held) -> t
     cells = moved_cells(held.all_cells, old, new)
     if wanted.cells is not None:
         wanted = Held(wanted.shape, None if held.cells is None else np.union1d(wanted.cells, cells))
-    if _axes_of(old) == _axes_of(new) and old["trials"] == new["trials"] and held.count == wanted.count:
+    fields = fields_of(new)
+    alike = _axes_of(old) == _axes_of(new) and old["trials"] == new["trials"] and held.count == wanted.count
+    if alike and set(fields) == set(arrays):
         return arrays, held
-    larger = empty_outcomes(wanted.array_shape(new["trials"]))
-    rows = np.searchsorted(wanted.all_cells, cells)
-    for name, array in arrays.items():
-        larger[name].reshape(wanted.count, -1)[rows, : old["trials"]] = array.reshape(held.count, -1)
+    larger = empty_outcomes(wanted.array_shape(new["trials"]), fields)
+    rows, into = np.searchsorted(wanted.all_cells, cells), rows_of(larger, wanted.count, new["trials"])
+    for name, array in rows_of(arrays, held.count, old["trials"]).items():
+        into[name][rows, : old["trials"]] = array
     return larger, wanted
 
 

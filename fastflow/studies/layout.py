@@ -14,6 +14,7 @@ import numpy as np
 
 from fastflow.checks import shown
 from fastflow.studies.held import Held
+from fastflow.studies.outcomes import Field
 from fastflow.studies.spec import Table
 
 CHUNK_ENTRIES = 2**17
@@ -98,6 +99,11 @@ def coordinates_of(table: Table, held: Held) -> dict[str, tuple[str, np.ndarray[
             array = array[np.unravel_index(held.cells, held.shape)[axis]]
         coordinates[name] = name if held.cells is None else "cell", array
     return coordinates
+
+
+def dimensions_of(name: str, field: Field) -> list[str]:
+    """The names of the axes that an outcome has of its own."""
+    return [f"{name}_{i}" for i in range(len(field.shape))]
 
 
 def beside(path: Path, what: str) -> Path:

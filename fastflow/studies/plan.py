@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastflow.streams import stream
 from fastflow.studies.design import Design
 from fastflow.studies.held import Held
-from fastflow.studies.outcomes import NOT_DONE, Arrays
+from fastflow.studies.outcomes import Arrays, Field, fill_up, is_whole, rows_of
 from fastflow.studies.pilot import count_after, pilot_of
 from fastflow.studies.tasks import Piece
 
@@ -33,26 +33,29 @@ def held_by(design: Design, order: NDArray[np.int64]) -> Held:
     return Held(design.shape, None if len(cells) == design.cells else np.sort(cells))
 
 
-def share_with_twins(design: Design, arrays: Arrays, held: Held) -> list[int]:
+def share_with_twins(design: Design, fields: Mapping[str, Field], arrays: Arrays, held: Held) -> list[int]:
     """Give cells that have the same outcomes what any of them has, and say which cells have got some.
 
     They differ after a crash between the writing of their chunks, and where values of axes are new.
     """
-    flat = {name: array.reshape(held.count, design.trials) for name, array in arrays.items()}
-    status, changed, seen = flat["status"], [], set()
+    flat, changed, seen = rows_of(arrays, held.count, design.trials), [], set()
+    whole = is_whole(flat, design.fields)
     for cell in held.all_cells.tolist() if design.has_twins else ():
         if cell in seen:
             continue
         twins = np.intersect1d(design.twins(cell), held.all_cells)
         seen.update(twins.tolist())
         rows = np.searchsorted(held.all_cells, twins)
-        done = status[rows] != NOT_DONE
+        done = whole[rows]
         source = rows[done.argmax(axis=0)]  # of each trial the first twin that has it
         for lacking, row in zip(done.any(axis=0) & ~done, rows, strict=True):
             at = np.flatnonzero(lacking)
             if at.size:
-                for values in flat.values():  # the status last
-                    values[row, at] = values[source[at], at]
+                found = {name: values[source[at], at] for name, values in flat.items()}
+                mine = {name: values[row, at] for name, values in flat.items()}
+                fill_up(mine, found, fields)
+                for name, values in mine.items():  # the status last
+                    flat[name][row, at] = values
                 changed.append(int(held.all_cells[row]))
     return changed
 
@@ -71,12 +74,13 @@ class Plan:
 
     def __init__(self, design: Design, arrays: Arrays, held: Held, order: NDArray[np.int64], adaptive: bool) -> None:
         self.design, self.adaptive, self._held = design, adaptive, held
-        self._flat = {name: array.reshape(held.count, design.trials) for name, array in arrays.items()}
+        self._flat = rows_of(arrays, held.count, design.trials)
         self._has_twins = design.has_twins
         self._order: Iterator[int] = iter(order.tolist())
         self._waiting: deque[tuple[int, int, int]] = deque()
         self._unfinished: dict[int, int] = {}
-        done = self._flat["status"][[held.row(cell) for cell in order.tolist()]] != NOT_DONE
+        rows = [held.row(cell) for cell in order.tolist()]
+        done = is_whole(self._flat, design.fields, rows)
         self.done = int(np.count_nonzero(done))
         self.total = done.size
         self.left = self.total - self.done
@@ -118,7 +122,7 @@ class Plan:
 
     def _open(self, cell: int) -> None:
         """Queue what a cell lacks."""
-        done = self._flat["status"][self._held.row(cell)] != NOT_DONE
+        done = is_whole(self._flat, self.design.fields, self._held.row(cell))
         wanted = self._wanted(cell, done)
         missing = np.flatnonzero(~done[:wanted])
         if self.adaptive and not missing.size:

@@ -14,9 +14,10 @@ from fastflow.studies import growth
 from fastflow.studies.errors import StoreError
 from fastflow.studies.layout import store_path
 from fastflow.studies.nodes import difference
-from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, empty_outcomes
+from fastflow.studies.outcomes import FIELDS, NOT_DONE, bytes_of, empty_outcomes, lacks, over, rows_of
 from fastflow.studies.result import StudyResult
 from fastflow.studies.snapshot import Snapshot, read_store
+from fastflow.studies.spec import fields_of
 
 PART_COPIES = 2
 """Copies of a store's outcomes that there are while they are put among others."""
@@ -90,21 +91,26 @@ def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = N
             raise StoreError(f"{path} and {paths[0]} are of different studies: {why}")
         table = growth.union(table, of_path)
     shape = (*growth.shape_of(table), table["trials"])
-    trials = math.prod(shape) + PART_COPIES * max(part.arrays["status"].size for part in parts)
-    require_memory(trials * BYTES, "the outcomes of all stores", "merge fewer, or count them one by one")
-    whole = empty_outcomes(shape)
-    flat = {name: array.reshape(-1, table["trials"]) for name, array in whole.items()}
+    trials, fields = (
+        math.prod(shape) + PART_COPIES * max(part.arrays["status"].size for part in parts),
+        fields_of(table),
+    )
+    require_memory(trials * bytes_of(fields), "the outcomes of all stores", "merge fewer, or count them one by one")
+    whole = empty_outcomes(shape, fields)
+    flat = rows_of(whole, math.prod(shape[:-1]), table["trials"])
     for path, part, of_path in zip(paths, parts, tables, strict=True):
         places = np.ix_(growth.moved_cells(part.held.all_cells, of_path, table), np.arange(of_path["trials"]))
-        there = {name: array[places] for name, array in flat.items()}
-        done, known = part.arrays["status"].reshape(there["status"].shape) != NOT_DONE, there["status"] != NOT_DONE
-        for name in FIELDS:
-            new, old = part.arrays[name].reshape(done.shape), there[name]
-            if name != "seconds" and not np.array_equal(
-                new[done & known], old[done & known], equal_nan=new.dtype.kind == "f"
-            ):
+        mine = rows_of(part.arrays, part.held.count, of_path["trials"])
+        done, known = mine["status"] != NOT_DONE, flat["status"][places] != NOT_DONE
+        for name, new in mine.items():
+            field, old = fields[name], flat[name][places]
+            has, had = done, known
+            if name not in FIELDS:
+                has, had = done & ~lacks(new, field), known & ~lacks(old, field)
+            both = has & had
+            if name != "seconds" and not np.array_equal(new[both], old[both], equal_nan=new.dtype.kind == "f"):
                 raise StoreError(f"{path} has another {name} than the others for some of the same trials")
-            flat[name][places] = np.where(done & ~known, new, old)
+            flat[name][places] = np.where(over(has & ~had, field), new, old)
     result = StudyResult(table, whole, adaptive=any(part.facts.adaptive for part in parts))
     if into is not None:
         result.save(into)

@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,19 +19,22 @@ from fastflow.equality import by_value
 from fastflow.memory import require_memory
 from fastflow.status import Status
 from fastflow.studies import exports, stated
-from fastflow.studies.axes import Value, as_plain
+from fastflow.studies.axes import Value
 from fastflow.studies.design import Design
 from fastflow.studies.errors import StoreError
+from fastflow.studies.following import coordinates
 from fastflow.studies.held import Held
 from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import locked
-from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays
+from fastflow.studies.outcomes import NEVER, NOT_DONE, Arrays, bytes_of, numbers_of
 from fastflow.studies.pilot import pilot_of
 from fastflow.studies.predictions import predicted
-from fastflow.studies.spec import Table, restricted, success_of
+from fastflow.studies.quantiles import Quantiles, quantiles
+from fastflow.studies.selection import check_names, positions_of
+from fastflow.studies.spec import Table, describe, fields_of, narrowed, restricted, success_of
 from fastflow.studies.statistics import wilson
 from fastflow.studies.store import create, recover
-from fastflow.studies.success import NEVER, Success
+from fastflow.studies.success import Success
 
 if TYPE_CHECKING:
     import pandas
@@ -53,7 +56,10 @@ class StudyResult:
     table : dict, the study as `Study.describe` gives it, from which ``Study.from_table`` makes it again
     axes : dict, name -> values or labels, in order
     outcomes : dict of arrays (*cells, trials): ``error``, ``loss``, ``steps``, ``status`` (see `Status`), ``seconds``
-        Where a trial is not done ``status`` and ``steps`` are -1, and the others -inf, which no result is.
+        And those that the study asks for, (*cells, trials, *shape), by their labels. Where a trial is not done
+        ``status`` and ``steps`` are -1, and the others what no result is (`fields`): ``result["sharpness"]`` is that
+        outcome with NaN there.
+    fields : dict, label -> the dtype, the shape of one trial, and what stands for what is not done, or for no number
     success : Success, what counts as one; see `with_success`
     fixed : dict, the axes of a larger result that this is one part of, and where
     adaptive : bool
@@ -77,7 +83,7 @@ class StudyResult:
         self.table: Table = dict(table)
         self.seconds, self.computed = seconds, computed
         self.axes: dict[str, tuple[Value, ...]] = {name: tuple(values) for name, values in table["axes"].items()}
-        self.success = success_of(table)
+        self.success, self.fields = success_of(table), fields_of(table)
         self.fixed: dict[str, object] = {}
         self._design = design
         self._held = Held(tuple(map(len, self.axes.values()))) if held is None else held
@@ -89,8 +95,10 @@ class StudyResult:
         if self._held.cells is None:
             return self._own
         shape = (*self._held.shape, self.table["trials"])
-        require_memory(math.prod(shape) * BYTES, "the outcomes of all cells", "count them by trials and successes")
-        return {name: self._held.spread(array, FIELDS[name][1]) for name, array in self._own.items()}
+        require_memory(
+            math.prod(shape) * bytes_of(self.fields), "the outcomes of all cells", "count them by trials and successes"
+        )
+        return {name: self._held.spread(array, self.fields[name].fill) for name, array in self._own.items()}
 
     @property
     def design(self) -> Design:
@@ -182,49 +190,115 @@ class StudyResult:
         TypeError
             for what is no `Success`
         ValueError
-            for one by the error where no trial has an error, since the problems had no truth
+            for one by the error where no trial has an error, since the problems had no truth, and for one by an outcome
+            that the study does not keep
         """
         if not isinstance(success, Success):
             raise TypeError(f"success must be a Success, such as Success(below=0.01), got {shown(success)}")
+        success.check(self.fields)
         ended = self._own_done & ~np.isin(self._own["status"], NEVER)
         if success.needs_truth and ended.any() and np.isnan(self._own["error"][ended]).all():
             raise ValueError(
                 f"no trial has an error, since the problems have no truth, so none could succeed by {success}"
             )
-        table = {**self.table, "success": dataclasses.asdict(success)}
+        table = {**self.table, "success": describe(success)}
         design = copy.copy(self._design)
         if design is not None:
             design.success = success
         result = StudyResult(table, self._own, self._held, design, self.seconds, self.computed, adaptive=self.adaptive)
+        result.success = success
         result.fixed = dict(self.fixed)
         return result
 
-    def __getitem__(self, chosen: Mapping[str, object]) -> StudyResult:
-        """The part with one value of each named axis: ``result[{"method": "limit"}]`` has the other axes.
+    @overload
+    def __getitem__(self, chosen: str) -> FloatArray: ...
+    @overload
+    def __getitem__(self, chosen: Mapping[str, object]) -> StudyResult: ...
+
+    def __getitem__(self, chosen: str | Mapping[str, object]) -> StudyResult | FloatArray:
+        """An outcome by its label, or the part with some values of some axes, as `sel` has it.
+
+        ``result["sharpness"]`` is an array (*cells, trials, *shape) in floats, NaN where a trial is not done, or has no
+        such number; ``result[{"method": "limit"}]`` is a `StudyResult`.
 
         Raises
         ------
         KeyError
-            for an axis or a value that there is not, and where no axis would be left
+            for an outcome that there is not, and as `sel`
         """
+        if isinstance(chosen, str):
+            if chosen not in self.fields:
+                raise KeyError(f"there is no outcome {chosen!r}; there are {', '.join(self.fields)}")
+            return numbers_of(self.outcomes, chosen, self.fields[chosen])
         if not isinstance(chosen, Mapping):
             raise TypeError(f'expected a dict, axis: value, such as {{"m": 20}}, got {shown(chosen)}')
-        outcomes, table = self.outcomes, self.table
-        chosen = {name: as_plain(value) for name, value in chosen.items()}
-        for name, value in chosen.items():
-            if name not in table["axes"]:
-                raise KeyError(f"there is no axis {name!r}; there are {', '.join(table['axes'])}")
-            values = cast(tuple[object, ...], self.axes[name])
-            if value not in values:
-                raise KeyError(f"axis {name!r} has no {shown(value)}; it has {shown(list(self.axes[name]))}")
-            at, axis = values.index(value), list(table["axes"]).index(name)
-            outcomes = {key: np.take(array, at, axis=axis) for key, array in outcomes.items()}
-            table = restricted(table, name, self.axes[name][at])
+        return self.sel(chosen)
+
+    def sel(self, chosen: Mapping[str, object] | None = None, /, **named: object) -> StudyResult:
+        """The part with some values of some axes: ``result.sel(m=slice(8, 24), method=["limit", "descent"])``.
+
+        Parameters
+        ----------
+        chosen : dict, axis: values, for names that are no words of Python, such as ``{"init.scale": 1e-3}``
+        **named : axis=values
+            One value, which takes the axis away; a list of values, in whose order they come; or ``slice(first, last)``,
+            all values from one number to another, both included, as xarray and pandas have it; None is no end.
+
+        Returns
+        -------
+        StudyResult
+
+        Raises
+        ------
+        KeyError
+            for an axis or a value that there is not, where nothing lies in a slice, and where no axis would be left
+        TypeError, ValueError
+            for a slice of labels, or with a step, and for what is asked for twice
+        """
+        twice = sorted(set(chosen or ()) & set(named))
+        if twice:
+            raise ValueError(f"axis {twice[0]!r} is asked for twice")
+        wanted = {**(chosen or {}), **named}
+        check_names(wanted, self.axes)
+        outcomes, table, fixed = self.outcomes, self.table, dict(self.fixed)
+        for name, value in wanted.items():
+            places = positions_of(name, self.axes[name], value)
+            axis = list(table["axes"]).index(name)
+            outcomes = {key: np.take(array, places, axis=axis) for key, array in outcomes.items()}
+            if isinstance(places, int):
+                fixed[name] = self.axes[name][places]
+                table = restricted(table, name, self.axes[name][places])
+            else:
+                table = narrowed(table, name, [self.axes[name][at] for at in places])
         if not table["axes"]:
             raise KeyError("one axis must be left")
         part = StudyResult(table, outcomes, adaptive=self.adaptive)
-        part.fixed = {**self.fixed, **chosen}
+        part.success, part.fixed = self.success, fixed
         return part
+
+    def quantiles(self, outcome: str, q: ArrayLike = (0.1, 0.5, 0.9), confidence: float = 0.95) -> Quantiles:
+        """Quantiles of an outcome over the trials of each cell that count, with intervals.
+
+        Parameters
+        ----------
+        outcome : label of a number; trials that have none (NaN) do not count
+        q : float or array (k,), in [0, 1]
+        confidence : float in (0, 1), how often an interval should hold the quantile
+
+        Returns
+        -------
+        Quantiles
+            Arrays (*cells,), or (*cells, k).
+
+        Raises
+        ------
+        KeyError, ValueError
+            for an outcome that there is not, or is no number
+        """
+        values = self[outcome]
+        if self.fields[outcome].shape:
+            raise ValueError(f"of {outcome!r} each trial has an array {self.fields[outcome].shape}, no number")
+        return quantiles(values[..., self._pilot :], q, confidence)
 
     def parameters(self) -> dict[str, int | float]:
         """The numbers of the ensemble that are no axes."""
@@ -260,7 +334,9 @@ class StudyResult:
         along = self.along(along)
         at = list(self.axes).index(along)
         successes, trials = (np.moveaxis(array, at, -1) for array in (self.successes, self.trials))
-        return boundary(self.axes[along], successes, trials, level, **options)
+        found = boundary(self.axes[along], successes, trials, level, **options)
+        slices = {name: values for name, values in self.axes.items() if name != along}
+        return dataclasses.replace(found, along=along, slices=slices)
 
     def along(self, name: str | None = None) -> str:
         """The axis along which success is said to set in: the one that is named, or the default of `boundary`.
@@ -336,11 +412,13 @@ class StudyResult:
 
         Parameters
         ----------
-        kind : "map", "slices", "seconds", "steps", "error" or "loss"
-            A map of rates with fitted curves and the statistical dimension; rates along one axis with intervals; or a
-            map of medians. Default a map of rates where two axes are numbers, else slices.
+        kind : "map", "slices", or the label of an outcome that is a number, such as "seconds" or "error"
+            A map of rates with fitted curves and the statistical dimension; rates along one axis with intervals; or of
+            an outcome a map of its medians, or where there are no two axes of numbers its medians along one with the
+            band from its 10% to its 90% quantile. Default a map of rates where two axes are numbers, else slices.
         **options : which axes are where: ``x``, ``y`` and ``along`` of maps, ``along`` of slices
-            More in `fastflow.studies.pictures`, such as other results to draw ``beside``.
+            ``ax`` are matplotlib axes of your own to draw into: one, or as many as there are panels. More in
+            `fastflow.studies.pictures`, such as other results to draw ``beside``.
 
         Returns
         -------
@@ -397,17 +475,23 @@ class StudyResult:
         ImportError
             without xarray
         """
-        return exports.to_xarray(self.axes, self.outcomes, self.success, self._pilot)
+        return exports.to_xarray(
+            self.axes, coordinates(self.table), self.outcomes, self.fields, self.success, self._pilot
+        )
 
     def to_dataframe(self) -> pandas.DataFrame:
         """A `pandas.DataFrame` with a row for each trial that is done, of an adaptive study without the pilots.
+
+        An outcome that is an array has a column for each of its entries, ``alpha_0`` and so on.
 
         Raises
         ------
         ImportError
             without pandas
         """
-        return exports.to_dataframe(self.axes, self.outcomes, self.success, self._pilot)
+        return exports.to_dataframe(
+            self.axes, coordinates(self.table), self.outcomes, self.fields, self.success, self._pilot
+        )
 
     def save(self, store: str | Path) -> Path:
         """Write the result to a new store; `fastflow.open_study` reads it back.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from fastflow.baselines import Baseline
@@ -11,6 +12,7 @@ from fastflow.methods import Method
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.streams import Key, stream
+from fastflow.studies.asked import Asked
 
 NUMBER_BYTES = 8
 """Bytes of an entry of what is drawn."""
@@ -27,6 +29,7 @@ class Setup(NamedTuple):
     seed : int
     fresh : bool, whether every trial has a problem of its own
     starts : int, of each trial
+    asked : label -> what is asked of each trial beside what is always kept
     """
 
     ensemble: Ensemble
@@ -36,6 +39,7 @@ class Setup(NamedTuple):
     seed: int
     fresh: bool
     starts: int
+    asked: Mapping[str, Asked] = {}
 
     def problem(self, trial: int) -> Problem:
         """The problem of a trial; where all trials share one, that.
@@ -45,6 +49,16 @@ class Setup(NamedTuple):
         trial : int
         """
         return draw_problem(self.ensemble, self.seed, trial if self.fresh else None)
+
+    @property
+    def test(self) -> Callable[[int], Problem] | None:
+        """What draws the measurements that are held out for a trial, by its number; None where there are none."""
+        return self._test_problem if self.ensemble.test_size else None
+
+    def _test_problem(self, trial: int) -> Problem:
+        key = self.seed, "test", self.ensemble.key(), self.ensemble.test_size
+        rng = stream(*key, trial) if self.fresh else stream(*key)
+        return self.ensemble.draw_test(rng, self.problem(trial))
 
 
 def problem_key(ensemble: Ensemble, seed: int) -> tuple[Key, ...]:

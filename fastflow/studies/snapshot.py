@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from fastflow.memory import require_memory
 from fastflow.studies import document
 from fastflow.studies.document import Facts, Metadata
 from fastflow.studies.errors import StoreError
+from fastflow.studies.following import FOLLOWING, values_at
 from fastflow.studies.held import Held
 from fastflow.studies.layout import (
     COPY,
@@ -29,8 +30,8 @@ from fastflow.studies.layout import (
     require_zarr,
 )
 from fastflow.studies.nodes import difference, this_node
-from fastflow.studies.outcomes import BYTES, FIELDS, NOT_DONE, Arrays, empty_outcomes
-from fastflow.studies.spec import WORDS, Table, as_table, success_of
+from fastflow.studies.outcomes import NOT_DONE, Arrays, Field, bytes_of, empty_outcomes, lacks, over
+from fastflow.studies.spec import WORDS, Table, as_table, fields_of, success_of
 
 CODECS = ("bytes", "zstd", "crc32c", "vlen-utf8")
 """What a store is encoded by. Others are not read: some run code that they find in the data."""
@@ -128,11 +129,12 @@ def _read(path: Path, place: Path, data: bytes | None, repair: bool) -> Snapshot
     try:
         _check_table(facts.table)
         held = Held(tuple(len(values) for values in facts.table["axes"].values()), facts.cells)
-        shape = held.array_shape(facts.table["trials"])
-        _check_arrays(metadata, shape)
+        shape, fields = held.array_shape(facts.table["trials"]), fields_of(facts.table)
+        _check_arrays(metadata, shape, fields)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"{path} is not a store that this fastflow can read: {error}") from error
-    require_memory(int(np.prod(shape, dtype=object)) * BYTES, f"the outcomes in {path}", "count them share by share")
+    size = int(np.prod(shape, dtype=object)) * bytes_of(fields)
+    require_memory(size, f"the outcomes in {path}", "count them share by share")
     from zarr.storage import LocalStore
 
     try:
@@ -140,8 +142,9 @@ def _read(path: Path, place: Path, data: bytes | None, repair: bool) -> Snapshot
         group = require_zarr().open_group(files, mode="r", zarr_format=3, use_consolidated=True)
     except (KeyError, OSError, ValueError) as error:  # it is being replaced, or gone
         raise StoreError(f"the store {path} cannot be read: {error}") from error
-    arrays, sound = empty_outcomes(shape), True
-    for damage in itertools.chain(_damaged_files(place, group, facts, metadata, held), _fill(place, group, arrays)):
+    arrays, sound = empty_outcomes(shape, fields), True
+    filled = _fill(place, group, arrays, fields, facts.partial)
+    for damage in itertools.chain(_damaged_files(place, group, facts, metadata, held), filled):
         if not repair:
             raise StoreError(f"{damage}; {again} compute, or write, it again")
         sound = False
@@ -151,28 +154,33 @@ def _read(path: Path, place: Path, data: bytes | None, repair: bool) -> Snapshot
 def _check_table(table: Table) -> None:
     """Whether a table is one of numbers and words, as far as reading results goes."""
     as_count("trials", table["trials"], 1)
-    success_of(table)
+    success_of(table).check(fields_of(table))
     for name, values in as_table("axes", table["axes"]).items():
         each = as_table(name, values) if isinstance(values, Mapping) else values
         if not isinstance(each, Mapping | list) or not all(isinstance(value, int | float | str) for value in each):
             raise ValueError(f"axis {name!r} has other values than numbers and strings")
+    for name, follower in as_table(FOLLOWING, table.get(FOLLOWING, {})).items():
+        values_at(table, as_table(name, follower))
+        if not all(isinstance(value, int | float | str) for value in follower["values"]):
+            raise ValueError(f"{name} has other values than numbers and strings")
     for word in WORDS:
         for one in table["axes"].get(word, {"": table.get(word, {})}).values():
             if not isinstance(as_table(word, one).get("kind", ""), str):
                 raise ValueError(f"{word} has no kind")
 
 
-def _check_arrays(metadata: dict[str, Metadata], shape: tuple[int, ...]) -> None:
+def _check_arrays(metadata: dict[str, Metadata], shape: tuple[int, ...], fields: Mapping[str, Field]) -> None:
     """Whether the arrays are those of a study, and encoded by nothing that runs code of others."""
     for name, array in metadata.items():
         codecs = [codec["name"] for codec in array["codecs"]]
         if not set(codecs) <= set(CODECS) or array.get("storage_transformers"):
             raise ValueError(f"{name} is encoded by {', '.join(codecs)}")
-    for name, (kind, _) in FIELDS.items():
-        array = metadata[name]
+    for name, field in fields.items():
+        array, whole = metadata[name], (*shape, *field.shape)
         chunks = array["chunk_grid"]["configuration"]["chunk_shape"]
-        if tuple(array["shape"]) != shape or tuple(chunks) != chunk_shape(shape) or array["data_type"] != kind:
-            raise ValueError(f"{name} has the shape {array['shape']}, in chunks of {chunks}, not {shape}")
+        wanted = whole, (*chunk_shape(shape), *field.shape), field.dtype
+        if (tuple(array["shape"]), tuple(chunks), array["data_type"]) != wanted:
+            raise ValueError(f"{name} has the shape {array['shape']}, in chunks of {chunks}, not {whole}")
 
 
 def _damaged_files(place: Path, group: Any, facts: Facts, metadata: dict[str, Metadata], held: Held) -> Iterator[str]:
@@ -197,13 +205,15 @@ def _damaged_files(place: Path, group: Any, facts: Facts, metadata: dict[str, Me
             yield f"the chunk {place / name / 'c/0'} is damaged ({str(error).split('.')[0]})"
 
 
-def _fill(place: Path, group: Any, arrays: Arrays) -> Iterator[str]:
+def _fill(
+    place: Path, group: Any, arrays: Arrays, fields: Mapping[str, Field], partial: Collection[str]
+) -> Iterator[str]:
     """Fill the arrays with what is in the chunks, and say in words which are damaged."""
     shape = arrays["status"].shape
     for chunk in all_chunks(shape):
         region = region_of(chunk, chunk_shape(shape), shape)
         read: Arrays = {}
-        for name in reversed(FIELDS):  # the status first: what it vouches for is there then
+        for name in reversed(list(fields)):  # the status first: what it vouches for is there then
             file = place / name / "c" / "/".join(map(str, chunk))
             try:
                 read[name] = group[name][region]
@@ -216,9 +226,9 @@ def _fill(place: Path, group: Any, arrays: Arrays) -> Iterator[str]:
                     if not file.is_file():
                         yield f"the chunk {file} is missing"
                     break
-            elif np.any(read[name][done] == FIELDS[name][1]):
+            elif name not in partial and np.any(lacks(read[name], fields[name])[done]):
                 yield f"the chunk {file} is missing, or older than the status of its trials"
                 break
         else:
-            for name, (_, fill) in FIELDS.items():
-                arrays[name][region] = np.where(done, read[name], fill)
+            for name, field in fields.items():
+                arrays[name][region] = np.where(over(done, field), read[name], field.fill)

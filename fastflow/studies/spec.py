@@ -12,7 +12,7 @@ import inspect
 import math
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ from fastflow.ensembles.base import digest
 from fastflow.inits import INITS
 from fastflow.methods import METHODS
 from fastflow.networks import ARCHITECTURES
+from fastflow.studies import following
+from fastflow.studies.asked import Event, Named, Outcome, as_label
+from fastflow.studies.following import FOLLOWING, Follows
+from fastflow.studies.outcomes import Field, as_field, fields_with
 from fastflow.studies.success import Success
 from fastflow.theory import Edge
 
@@ -47,7 +51,7 @@ KINDS_OF: dict[str, dict[str, type]] = {
         "network": tuple(ARCHITECTURES),
         "init": INITS,
         "method": (*METHODS, *BASELINES),
-        "": (*_PARTS, Success),
+        "": (*_PARTS, Success, Event),
     }.items()
 }
 """The classes of each word, by the names that tables have for them; under "" those of what stands within a word."""
@@ -82,6 +86,15 @@ def describe(thing: object) -> Any:
         return {"kind": "Custom", **fields}
     if isinstance(thing, Edge):
         return str(thing)
+    if isinstance(thing, Named):
+        return thing.name
+    if isinstance(thing, Outcome):
+        field = thing.field
+        what = {"function": thing.title, "version": thing.version, "shape": list(field.shape), "dtype": field.dtype}
+        when = {"history": list(thing.history), "steps": describe(thing.steps), "spacing": thing.spacing}
+        return {"kind": "Outcome", **what, **(when if thing.history else {})}
+    if isinstance(thing, Success):
+        return _describe_success(thing)
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         cls = type(thing)
         kind = cls.__name__ if KINDS.get(cls.__name__) is cls else f"{cls.__module__}:{cls.__qualname__}"
@@ -90,6 +103,14 @@ def describe(thing: object) -> Any:
         own, held = type(thing), getattr(thing, "__dict__", {})
         return {"kind": f"{own.__module__}:{own.__qualname__}", **{name: describe(held[name]) for name in held}}
     raise TypeError(f"a study is made of dataclasses, numbers, strings and arrays, got {shown(thing)}")
+
+
+def _describe_success(success: Success) -> dict[str, Any]:
+    if success.is_function:
+        return {"kind": "Success", "function": success.title, "version": success.version}
+    bounds = {"below": success.below, "at_least": success.at_least}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    return {"kind": "Success", "quantity": success.title, **given}
 
 
 def as_table(where: str, value: object) -> Table:
@@ -163,7 +184,10 @@ def build(table: object, where: str = "the study") -> Any:
         function = _imported(fields.pop("function"), where)
         parameters = as_table(f"{where}.parameters", fields.pop("parameters", {}))
         return Custom(function, fields.pop("version"), **{**parameters, **fields})
-    cls = KINDS.get(kind) if isinstance(kind, str) else None
+    cls = Outcome if kind == Outcome.__name__ else KINDS.get(kind) if isinstance(kind, str) else None
+    if cls in (Outcome, Success) and "function" in fields:
+        function = _imported(fields.pop("function"), where)
+        fields = {("function" if cls is Outcome else "quantity"): function, **fields}
     if cls is None and isinstance(kind, str) and ":" in kind:
         cls = _imported(kind, where)
     if cls is None:
@@ -182,6 +206,31 @@ def build(table: object, where: str = "the study") -> Any:
         raise type(error)(f"{where}: {error}") from error
 
 
+def build_follower(name: str, table: object) -> Any:
+    """What moves along with axes, by a table: ``of`` and ``values``, or a ``function``, whose name is trusted.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for what is neither
+    """
+    fields = as_table(f"axes.{name}", table)
+    if set(fields) == {"function"}:
+        function = _imported(fields["function"], f"axes.{name}")
+        if not callable(function):
+            raise TypeError(f"axes.{name}: {fields['function']!r} is no function")
+        return function
+    if set(fields) != {"of", "values"} or not isinstance(fields["values"], list | tuple):
+        raise ValueError(
+            f"axes.{name}: what follows axes has of, their names, and values, a list, or function = 'module:name' "
+            f"alone, got {shown(dict(fields))}"
+        )
+    of = [fields["of"]] if isinstance(fields["of"], str) else fields["of"]
+    if not isinstance(of, list | tuple) or not all(isinstance(one, str) for one in of):
+        raise TypeError(f"axes.{name}: of must be the name of an axis, or a list of them, got {shown(of)}")
+    return Follows(tuple(of), build(fields["values"], f"axes.{name}"))
+
+
 def success_of(table: Table) -> Success:
     """The success that a study's table has, of which nothing is imported.
 
@@ -190,10 +239,63 @@ def success_of(table: Table) -> Success:
     ValueError, TypeError
         for what is none
     """
-    fields = as_table("success", table["success"])
-    if fields.get("kind", "Success") != "Success" or not set(fields) <= {"kind", "quantity", "below"}:
+    fields = {name: value for name, value in as_table("success", table["success"]).items() if name != "kind"}
+    kind = table["success"].get("kind", "Success")
+    known = {"function", "version"} if "function" in fields else {"quantity", "below", "at_least"}
+    if kind != "Success" or not set(fields) <= known or not isinstance(fields.get("function", ":"), str):
         raise ValueError(f"success must be a Success, got {shown(dict(fields))}")
-    return Success(**{name: value for name, value in fields.items() if name != "kind"})
+    if "function" in fields:
+        if ":" not in fields["function"]:
+            raise ValueError(f"success: expected a name such as 'module:name', got {shown(fields['function'])}")
+        if not set(foreign_names(fields)):  # of a module of the user's own, which he has imported
+            fields["function"] = _imported(fields["function"], "success")
+        return Success(fields["function"], version=fields.get("version"))
+    return Success(**fields)
+
+
+def fields_of(table: Table) -> dict[str, Field]:
+    """What the trials of a study's table have, of which nothing is imported.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for outcomes that there are not
+    """
+    return fields_with({name: _field_of(name, one) for name, one in asked_of(table).items()})
+
+
+def asked_of(table: Table) -> Table:
+    """The outcomes that a study's table asks for, by their labels.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for labels that are none
+    """
+    asked = as_table("outcomes", table.get("outcomes", {}))
+    for label in asked:
+        if as_label(label) in table["axes"]:
+            raise ValueError(f"the outcome {label!r} has the name of an axis: give it another, label: outcome")
+    return asked
+
+
+def _field_of(label: str, one: object) -> Field:
+    if isinstance(one, str):
+        return Named(one).field
+    fields = as_table(f"outcomes.{label}", one)
+    if fields.get("kind") == Event.__name__:
+        return as_field()
+    if fields.get("kind") != Outcome.__name__ or not isinstance(fields.get("function"), str):
+        raise ValueError(f"outcomes.{label} must be a name, an Event or an Outcome, got {shown(dict(fields))}")
+    return as_field(fields.get("dtype", "float64"), fields.get("shape", ()))
+
+
+def meaning_of(table: Table, label: str) -> str:
+    """What an outcome is, in words."""
+    one = asked_of(table)[label]
+    if isinstance(one, str):
+        return Named(one).meaning
+    return ", ".join(f"{name} = {value}" for name, value in one.items() if name != "kind" and value is not None)
 
 
 def _as_float(text: object, where: str) -> float:
@@ -213,8 +315,23 @@ def _names(where: str) -> str:
 
 def restricted(table: Table, axis: str, value: object) -> dict[str, Any]:
     """The table of the part of a study at one value, or label, of an axis."""
+    left, fixed = following.restricted(table, axis, list(table["axes"][axis]).index(value))
+    found = _with_value(_following_as(table, left), axis, value)
+    for name, own in fixed.items():
+        found = _with_value(found, name, own)
+    return found
+
+
+def _following_as(table: Table, left: Table) -> dict[str, Any]:
+    """The table with this, or nothing, that moves along."""
+    found = {name: value for name, value in table.items() if name != FOLLOWING}
+    return {**found, FOLLOWING: left} if left else found
+
+
+def _with_value(table: Table, axis: str, value: object) -> dict[str, Any]:
+    """The table with one value of a field, or one of the whole objects of an axis, instead of an axis of them."""
     axes = {name: values for name, values in table["axes"].items() if name != axis}
-    if isinstance(table["axes"][axis], Mapping):
+    if isinstance(table["axes"].get(axis), Mapping):
         return {**table, axis: table["axes"][axis][value], "axes": axes}
     word, _, field = axis.rpartition(".")
     objects = {
@@ -227,6 +344,15 @@ def restricted(table: Table, axis: str, value: object) -> dict[str, Any]:
         axes[word] = changed
         return {**table, "axes": axes}
     return {**table, word: changed[""], "axes": axes}
+
+
+def narrowed(table: Table, axis: str, chosen: Sequence[object]) -> dict[str, Any]:
+    """The table of the part of a study at some values, or labels, of an axis, in their order."""
+    values = table["axes"][axis]
+    places = [list(values).index(value) for value in chosen]
+    left = {label: values[label] for label in chosen} if isinstance(values, Mapping) else list(chosen)
+    along = following.narrowed(table, axis, places)
+    return {**_following_as(table, along), "axes": {**table["axes"], axis: left}}
 
 
 def _with(table: Table, field: str, value: object) -> Table:

@@ -33,12 +33,13 @@ from fastflow.studies.layout import (
     beside,
     chunk_shape,
     coordinates_of,
+    dimensions_of,
     region_of,
     require_zarr,
 )
 from fastflow.studies.locks import Lock
-from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays
-from fastflow.studies.spec import Table
+from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays, Field, partial_of
+from fastflow.studies.spec import Table, fields_of, meaning_of
 
 
 class Store:
@@ -77,24 +78,24 @@ class Store:
         """
         chunks = sorted(dirty)
         with self._writing():
-            for name in FIELDS:  # the status comes last
+            for name in arrays:  # the status comes last
                 for chunk in chunks:
                     region = region_of(chunk, self.chunks, self.shape)
                     self._group[name][region] = arrays[name][region]
 
-    def describe(self, table: Table, adaptive: bool) -> None:
-        """Put another table of the study into the store, or that a pilot decides in it, or no longer.
+    def describe(self, table: Table, adaptive: bool, partial: tuple[str, ...] = ()) -> None:
+        """Put another table of the study into the store, whether a pilot decides in it, and what trials may lack.
 
         Raises
         ------
         StoreError
             as `write`
         """
-        if (table, adaptive) == (self.facts.table, self.facts.adaptive):
+        if (table, adaptive, partial) == (self.facts.table, self.facts.adaptive, self.facts.partial):
             return
         with self._writing():
             metadata = document.read((self.path / DOCUMENT).read_bytes())[1]
-            self.facts = self.facts._replace(table=table, adaptive=adaptive)
+            self.facts = self.facts._replace(table=table, adaptive=adaptive, partial=partial)
             data = document.written(self.facts, metadata)
             put(self.path / DOCUMENT, data)
             put(self.path / COPY, data)
@@ -141,7 +142,7 @@ def create(path: Path, table: Table, arrays: Arrays, held: Held, lock: Lock, *, 
     """
     require_zarr()
     shape = arrays["status"].shape
-    facts = document.new_facts(table, adaptive, held.cells)
+    facts = document.new_facts(table, adaptive, held.cells, partial_of(arrays, fields_of(table)))
     fresh, old = beside(path, "new"), beside(path, "old")
     try:
         _remove(fresh)
@@ -183,33 +184,43 @@ def _make_arrays(folder: Path, table: Table, arrays: Arrays, held: Held) -> dict
         coordinate[:] = values
     shape, names = arrays["status"].shape, list(table["axes"]) if held.cells is None else ["cell"]
     done = arrays["status"] != NOT_DONE
-    for name, (kind, fill) in FIELDS.items():
+    fields = fields_of(table)
+    for name, field in fields.items():
         array = group.create_array(
             name,
-            shape=shape,
-            chunks=chunk_shape(shape),
-            dtype=kind,
-            fill_value=fill,
+            shape=(*shape, *field.shape),
+            chunks=(*chunk_shape(shape), *field.shape),
+            dtype=field.dtype,
+            fill_value=field.fill,
             compressors=codecs,
-            dimension_names=[*names, "trial"],
-            attributes=_attributes(name, kind, fill),
+            dimension_names=[*names, "trial", *dimensions_of(name, field)],
+            attributes=_attributes(table, name, field),
             config={"write_empty_chunks": True},  # so that a chunk of the status that is not there is one that is lost
         )
         for chunk in all_chunks(shape):
             region = region_of(chunk, chunk_shape(shape), shape)
             if name == "status" or done[region].any():
                 array[region] = arrays[name][region]
-    return {name: json.loads((folder / name / DOCUMENT).read_bytes()) for name in (*coordinates, *FIELDS)}
+    return {name: json.loads((folder / name / DOCUMENT).read_bytes()) for name in (*coordinates, *fields)}
 
 
-def _attributes(name: str, kind: str, fill: float) -> dict[str, Any]:
-    """What tells xarray, and netCDF, of values that are none: masked ones, or of the status named ones."""
+def _attributes(table: Table, name: str, field: Field) -> dict[str, Any]:
+    """What tells xarray, and netCDF, of values that are none: masked ones, or of the status named ones.
+
+    And what an outcome is that was asked for; of integers what stands where a trial has no such number.
+    """
     if name == "status":
         flags = {NOT_DONE: "not_done"} | {int(status): status.name.lower() for status in Status}
         return {"flag_values": list(flags), "flag_meanings": " ".join(flags.values())}
     # As xarray reads it: an integer, or the bytes of a double in base 64.
-    packed = base64.standard_b64encode(struct.pack("<d", fill)).decode()
-    return {"_FillValue": packed if np.dtype(kind).kind == "f" else int(fill)}
+    packed = base64.standard_b64encode(struct.pack("<d", field.fill)).decode()
+    whole = np.dtype(field.dtype).kind != "f"
+    attributes: dict[str, Any] = {"_FillValue": int(field.fill) if whole else packed}
+    if name not in FIELDS:
+        attributes["long_name"] = meaning_of(table, name)
+        if whole:
+            attributes["no_such_number"] = int(field.none)
+    return attributes
 
 
 def _remove(path: Path) -> None:

@@ -34,6 +34,12 @@ class Study(Design):
         then has no axis in the ensemble); of the last two trials differ by their start.
     starts : int >= 1
         Starts of each trial, of which the one with the least loss counts.
+    outcomes : what is kept of each trial beside error, loss, steps, seconds and status; default nothing
+        A list of names, or a dict, label: outcome. An outcome is a name of the table in `fastflow.studies.measures`:
+        of vectors l1_norm, l2_norm, support_size and support_recovery; of matrices effective_rank, numerical_rank,
+        entropy_rank, stable_rank, nuclear_norm, spectral_norm, frobenius_norm and determinant_sign; of networks
+        balancedness, effective_alpha, sharpness and limit_distance; and test_loss, where the ensemble has a ``test``.
+        Or it is a function of yours, as a `fastflow.Outcome`, or a `fastflow.Event`.
 
     Attributes
     ----------
@@ -42,6 +48,8 @@ class Study(Design):
     trials, seed, starts : int
     problem : str
     success : Success
+    asked : label -> what is asked of each trial, the outcomes
+    fields : label -> what is kept of each trial: its dtype and shape, and what stands for what is not done
 
     Raises
     ------
@@ -84,7 +92,9 @@ class Study(Design):
             It is not shut down. Each task uses one thread.
         store : folder of a Zarr store; default none, and all is lost with the process
             One that exists goes on: outcomes that are there are not computed again. It may have fewer trials, fewer
-            values of axes and another success than the study, nothing else.
+            values of axes, other outcomes and another success than the study, nothing else. Trials that lack an outcome
+            are run again for it, as a warning says beforehand; what the store has of them must come out the same, and
+            stays. Outcomes that the study does not ask for stay, too.
         threads : int, without an executor; default the CPUs that this process may use
         shard : (i, k), of the k shares of the cells that number i alone, from 0 on; `merge` puts stores together
         max_seconds : float, after which no more tasks are handed out; the result is then not complete
@@ -103,6 +113,7 @@ class Study(Design):
             More where the executor has hundreds of workers; no bit depends on it.
         on_error : "raise" or "record", what becomes of the study when a trial raises an exception
             It ends and names the trial; or the trial has the status FAILED, for good, and a warning names the first.
+            Where only an outcome raises that was asked for, the trial has none instead (NaN), and keeps the others.
 
         Returns
         -------
@@ -122,7 +133,8 @@ class Study(Design):
         Warns
         -----
         UserWarning
-            where trials failed, or solutions of baselines are not finite (DIVERGED) or not as accurate as the baseline
+            where trials are run again for an outcome, and how many; where trials failed, or lack an outcome though they
+            have a solution, or solutions of baselines are not finite (DIVERGED) or not as accurate as the baseline
             states (INACCURATE), with the first of them
         """
         return run_study(

@@ -16,11 +16,14 @@ from fastflow.baselines import Baseline, shortfalls
 from fastflow.checks import as_floats
 from fastflow.methods import Method, StackedMethod, SystemStack, execute
 from fastflow.metrics import relative_errors
-from fastflow.setting import entries_of, pose_trials
+from fastflow.networks import Architecture
+from fastflow.setting import default_network, entries_of, pose_trials
 from fastflow.status import Status
 from fastflow.streams import Streams
+from fastflow.studies.asked import NotImportable, record_for
+from fastflow.studies.ends import Ends, Trained
 from fastflow.studies.nodes import Node, this_node
-from fastflow.studies.outcomes import Outcomes, joined, make_outcomes
+from fastflow.studies.outcomes import NEVER, Arrays, has_none, joined, make_outcomes, nothing, with_asked
 from fastflow.studies.setup import NUMBER_BYTES, Setup, problem_key
 from fastflow.threads import interruptibly, one_blas_thread, stopped_by
 
@@ -38,8 +41,9 @@ class Piece(NamedTuple):
     last: int
 
 
-Told = tuple[tuple[Status, str], ...]
-"""What there is to say of trials that ended so: where the first of them stands, and why."""
+Told = tuple[tuple[Status | str, str], ...]
+"""What there is to say of trials that ended so, or have not got the outcome of that name: where the first of them
+stands, and why."""
 
 
 class Finished(NamedTuple):
@@ -47,7 +51,7 @@ class Finished(NamedTuple):
 
     cell: int
     first: int
-    outcomes: Outcomes
+    outcomes: Arrays
     told: Told = ()
 
 
@@ -61,6 +65,14 @@ class Report(NamedTuple):
 
 class TrialError(Exception):
     """A trial raised an exception, which this one says the place of."""
+
+
+class OutcomeError(Exception):
+    """An outcome that was asked for raised an exception, which this one says the name of."""
+
+
+NO_FAULT = (MemoryError, OSError, NotImportable)
+"""What says nothing of a trial: elsewhere it may end well."""
 
 
 RAISE, RECORD = "raise", "record"
@@ -102,53 +114,78 @@ def _never() -> bool:
     return False
 
 
-Tell = Callable[[Status, int, str], None]
-"""Told how a trial ended, its number, and why."""
+Tell = Callable[[Status | str, int, str], None]
+"""Told how a trial ended, or which outcome it has not got; its number, and why."""
 
 
-def _say_nothing(status: Status, trial: int, message: str) -> None:
+def _say_nothing(what: Status | str, trial: int, message: str) -> None:
     """Tell nobody."""
 
 
 def _run_or_record(piece: Piece, on_error: str) -> Finished:
     """The outcomes of a piece; where a trial raises, and that is to be recorded, those of each trial by itself."""
-    told: dict[Status, str] = {}
+    told: dict[Status | str, str] = {}
     first, last = piece.first, piece.last
 
-    def tell(status: Status, trial: int, message: str) -> None:
-        told.setdefault(status, f"{piece.where}, trial {trial}: {message}")
+    def tell(what: Status | str, trial: int, message: str) -> None:
+        told.setdefault(what, f"{piece.where}, trial {trial}: {message}")
 
     try:
-        outcomes = run_piece(piece.setup, first, last, tell)
+        outcomes = run_piece(piece.setup, first, last, tell, on_error)
         return Finished(piece.cell, first, outcomes, tuple(told.items()))
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        # That memory lacks, or a file cannot be written, says nothing of a trial: elsewhere it may end well.
-        if on_error == RAISE or isinstance(error, MemoryError | OSError):
+        message = str(error) if isinstance(error, OutcomeError) else f"{type(error).__name__}: {error}"
+        if on_error == RAISE or isinstance(error.__cause__ if isinstance(error, OutcomeError) else error, NO_FAULT):
             span = f"trial {first}" + f" to {last - 1}" * (last - first > 1)
             hint = "" if on_error == RECORD else "; on_error='record' takes such a trial for failed and goes on"
             raise TrialError(f"{piece.where}, {span}: {message}{hint}") from error
         if last - first == 1:
             tell(Status.FAILED, first, message)
-            outcomes = make_outcomes([np.nan], [np.nan], [0], [0.0], [Status.FAILED])
+            kept = make_outcomes([np.nan], [np.nan], [0], [0.0], [Status.FAILED])
+            asked = {label: nothing(one.field, 1) for label, one in piece.setup.asked.items()}
+            outcomes = with_asked(kept, asked)
             return Finished(piece.cell, first, outcomes, tuple(told.items()))
     each = [_run_or_record(piece._replace(first=i, last=i + 1), on_error) for i in range(first, last)]
     every = {status: text for one in reversed(each) for status, text in one.told}  # the first of each last
     return Finished(piece.cell, first, joined([one.outcomes for one in each]), tuple(every.items()))
 
 
-def run_piece(setup: Setup, first: int, last: int, tell: Tell = _say_nothing) -> Outcomes:
+def run_piece(setup: Setup, first: int, last: int, tell: Tell = _say_nothing, on_error: str = RAISE) -> Arrays:
     """The outcomes of the trials first to last of a cell, by stacks of problems that fit the memory.
 
-    ``tell`` is called for trials of baselines whose solution is not finite or not as accurate as stated.
+    ``tell`` is called for trials of baselines whose solution is not finite or not as accurate as stated, and for those
+    that have not got an outcome, though they have a solution.
     """
     size, run = _way(setup, first, tell)
     stack = max(1, STACK_BYTES // (NUMBER_BYTES * size)) if size else last - first
-    return joined([run(i, min(i + stack, last)) for i in range(first, last, stack)])
+    parts = [run(i, min(i + stack, last)) for i in range(first, last, stack)]
+    return joined([with_asked(ends.kept, _asked_of(setup, ends, tell, on_error)) for ends in parts])
 
 
-def _way(setup: Setup, first: int, tell: Tell) -> tuple[int, Callable[[int, int], Outcomes]]:
-    """How many numbers a trial's problem has, 0 where trials share one, and what gives the outcomes of trials."""
+def _asked_of(setup: Setup, ends: Ends, tell: Tell, on_error: str) -> Arrays:
+    """What the study asks of trials that have ended, by its labels."""
+    found: Arrays = {}
+    lost = np.isin(ends.kept["status"], NEVER)
+    for label, one in setup.asked.items():
+        try:
+            values = one.evaluate(ends)
+        except Exception as error:
+            message = f"the outcome {label!r}: {error if one.is_function else f'{type(error).__name__}: {error}'}"
+            # One trial at a time is looked at where errors are recorded; then the others keep theirs.
+            if on_error == RAISE or len(ends) > 1 or isinstance(error, NO_FAULT):
+                raise OutcomeError(message) from error
+            tell(label, ends.first, message)
+            values = nothing(one.field, 1)
+        else:
+            without = np.flatnonzero(has_none(values, one.field) & ~lost)
+            if without.size and not one.may_lack:
+                tell(label, ends.first + int(without[0]), f"the outcome {label!r} is NaN")
+        found[label] = values
+    return found
+
+
+def _way(setup: Setup, first: int, tell: Tell) -> tuple[int, Callable[[int, int], Ends]]:
+    """How many numbers a trial's problem has, 0 where trials share one, and what brings trials to their ends."""
     method = setup.method
     shape = setup.ensemble.system_shape
     if isinstance(method, StackedMethod) and shape is not None and setup.fresh and setup.starts == 1:
@@ -159,7 +196,7 @@ def _way(setup: Setup, first: int, tell: Tell) -> tuple[int, Callable[[int, int]
     return size, lambda i, j: _run_baseline(setup, method, i, j, tell)
 
 
-def _run_stack(setup: Setup, method: StackedMethod, shape: tuple[int, int], first: int, last: int) -> Outcomes:
+def _run_stack(setup: Setup, method: StackedMethod, shape: tuple[int, int], first: int, last: int) -> Ends:
     """By arrays, since making problems of them would cost what a fifth of the work on small ones does."""
     count, (m, n) = last - first, shape
     matrices, values, truths = np.empty((count, m, n)), np.empty((count, m)), np.zeros((count, n))
@@ -170,38 +207,74 @@ def _run_stack(setup: Setup, method: StackedMethod, shape: tuple[int, int], firs
     assert setup.init is not None
     stack = SystemStack(matrices, values, setup.ensemble.rows_independent)
     ends = method.solve_stack(stack, setup.network, setup.init, setup.seed, np.arange(first, last))
-    return make_outcomes(
+    kept = make_outcomes(
         error=relative_errors(ends.solution, truths, np.arange(count)),
         loss=ends.loss,
         steps=ends.steps,
         seconds=np.full(count, ends.seconds / count),
         status=ends.status,
     )
+    return Ends(
+        first,
+        kept,
+        ends.solution,
+        truths,
+        setup.problem,
+        setup.test,
+        functools.partial(_architecture, setup, first),
+        functools.partial(_train, setup, method, first, last),
+    )
 
 
-def _run_method(setup: Setup, method: Method, first: int, last: int) -> Outcomes:
+def _run_method(setup: Setup, method: Method, first: int, last: int) -> Ends:
     """By runs of the method; of several starts of a trial the one with the least loss counts, and the steps of all."""
+    trained = _train(setup, method, first, last)
+    setting, runs, chosen = trained
+    trials = last - first
+    kept = make_outcomes(
+        error=np.full(trials, np.nan) if runs.error is None else runs.error[chosen],
+        loss=runs.loss[chosen],
+        steps=runs.steps.reshape(trials, setup.starts).sum(axis=1),
+        seconds=np.full(trials, runs.seconds / trials),
+        status=runs.status[chosen],
+    )
+    return Ends(
+        first,
+        kept,
+        runs.solution[chosen],
+        setting.truths[setting.problem_index[chosen]] if setting.has_truth else None,
+        setup.problem,
+        setup.test,
+        lambda: setting.architecture,
+        lambda: trained,
+        method.max_steps or 0,
+    )
+
+
+def _train(setup: Setup, method: Method, first: int, last: int) -> Trained:
+    """Trials as runs of the method."""
     assert setup.network is not None
     assert setup.init is not None
     problem = [setup.problem(trial) for trial in range(first, last)] if setup.fresh else setup.problem(first)
     trials, starts = last - first, setup.starts
-    setting = pose_trials(problem, setup.network, setup.init, np.arange(first, last), starts, setup.seed)
+    record = record_for(setup.asked, method)
+    setting = pose_trials(problem, setup.network, setup.init, np.arange(first, last), starts, setup.seed, record)
     runs = execute(setting, method)
     loss = runs.loss.reshape(trials, starts)
     best = np.argmin(np.where(np.isnan(loss), np.inf, loss), axis=1)
-    chosen = np.arange(trials) * starts + best
-    return make_outcomes(
-        error=np.full(trials, np.nan) if runs.error is None else runs.error[chosen],
-        loss=runs.loss[chosen],
-        steps=runs.steps.reshape(trials, starts).sum(axis=1),
-        seconds=np.full(trials, runs.seconds / trials),
-        status=runs.status[chosen],
-    )
+    return Trained(setting, runs, np.arange(trials) * starts + best)
 
 
-def _run_baseline(setup: Setup, baseline: Baseline, first: int, last: int, tell: Tell) -> Outcomes:
+def _architecture(setup: Setup, trial: int) -> Architecture:
+    """The architecture over the unknown of a trial: of a baseline that of a network that could have its solution."""
+    problem = setup.problem(trial)
+    network = default_network(problem) if setup.network is None else setup.network
+    return network.architecture(network.pose(problem))
+
+
+def _run_baseline(setup: Setup, baseline: Baseline, first: int, last: int, tell: Tell) -> Ends:
     """By a baseline: what is not finite has diverged, what misses the tolerance that it states is inaccurate."""
-    rows = []
+    rows, solutions, truths = [], [], []
     for trial in range(first, last):
         problem = setup.problem(trial)
         started = time.perf_counter()
@@ -211,10 +284,11 @@ def _run_baseline(setup: Setup, baseline: Baseline, first: int, last: int, tell:
         solution = as_floats("the solution", found, None, finite=False)
         if _long(solution.shape) != _long(problem.shape):  # a matrix of one row may come as a vector
             raise ValueError(f"the solution must have the shape {problem.shape}, got {solution.shape}")
+        solution = solution.reshape(problem.shape)
         error, loss, status = np.nan, np.nan, Status.CONVERGED
         if np.isfinite(solution).all():
             with np.errstate(over="ignore", invalid="ignore"):
-                loss = problem.loss(solution.reshape(problem.shape))
+                loss = problem.loss(solution)
             if problem.truth is not None:
                 truth = np.reshape(problem.truth, (1, -1))
                 error = relative_errors(solution.reshape(1, -1), truth, np.zeros(1, int))[0]
@@ -225,7 +299,19 @@ def _run_baseline(setup: Setup, baseline: Baseline, first: int, last: int, tell:
             status = Status.DIVERGED
             tell(status, trial, f"the solution of {baseline.kind.__name__}, or its loss, is not finite")
         rows.append((error, loss, 0, seconds, status))
-    return make_outcomes(*zip(*rows, strict=True))
+        solutions.append(solution)
+        truths.append(None if problem.truth is None else np.ravel(problem.truth))
+    known = [truth for truth in truths if truth is not None]
+    return Ends(
+        first,
+        make_outcomes(*zip(*rows, strict=True)),
+        np.array(solutions, np.float64),
+        np.array(known) if len(known) == len(truths) else None,
+        setup.problem,
+        setup.test,
+        functools.partial(_architecture, setup, first),
+        None,
+    )
 
 
 def _long(shape: tuple[int, ...]) -> list[int]:

@@ -139,7 +139,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
         if varying:
             for member in range(members):
                 if group.run[member] >= 0:
-                    step = _step(rule, group.run[member], group.offset[member] + ticks)
+                    step = step_at(rule, group.run[member], group.offset[member] + ticks)
                     group.step[member], mover.sizes[member] = group.weight[member] * step, step
 
         look = countdown <= 0 or pause or ends.gradient_tol > 0
@@ -266,11 +266,13 @@ def _next_event(trace, ends, record, k):
 
 
 @jit_inline
-def _step(rule, run, k):
+def step_at(rule, run, k):
+    """What a `StepRule` says for a run at a step."""
     if rule.sequence.size > 0:
-        step = (
-            rule.first[run] * rule.sequence[min(k, rule.sequence.size - 1)]
-        )  # at the last step of all the end comes first
+        # At the last step of all the end comes first.
+        step = rule.first[run] * rule.sequence[min(k, rule.sequence.size - 1)]
+    elif rule.power == 0:
+        step = rule.first[run]
     else:
         step = rule.first[run] / (1 + k / rule.scale) ** rule.power
     return step

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastflow.baselines import BASELINES
 from fastflow.checks import FloatArray, one_of
 from fastflow.methods import METHODS
 from fastflow.results.figures import literal
 from fastflow.studies.axes import Value
-from fastflow.studies.outcomes import Arrays
+from fastflow.studies.outcomes import Field
+from fastflow.studies.quantiles import Quantiles
 
 MOST_PANELS = 12
 ACROSS = ("m", "delta")
@@ -55,7 +56,8 @@ class Result(Protocol):
     ----------
     axes : name -> values
     successes, trials : integer arrays over the cells, 0 trials where a cell is not there or not done
-    outcomes : name -> array over the cells and their trials, NaN or -1 where not done
+    fields : name -> what an outcome is of one trial
+    quantiles : quantiles of an outcome over the trials of each cell
     success : str() says what counts
     setting : name -> value, the parameters that a picture should state and that are no axes
     has_alpha : whether the scale of the starts is alpha, the entry of every factor
@@ -68,7 +70,8 @@ class Result(Protocol):
     @property
     def trials(self) -> NDArray[np.int64]: ...
     @property
-    def outcomes(self) -> Arrays: ...
+    def fields(self) -> Mapping[str, Field]: ...
+    def quantiles(self, outcome: str, q: ArrayLike = ..., confidence: float = ...) -> Quantiles: ...
     @property
     def success(self) -> object: ...
     @property
@@ -128,6 +131,11 @@ class Arrangement(NamedTuple):
     def parameters(self, cell: tuple[int, ...]) -> dict[str, Value]:
         """The values of a panel's other axes."""
         return {name: self.axes[name][i] for name, i in zip(self.others, cell, strict=True)}
+
+
+def numbers_in(result: Result) -> list[str]:
+    """The outcomes of a result that are numbers to draw."""
+    return [name for name, field in result.fields.items() if field.shape == () and name != "status"]
 
 
 def arrange(result: Result, x: str, y: str | None) -> Arrangement:

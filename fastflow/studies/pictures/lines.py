@@ -6,21 +6,25 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastflow.checks import one_of
-from fastflow.results.figures import literal
+from fastflow.checks import FloatArray, one_of
+from fastflow.results.figures import Given, literal
 from fastflow.results.pictures import BLUE
 from fastflow.studies.axes import Value
 from fastflow.studies.pictures.arrangement import (
     ACROSS,
     Arrangement,
+    AxisArray,
     Result,
     arrange,
     bare,
     is_logarithmic,
     is_numeric,
+    numbers_in,
 )
-from fastflow.studies.pictures.panels import draw_legend, make_figure, mark_whole, trials_each
+from fastflow.studies.pictures.maps import median_title
+from fastflow.studies.pictures.panels import draw_legend, label_outer, make_figure, mark_whole, trials_each
 from fastflow.studies.predictions import PROGRAMS, predicted
 from fastflow.studies.statistics import wilson
 from fastflow.studies.transitions import boundary
@@ -45,13 +49,14 @@ def slices(
     along: str | None = None,
     program: str | None = None,
     parameters: Mapping[str, object] | None = None,
+    ax: Given = None,
 ) -> Figure:
     """Rates of success along one axis with Wilson's 95% intervals, fitted curves, and the statistical dimension.
 
     Parameters
     ----------
     along : str, by default m or delta, or else the last axis of numbers
-    result, program, parameters : as in `plot`
+    result, program, parameters, ax : as in `plot`
 
     Returns
     -------
@@ -59,26 +64,94 @@ def slices(
         Lines, at most `MOST_LINES`, for the values of the longest of the other axes, panels for those of the others;
         see `plot`.
     """
+    along, lines = _axes_of(result, along)
+    arrangement = arrange(result, along, lines)
+    figure, panels = make_figure(
+        arrangement,
+        result,
+        f"success: {result.success}; {trials_each(result)}; 95% intervals of rates and of the 50% crossing",
+        ax,
+    )
+    for axes, cell in zip(panels, arrangement.cells, strict=True):
+        _draw_slices(axes, arrangement, result, cell, program, dict(parameters or {}))
+        axes.grid(alpha=0.3, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    label_outer(panels, ax)
+    draw_legend(figure, panels, ax)
+    return figure
+
+
+def outcome_lines(result: Result, outcome: str, *, along: str | None = None, ax: Given = None) -> Figure:
+    """The medians of an outcome along one axis, with the band from the 10% to the 90% quantile of the trials.
+
+    Parameters
+    ----------
+    outcome : the label of one that is a number
+    along : str, by default m or delta, or else the last axis of numbers
+    result, ax : as in `plot`
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Lines and panels as those of `slices`.
+    """
+    one_of("outcome", outcome, numbers_in(result))
+    along, lines = _axes_of(result, along)
+    arrangement = arrange(result, along, lines)
+    title = median_title(outcome)
+    figure, panels = make_figure(
+        arrangement, result, f"{title}, and 10% to 90% of the trials; {trials_each(result)}", ax
+    )
+    found = result.quantiles(outcome, (0.1, 0.5, 0.9)).value
+    positive = bool(np.all(found[np.isfinite(found)] > 0)) and is_logarithmic(found[np.isfinite(found)])
+    for axes, cell in zip(panels, arrangement.cells, strict=True):
+        values = arrangement.values(along)
+        numeric = is_numeric(values)
+        places = values.astype(np.float64) if numeric else np.arange(len(values), dtype=np.float64)
+        low, middle, high = (arrangement.cut(found[..., i], cell) for i in range(3))
+        names = arrangement.values(arrangement.y) if arrangement.y is not None else [""]
+        chosen = _chosen(np.flatnonzero(~np.isnan(middle).all(axis=1)))
+        for i, colour in zip(chosen, _colours(len(chosen)), strict=True):
+            label = arrangement.named(arrangement.y, names[i]) if arrangement.y is not None else "median"
+            axes.plot(places, middle[i], color=colour, marker=".", linewidth=1.5, label=label)
+            axes.fill_between(places, low[i], high[i], color=colour, alpha=0.2, linewidth=0)
+        _label_places(axes, arrangement, values, places)
+        axes.set(ylabel=title)
+        if positive:
+            axes.set_yscale("log")
+        axes.grid(alpha=0.3, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    label_outer(panels, ax)
+    draw_legend(figure, panels, ax)
+    return figure
+
+
+def _axes_of(result: Result, along: str | None) -> tuple[str, str | None]:
+    """The axis that lies horizontally, and the one whose values are lines."""
     names = list(result.axes)
     numeric = [name for name in names if is_numeric(result.axes[name])]
     if along is None:
         along = next((name for name in numeric if bare(name) in ACROSS), (numeric or names)[-1])
     one_of("along", along, names)
     others = [name for name in names if name != along]
-    lines = max(others, key=lambda name: len(result.axes[name]), default=None)
-    arrangement = arrange(result, along, lines)
-    figure, panels = make_figure(
-        arrangement,
-        result,
-        f"success: {result.success}; {trials_each(result)}; 95% intervals of rates and of the 50% crossing",
-    )
-    for axes, cell in zip(panels, arrangement.cells, strict=True):
-        _draw_slices(axes, arrangement, result, cell, program, dict(parameters or {}))
-        axes.grid(alpha=0.3, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.label_outer()
-    draw_legend(figure, panels)
-    return figure
+    return along, max(others, key=lambda name: len(result.axes[name]), default=None)
+
+
+def _chosen(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most `MOST_LINES` of some rows, spread evenly."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_LINES)).round().astype(int))]
+
+
+def _label_places(axes: Axes, arrangement: Arrangement, values: AxisArray, places: FloatArray) -> None:
+    """What stands along the horizontal axis."""
+    axes.set(xlabel=arrangement.label(arrangement.x))
+    if not is_numeric(values):
+        axes.set_xticks(places, [literal(str(value)) for value in values])
+        axes.set_xlim(-0.5, len(places) - 0.5)
+        return
+    if is_logarithmic(places):
+        axes.set_xscale("log")
+    mark_whole(axes.xaxis, values)
 
 
 def _draw_slices(
@@ -96,8 +169,7 @@ def _draw_slices(
     logarithmic = numeric and is_logarithmic(places)
     k, n = arrangement.cut(result.successes, cell), arrangement.cut(result.trials, cell)
     names = arrangement.values(arrangement.y) if arrangement.y is not None else [""]
-    chosen = np.flatnonzero(n.any(axis=1))
-    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), MOST_LINES)).round().astype(int))]
+    chosen = _chosen(np.flatnonzero(n.any(axis=1)))
     k, n = k[chosen], n[chosen]
     low, high = wilson(k, n)
     fits = boundary(places, k, n, logarithmic=logarithmic) if numeric else None
@@ -125,14 +197,8 @@ def _draw_slices(
             if np.isfinite(fits.value[i]):
                 ends = np.clip([fits.low[i], fits.high[i]], tried[0], tried[-1])
                 axes.plot(ends, [0.5, 0.5], color=colour, linewidth=4, solid_capstyle="butt")
-    axes.set(xlabel=arrangement.label(arrangement.x), ylabel="rate of success", ylim=(-0.03, 1.03))
-    if logarithmic:
-        axes.set_xscale("log")
-    if not numeric:
-        axes.set_xticks(places, [literal(str(value)) for value in values])
-        axes.set_xlim(-0.5, len(places) - 0.5)
-    else:
-        mark_whole(axes.xaxis, values)
+    axes.set(ylabel="rate of success", ylim=(-0.03, 1.03))
+    _label_places(axes, arrangement, values, places)
 
 
 def _expected(

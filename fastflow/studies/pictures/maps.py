@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, one_of
+from fastflow.results.figures import Given, literal
 from fastflow.results.pictures import ORANGE
 from fastflow.studies.pictures.arrangement import (
     Arrangement,
@@ -16,8 +17,17 @@ from fastflow.studies.pictures.arrangement import (
     arrange_map,
     edges_of,
     is_logarithmic,
+    numbers_in,
 )
-from fastflow.studies.pictures.panels import draw_colour_bar, draw_legend, halo, make_figure, mark_whole, trials_each
+from fastflow.studies.pictures.panels import (
+    draw_colour_bar,
+    draw_legend,
+    halo,
+    label_outer,
+    make_figure,
+    mark_whole,
+    trials_each,
+)
 from fastflow.studies.predictions import PROGRAMS, predicted
 from fastflow.studies.transitions import boundary
 
@@ -51,7 +61,7 @@ MEDIANS = {
     "error": "median relative error",
     "loss": "median loss",
 }
-"""What a map of medians may show, and how its colour bar is called."""
+"""How the colour bar of a map of medians is called, where it is not by the name of the outcome."""
 
 
 def rate_map(
@@ -63,6 +73,7 @@ def rate_map(
     program: str | None = None,
     parameters: Mapping[str, object] | None = None,
     beside: Mapping[str, Result] | None = None,
+    ax: Given = None,
 ) -> Figure:
     """The rate of success over two axes, with the fitted 10%, 50% and 90% curves and the statistical dimension.
 
@@ -71,7 +82,7 @@ def rate_map(
     x, y : str, the axes that lie horizontally and vertically; by default m or delta lies horizontally
     along : x or y, default x: the axis along which curves are fitted, one for each value of the other
     beside : name -> other results with these two axes alone, whose 50% curve is drawn in every panel
-    result, program, parameters : as in `plot`
+    result, program, parameters, ax : as in `plot`
 
     Returns
     -------
@@ -82,7 +93,7 @@ def rate_map(
 
     arrangement = arrange_map(result, x, y)
     fitted = arrangement.x if along is None else one_of("along", along, arrangement.drawn)
-    figure, panels = make_figure(arrangement, result, f"success: {result.success}; {trials_each(result)}")
+    figure, panels = make_figure(arrangement, result, f"success: {result.success}; {trials_each(result)}", ax)
     colours = ListedColormap(colormaps["Blues"](np.linspace(0.08, 0.78, 256)))
     for axes, cell in zip(panels, arrangement.cells, strict=True):
         k, n = arrangement.cut(result.successes, cell), arrangement.cut(result.trials, cell)
@@ -93,20 +104,28 @@ def rate_map(
             _draw_other(axes, arrangement, other, fitted, f"50%, {name}", colour)
         if program is not None:
             _draw_curve(axes, arrangement, program, {**(parameters or {}), **arrangement.parameters(cell)})
+    label_outer(panels, ax)
     draw_colour_bar(figure, panels, mesh, "rate of success")
-    draw_legend(figure, panels)
+    draw_legend(figure, panels, ax)
     return figure
 
 
-def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None, y: str | None = None) -> Figure:
+def time_map(
+    result: Result,
+    quantity: str = "seconds",
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    ax: Given = None,
+) -> Figure:
     """The median over the trials of each cell of what they took, over two axes.
 
-    The colours are logarithmic where the medians differ by a factor of ten or more.
+    The colours are logarithmic where the medians are positive and differ by a factor of ten or more.
 
     Parameters
     ----------
-    quantity : "seconds", "steps", "error" or "loss"
-    result, x, y : as in `rate_map`
+    quantity : the label of an outcome that is a number, such as "seconds"
+    result, x, y, ax : as in `rate_map`
 
     Returns
     -------
@@ -115,24 +134,29 @@ def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None,
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
 
-    one_of("quantity", quantity, MEDIANS)
+    one_of("quantity", quantity, numbers_in(result))
     arrangement = arrange_map(result, x, y)
-    values = np.asarray(result.outcomes[quantity], np.float64)
-    values = np.where(values >= 0, values, np.nan)
-    medians = np.full(values.shape[:-1], np.nan)
-    there = ~np.isnan(values).all(axis=-1)
-    medians[there] = np.nanmedian(values[there], axis=-1)
-    figure, panels = make_figure(arrangement, result, f"{MEDIANS[quantity]}; {trials_each(result)}")
-    positive = medians[np.isfinite(medians) & (medians > 0)]
+    medians = result.quantiles(quantity, 0.5).value
+    title = median_title(quantity)
+    figure, panels = make_figure(arrangement, result, f"{title}; {trials_each(result)}", ax)
+    finite = medians[np.isfinite(medians)]
     norm: Normalize | None = None
-    if positive.size:
-        low, high = positive.min(), positive.max()
-        norm = LogNorm(low, high) if high >= DECADE * low else Normalize(low, high)
+    positive = finite[finite > 0]
+    if positive.size and quantity in MEDIANS:  # of which 0 is no value on a logarithmic scale
+        medians, finite = np.where(medians > 0, medians, np.nan), positive
+    if finite.size:
+        low, high = finite.min(), finite.max()
+        norm = LogNorm(low, high) if low > 0 and high >= DECADE * low else Normalize(low, high)
     for axes, cell in zip(panels, arrangement.cells, strict=True):
-        shown = arrangement.cut(medians, cell)
-        mesh = _draw_cells(axes, arrangement, np.where(shown > 0, shown, np.nan), colormaps["viridis"], norm)
-    draw_colour_bar(figure, panels, mesh, MEDIANS[quantity])
+        mesh = _draw_cells(axes, arrangement, arrangement.cut(medians, cell), colormaps["viridis"], norm)
+    label_outer(panels, ax)
+    draw_colour_bar(figure, panels, mesh, title)
     return figure
+
+
+def median_title(outcome: str) -> str:
+    """How the medians of an outcome are called."""
+    return MEDIANS.get(outcome) or literal(f"median {outcome.replace('_', ' ')}")
 
 
 def _draw_cells(
@@ -152,7 +176,6 @@ def _draw_cells(
     for axis, values_along in ((axes.xaxis, x), (axes.yaxis, y)):
         mark_whole(axis, values_along)
     axes.set(xlim=edges_of(x)[[0, -1]], ylim=edges_of(y)[[0, -1]])
-    axes.label_outer()
     return mesh
 
 

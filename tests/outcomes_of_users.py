@@ -1,0 +1,58 @@
+"""Outcomes, and a success, as a user could have them in a module of his own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def largest(trial):
+    """The largest entry in magnitude."""
+    return np.abs(trial.solution).max()
+
+
+def first_two(trial):
+    """An array of whole numbers."""
+    return np.array([trial.number, trial.steps])
+
+
+def residual(trial):
+    """What only the problem tells."""
+    return float(np.linalg.norm(trial.problem.residual(trial.solution)))
+
+
+def loss_in_between(trial):
+    """What only a history tells."""
+    return trial.history.loss[len(trial.history.steps) // 2]
+
+
+def raises(trial):
+    """Not of every trial."""
+    if trial.number == 2:
+        raise ZeroDivisionError("no such number")
+    return 1.0
+
+
+def is_nan(trial):
+    return np.nan if trial.number == 1 else 1.0
+
+
+def has_another_shape(trial):
+    return trial.solution
+
+
+def is_complex(trial):
+    return 1.0 + 1.0j
+
+
+def is_a_fraction(trial):
+    return 0.5
+
+
+def writes(trial):
+    trial.solution[0] = 1.0
+    return 1.0
+
+
+def of_two(outcomes):
+    """A success by a function of outcomes."""
+    return (outcomes["error"] <= 1e-2) | (outcomes["largest"] < 1)
