@@ -93,7 +93,9 @@ def test_a_rule_is_that_of_its_textbook(rule, network):
         pytest.skip("a diagonal network has no singular values")
     if kind is ff.Muon and network == "chain":  # of which no gradient has a rank that it must have
         words = ff.DeepLinear(widths=(3, 3, 4))
-    count = CHAOTIC.get(rule, 40 if network == "wide chain" else 1000)
+    count = CHAOTIC.get(rule, 1000)
+    if network == "wide chain":  # plain NumPy takes its time
+        count = min(count // 3, 40)
     method, gradients = kind(step, max_steps=count, **ENDS, **options), gradients_of(problem, words)
     for number in (1, 9) if "chain" not in network else (3,):
         runs = train(problem, words, scale, method, number)
