@@ -48,6 +48,8 @@ class Method(ABC):
     elsewhere: ClassVar[str] = "GradientDescent"
     """What takes the networks that it does not."""
 
+    is_common: ClassVar[bool] = True
+    """Whether `warmup` compiles it unasked."""
     has_steps: ClassVar[bool] = False
     """Whether it takes steps of sizes that the user chooses."""
 

@@ -201,6 +201,7 @@ class SteppingMethod(Method):
         return self.step if self.step is None or isinstance(self.step, float | str | Edge) else math.nan
 
     parts: ClassVar[tuple[type, ...]] = (Decreasing, Cyclic, Piecewise)
+    is_common: ClassVar[bool] = False
     has_steps: ClassVar[bool] = True
     dtypes: ClassVar[tuple[str, ...]] = DTYPES
 
@@ -350,6 +351,7 @@ class GradientDescent(SteppingMethod):
     """
 
     label: ClassVar[str] = "descent"
+    is_common: ClassVar[bool] = True
     title: ClassVar[str] = "gradient descent"
 
     def matching_flow(self, times: FloatArray, rtol: float) -> GradientFlow:
