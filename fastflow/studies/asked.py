@@ -13,7 +13,7 @@ from typing import ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.arrays import as_array
+from fastflow.arrays import as_array, as_list
 from fastflow.checks import as_count, as_number, one_of, shown
 from fastflow.ensembles.custom import importable
 from fastflow.equality import by_value
@@ -402,7 +402,7 @@ def record_for(asked: Mapping[str, Asked], method: Method) -> Record | None:
     steps: int | NDArray[np.int64] = records[0].steps
     if len(when) > 1:
         steps = np.unique(np.concatenate([record.grid(method.max_steps or 0) for record in records]))
-    return Record(steps, records[0].spacing, **{name: name in wanted for name in NAMED})
+    return Record(steps, records[0].spacing, folder=None, **{name: name in wanted for name in NAMED})
 
 
 def _moments(record: Record, ends: Ends) -> NDArray[np.int64] | None:
@@ -413,11 +413,11 @@ def _moments(record: Record, ends: Ends) -> NDArray[np.int64] | None:
 
 def _as_steps(steps: object) -> int | tuple[int, ...]:
     if isinstance(steps, list | tuple | np.ndarray | range):
-        return tuple(as_count("each of steps", step, 0) for step in steps)
+        return tuple(as_count("each of steps", step, 0) for step in as_list("steps", steps))
     return as_count("steps", steps, 2)
 
 
 @functools.lru_cache(64)
 def _record_of(names: tuple[str, ...], steps: int | tuple[int, ...], spacing: str) -> Record:
     when = steps if isinstance(steps, int) else np.array(steps)
-    return Record(when, spacing, **{name: name in names for name in NAMED})
+    return Record(when, spacing, folder=None, **{name: name in names for name in NAMED})
