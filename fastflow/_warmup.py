@@ -31,8 +31,9 @@ def warmup(
     Parameters
     ----------
     problem, network, method : as they will be trained
-        By default everything that fastflow has, which takes a few minutes; for a problem what `train` takes by
-        default. A `Study` stands alone: what its cells need is compiled.
+        By default every problem and method, which takes a few minutes, but for methods that move by update rules of
+        their own, such as `Adam`: these are compiled where they are named. For a problem what `train` takes by default.
+        A `Study` stands alone: what its cells need is compiled.
     dtype : float64 or float32
     """
     if isinstance(problem, Study):
@@ -43,7 +44,7 @@ def warmup(
     if problem is not None:
         _warm(problem, network, as_method(DEFAULT_METHOD() if method is None else method), dtype)
         return
-    methods = [kind() for kind in METHODS] if method is None else [as_method(method)]
+    methods = [kind() for kind in METHODS if kind.is_common] if method is None else [as_method(method)]
     for given, one in itertools.product(_every_problem(), methods):
         with contextlib.suppress(TypeError, ValueError):  # not everything combines
             _warm(given, network, one, dtype)

@@ -265,6 +265,9 @@ def descend_by(rule: str, gradients, factors: Factors, step: Step, count: int, a
                 first = [before * v - h * x for v, x in zip(first, g, strict=True)]
                 for j in range(size):
                     factors[j] = factors[j] - h * g[j] + now * first[j] if nesterov else factors[j] + first[j]
+            case "layerwise":
+                moved = zip(factors, options["multiples"], g, strict=True)
+                factors = [f - h * multiple * x for f, multiple, x in moved]
             case "sign":
                 factors = [f - h * np.sign(x) for f, x in zip(factors, g, strict=True)]
             case "rmsprop":

@@ -13,6 +13,7 @@ from fastflow.methods.gradient_descent import SAFE as SAFE
 from fastflow.methods.gradient_descent import Cyclic, Decreasing, GradientDescent, Piecewise
 from fastflow.methods.gradient_descent import SteppingMethod as SteppingMethod
 from fastflow.methods.gradient_flow import GradientFlow
+from fastflow.methods.layerwise import LayerwiseDescent
 from fastflow.methods.momentum import Momentum
 from fastflow.methods.muon import Muon
 from fastflow.methods.product_flow import ProductFlow
@@ -32,6 +33,7 @@ __all__ = [
     "FlowLimit",
     "GradientDescent",
     "GradientFlow",
+    "LayerwiseDescent",
     "Momentum",
     "Muon",
     "NormalizedDescent",
@@ -51,6 +53,7 @@ METHODS: tuple[type[Method], ...] = (
     GradientDescent,
     StochasticGradientDescent,
     Momentum,
+    LayerwiseDescent,
     Adam,
     RMSprop,
     SharedRate,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from fastflow.checks import as_number
-from fastflow.kernels.rules import adaptive as rules
+from fastflow.kernels.rules.adaptive import AdamRule, RMSpropRule, SignRule
 from fastflow.methods.gradient_descent import FreeStepMethod
 
 
@@ -31,7 +31,7 @@ class SignDescent(FreeStepMethod):
 
     @property
     def rule(self) -> NamedTuple:
-        return rules.SignDescent()
+        return SignRule()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,7 +68,7 @@ class RMSprop(FreeStepMethod):
 
     @property
     def rule(self) -> NamedTuple:
-        return rules.RMSprop(self.average, self.epsilon, self.weight_decay)
+        return RMSpropRule(self.average, self.epsilon, self.weight_decay)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,4 +108,4 @@ class Adam(FreeStepMethod):
 
     @property
     def rule(self) -> NamedTuple:
-        return rules.Adam(*self.averages, self.epsilon, self.weight_decay)
+        return AdamRule(*self.averages, self.epsilon, self.weight_decay)

@@ -51,6 +51,8 @@ class Method(ABC):
     elsewhere: ClassVar[str] = "GradientDescent"
     """What takes the networks that it does not."""
 
+    is_common: ClassVar[bool] = True
+    """Whether `warmup` compiles it unasked."""
     takes_any_depth: ClassVar[bool] = False
     """Whether it takes networks whose depth is not whole (`Network.is_counted`)."""
 

@@ -24,7 +24,7 @@ from fastflow.kernels.trace import Trace
 from fastflow.methods.aside import ASIDE_SECONDS, Aside, goes_aside
 from fastflow.methods.base import Execution, Method, nbytes_of
 from fastflow.methods.gradient_flow import GradientFlow
-from fastflow.networks import Network
+from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_steps
 from fastflow.scheduling import SLICE_SECONDS, Worker, first_budget
@@ -210,6 +210,7 @@ class SteppingMethod(Method):
         return (step,) if isinstance(step, Each) else ()
 
     parts: ClassVar[tuple[type, ...]] = (Decreasing, Cyclic, Piecewise)
+    is_common: ClassVar[bool] = False
     has_steps: ClassVar[bool] = True
     dtypes: ClassVar[tuple[str, ...]] = DTYPES
 
@@ -217,6 +218,8 @@ class SteppingMethod(Method):
     """Whether its steps are to be compared with the linear stability edge."""
     default_step: ClassVar[float | Edge] = HALF_EDGE
     """The step where the user names none."""
+    gradients: ClassVar[int] = 1
+    """How many gradients a step takes."""
 
     @property
     def rule(self) -> NamedTuple:
@@ -225,13 +228,17 @@ class SteppingMethod(Method):
 
     @property
     def stable_share(self) -> float:
-        """Up to which multiple of the edge of gradient descent a step is stable, of those that `knows_edge`."""
+        """Up to which multiple of the edge of gradient descent a step is stable; infinite where that is not known."""
         return 1.0
+
+    def memory(self, architecture: Architecture) -> FloatArray | float:
+        """What the rule remembers of each entry of the factors at first."""
+        return 0.0
 
     def describe_step(self, step: float, edge: float | None) -> str | None:
         if type(self.rule) is Descent:
             return None
-        if edge is None or not self.knows_edge:
+        if edge is None or not self.knows_edge or math.isinf(self.stable_share):
             return "no theorem here is about this rule"
         share = step / (self.stable_share * edge)
         return f"{share:.3g} times what is linearly stable at the expected solution by this rule"
@@ -355,6 +362,7 @@ class GradientDescent(SteppingMethod):
     """
 
     label: ClassVar[str] = "descent"
+    is_common: ClassVar[bool] = True
     title: ClassVar[str] = "gradient descent"
 
     def matching_flow(self, times: FloatArray, rtol: float) -> GradientFlow:
@@ -376,7 +384,7 @@ class Stepping(Execution):
         first = setting.problems[0]
         self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
-        self.flops_per_step = setting.architecture.gradient_flops + first.loss_flops
+        self.flops_per_step = method.gradients * (setting.architecture.gradient_flops + first.loss_flops)
         self.flops_per_evaluation = self.flops_per_step
         self.runs_per_worker = setting.runs
         self.state = RunState(
@@ -387,7 +395,9 @@ class Stepping(Execution):
             steps=self.steps,
             recorded=np.zeros(setting.runs, np.int64),
             problem=setting.problem_index,
-            memory=np.zeros((setting.runs, slots * self.factors.shape[1]), setting.dtype),
+            memory=np.full(
+                (setting.runs, slots * self.factors.shape[1]), method.memory(setting.architecture), setting.dtype
+            ),
             rates=np.zeros((setting.runs, RATES)),
             begun=np.zeros(setting.runs, np.int64),
         )

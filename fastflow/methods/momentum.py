@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from fastflow.checks import shown
-from fastflow.kernels.rules.momentum import BY_THE_BOOK, HEAVY_BALL, NESTEROV
-from fastflow.kernels.rules.momentum import Momentum as Rule
+from fastflow.kernels.rules.momentum import BY_THE_BOOK, HEAVY_BALL, NESTEROV, MomentumRule
 from fastflow.methods.gradient_descent import SteppingMethod
 
 GROWING = "(k-1)/(k+2)"
@@ -61,8 +60,8 @@ class Momentum(SteppingMethod):
     @property
     def rule(self) -> NamedTuple:
         if isinstance(self.momentum, str):
-            return Rule(BY_THE_BOOK, 0.0, self.weight_decay)
-        return Rule(NESTEROV if self.nesterov else HEAVY_BALL, self.momentum, self.weight_decay)
+            return MomentumRule(BY_THE_BOOK, 0.0, self.weight_decay)
+        return MomentumRule(NESTEROV if self.nesterov else HEAVY_BALL, self.momentum, self.weight_decay)
 
     @property
     def stable_share(self) -> float:

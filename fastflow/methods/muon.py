@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from fastflow.checks import as_count, shown
-from fastflow.kernels.rules.whole import Muon as Rule
+from fastflow.kernels.rules.whole import MuonRule
 from fastflow.methods.gradient_descent import FreeStepMethod
 from fastflow.networks import DeepLinear, Network
 
@@ -59,4 +59,4 @@ class Muon(FreeStepMethod):
     @property
     def rule(self) -> NamedTuple:
         quick, exact = (QUICK, EXACT) if self.iterations is None else (self.iterations, 0)
-        return Rule(self.momentum, self.nesterov, self.weight_decay, quick, exact)
+        return MuonRule(self.momentum, self.nesterov, self.weight_decay, quick, exact)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from fastflow.kernels.rules.sharpness import SharpnessAware as Rule
+from fastflow.kernels.rules.sharpness import SharpnessRule
 from fastflow.methods.gradient_descent import SteppingMethod
 
 
@@ -29,6 +29,7 @@ class SharpnessAware(SteppingMethod):
 
     label: ClassVar[str] = "sharpness-aware"
     title: ClassVar[str] = "sharpness-aware descent"
+    gradients: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,4 +37,4 @@ class SharpnessAware(SteppingMethod):
 
     @property
     def rule(self) -> NamedTuple:
-        return Rule(self.radius)
+        return SharpnessRule(self.radius)

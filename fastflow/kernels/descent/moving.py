@@ -20,9 +20,10 @@ from fastflow.kernels.networks.group import (
     place_entries,
     set_factors,
 )
-from fastflow.kernels.rules.adaptive import Adam, RMSprop, SignDescent
+from fastflow.kernels.rules.adaptive import AdamRule, RMSpropRule, SignRule
 from fastflow.kernels.rules.elementwise import FORMULAS, varies, write_numbers
-from fastflow.kernels.rules.momentum import Momentum
+from fastflow.kernels.rules.layerwise import Layerwise
+from fastflow.kernels.rules.momentum import MomentumRule
 from fastflow.kernels.rules.rates import NORMALIZED, SHARED, Rate, rate_of_change, rate_of_norm
 from fastflow.kernels.rules.rule import (
     RATES,
@@ -33,12 +34,12 @@ from fastflow.kernels.rules.rule import (
     slot_count,
     take_steps,
 )
-from fastflow.kernels.rules.sharpness import SharpnessAware
+from fastflow.kernels.rules.sharpness import SharpnessRule
 from fastflow.kernels.rules.whole import update
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot
 
-BY_FORMULA = (Momentum, SignDescent, RMSprop, Adam)
+BY_FORMULA = (MomentumRule, Layerwise, SignRule, RMSpropRule, AdamRule)
 
 
 def make_mover(rule: NamedTuple, factors: np.ndarray, members: int, parameters: int) -> Mover:
@@ -112,7 +113,7 @@ def _by_formula(rule, mover, group, at, widths, ticks):
     move_by(group, at, rule, mover)
 
 
-@implements(load_memory, *BY_FORMULA, SharpnessAware)
+@implements(load_memory, *BY_FORMULA, SharpnessRule)
 def _load_laid_out(rule, mover, group, member, memory, rates, begun):
     size = group.row_factors.size
     for slot in range(len(mover.memory)):
@@ -122,7 +123,7 @@ def _load_laid_out(rule, mover, group, member, memory, rates, begun):
     mover.begun[member] = begun
 
 
-@implements(keep_memory, *BY_FORMULA, SharpnessAware)
+@implements(keep_memory, *BY_FORMULA, SharpnessRule)
 def _keep_laid_out(rule, mover, group, member, memory, rates):
     size = group.row_factors.size
     for slot in range(len(mover.memory)):
@@ -197,7 +198,7 @@ def _as_a_whole(rule, mover, group, at, widths, ticks):
     group.moved[:] = 1  # what a rule does next may depend on more than factors that have not changed
 
 
-@implements(take_steps, SharpnessAware)
+@implements(take_steps, SharpnessRule)
 def _against_sharpness(rule, mover, group, at, widths, ticks):
     gradient_norms(group)
     for member in range(group.run.size):

@@ -42,7 +42,7 @@ def add_problem(problem_class: type, formula: Callable[..., float]) -> None:
     "__main__"``. Code specialised on a class that is not fastflow's
     is never cached on disk: it is compiled in each process (some seconds), and what you edit takes effect in the next.
     """
-    if not (isinstance(problem_class, type) and issubclass(problem_class, tuple) and hasattr(problem_class, "_fields")):
+    if not is_named_tuple(problem_class):
         raise TypeError(f"problem_class must be a NamedTuple class, got {problem_class!r}")
     if not isinstance(formula, FunctionType | Dispatcher):
         raise TypeError(f"formula must be a function, got {formula!r}")
@@ -54,6 +54,11 @@ def add_problem(problem_class: type, formula: Callable[..., float]) -> None:
     @loss.formula(problem_class)
     def _(problem, index, product, columns, work):
         work.loss[0] = compiled(problem, index, product, work.gradient)
+
+
+def is_named_tuple(kind: object) -> bool:
+    """Whether it is a NamedTuple class."""
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
 CARRIED = "_fastflow_formula"

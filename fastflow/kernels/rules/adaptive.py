@@ -13,13 +13,13 @@ from fastflow.kernels.compile.protocol import implements
 from fastflow.kernels.rules.elementwise import formula, varies, write_numbers
 
 
-class SignDescent(NamedTuple):
+class SignRule(NamedTuple):
     """``W <- W - h sign(G)``; ``nothing`` is 0, as a NamedTuple must have a field."""
 
     nothing: float = 0.0
 
 
-class RMSprop(NamedTuple):
+class RMSpropRule(NamedTuple):
     """``v <- b v + (1-b) G^2``, then ``W <- (1 - h mu) W - h G / (sqrt(v) + eps)``, entry by entry."""
 
     average: float
@@ -27,7 +27,7 @@ class RMSprop(NamedTuple):
     decay: float
 
 
-class Adam(NamedTuple):
+class AdamRule(NamedTuple):
     """``m <- b m + (1-b) G``, ``v <- c v + (1-c) G^2``, ``W <- (1 - h mu) W - h m' / (sqrt(v') + eps)``.
 
     Entry by entry; m' and v' are m and v over the sums of their weights, ``1 - b^k`` and ``1 - c^k`` at the k-th step.
@@ -39,22 +39,22 @@ class Adam(NamedTuple):
     decay: float
 
 
-@implements(varies, SignDescent, RMSprop, inline=True)
+@implements(varies, SignRule, RMSpropRule, inline=True)
 def _constant(rule):
     return False
 
 
-@implements(varies, Adam, inline=True)
+@implements(varies, AdamRule, inline=True)
 def _varies(rule):
     return True
 
 
-@implements(write_numbers, SignDescent, inline=True)
+@implements(write_numbers, SignRule, inline=True)
 def _write_sign(rule, numbers, rates, member, step, weight, k):
     numbers[0, member] = step
 
 
-@formula(SignDescent, numbers=1)
+@formula(SignRule, numbers=1)
 def _emit_sign(a, numbers, w, g, slots):
     return a.sub(w, a.with_sign(numbers[0], g)), ()
 
@@ -63,7 +63,7 @@ WEIGHT, STEP, EPSILON, KEPT, OLD_SQUARE, NEW_SQUARE, OLD, NEW, ROOT = range(9)
 """Of the loss; h, of Adam over ``1 - b^k``; eps; ``1 - h mu``; c and 1 - c; b and 1 - b; ``(1 - c^k)^(-1/2)``."""
 
 
-@implements(write_numbers, RMSprop, inline=True)
+@implements(write_numbers, RMSpropRule, inline=True)
 def _write_rmsprop(rule, numbers, rates, member, step, weight, k):
     numbers[WEIGHT, member] = weight
     numbers[STEP, member] = -step
@@ -73,7 +73,7 @@ def _write_rmsprop(rule, numbers, rates, member, step, weight, k):
     numbers[NEW_SQUARE, member] = 1 - rule.average
 
 
-@formula(RMSprop, numbers=6, slots=1)
+@formula(RMSpropRule, numbers=6, slots=1)
 def _emit_rmsprop(a, numbers, w, g, slots):
     g = a.mul(numbers[WEIGHT], g)
     square = a.fma(numbers[OLD_SQUARE], slots[0], a.mul(numbers[NEW_SQUARE], a.mul(g, g)))
@@ -81,7 +81,7 @@ def _emit_rmsprop(a, numbers, w, g, slots):
     return a.fma(numbers[STEP], move, a.mul(numbers[KEPT], w)), (square,)
 
 
-@implements(write_numbers, Adam, inline=True)
+@implements(write_numbers, AdamRule, inline=True)
 def _write_adam(rule, numbers, rates, member, step, weight, k):
     # The sums of weights as the averages themselves are summed: what is constant has itself as its average.
     rates[member, 0] = rule.first * rates[member, 0] + (1 - rule.first)
@@ -97,7 +97,7 @@ def _write_adam(rule, numbers, rates, member, step, weight, k):
     numbers[ROOT, member] = 1 / np.sqrt(rates[member, 1])
 
 
-@formula(Adam, numbers=9, slots=2)
+@formula(AdamRule, numbers=9, slots=2)
 def _emit_adam(a, numbers, w, g, slots):
     g = a.mul(numbers[WEIGHT], g)
     mean = a.fma(numbers[OLD], slots[0], a.mul(numbers[NEW], g))

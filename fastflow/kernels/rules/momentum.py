@@ -10,7 +10,7 @@ from fastflow.kernels.rules.elementwise import formula, varies, write_numbers
 HEAVY_BALL, NESTEROV, BY_THE_BOOK = range(3)
 
 
-class Momentum(NamedTuple):
+class MomentumRule(NamedTuple):
     """``V <- b V - h G'``, then ``W <- W + V`` (heavy ball) or ``W <- W - h G' + b V`` (Nesterov).
 
     ``G' = G + mu W``; b is ``momentum``, mu is ``decay``, and ``kind`` says which. Nesterov's W is the point that looks
@@ -27,12 +27,12 @@ DOWN, DECAY, OF_BEFORE, OLD, NEW = range(5)
 """Minus h, minus h mu, and what stands in front of the old V in the new V, and of the old and the new V in W."""
 
 
-@implements(varies, Momentum, inline=True)
+@implements(varies, MomentumRule, inline=True)
 def _varies(rule):
     return rule.kind == BY_THE_BOOK
 
 
-@implements(write_numbers, Momentum, inline=True)
+@implements(write_numbers, MomentumRule, inline=True)
 def _write(rule, numbers, rates, member, step, weight, k):
     before, old, new = rule.momentum, rule.momentum, 0.0
     if rule.kind == NESTEROV:
@@ -46,7 +46,7 @@ def _write(rule, numbers, rates, member, step, weight, k):
     numbers[NEW, member] = new
 
 
-@formula(Momentum, numbers=5, slots=1)
+@formula(MomentumRule, numbers=5, slots=1)
 def _emit(a, numbers, w, g, slots):
     (v,) = slots
     after = a.fma(numbers[DOWN], g, a.fma(numbers[DECAY], w, a.mul(numbers[OF_BEFORE], v)))

@@ -13,6 +13,7 @@ from numba.core.errors import NumbaError
 
 from fastflow.kernels.compile.cache import PACKAGE
 from fastflow.kernels.compile.protocol import implements, is_implemented
+from fastflow.kernels.losses.taught import is_named_tuple
 from fastflow.kernels.losses.trial import FormulaError, guarded
 from fastflow.kernels.rules.rule import slot_count
 from fastflow.kernels.rules.whole import update
@@ -48,7 +49,7 @@ def add_rule(rule_class: type, function: Callable[..., None], slots: int = 0) ->
     Train by it through `fastflow.CustomRule`, which tries the function first. As for `add_problem`, worker processes
     must know it as well, and its code is never cached on disk.
     """
-    if not (isinstance(rule_class, type) and issubclass(rule_class, tuple) and hasattr(rule_class, "_fields")):
+    if not is_named_tuple(rule_class):
         raise TypeError(f"rule_class must be a NamedTuple class, got {rule_class!r}")
     if not isinstance(function, FunctionType | Dispatcher):
         raise TypeError(f"function must be a function, got {function!r}")

@@ -28,7 +28,7 @@ def update(rule, factors, gradient, memory, widths, step, k):
     """
 
 
-class Muon(NamedTuple):
+class MuonRule(NamedTuple):
     """``M <- b M + G``, then ``W <- (1 - h mu) W - h O(M)``, factor by factor; of Nesterov ``O(b M + G)``.
 
     O makes all singular values equal, by `orthogonalize`; ``quick`` rounds of the first iteration, then ``exact`` ones
@@ -43,7 +43,7 @@ class Muon(NamedTuple):
 
 
 @slot_count.register
-def _slots_of_muon(rule: Muon) -> int:
+def _slots_of_muon(rule: MuonRule) -> int:
     return 1
 
 
@@ -72,7 +72,7 @@ def _round(x, square, power, work, rows, columns, a, b, c):
     x[: rows * columns] = work[: rows * columns]
 
 
-@implements(update, Muon)
+@implements(update, MuonRule)
 def _muon(rule, factors, gradient, memory, widths, step, k):
     at, number = 0, factors.dtype.type
     momentum, kept, down = number(rule.momentum), number(1 - step * rule.decay), number(step)
