@@ -18,7 +18,7 @@ from fastflow.records.snapshot import Snapshot, Subject
 from fastflow.results import Runs
 from fastflow.setting import Setting
 from fastflow.status import Status
-from fastflow.studies.outcomes import Arrays
+from fastflow.studies.outcomes import NEVER, Arrays
 
 
 class Trained(NamedTuple):
@@ -97,15 +97,15 @@ class Ends:
         )
         return Snapshot(subject, np.arange(len(self)), self.solution, runs.flat_factors[chosen])
 
-    def trial(self, place: int, moments: NDArray[np.int64] | None = None) -> Trial:
-        """One of them, by its place.
+    @cached_property
+    def ended(self) -> NDArray[np.int64]:
+        """The places of the trials that have a solution: they have neither diverged nor failed."""
+        return np.flatnonzero(~np.isin(self.kept["status"], NEVER))
 
-        Parameters
-        ----------
-        place : int
-        moments : the steps that its history has, None for all that there are
-        """
-        return Trial(self, place, moments)
+    @cached_property
+    def each(self) -> dict[int, Trial]:
+        """Those trials, by their places, as functions see them that need no history."""
+        return {place: Trial(self, place) for place in self.ended.tolist()}
 
     def history(self, place: int, moments: NDArray[np.int64] | None = None) -> History | None:
         """The history of a trial, by its place: arrays (records, ...), at those of the steps that are given."""
