@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import fastflow as ff
-from benchmarks import peer_numpy, tasks, timing
+from benchmarks import peer_numpy, peers_sgd, tasks, timing
 
 FLOPS = 3e9
 """Work of one measurement: some hundredths to tenths of a second."""
@@ -80,6 +80,26 @@ class Diagonal(_Descent):
     def setup(self, shape: tuple[int, int], shared: bool, dtype: str, threads: int) -> None:
         _need_cpus(threads)
         self.formulation, self.steps = _prepare(tasks.diagonal(*shape, RUNS, shared, dtype), threads)
+
+
+class Batches:
+    """Steps along a few samples, and along noisy ones."""
+
+    params = (["diagonal", "completion"], [1, 8], [0.0, 0.1])
+    param_names = ("problem", "batch", "label_noise")
+
+    def setup(self, problem: str, batch: int, label_noise: float) -> None:
+        task = peers_sgd.diagonal(100, 40, batch) if problem == "diagonal" else peers_sgd.completion(50, batch)
+        self.problem, self.network = peers_sgd.of_fastflow(task)
+        self.init, self.batch, self.noise = ff.inits.Explicit(task.starts), batch, label_noise
+        self._train(2)
+
+    def _train(self, steps: int) -> None:
+        method = ff.StochasticGradientDescent(1e-5, self.batch, label_noise=self.noise, max_steps=steps, tol=0)
+        ff.train(self.problem, self.network, self.init, method, threads=1, progress=False)
+
+    def time_train(self, *_: Any) -> None:
+        self._train(10_000)
 
 
 class Regression:

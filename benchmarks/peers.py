@@ -21,7 +21,7 @@ import numpy as np
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import limits, peers_flow, report, startup, studies, tasks, timing
+from benchmarks import limits, peers_flow, peers_sgd, report, rules, startup, studies, tasks, timing
 from benchmarks.processes import Job, Library
 from benchmarks.report import Table, number
 
@@ -294,6 +294,23 @@ def float32(session: Session) -> Table:
     return table
 
 
+def update_rules(session: Session) -> Table:
+    """The time of a step of each update rule over that of gradient descent, on one thread."""
+    names = [name for name in rules.RULES if name != "GradientDescent"]
+    header = ["rule", *(f"d = {width}" for width in session.effort.widths), "goal"]
+    table = Table("A step of each update rule over one of gradient descent, depth 3, 64 runs, one thread", header)
+    found = [
+        rules.over_descent(tasks.estimation(width, 64), names, session.effort.repetitions)
+        for width in session.effort.widths
+    ]
+    for name in names:
+        goal = rules.GOALS.get(name, rules.GOAL)
+        table.rows.append([name, *(number(each[name]) for each in found), number(goal)])
+        _show(table)
+    table.remarks = "Processor time, in turns in one process."
+    return table
+
+
 def threads(session: Session) -> Table:
     """fastflow on all threads against one."""
     many = f"{session.threads} threads"
@@ -333,7 +350,9 @@ SECTIONS: dict[str, Callable[[Session], Table]] = {
     "studies": phase_map,
     "flow": lambda session: peers_flow.table_of_flow(session.threads, session.effort.widths == QUICK.widths),
     "flow-descent": lambda session: peers_flow.table_of_descent(session.threads, session.effort.widths == QUICK.widths),
+    "stochastic": lambda session: peers_sgd.tables(session.threads),
     "float32": float32,
+    "rules": update_rules,
     "threads": threads,
     "first-call": first_call,
 }

@@ -161,7 +161,7 @@ def problem(task: Task) -> Any:
     return ff.MatrixSensing(task.operators, task.values)
 
 
-def _problem_and_network(task: Task | DiagonalTask) -> tuple[Any, Any]:
+def problem_and_network(task: Task | DiagonalTask) -> tuple[Any, Any]:
     import fastflow as ff
 
     if isinstance(task, Task):
@@ -176,7 +176,7 @@ def fastflow(task: Task | DiagonalTask, threads: int) -> Formulation:
     """The task by one call of `fastflow.train` with fixed steps and no record."""
     import fastflow as ff
 
-    (observed, network), init = _problem_and_network(task), ff.inits.Explicit(task.starts)
+    (observed, network), init = problem_and_network(task), ff.inits.Explicit(task.starts)
 
     def advance(steps: int, step: float) -> Any:
         method = ff.GradientDescent(step, max_steps=steps, tol=0)

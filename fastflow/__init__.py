@@ -24,6 +24,7 @@ from fastflow.studies.asked import Event, Outcome
 from fastflow.studies.cost import Cost
 from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.errors import StoreError
+from fastflow.studies.following import together
 from fastflow.studies.reading import merge, open_study
 from fastflow.studies.result import StudyResult
 from fastflow.studies.study import Study
@@ -66,6 +67,7 @@ __all__ = [
     "open_study",
     "plot",
     "theory",
+    "together",
     "train",
     "warmup",
 ]

@@ -130,7 +130,8 @@ def check(
     if method is not None and method.has_steps:
         step, _ = _known(lambda: method.first_step(posed, network, factors))
         sizes = None if step is None else _step_sizes(method, step)
-        notes.append(_describe_step(step, sizes, edge, safe, rate))
+        own = None if step is None else method.describe_step(step, edge)
+        notes.append(_describe_step(step, sizes, edge, safe, rate) if own is None else f"Step: {step:.4g}: {own}.")
     elif method is not None:
         amplified = ", and by more after a long rest near a saddle, which amplifies errors" if method.accuracy else ""
         notes.append(

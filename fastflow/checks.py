@@ -116,8 +116,15 @@ def as_count(name: str, value: object, least: int, most: int | None = LARGEST) -
     return number
 
 
-def as_number(name: str, value: ArrayLike, *, above: float | None = None, least: float | None = None) -> float:
-    """A finite real number, greater than ``above`` or at least ``least``."""
+def as_number(
+    name: str,
+    value: ArrayLike,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+) -> float:
+    """A finite real number, greater than ``above`` or at least ``least``, and less than ``below``."""
     if type(value) is not float and type(value) is not int:
         array = as_array(name, value)
         if array.ndim or array.dtype.kind not in "fiuO":
@@ -134,6 +141,8 @@ def as_number(name: str, value: ArrayLike, *, above: float | None = None, least:
         raise ValueError(f"{name} must be greater than {above:g}, got {number:g}")
     if least is not None and not number >= least:
         raise ValueError(f"{name} must be at least {least:g}, got {number:g}")
+    if below is not None and not number < below:
+        raise ValueError(f"{name} must be less than {below:g}, got {number:g}")
     return number
 
 

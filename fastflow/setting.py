@@ -246,13 +246,18 @@ def default_init(network: object, problem: Problem | None = None) -> Init:
     problem : Problem
         Where none is at hand, its solution is taken to be about 1.
     """
-    size = 1.0 if problem is None else solution_size(problem)
     if isinstance(network, DiagonalLinear):
-        return Constant(SMALL * size ** (1 / network.depth))
-    return Gaussian(SMALL * size)
+        return Constant(small_scale(problem, 1 / network.depth))
+    return Gaussian(small_scale(problem))
 
 
-def solution_size(problem: Problem) -> float:
+def small_scale(problem: Problem | None = None, power: float = 1.0) -> float:
+    """`SMALL` times a power of the size of the solution, to three digits: those that no round-off decides."""
+    size = 1.0 if problem is None else _solution_size(problem)
+    return float(f"{SMALL * size**power:.3g}")
+
+
+def _solution_size(problem: Problem) -> float:
     """The largest entry of the vector, or singular value of the matrix, that the data point to; 1 where they do not."""
     try:
         estimate = problem.estimate().astype(np.float64)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 Key = int | float | str | Sequence["Key"]
 
@@ -48,10 +49,14 @@ class Streams:
         self._start = self._philox.state
         self._generator = np.random.Generator(self._philox)
 
-    def __call__(self, *numbers: int) -> np.random.Generator:
-        """The generator of ``(*prefix, *numbers)`` at its beginning."""
+    def key(self, *numbers: int) -> NDArray[np.uint64]:
+        """The key of Philox, (2,), for ``(*prefix, *numbers)``."""
         digest = self._digest.copy()
         digest.update(f"{','.join(f'i{number:d}' for number in numbers)})".encode())
-        self._start["state"]["key"][:] = np.frombuffer(digest.digest(), "<u8")
+        return np.frombuffer(digest.digest(), "<u8")
+
+    def __call__(self, *numbers: int) -> np.random.Generator:
+        """The generator of ``(*prefix, *numbers)`` at its beginning."""
+        self._start["state"]["key"][:] = self.key(*numbers)
         self._philox.state = self._start
         return self._generator

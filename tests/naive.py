@@ -244,6 +244,71 @@ def gradient_descent(
 Sides = list[list[Any]]
 
 
+def descend_by(rule: str, gradients, factors: Factors, step: Step, count: int, alike: int = 1, **options) -> Factors:
+    """So many steps of an update rule, by its textbook; ``gradients(factors)`` is a list like the factors.
+
+    ``step`` is a number, or a function of k; ``alike`` is how many factors each of these stands for. Options are those
+    of fastflow's methods.
+    """
+    factors = [np.array(factor, np.float64) for factor in factors]
+    size = len(factors)
+    first, second = [np.zeros_like(f) for f in factors], [np.zeros_like(f) for f in factors]
+    shared, last, mu = 0.0, 0.0, options.get("weight_decay", 0.0)
+    for k in range(count):
+        h, g = step(k) if callable(step) else step, gradients(factors)
+        norm = np.sqrt(alike * sum(np.sum(x**2) for x in g))
+        match rule:
+            case "momentum":
+                b, nesterov = options["momentum"], options.get("nesterov", False)
+                before, now = (max(k - 1, 0) / (k + 2), k / (k + 3)) if isinstance(b, str) else (b, b)
+                g = [x + mu * f for x, f in zip(g, factors, strict=True)]
+                first = [before * v - h * x for v, x in zip(first, g, strict=True)]
+                for j in range(size):
+                    factors[j] = factors[j] - h * g[j] + now * first[j] if nesterov else factors[j] + first[j]
+            case "sign":
+                factors = [f - h * np.sign(x) for f, x in zip(factors, g, strict=True)]
+            case "rmsprop":
+                b = options["average"]
+                for j in range(size):
+                    first[j] = b * first[j] + (1 - b) * g[j] ** 2
+                    factors[j] = (1 - h * mu) * factors[j] - h * g[j] / (np.sqrt(first[j]) + options["epsilon"])
+            case "adam":
+                b, c = options["averages"]
+                for j in range(size):
+                    first[j], second[j] = b * first[j] + (1 - b) * g[j], c * second[j] + (1 - c) * g[j] ** 2
+                    mean, square = first[j] / (1 - b ** (k + 1)), second[j] / (1 - c ** (k + 1))
+                    factors[j] = (1 - h * mu) * factors[j] - h * mean / (np.sqrt(square) + options["epsilon"])
+            case "normalized":
+                factors = [f - h / norm * x for f, x in zip(factors, g, strict=True)]
+            case "shared-rate":
+                b = options["average"]
+                shared = b * shared + (1 - b) * norm**2
+                h /= np.sqrt(shared / (1 - b ** (k + 1))) + options["epsilon"]
+                factors = [f - h * x for f, x in zip(factors, g, strict=True)]
+            case "barzilai-borwein":
+                if k > 0:  # s = -last * old gradient, y = change of the gradient
+                    s = np.concatenate([-last * x.ravel() for x in first])
+                    y = np.concatenate([(x - old).ravel() for x, old in zip(g, first, strict=True)])
+                    if s @ y > 0:
+                        h = s @ s / (s @ y) if options["kind"] == "long" else s @ y / (y @ y)
+                first, last = g, h
+                factors = [f - h * x for f, x in zip(factors, g, strict=True)]
+            case "sharpness-aware":
+                away = [f + options["radius"] * x / norm for f, x in zip(factors, g, strict=True)]
+                factors = [f - h * x for f, x in zip(factors, gradients(away), strict=True)]
+            case "muon":
+                b = options["momentum"]
+                for j in range(size):
+                    first[j] = b * first[j] + g[j]
+                    left, _, right = np.linalg.svd(
+                        g[j] + b * first[j] if options.get("nesterov") else first[j], full_matrices=False
+                    )
+                    factors[j] = (1 - h * mu) * factors[j] - h * left @ right
+            case _:
+                raise ValueError(rule)
+    return factors
+
+
 def stabilised_step(slope, w, table, which: int, h: float):
     """The point, and the estimate of the error, of method ``which`` of a `Chebyshev` for ``w' = -slope(w)``."""
     rows = table.rows[table.first[which] : table.first[which + 1]]

@@ -269,6 +269,12 @@ def test_a_custom_problem_survives_pickle():
     assert all(map(np.array_equal, again.data, problem.data))
 
 
+def test_a_formula_knows_no_samples():
+    ff.kernels.add_problem(Data, right)
+    with pytest.raises(TypeError, match="not that of some samples: take GradientDescent"):
+        ff.train(ff.CustomProblem(SHAPE, DATA), method=ff.StochasticGradientDescent(0.1), runs=1)
+
+
 def well(problem, index, product, gradient):
     """``1/2 ||W||^2 - <target, W>``, least at the target, where it is ``-1/2 ||target||^2``."""
     loss = 0.0

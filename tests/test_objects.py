@@ -66,6 +66,7 @@ WORDS = {
     "sequence": lambda x=1.0: ff.GradientDescent(x * STEPS),
     "edge": lambda x=1.0: ff.GradientDescent(x / 10 * theory.edge),
     "decreasing": lambda x=1.0: ff.GradientDescent(ff.Decreasing(x)),
+    "stochastic": lambda x=1.0: ff.StochasticGradientDescent(0.1, order=[[1, int(x) + 2]], label_noise=x * STEPS[:1]),
     "flow": lambda x=1.0: ff.GradientFlow([0, x]),
     "product flow": lambda x=1.0: ff.ProductFlow([0, x]),
     "limit": lambda x=1.0: ff.FlowLimit(x / 1e9),

@@ -367,3 +367,22 @@ def test_ipython_shows_a_figure(triangle):
     formatters = pytest.importorskip("IPython.core.formatters")
     data, _ = formatters.DisplayFormatter().format(pictures.plot(triangle))
     assert data["image/png"].startswith(b"\x89PNG")
+
+
+def test_axes_of_the_users_own_hold_panels(triangle):
+    """A map and slices side by side in a figure of the user's, each with its legend; as many axes as panels."""
+    one = part(triangle, scale=0)
+    figure = matplotlib.figure.Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    assert pictures.plot(one, program="l1", parameters={"n": 32}, ax=left) is figure
+    assert pictures.plot(one, "slices", ax=right) is figure
+    drawn(figure)
+    assert not figure.get_suptitle()
+    assert not figure.legends
+    assert left.get_legend() is not None
+    assert right.get_ylabel() == "rate of success"  # which panels of a figure of our own would not all have
+    own = pictures.plot(one).axes[0]
+    np.testing.assert_array_equal(line(left, "50%, fitted"), line(own, "50%, fitted"))
+    with pytest.raises(ValueError, match="one for each of the 2 panels"):
+        pictures.plot(triangle, ax=left)
+    pictures.plot(triangle, ax=figure.subplots(1, 2))

@@ -291,3 +291,44 @@ def test_values_that_nothing_fits_are_drawn_without_basis_pursuit(sensing):
     assert [line.get_label() for line in axes.lines] == ["recovered"]
     with pytest.raises(ValueError, match="alphas must be one for each of the 1 runs, got 2"):
         plot.plot_recovery(runs, tall, [1.0, 2.0])
+
+
+def test_axes_of_the_users_own_are_drawn_into(runs):
+    """The same curves, in his figure, whose title stays his."""
+    figure = matplotlib.figure.Figure()
+    left, right = figure.subplots(1, 2)
+    assert runs.plot("loss", ax=left) is figure
+    assert plot.plot_images({"target": TARGET}, ax=right) is figure
+    assert np.array_equal(median_line(left), median_line(panel(runs.plot(), "loss")))
+    assert figure.get_suptitle() == ""
+    both = figure.add_subfigure(figure.add_gridspec(1, 1)[0]).subplots(1, 2)
+    assert runs.plot(["error", "loss"], ax=both) is figure
+    assert [axes.get_ylabel()[:4] for axes in both] == ["rela", "loss"]
+    with pytest.raises(ValueError, match="one for each of the 4 panels of this picture, got 2"):
+        runs.plot(ax=both)
+    with pytest.raises(TypeError, match="must be matplotlib axes"):
+        runs.plot("loss", ax=3)
+    with pytest.raises(ValueError, match="quantities must be 'loss'"):
+        runs.plot("sharpness")
+
+
+def test_several_runs_in_one_picture_have_a_line_and_a_band_each(runs):
+    fewer = dataclasses.replace(runs, status=np.where(np.arange(9) == 4, ff.Status.DIVERGED, runs.status))
+    figure = plot.plot_runs({"all": runs, "without one": fewer})
+    drawn(figure)
+    for name in ("loss", "effective_rank", "error"):
+        axes = panel(figure, {"effective_rank": "effective", "error": "relative"}.get(name, name))
+        assert [line.get_label() for line in axes.lines] == ["all", "without one"]
+        for line, kept in zip(axes.lines, (np.arange(9), np.delete(np.arange(9), 4)), strict=True):
+            assert np.array_equal(line.get_ydata(), np.median(getattr(runs.history, name)[kept], axis=0))
+        assert len(axes.collections) == 2
+        assert axes.lines[0].get_color() != axes.lines[1].get_color()
+    title = " ".join(figure.get_suptitle().split())
+    assert "band of 8 to 9 runs each of DeepLinear" in title
+    assert title.endswith("1 more diverged and is not drawn")
+    assert figure.axes[0].get_legend() is not None
+    flow = dataclasses.replace(with_history(runs, steps=None, times=np.arange(len(runs.history.steps)) * 1.0))
+    with pytest.raises(ValueError, match="recorded against the same, got step and time"):
+        plot.plot_runs({"descent": runs, "flow": flow})
+    with pytest.raises(ValueError, match="there are no runs to draw"):
+        plot.plot_runs({})

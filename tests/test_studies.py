@@ -20,6 +20,7 @@ from fastflow.studies import driver
 from fastflow.studies.nodes import this_node
 from fastflow.studies.outcomes import FIELDS, make_outcomes
 from fastflow.studies.tasks import Finished, Report
+from fastflow.studies.transitions import boundary
 
 SPARSE = Sparse(n=24, sparsity=3)
 BITS = tuple(name for name in FIELDS if name != "seconds")
@@ -405,6 +406,61 @@ def test_a_part_of_a_result_is_that_of_a_study_of_its_own(chosen):
     assert part.setting["n"] == 24
     assert part.setting.get("m") == chosen.get("m")
     assert ("depth" in part.setting) == (chosen.get("method") != "l1")  # of which a convex program knows nothing
+
+
+def test_selection_is_by_values(reference):
+    """By one value, lists in their order, and slices whose ends are both included; what is left is a study of it."""
+    part = reference.sel({"init.scale": [1e-4]}, m=slice(9, None))
+    assert part.axes == {"m": (14, 18), "init.scale": (1e-4,)}
+    assert np.array_equal(part.outcomes["error"], reference.outcomes["error"][1:, 1:])
+    assert same_bits(part, ff.Study.from_table(part.table).run(threads=1, progress=False))
+    assert reference.sel(m=slice(8, 14)).axes["m"] == (8, 14)
+    turned = reference.sel(m=np.array([18, 8]))
+    assert turned.axes["m"] == (18, 8)
+    assert np.array_equal(turned.successes, reference.successes[[2, 0]])
+    assert same_bits(reference.sel(m=14), reference[{"m": 14}])
+    assert reference.sel(m=14).fixed == {"m": 14}
+    assert np.array_equal(reference[{"m": [8]}].rates, reference.rates[:1])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "error", "message"),
+    [
+        ({"m": 9}, KeyError, r"axis 'm' has no 9; it has \[8, 14, 18\]"),
+        ({"m": [8, 9]}, KeyError, "axis 'm' has no 9"),
+        ({"m": []}, KeyError, "the list of values is empty"),
+        ({"m": [8, 8]}, ValueError, "the value 8 is asked for twice"),
+        ({"m": slice(9, 13)}, KeyError, "no value from 9 to 13"),
+        ({"m": slice(8, 18, 2)}, ValueError, "a slice of values has no step"),
+        ({"m": slice("a", None)}, TypeError, "from one number to another"),
+        ({"n": 8}, KeyError, "there is no axis 'n'; there are m, init.scale"),
+        ({"m": 8, "init.scale": 1e-2}, KeyError, "one axis must be left"),
+    ],
+)
+def test_what_cannot_be_selected_is_said(reference, chosen, error, message):
+    with pytest.raises(error, match=message):
+        reference.sel(chosen)
+
+
+def test_labels_have_nothing_between_them():
+    study = ff.Study(SPARSE, axes={"m": (8, 14), "method": {"a": ff.FlowLimit(), "b": ff.FlowLimit()}}, trials=1)
+    result = study.run(threads=1, progress=False)
+    assert result.sel(method=["b"]).methods == ("b",)
+    with pytest.raises(TypeError, match="has labels, between which nothing lies"):
+        result.sel(method=slice("a", "b"))
+
+
+def test_a_boundary_is_a_table_with_the_names_of_the_axes(reference):
+    found = reference.boundary(resamples=0)
+    frame = found.to_dataframe()
+    assert frame.columns[:3].tolist() == ["init.scale", "along", "level"]
+    assert frame["init.scale"].tolist() == [1e-2, 1e-4]
+    assert frame["along"].tolist() == ["m", "m"]
+    assert frame["crossing"].tolist() == found.value.tolist()
+    assert set(frame["status"]) <= {"fitted", "separated"}
+    nameless = boundary([1, 2, 3], [[0, 5, 9], [1, 5, 9]], 10, resamples=0).to_dataframe()
+    assert nameless["axis_0"].tolist() == [0, 1]
+    assert len(boundary([1, 2, 3], [0, 5, 9], 10, resamples=0).to_dataframe()) == 1
 
 
 def test_a_trial_that_raises_is_named_and_takes_nothing_along():

@@ -16,6 +16,7 @@ import threadpoolctl
 
 import fastflow as ff
 from fastflow.kernels.descent.descend import descend
+from fastflow.setting import default_init
 from fastflow.status import Status
 
 ALL = ff.Record(steps=50, product=True, factors=True)
@@ -387,10 +388,16 @@ def test_the_default_number_of_runs(make_problem, make_factors):
 def test_the_default_network_and_init(make_problem):
     problem, method = make_problem("estimation", (3, 4)), ff.GradientDescent(max_steps=5)
     default = ff.train(problem, method=method, runs=3)
-    init = ff.inits.Gaussian(1e-3 * np.linalg.norm(problem.target, 2))
+    init = ff.inits.Gaussian(float(f"{1e-3 * np.linalg.norm(problem.target, 2):.3g}"))
     named = ff.train(problem, ff.DeepLinear(depth=3), init, method, runs=3, seed=0)
     assert default.widths == (4, 3, 3, 3)
     np.testing.assert_array_equal(default.solution, named.solution)
+
+
+def test_no_round_off_decides_the_default_start():
+    """A size that processors find as 1 or as 1 + 5e-14 gives one start, and a scale that can be read."""
+    exact, rough = (ff.MatrixEstimation(size * np.eye(3)) for size in (1.0, 1 + 5e-14))
+    assert default_init(ff.DeepLinear(2), exact) == default_init(ff.DeepLinear(2), rough) == ff.inits.Gaussian(1e-3)
 
 
 @pytest.mark.parametrize(

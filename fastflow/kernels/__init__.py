@@ -2,7 +2,8 @@
 
 `product_nn`, `product_tn` and `product_nt` take matrices. Everything about chains of factors works on flat storage: the
 factors of one run are one array, ``W_1`` first, each row-major, beside ``widths = (d_0, ..., d_N)`` as int64. Losses
-take the data of a problem as a NamedTuple, also one that `add_problem` has taught them. The mirror maps of diagonal
+take the data of a problem as a NamedTuple, also one that `add_problem` has taught them, and `add_rule` teaches update
+rules. The mirror maps of diagonal
 networks say where their gradient flows are.
 
 All of these look at the types of their arguments when they are compiled, TypeError, and at their sizes when they are
@@ -36,6 +37,7 @@ from fastflow.kernels.public.mirrors import (
     mirror_point,
     mirror_theta,
 )
+from fastflow.kernels.rules.taught import add_rule
 from fastflow.kernels.vectors.products import product_nn, product_nt, product_tn
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "RegressionBySamples",
     "Sensing",
     "add_problem",
+    "add_rule",
     "chain_balancedness",
     "chain_gradient",
     "chain_product",

@@ -3,25 +3,62 @@
 One module each, with what the user says and how it is executed.
 """
 
+from fastflow.methods.adaptive import Adam, RMSprop, SignDescent
 from fastflow.methods.base import Execution as Execution
 from fastflow.methods.base import Method as Method
 from fastflow.methods.base import execute as execute
+from fastflow.methods.custom_rule import CustomRule
 from fastflow.methods.flow_limit import FlowLimit
 from fastflow.methods.gradient_descent import SAFE as SAFE
-from fastflow.methods.gradient_descent import Decreasing, GradientDescent
+from fastflow.methods.gradient_descent import Cyclic, Decreasing, GradientDescent, Piecewise
+from fastflow.methods.gradient_descent import SteppingMethod as SteppingMethod
 from fastflow.methods.gradient_flow import GradientFlow
+from fastflow.methods.momentum import Momentum
+from fastflow.methods.muon import Muon
 from fastflow.methods.product_flow import ProductFlow
+from fastflow.methods.rates import BarzilaiBorwein, NormalizedDescent, SharedRate
+from fastflow.methods.sharpness_aware import SharpnessAware
 from fastflow.methods.stacked import StackedMethod as StackedMethod
 from fastflow.methods.stacked import StackEnds as StackEnds
 from fastflow.methods.stacked import SystemStack as SystemStack
+from fastflow.methods.stochastic import StochasticGradientDescent
 
-__all__ = ["Decreasing", "FlowLimit", "GradientDescent", "GradientFlow", "ProductFlow"]
+__all__ = [
+    "Adam",
+    "BarzilaiBorwein",
+    "CustomRule",
+    "Cyclic",
+    "Decreasing",
+    "FlowLimit",
+    "GradientDescent",
+    "GradientFlow",
+    "Momentum",
+    "Muon",
+    "NormalizedDescent",
+    "Piecewise",
+    "ProductFlow",
+    "RMSprop",
+    "SharedRate",
+    "SharpnessAware",
+    "SignDescent",
+    "StochasticGradientDescent",
+]
 
 DEFAULT_METHOD = GradientDescent
 """What trains where the user names nothing."""
 
 METHODS: tuple[type[Method], ...] = (
     GradientDescent,
+    StochasticGradientDescent,
+    Momentum,
+    Adam,
+    RMSprop,
+    SharedRate,
+    NormalizedDescent,
+    BarzilaiBorwein,
+    SignDescent,
+    Muon,
+    SharpnessAware,
     GradientFlow,
     ProductFlow,
     FlowLimit,

@@ -106,6 +106,16 @@ class Method(ABC):
         """
         return None
 
+    def describe_step(self, step: float, edge: float | None) -> str | None:
+        """What is known of its steps, in words; None where it is what is known of gradient descent.
+
+        Parameters
+        ----------
+        step : float, the first, or the largest of an explicit sequence
+        edge : float or None, the stability edge of gradient descent, where that is known
+        """
+        return None
+
     def step_sizes(self, first: float, count: int) -> FloatArray:
         """The sizes of so many steps from the start on, of which ``first`` is the first unless they are given.
 
@@ -128,9 +138,14 @@ class Method(ABC):
 
 
 def nbytes_of(made: object, given: object = ()) -> int:
-    """Bytes of the arrays in nested tuples that are not in those given, too."""
-    shared = {id(array) for array in _arrays_of(given)}
-    return sum(array.nbytes for array in _arrays_of(made) if id(array) not in shared)
+    """Bytes of the arrays in nested tuples that are not in those given, too, nor views of these."""
+    shared = {id(_owner(array)) for array in _arrays_of(given)}
+    return sum(array.nbytes for array in _arrays_of(made) if id(_owner(array)) not in shared)
+
+
+def _owner(array: AnyArray) -> object:
+    """What has the memory of an array."""
+    return array if array.base is None else array.base
 
 
 def _arrays_of(thing: object) -> Iterator[AnyArray]:
@@ -162,6 +177,7 @@ class Execution(ABC):
     step : array (runs,), the first step of each run; NaN where there is none
     threads, seconds, flops : what the work took
     workspace_bytes : int, what one thread needs beside, where that is known
+    words : str, the method as results name it
 
     Raises
     ------
@@ -169,11 +185,12 @@ class Execution(ABC):
         when the results take more memory than there is
     """
 
-    work_bytes: ClassVar[int] = 0
+    work_bytes: int = 0
     """How many more numbers for each parameter of each run it needs."""
 
     def __init__(self, setting: Setting, method: Method, recording: Recording) -> None:
         self.setting, self.method, self.recording = setting, method, recording
+        self.words = repr(method)
         architecture, runs, dtype = setting.architecture, setting.runs, setting.dtype
         parameters, size = architecture.parameter_count, math.prod(architecture.solution_shape)
         numbers = runs * ((1 + self.work_bytes) * parameters + size) + DATA_COPIES * setting.data_entries
@@ -252,7 +269,7 @@ class Execution(ABC):
             seconds=self.seconds,
             threads=self.threads,
             flops=self.flops,
-            description=setting.description(repr(self.method)),
+            description=setting.description(self.words),
             flat_factors=self.factors,
         )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -15,6 +17,8 @@ from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, shown
 from fastflow.inits import Init
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
+from fastflow.kernels.descent.moving import make_mover
+from fastflow.kernels.rules.rule import RATES, Descent, slot_count
 from fastflow.methods.base import Execution, Method, nbytes_of
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.networks import Network
@@ -67,6 +71,79 @@ class Decreasing:
             )
 
 
+class Schedule(ABC):
+    """Steps that are multiples of a first one."""
+
+    first: float | str | Edge
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "first", _as_step("first", self.first))
+        if self.first == SAFE:
+            raise ValueError(f"first={SAFE!r} is for Decreasing and constant steps")
+
+    @abstractmethod
+    def multiples(self, count: int) -> FloatArray:
+        """What so many steps are of the first, (count,)."""
+
+
+def _as_factors(name: str, factors: ArrayLike) -> tuple[float, ...]:
+    array = as_floats(name, factors, 1)
+    if array.size == 0 or array.min() <= 0:
+        raise ValueError(f"{name} must be numbers greater than 0, got {shown(factors)}")
+    return tuple(map(float, array))
+
+
+@dataclass(frozen=True)
+class Cyclic(Schedule):
+    """The steps ``first * factors[k mod P]``, k = 0, 1, ...: one cycle after the other.
+
+    Parameters
+    ----------
+    first : float > 0, or a multiple of ``theory.edge``, also as "0.5 edge"
+    factors : P floats > 0
+    """
+
+    first: float | str | Edge
+    factors: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "factors", _as_factors("factors", self.factors))
+
+    def multiples(self, count: int) -> FloatArray:
+        return np.resize(np.array(self.factors), count)
+
+
+@dataclass(frozen=True)
+class Piecewise(Schedule):
+    """The step ``first`` up to a step, then a multiple of it: ``first * factors[i]`` from step ``starts[i]`` on.
+
+    Parameters
+    ----------
+    first : float > 0, or a multiple of ``theory.edge``, also as "0.5 edge"
+    starts : increasing ints >= 1
+    factors : as many floats > 0
+    """
+
+    first: float | str | Edge
+    starts: tuple[int, ...]
+    factors: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "factors", _as_factors("factors", self.factors))
+        if not isinstance(self.starts, list | tuple | np.ndarray) or len(self.starts) != len(self.factors):
+            raise ValueError(f"starts must be {len(self.factors)} steps, as many as factors, got {shown(self.starts)}")
+        starts = tuple(as_count(f"starts[{i}]", start, 1) for i, start in enumerate(self.starts))
+        if any(later <= start for start, later in pairwise(starts)):
+            raise ValueError(f"starts must increase, got {starts}")
+        object.__setattr__(self, "starts", starts)
+
+    def multiples(self, count: int) -> FloatArray:
+        which = np.searchsorted(self.starts, np.arange(count), side="right")
+        return np.array((1.0, *self.factors))[which]
+
+
 def _as_step(name: str, step: Edge | ArrayLike) -> float | str | Edge:
     """One step: a number, or what stands for one."""
     if isinstance(step, str) and step != SAFE:
@@ -77,32 +154,16 @@ def _as_step(name: str, step: Edge | ArrayLike) -> float | str | Edge:
     return step if isinstance(step, str | Edge) else as_number(name, step, above=0)
 
 
-@dataclass(frozen=True, eq=False)
-class GradientDescent(Method):
-    """``W_j <- W_j - step * G_j`` for all factors at once.
+@dataclass(frozen=True, eq=False, repr=False)
+class SteppingMethod(Method):
+    """What takes steps of a size that the user chooses, by a rule that its subclass says.
 
     Parameters
     ----------
-    step : None, float > 0, "safe", ``c * theory.edge``, `Decreasing`, or array (K,) of positive steps
-        None takes half the linear stability edge at the expected solution (`theory.stability_edge`), from the data of
-        each problem, ``c * theory.edge`` (in words "0.9 edge") any multiple; ``runs.summary()`` shows it. "safe" is the
-        step from which on the loss is known to fall at every step, from each run's start (`theory.safe_step`); it is
-        much smaller. An array is the explicit sequence of the first K steps.
-    max_steps : int >= 0
-        A run ends at this step, counted from its very start; None means 100,000, or K for an explicit sequence.
-    tol : None or float >= 0
-        A run ends when its loss is at most this (absolute). None takes 1e-10 times the loss of the product 0, above the
-        least loss where a formula or the data tell it, whatever the units of the data; nothing of a CustomProblem.
-    gradient_tol : None or float >= 0
-        A run ends when the norm of its gradient by all factors is at most this; 0 switches the test off. None is 0
-        where ``tol`` is given, and else ends runs of which only what dies like a power of time is left: at every 1000th
-        step, those whose loss is at most 1e-6 times that of the product 0, above the least loss as for ``tol``; falls
-        so slowly that at the rate of this step ``max_steps`` more would not divide that excess by ``e^4``; and would
-        fall if the product shrank, ``<E, W>`` being at least the excess. That is not so on a plateau, where something
-        has still to grow: a plateau is never taken for an end.
+    step, max_steps, tol, gradient_tol : those of `GradientDescent`
     """
 
-    step: float | str | Edge | Decreasing | ArrayLike | None = None
+    step: float | str | Edge | Decreasing | Schedule | ArrayLike | None = None
     max_steps: int | None = None
     tol: float | None = None
     gradient_tol: float | None = None
@@ -110,7 +171,7 @@ class GradientDescent(Method):
     def __post_init__(self) -> None:
         step = self.step
         limit = DEFAULT_STEPS
-        if step is not None and not isinstance(step, Decreasing):
+        if step is not None and not isinstance(step, Decreasing | Schedule):
             if isinstance(step, str | Edge) or as_array("step", step).ndim == 0:
                 step = _as_step("step", step)
             else:
@@ -135,24 +196,52 @@ class GradientDescent(Method):
     @property
     def named_step(self) -> float | str | Edge | None:
         """The first step: None, a number, or what stands for one; of an explicit sequence NaN."""
-        if isinstance(self.step, Decreasing):
+        if isinstance(self.step, Decreasing | Schedule):
             return self.step.first
         return self.step if self.step is None or isinstance(self.step, float | str | Edge) else math.nan
 
-    def __repr__(self) -> str:
-        if isinstance(self.step, np.ndarray):
-            step = f"<{self.step.size} steps>"
-        else:
-            step = repr(self.step)
-        ends = {"tol": self.tol, "gradient_tol": self.gradient_tol}
-        given = "".join(f", {name}={value:g}" for name, value in ends.items() if value is not None)
-        return f"GradientDescent(step={step}, max_steps={self.max_steps}{given})"
-
-    label: ClassVar[str] = "descent"
-    title: ClassVar[str] = "gradient descent"
-    parts: ClassVar[tuple[type, ...]] = (Decreasing,)
+    parts: ClassVar[tuple[type, ...]] = (Decreasing, Cyclic, Piecewise)
     has_steps: ClassVar[bool] = True
     dtypes: ClassVar[tuple[str, ...]] = DTYPES
+
+    knows_edge: ClassVar[bool] = True
+    """Whether its steps are to be compared with the linear stability edge."""
+    default_step: ClassVar[float | Edge] = HALF_EDGE
+    """The step where the user names none."""
+
+    @property
+    def rule(self) -> NamedTuple:
+        """What the kernels are told of the rule by which it moves."""
+        return Descent()
+
+    @property
+    def stable_share(self) -> float:
+        """Up to which multiple of the edge of gradient descent a step is stable, of those that `knows_edge`."""
+        return 1.0
+
+    def describe_step(self, step: float, edge: float | None) -> str | None:
+        if type(self.rule) is Descent:
+            return None
+        if edge is None or not self.knows_edge:
+            return "no theorem here is about this rule"
+        share = step / (self.stable_share * edge)
+        return f"{share:.3g} times what is linearly stable at the expected solution by this rule"
+
+    def matching_flow(self, times: FloatArray, rtol: float) -> GradientFlow:
+        raise TypeError(f"{type(self).__name__} does not follow the gradient flow step by step: GradientDescent does")
+
+    def _check_number(
+        self, name: str, *, above: float | None = None, least: float | None = None, below: float | None = None
+    ) -> None:
+        """Make a field the number that it must be."""
+        number = as_number(name, getattr(self, name), above=above, least=least, below=below)
+        object.__setattr__(self, name, number)
+
+    @property
+    def own_fields(self) -> str:
+        """What it is beside its steps and ends, as its ``repr`` shows it."""
+        own = [field for field in fields(self) if field.name not in _COMMON]
+        return "".join(f", {field.name}={getattr(self, field.name)!r}" for field in own)
 
     def check(
         self,
@@ -164,19 +253,23 @@ class GradientDescent(Method):
     ) -> None:
         super().check(network, init, record, dtype, problem)
         if self.named_step == SAFE:
+            if type(self.rule) is not Descent:
+                raise ValueError(
+                    f"no step of {type(self).__name__} is known to be safe: {SAFE!r} is for GradientDescent"
+                )
             check_knows_safe_steps(network)
 
     def begin(self, setting: Setting) -> Execution:
-        return _Descent(setting, self)
+        return Stepping(setting, self)
 
-    def briefest(self) -> GradientDescent:
+    def briefest(self) -> Self:
         # No step is taken: any number will do to compile with.
         return replace(self, step=1e-9 if self.step is None else self.step, max_steps=0)
 
     def first_step(self, problem: Problem, network: Network, factors: Sequence[FloatArray]) -> float | None:
         if self.sequence.size:
             return float(self.sequence.max())
-        step = HALF_EDGE if self.named_step is None else self.named_step
+        step = self.default_step if self.named_step is None else self.named_step
         if step == SAFE:
             return float(safe_step(problem, network, factors).step)
         return step.step(problem, network) if isinstance(step, Edge) else float(step)
@@ -186,23 +279,89 @@ class GradientDescent(Method):
             return self.sequence[:count]
         if isinstance(self.step, Decreasing):
             return np.asarray(first / (1 + np.arange(count) / self.step.scale) ** self.step.power)
+        if isinstance(self.step, Schedule):
+            return first * self.step.multiples(count)
         return np.full(count, first)
+
+    def __repr__(self) -> str:
+        if isinstance(self.step, np.ndarray):
+            step = f"<{self.step.size} steps>"
+        else:
+            step = repr(self.step)
+        ends = {"tol": self.tol, "gradient_tol": self.gradient_tol}
+        given = "".join(f", {name}={value:g}" for name, value in ends.items() if value is not None)
+        return f"{type(self).__name__}(step={step}, max_steps={self.max_steps}{self.own_fields}{given})"
+
+
+_COMMON = ("step", "max_steps", "tol", "gradient_tol")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FreeStepMethod(SteppingMethod):
+    """A `SteppingMethod` whose steps are numbers: no stability edge is known for them.
+
+    Parameters
+    ----------
+    step, max_steps, tol, gradient_tol : those of `SignDescent`
+    """
+
+    knows_edge: ClassVar[bool] = False
+    default_step: ClassVar[float | Edge] = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.named_step, str | Edge):
+            raise ValueError(
+                f"step of {type(self).__name__} must be a number, as no stability edge and no safe step is known for "
+                f"it, got {shown(str(self.named_step))}"
+            )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GradientDescent(SteppingMethod):
+    """``W_j <- W_j - step * G_j`` for all factors at once.
+
+    Parameters
+    ----------
+    step : None, float > 0, "safe", ``c * theory.edge``, a schedule, or array (K,) of positive steps
+        A schedule is `Decreasing`, `Cyclic` or `Piecewise`. None takes half the linear stability edge at the expected
+        solution (`theory.stability_edge`), from the data of each problem, ``c * theory.edge`` (in words "0.9 edge") any
+        multiple; ``runs.summary()`` shows it. "safe" is the step from which on the loss is known to fall at every step,
+        from each run's start (`theory.safe_step`); it is much smaller. An array is the explicit sequence of the first K
+        steps.
+    max_steps : int >= 0
+        A run ends at this step, counted from its very start; None means 100,000, or K for an explicit sequence.
+    tol : None or float >= 0
+        A run ends when its loss is at most this (absolute). None takes 1e-10 times the loss of the product 0, above the
+        least loss where a formula or the data tell it, whatever the units of the data; nothing of a CustomProblem.
+    gradient_tol : None or float >= 0
+        A run ends when the norm of its gradient by all factors is at most this; 0 switches the test off. None is 0
+        where ``tol`` is given, and else ends runs of which only what dies like a power of time is left: at every 1000th
+        step, those whose loss is at most 1e-6 times that of the product 0, above the least loss as for ``tol``; falls
+        so slowly that at the rate of this step ``max_steps`` more would not divide that excess by ``e^4``; and would
+        fall if the product shrank, ``<E, W>`` being at least the excess. That is not so on a plateau, where something
+        has still to grow: a plateau is never taken for an end.
+    """
+
+    label: ClassVar[str] = "descent"
+    title: ClassVar[str] = "gradient descent"
 
     def matching_flow(self, times: FloatArray, rtol: float) -> GradientFlow:
         return GradientFlow(times, t_max=max(float(times[-1]), np.nextafter(0, 1)), rtol=rtol, tol=0)
 
 
-class _Descent(Execution):
+class Stepping(Execution):
     """The runs of one call, by `kernels.descend`."""
 
-    method: GradientDescent
+    method: SteppingMethod
 
-    def __init__(self, setting: Setting, method: GradientDescent) -> None:
+    def __init__(self, setting: Setting, method: SteppingMethod) -> None:
         assert method.max_steps is not None
+        self.work_bytes = slots = slot_count(method.rule)
         recording = recording_at_steps(setting.record, setting.architecture, method.max_steps, setting.has_truth)
         super().__init__(setting, method, recording)
         first = setting.problems[0]
-        self.problem = first.kernel_data(setting.problems, setting.dtype, shared=setting.shared)
+        self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.flops_per_step = setting.architecture.gradient_flops + first.loss_flops
         self.runs_per_worker = setting.runs
@@ -214,40 +373,54 @@ class _Descent(Execution):
             steps=self.steps,
             recorded=np.zeros(setting.runs, np.int64),
             problem=setting.problem_index,
+            memory=np.zeros((setting.runs, slots * self.factors.shape[1]), setting.dtype),
+            rates=np.zeros((setting.runs, RATES)),
+            begun=np.zeros(setting.runs, np.int64),
         )
         self.step[:] = self._step_sizes()[setting.problem_index]
         power, scale = 0.0, 1.0
         if isinstance(method.step, Decreasing):
             power, scale = method.step.power, method.step.scale
-        self.rule = StepRule(self.step, power, scale, method.sequence.copy())
+        first_steps, sequence = self.step, method.sequence.copy()
+        if isinstance(method.step, Schedule):
+            sequence = method.step.multiples(method.max_steps)
+        elif sequence.size:
+            first_steps = np.ones(setting.runs)
+        self.rule = StepRule(first_steps, power, scale, sequence)
         gradient_tol = method.gradient_tol
         if method.tol is not None:
             tol = np.full(len(setting.problems), method.tol)
             self.ends = Ends(method.max_steps, tol, gradient_tol or 0.0, tol, tol)
         else:
             least, sizes = setting.least_losses, setting.loss_sizes
-            gradient_tol = -1.0 if gradient_tol is None else gradient_tol
+            if gradient_tol is None:
+                gradient_tol = -1.0 if type(method.rule) is Descent else 0.0
             self.ends = Ends(method.max_steps, TOL * sizes + least, gradient_tol, REST * sizes + least, least)
+
+    def kernel_problem(self) -> NamedTuple:
+        """What the kernels are told of the problems."""
+        setting = self.setting
+        return setting.problems[0].kernel_data(setting.problems, setting.dtype, shared=setting.shared)
 
     def _step_sizes(self) -> FloatArray:
         """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""
         setting, method = self.setting, self.method
         problems, network = setting.problems, setting.network
-        step = HALF_EDGE if method.named_step is None else method.named_step
+        step = method.default_step if method.named_step is None else method.named_step
         if isinstance(step, str) or method.sequence.size:  # "safe" is the one word for a step
             return np.full(len(problems), np.nan)
         if isinstance(step, Edge):
             return np.array([step.step(problem, network) for problem in problems])
-        if setting.shared and not isinstance(method.step, Decreasing):
+        if setting.shared and method.knows_edge and not isinstance(method.step, Decreasing | Schedule):
             # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
             try:
-                found = stability_edge(problems[0], network, rtol=ROUGH)
+                found = method.stable_share * stability_edge(problems[0], network, rtol=ROUGH)
             except ValueError:
                 found = np.inf
             if step > found:
                 warnings.warn(
                     f"step {step:g} is above the linear stability edge {found:.3g} at the expected solution: "
-                    "gradient descent will oscillate or diverge there; step=None takes half the edge",
+                    f"{method.title} will oscillate or diverge there; step=None takes half that of gradient descent",
                     stacklevel=6,
                 )
         return np.full(len(problems), step)
@@ -256,6 +429,7 @@ class _Descent(Execution):
         super().draw()
         if self.setting.init.steps is not None:
             self.steps[:] = self.setting.init.steps
+        self.state.begun[:] = self.steps
         self.steps_before = int(self.steps.sum())
 
     def admit(self) -> None:
@@ -269,11 +443,11 @@ class _Descent(Execution):
 
     def compile(self) -> None:
         worker = self.worker()
-        self.workspace_bytes = nbytes_of(worker.group, (self.problem, self.state))
+        self.workspace_bytes = nbytes_of((worker.group, worker.mover), (self.problem, self.state))
         worker.advance(np.zeros(0, np.int64), 0)
 
-    def worker(self) -> _DescentWorker:
-        return _DescentWorker(self)
+    def worker(self) -> SteppingWorker:
+        return SteppingWorker(self)
 
     def run(self, threads: int, progress: bool | None) -> None:
         self.runs_per_worker = -(-self.setting.runs // min(threads, self.setting.runs))
@@ -290,22 +464,33 @@ class _Descent(Execution):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
 
 
-class _DescentWorker(Worker):
+class SteppingWorker(Worker):
     """One thread's workspaces, and its kernel calls."""
 
-    def __init__(self, execution: _Descent) -> None:
+    def __init__(self, execution: Stepping) -> None:
         e = self.execution = execution
         self.first_budget = first_budget(64, e.flops_per_step)
         self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
         self.members = len(self.group.run)
         size, parameters = e.solution.shape[1], e.factors.shape[1]
+        self.mover = make_mover(e.method.rule, self.group.factors, self.members, parameters)
         self.tracing = Tracing(e.recording, e.truths, size, parameters, 8 * self.members, e.setting.dtype)
 
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
         """Take runs some steps further; a budget of 0 only evaluates them."""
         e = self.execution
         taken: int = descend(
-            e.problem, e.weights, e.kernel_shape, e.state, runs, e.rule, e.ends, self.tracing.trace, budget, self.group
+            e.problem,
+            e.weights,
+            e.kernel_shape,
+            e.state,
+            runs,
+            e.rule,
+            e.ends,
+            self.tracing.trace,
+            budget,
+            self.group,
+            self.mover,
         )
         return taken
 

@@ -33,6 +33,26 @@ class Group(Protocol):
     def run(self) -> NDArray[np.int64]:
         """The run of each member, -1 where there is none, (members,)."""
 
+    @property
+    def factors(self) -> FloatArray:
+        """Those of all members, as the group lays them out."""
+
+
+class OfSamples(Protocol):
+    """What a problem is made of, see `fastflow.kernels.losses.samples`."""
+
+    @property
+    def outputs(self) -> int:
+        """The labels that a sample has."""
+
+
+class Batches(Protocol):
+    """The kernels' memory for steps along batches, see `fastflow.kernels.networks.batches`."""
+
+    @property
+    def samples(self) -> OfSamples:
+        """What samples are like."""
+
 
 class Curvature(Protocol):
     """The kernels' memory for one point, see `fastflow.kernels.networks.curvature`."""
@@ -239,6 +259,17 @@ class Architecture(ABC):
     @abstractmethod
     def make_group(self, problem: NamedTuple, like: FloatArray, runs: int) -> Group:
         """The kernels' memory for descent of runs that go together, of which there are so many."""
+
+    def make_batches(self, problem: NamedTuple, like: FloatArray, largest: int) -> Batches:
+        """The kernels' memory for steps of one run along batches, of which the largest has so many samples.
+
+        Parameters
+        ----------
+        problem : as `Problem.kernel_samples` has it
+        like : array of the dtype of all arithmetic
+        largest : int
+        """
+        raise NotImplementedError(f"a {type(self.network).__name__} network has no kernels for batches")
 
     def make_field(self, problem: NamedTuple, weights: FloatArray, like: FloatArray) -> Field:
         """The kernels' memory for the vector field of the flow of one run; ``like`` is flat.

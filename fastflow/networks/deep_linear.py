@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, shown
+from fastflow.kernels.losses.samples import samples_of
+from fastflow.kernels.networks.chain_batches import chain_batches
 from fastflow.kernels.networks.chain_curvature import chain_curvature
 from fastflow.kernels.networks.chain_field import chain_field
 from fastflow.kernels.networks.chain_group import make_group
-from fastflow.networks.base import EXACTLY, Architecture, Attributes, Curvature, Field, Group, Network
+from fastflow.networks.base import EXACTLY, Architecture, Attributes, Batches, Curvature, Field, Group, Network
 from fastflow.networks.singular_bases import singular_bases
 from fastflow.problems import MatrixProblem, Problem
 from fastflow.streams import stream
@@ -37,8 +39,9 @@ class DeepLinear(Network):
 
     Parameters
     ----------
-    depth : int, the number N of factors; the hidden widths are then ``min(d_0, d_N)``
+    depth : int, the number N of factors; the hidden widths are then ``min(d_0, d_N)``, unless a width is given
     widths : (d_0, ..., d_N), instead of a depth
+    width : int, that of every hidden layer, of two factors or more; a number, so that it may be the axis of a study
     """
 
     is_chain: ClassVar[bool] = True
@@ -47,6 +50,7 @@ class DeepLinear(Network):
 
     depth: int | None = None
     widths: tuple[int, ...] | None = None
+    width: int | None = None
 
     def __post_init__(self) -> None:
         depth, widths = self.depth, self.widths
@@ -61,6 +65,12 @@ class DeepLinear(Network):
             depth = len(widths) - 1
         else:
             depth = 3 if depth is None else as_count("depth", depth, 1, DEEPEST)
+        if self.width is not None:
+            object.__setattr__(self, "width", as_count("width", self.width, 1))
+            if widths is not None:
+                raise ValueError(f"width {self.width} and widths {shown(widths)} are both given: leave one out")
+            if depth == 1:
+                raise ValueError(f"a network of depth 1 has no hidden layer, which could have the width {self.width}")
         object.__setattr__(self, "depth", depth)
         object.__setattr__(self, "widths", widths)
 
@@ -75,7 +85,8 @@ class DeepLinear(Network):
         rows, columns = shape
         if self.widths is None:
             assert self.depth is not None
-            return (columns, *[min(shape)] * (self.depth - 1), rows)
+            hidden = min(shape) if self.width is None else self.width
+            return (columns, *[hidden] * (self.depth - 1), rows)
         if (self.widths[-1], self.widths[0]) != (rows, columns):
             raise ValueError(
                 f"widths {shown(self.widths)} do not chain to the problem: W is {rows} x {columns}, "
@@ -229,6 +240,10 @@ class Chain(Architecture):
 
     def make_group(self, problem: NamedTuple, like: FloatArray, runs: int) -> Group:
         return make_group(problem, self.widths, like, runs)
+
+    def make_batches(self, problem: NamedTuple, like: FloatArray, largest: int) -> Batches:
+        samples = samples_of(problem, self.widths[0])
+        return chain_batches(make_group(samples, self.widths, like, 1, "one"), samples, self.widths, largest)
 
     def make_field(self, problem: NamedTuple, weights: FloatArray, like: FloatArray) -> Field:
         return chain_field(problem, weights, self.widths, like)

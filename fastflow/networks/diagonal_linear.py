@@ -12,11 +12,24 @@ from numpy.typing import NDArray
 
 from fastflow import metrics
 from fastflow.checks import FloatArray, as_count, shown
+from fastflow.kernels.losses.samples import samples_of
+from fastflow.kernels.networks.diagonal_batches import diagonal_batches
 from fastflow.kernels.networks.diagonal_curvature import hadamard_curvature
 from fastflow.kernels.networks.diagonal_field import hadamard_field
+from fastflow.kernels.networks.diagonal_group import make_diagonal_group
 from fastflow.kernels.networks.diagonal_together import make_vector_group
 from fastflow.kernels.networks.hadamard import DEEPEST
-from fastflow.networks.base import BALANCED, EXACTLY, Architecture, Attributes, Curvature, Field, Group, Network
+from fastflow.networks.base import (
+    BALANCED,
+    EXACTLY,
+    Architecture,
+    Attributes,
+    Batches,
+    Curvature,
+    Field,
+    Group,
+    Network,
+)
 from fastflow.problems import Problem, VectorProblem
 
 
@@ -252,6 +265,10 @@ class Hadamard(Architecture):
 
     def make_group(self, problem: NamedTuple, like: FloatArray, runs: int) -> Group:
         return make_vector_group(problem, self.size, self.parameter_count, self.form, like, runs)
+
+    def make_batches(self, problem: NamedTuple, like: FloatArray, largest: int) -> Batches:
+        group = make_diagonal_group(problem, self.size, self.parameter_count, self.form, like, 1)
+        return diagonal_batches(group, samples_of(problem, self.size), largest)
 
     def make_field(self, problem: NamedTuple, weights: FloatArray, like: FloatArray) -> Field:
         return hadamard_field(problem, weights, self.size, self.form, like)

@@ -69,6 +69,28 @@ class Problem:
         raise NotImplementedError
 
     @property
+    def sample_count(self) -> int:
+        """The number of samples that a step of `StochasticGradientDescent` can take or leave.
+
+        Raises
+        ------
+        TypeError
+            for a problem that is not made of samples
+        """
+        return self.residual_count
+
+    @classmethod
+    def kernel_samples(cls, problems: Sequence[Self], dtype: DTypeLike) -> NamedTuple:
+        """What the kernels are told of problems of this class and one shape, sample by sample.
+
+        Parameters
+        ----------
+        problems : sequence of problems, as the network poses them
+        dtype : of all numbers
+        """
+        return cls.kernel_data(problems, dtype)
+
+    @property
     def weight(self) -> float:
         """The loss over ``1/2 sum r_i^2``: 1, or 2/m with ``normalization="mean"``."""
         return 1.0 if self.normalization == "sum" else 2.0 / self.residual_count

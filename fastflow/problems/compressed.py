@@ -94,11 +94,15 @@ class CompressedSensing(VectorProblem):
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if all(p.prefers_gram for p in problems):
             return regression_by_gram([(p.matrix.T, p.values[None]) for p in problems], dtype)
-        if len({len(p.values) for p in problems}) > 1:
-            raise ValueError("problems in one list must have the same number of measurements")
         if shared:
             (problem,) = problems
             return share_matrix(problem.matrix, problem.values, dtype)
+        return cls.kernel_samples(problems, dtype)
+
+    @classmethod
+    def kernel_samples(cls, problems: Sequence[Self], dtype: DTypeLike) -> NamedTuple:
+        if len({len(p.values) for p in problems}) > 1:
+            raise ValueError("problems in one list must have the same number of measurements")
         return Sensing(
             padded_columns([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
         )

@@ -66,6 +66,13 @@ class CustomProblem(MatrixProblem):
     def residual_count(self) -> int:
         raise _only_compiled("residuals")
 
+    @property
+    def sample_count(self) -> int:
+        raise TypeError(
+            "a CustomProblem is known by its formula alone, which gives the gradient of all of it, not that of some "
+            "samples: take GradientDescent, or one of fastflow's own problems"
+        )
+
     def residual(self, product: ArrayLike) -> FloatArray:
         raise _only_compiled("residuals")
 

@@ -197,6 +197,18 @@ class LinearRegression(MatrixProblem):
         return CompressedSensing(self.inputs.T, self.outputs[0], truth=truth, normalization=self.normalization)
 
     @property
+    def sample_count(self) -> int:
+        return self.inputs.shape[1]
+
+    @classmethod
+    def kernel_samples(cls, problems: Sequence[Self], dtype: DTypeLike) -> NamedTuple:
+        if len({p.inputs.shape[1] for p in problems}) > 1:
+            raise ValueError("problems in one list must have the same number of samples")
+        return RegressionBySamples(
+            stacked([p.inputs for p in problems], dtype), stacked([p.outputs for p in problems], dtype)
+        )
+
+    @property
     def prefers_gram(self) -> bool:
         """Whether one product with ``X X^T`` (d_0^2 d_N) costs less than two with X (2 d_0 d_N samples)."""
         return self.inputs.shape[0] < 2 * self.inputs.shape[1]
@@ -213,10 +225,8 @@ class LinearRegression(MatrixProblem):
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if not all(p.prefers_gram for p in problems):
-            if len({p.inputs.shape[1] for p in problems}) > 1:
-                raise ValueError("problems in one list must have the same number of samples")
-            kind = SharedSamples if shared else RegressionBySamples
-            return kind(stacked([p.inputs for p in problems], dtype), stacked([p.outputs for p in problems], dtype))
+            by_samples = cls.kernel_samples(problems, dtype)
+            return SharedSamples(*by_samples) if shared else by_samples
         return regression_by_gram([(p.inputs, p.outputs) for p in problems], dtype)
 
 

@@ -25,8 +25,8 @@ class History:
     times : array (records,), of a flow; else None
     loss, gradient_norm, and all else that `Record` names : arrays (runs, records, ...)
         Numbers are (runs, records); ``singular_values`` (runs, records, min(d_N, d_0)), largest first;
-        ``effective_alpha`` (runs, records, 3), its least, median and largest value over the coordinates; ``product``
-        (runs, records, d_N, d_0) or (runs, records, n).
+        ``effective_alpha`` and ``gain`` (runs, records, 3), the least, median and largest value over the coordinates;
+        ``product`` (runs, records, d_N, d_0) or (runs, records, n).
     factors : list of arrays (runs, records, d_j, d_{j-1}), first to last; of a DiagonalLinear network (runs, records,
         n)
 

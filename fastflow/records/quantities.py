@@ -15,7 +15,7 @@ import numpy as np
 from fastflow import metrics
 from fastflow.checks import FloatArray, NumberArray, Numbers
 from fastflow.networks import Architecture
-from fastflow.records.snapshot import Snapshot, Subject
+from fastflow.records.snapshot import Snapshot, Subject, log_alphas
 from fastflow.theory import sharpness
 from fastflow.theory.hessian import check_has_hessian
 
@@ -208,6 +208,19 @@ QUANTITIES: tuple[Quantity, ...] = (
         lambda seen: _spread(metrics.effective_alpha(seen.factors, seen.architecture.factors_multiplied)),
         lambda a: (3,) if len(a.sides) == 2 else None,
         lambda a: ("quantile",),
+    ),
+    Quantity(
+        "gain",
+        "Of a signed DiagonalLinear network of two identical factors: least, median and largest over coordinates of "
+        "``ln(|u_0 v_0| / |u v|)`` since the start of the call. Of gradient descent and of its stochastic kin it is "
+        "``sum_k q(step g_k)``, with ``q(z) = -1/2 ln((1 - z^2)^2)`` and the gradients ``g_k`` by x that were used "
+        "(Even, Pesme, Gunasekar, Flammarion, arXiv:2302.08982); of the flow 0.",
+        Source.FACTORS,
+        lambda seen: _spread(seen.subject.log_alphas[seen.runs] - log_alphas(seen.factors)),
+        lambda a: (3,) if a.factors_multiplied == 2 and len(a.sides) == 2 and not a.has_balance else None,
+        lambda a: ("quantile",),
+        default=False,
+        prepare=lambda subject: subject.log_alphas,
     ),
     Quantity(
         "product",

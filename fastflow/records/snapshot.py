@@ -46,6 +46,11 @@ class Subject:
         return self.architecture.balanced(self.architecture.unpack(self.starts), BALANCED_ENOUGH)
 
     @cached_property
+    def log_alphas(self) -> FloatArray:
+        """``ln |u v|`` of every start of one u and one v, (runs, n)."""
+        return log_alphas(self.architecture.unpack(self.starts))
+
+    @cached_property
     def limits(self) -> FloatArray:
         """The predicted limit of every run, (runs, *solution_shape).
 
@@ -75,6 +80,13 @@ class Subject:
                 f"limit_distance needs a predicted limit, and none is known for {problem.title}: leave it out"
             )
         return limit.solution
+
+
+def log_alphas(factors: Sequence[FloatArray]) -> FloatArray:
+    """``ln |u v|`` of u and v, each (..., n), without forming a product that might vanish; of 0 minus infinity."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithms = [np.log(np.abs(factor.astype(np.float64))) for factor in factors]
+    return np.asarray(logarithms[0] + logarithms[1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
-from fastflow.checks import printable
+import numpy as np
+
+from fastflow.checks import printable, shown
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Given: TypeAlias = "Axes | Sequence[Axes] | None"
+"""Axes of the user's own to draw into: one, or as many as there are panels; None for a new figure."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -25,6 +32,37 @@ def new_figure(width: float, height: float) -> Figure:
     except ImportError as error:
         raise ImportError("plotting needs matplotlib: pip install 'fastflow[study]'") from error
     return Picture(figsize=(width, height), layout="constrained")
+
+
+def panels_of(ax: Given, count: int) -> list[Axes]:
+    """The user's own axes, one for each of so many panels.
+
+    Raises
+    ------
+    TypeError
+        for what are no axes
+    ValueError
+        where they are not as many as the panels
+    """
+    from matplotlib.axes import Axes
+
+    given = [ax] if isinstance(ax, Axes) else list(np.ravel(np.asarray(ax, object)))
+    if not all(isinstance(one, Axes) for one in given):
+        raise TypeError(f"ax must be matplotlib axes, or a sequence of them, got {shown(ax)}")
+    if len(given) != count:
+        raise ValueError(
+            f"ax must be one for each of the {count} panel{'s' * (count > 1)} of this picture, got {len(given)}: give "
+            "as many, or choose fewer panels"
+        )
+    return given
+
+
+def figure_of(panels: Sequence[Axes]) -> Figure:
+    """The figure in which axes of the user's lie."""
+    figure = panels[0].figure
+    while figure.figure is not figure:  # a part of one
+        figure = figure.figure
+    return figure
 
 
 def literal(text: str) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.baselines import basis_pursuit
-from fastflow.checks import FloatArray, NumberArray
+from fastflow.checks import FloatArray, NumberArray, one_of
 from fastflow.problems import CompressedSensing
-from fastflow.records import QUANTITIES, History, Panel
-from fastflow.results.figures import literal, new_figure
+from fastflow.records import QUANTITIES, History, Panel, Quantity
+from fastflow.results.figures import Given, figure_of, literal, new_figure, panels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +29,8 @@ MOST_VALUES = 10
 
 BLUE = "#0072B2"  # of the palette of Okabe and Ito, which colour-blind readers can tell apart
 ORANGE = "#D55E00"
+PALETTE = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""The colours of several, of which each has a line."""
 BAND_ALPHA = 0.25
 PANEL_SIZE = (4.3, 3.4)
 TITLE_LETTERS = 54
@@ -40,55 +42,122 @@ PANELS = tuple(quantity for quantity in QUANTITIES if quantity.label)
 """What has a panel of its own."""
 
 
-def draw_history(
-    history: History, kept: NDArray[np.bool_], steps: NDArray[np.int64], about: Mapping[str, str]
-) -> Figure:
-    """Draw the panels of what was recorded: the median over runs, and the band from their 10% to their 90% quantile.
+class Drawn(NamedTuple):
+    """The runs of one call, as a picture of their history takes them.
 
-    Parameters
+    Attributes
     ----------
     history : History
     kept : bool array (runs,), which runs are drawn
     steps : int array (runs,), where each run ended
     about : the ``description`` of the runs
+    """
+
+    history: History
+    kept: NDArray[np.bool_]
+    steps: NDArray[np.int64]
+    about: Mapping[str, str]
+
+    @property
+    def moments(self) -> tuple[str, NumberArray]:
+        """What the history is against, and where: after the step by which every run had ended all curves are flat."""
+        axis, moments = self.history.axis
+        end = int(np.isfinite(moments).sum())
+        if axis == "step":
+            end = int(np.searchsorted(moments, self.steps[self.kept].max())) + 1
+        return axis, moments[:end]
+
+
+def draw_history(
+    several: Mapping[str, Drawn], quantities: str | Sequence[str] | None = None, ax: Given = None
+) -> Figure:
+    """Draw the panels of what was recorded: the median over runs, and the band from their 10% to their 90% quantile.
+
+    Parameters
+    ----------
+    several : label -> what is drawn in each panel, all against steps or all against times; of one the label is not
+    quantities : which panels; default all that were recorded of every one
+    ax : the user's own axes, one for each panel
 
     Raises
     ------
     ValueError
-        when nothing that has a panel was recorded, or no run is kept
+        when nothing that has a panel was recorded, or not what is asked for; when no run is kept; when some are against
+        steps and others against times
     ImportError
         without matplotlib
     """
-    panels = [quantity for quantity in PANELS if quantity.name in history.recorded]
-    if not panels:
-        raise ValueError(f"nothing to draw was recorded: record one of {', '.join(q.name for q in PANELS)}")
-    if not kept.any():
-        raise ValueError("every run diverged, so there is nothing to draw: take a smaller step or a smaller start")
-    # After the step by which every run had ended, all curves are flat.
-    axis, moments = history.axis
-    end = int(np.isfinite(moments).sum())
-    if axis == "step":
-        end = int(np.searchsorted(moments, steps[kept].max())) + 1
-    moments = moments[:end]
-    columns = 2 if len(panels) == 4 else len(panels)
-    rows = len(panels) // columns
-    figure = new_figure(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.5)
-    figure.suptitle(literal(_title(about, kept, TITLE_LETTERS * columns)), fontsize="medium")
-    for axes, quantity in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
-        quantiles = _quantiles(getattr(history, quantity.name)[kept, :end])
-        _scale_steps(axes, axis, moments)
-        axes.set_ylabel(quantity.label)
-        axes.grid(alpha=0.3, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        if quantity.panel is Panel.VALUES:
-            _draw_singular_values(axes, moments, quantiles[..., :MOST_VALUES], several=kept.sum() > 1)
-            continue
-        _draw(axes, moments, quantiles, BLUE, several=kept.sum() > 1)
-        if quantity.panel is Panel.LOSS:
-            _scale_loss(axes, quantiles)
-        else:
-            _scale_number(axes, quantiles)
+    for label, one in several.items():
+        if not one.kept.any():
+            of = f" of {label!r}" if len(several) > 1 else ""
+            raise ValueError(f"every run{of} diverged, so there is nothing to draw: take a smaller step or start")
+    panels = _panels(several, quantities)
+    against = {one.moments[0] for one in several.values()}
+    if len(against) > 1:
+        raise ValueError(f"runs in one picture must be recorded against the same, got {' and '.join(sorted(against))}")
+    if ax is None:
+        columns = 2 if len(panels) == 4 else len(panels)
+        rows = len(panels) // columns
+        figure = new_figure(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.5)
+        figure.suptitle(literal(_title(several, TITLE_LETTERS * columns)), fontsize="medium")
+        places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    else:
+        places = panels_of(ax, len(panels))
+        figure = figure_of(places)
+    for axes, quantity in zip(places, panels, strict=True):
+        _draw_panel(axes, quantity, several)
+    if len(several) > 1:
+        places[0].legend(fontsize="small")
     return figure
+
+
+def _panels(several: Mapping[str, Drawn], quantities: str | Sequence[str] | None) -> list[Quantity]:
+    """What is drawn, of what all have recorded."""
+    there = [q for q in PANELS if all(q.name in one.history.recorded for one in several.values())]
+    if not there:
+        every = " of all of these runs" if len(several) > 1 else ""
+        raise ValueError(f"nothing to draw was recorded{every}: record one of {', '.join(q.name for q in PANELS)}")
+    if quantities is None:
+        return there
+    names = [quantities] if isinstance(quantities, str) else list(quantities)
+    known = {quantity.name: quantity for quantity in there}
+    for name in names:
+        one_of("quantities", name, known)
+    if not names:
+        raise ValueError(f"quantities must name at least one of {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def _draw_panel(axes: Axes, quantity: Quantity, several: Mapping[str, Drawn]) -> None:
+    """One quantity of one or several: of several a colour each."""
+    axes.set_ylabel(quantity.label)
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    label, moments = max((one.moments for one in several.values()), key=lambda found: found[1][-1])
+    _scale_steps(axes, label, moments)
+    colours = (
+        [BLUE] if len(several) == 1 else [*PALETTE, *map(_shade, range(len(several)), [len(several)] * len(several))]
+    )
+    every = []
+    for colour, (name, one) in zip(colours, several.items(), strict=False):
+        _, moments = one.moments
+        quantiles = _quantiles(getattr(one.history, quantity.name)[one.kept, : len(moments)])
+        band = int(one.kept.sum()) > 1
+        if quantity.panel is Panel.VALUES and len(several) == 1:
+            _draw_singular_values(axes, moments, quantiles[..., :MOST_VALUES], several=band)
+            return
+        for i, part in enumerate(
+            np.moveaxis(quantiles[..., :MOST_VALUES], -1, 0) if quantiles.ndim > 2 else [quantiles]
+        ):
+            _draw(axes, moments, part, colour, several=band, label="" if i else literal(name))
+        every.append(quantiles.ravel())
+    found = np.concatenate(every)
+    if quantity.panel is Panel.LOSS:
+        _scale_loss(axes, found)
+    elif quantity.panel is Panel.VALUES:
+        _scale_values(axes, found)
+    else:
+        _scale_number(axes, found)
 
 
 def draw_recovery(
@@ -100,6 +169,7 @@ def draw_recovery(
     alphas: Sequence[float],
     *,
     nonnegative: bool,
+    ax: Given = None,
 ) -> Figure:
     """Draw the recovered vector beside basis pursuit and the truth, and how l1 norm and error came about.
 
@@ -138,10 +208,14 @@ def draw_recovery(
     target = known[reference][0] if reference in known and np.any(known[reference][0]) else None
     against = _against(solution, steps, history, kept, starts)
     columns = 1 if against is None else 2 if target is None else 3
-    figure = new_figure(PANEL_SIZE[0] * columns, PANEL_SIZE[1] + 0.5)
-    text = f"{about['network']} on {about['problem']} by {about['method']}"
-    figure.suptitle(literal(textwrap.fill(text, TITLE_LETTERS * columns)), fontsize="medium")
-    panels = figure.subplots(1, columns, squeeze=False)[0]
+    if ax is None:
+        figure = new_figure(PANEL_SIZE[0] * columns, PANEL_SIZE[1] + 0.5)
+        text = f"{about['network']} on {about['problem']} by {about['method']}"
+        figure.suptitle(literal(textwrap.fill(text, TITLE_LETTERS * columns)), fontsize="medium")
+        panels = list(figure.subplots(1, columns, squeeze=False)[0])
+    else:
+        panels = panels_of(ax, columns)
+        figure = figure_of(panels)
     for axes in panels:
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -171,21 +245,27 @@ def draw_recovery(
     return figure
 
 
-def draw_images(images: Mapping[str, FloatArray]) -> Figure:
+def draw_images(images: Mapping[str, FloatArray], ax: Given = None) -> Figure:
     """Grey pictures side by side, all in the scale of the first, each under its name.
 
     Parameters
     ----------
     images : name -> array (rows, columns)
+    ax : the user's own axes, one for each image
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     first = next(iter(images.values()))
-    lines = max(name.count("\n") + 1 for name in images)
-    figure = new_figure(2.4 * len(images), 2.45 + 0.25 * lines)
-    for axes, (name, image) in zip(figure.subplots(1, len(images), squeeze=False)[0], images.items(), strict=True):
+    if ax is None:
+        lines = max(name.count("\n") + 1 for name in images)
+        figure = new_figure(2.4 * len(images), 2.45 + 0.25 * lines)
+        panels = list(figure.subplots(1, len(images), squeeze=False)[0])
+    else:
+        panels = panels_of(ax, len(images))
+        figure = figure_of(panels)
+    for axes, (name, image) in zip(panels, images.items(), strict=True):
         axes.imshow(image, cmap="gray", vmin=first.min(), vmax=first.max(), interpolation="nearest")
         axes.set_title(name, fontsize="medium")
         axes.set_axis_off()
@@ -239,11 +319,18 @@ def _draw_vectors(
     axes.legend(fontsize="small", loc="upper center", ncols=2)
 
 
-def _title(about: Mapping[str, str], kept: NDArray[np.bool_], letters: int) -> str:
+def _title(several: Mapping[str, Drawn], letters: int) -> str:
     """What is drawn, in lines of so many letters."""
-    count, diverged = int(kept.sum()), int((~kept).sum())
-    text = f"Median and 10-90% band of {count} runs" if count > 1 else "One run"
-    text += f" of {about['network']} on {about['problem']} from {about['init']}"
+    counts = [int(one.kept.sum()) for one in several.values()]
+    diverged = sum(int((~one.kept).sum()) for one in several.values())
+    many = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    text = f"Median and 10-90% band of {many} runs" if max(counts) > 1 else "One run"
+    if len(several) > 1:
+        text += " each"
+    words = {word: {one.about[word] for one in several.values()} for word in ("network", "problem", "init")}
+    for word, before in (("network", "of"), ("problem", "on"), ("init", "from")):
+        if len(words[word]) == 1:
+            text += f" {before} {next(iter(words[word]))}"
     if diverged:
         text += f"; {diverged} more diverged and {'are' if diverged > 1 else 'is'} not drawn"
     return textwrap.fill(text, letters)
@@ -257,12 +344,14 @@ def _quantiles(values: FloatArray) -> FloatArray:
     return result
 
 
-def _draw(axes: Axes, steps: NumberArray, quantiles: FloatArray, colour: ColorType, *, several: bool) -> None:
+def _draw(
+    axes: Axes, steps: NumberArray, quantiles: FloatArray, colour: ColorType, *, several: bool, label: str = ""
+) -> None:
     """The median (steps,) of ``quantiles`` (3, steps), and the band if there are several runs."""
     low, median, high = quantiles
     if several:
         axes.fill_between(steps, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0)
-    axes.plot(steps, median, color=colour, linewidth=1.6, marker="o" if len(steps) == 1 else None)
+    axes.plot(steps, median, color=colour, linewidth=1.6, marker="o" if len(steps) == 1 else None, label=label or None)
 
 
 def _draw_singular_values(axes: Axes, steps: NumberArray, quantiles: FloatArray, *, several: bool) -> None:
@@ -342,6 +431,15 @@ def _scale_loss(axes: Axes, quantiles: FloatArray) -> None:
     if positive.size and not np.any(quantiles < -1e-12 * top):
         axes.set_yscale("log")
         axes.set_ylim(max(positive.min() / 2, 1e-12 * top), 2 * top)
+
+
+def _scale_values(axes: Axes, quantiles: FloatArray) -> None:
+    """Logarithmic, down to the round-off of the largest value."""
+    positive = quantiles[quantiles > 0]
+    if positive.size:
+        axes.set_yscale("log")
+        top = 2 * float(positive.max())
+        axes.set_ylim(max(float(positive.min()) / 2, 1e-8 * top), top)
 
 
 def _scale_number(axes: Axes, quantiles: FloatArray) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_floats, shown
 from fastflow.problems import CompressedSensing
-from fastflow.results.pictures import draw_images, draw_recovery
-from fastflow.results.runs import Runs
+from fastflow.results.figures import Given
+from fastflow.results.pictures import draw_history, draw_images, draw_recovery
+from fastflow.results.runs import Runs, drawn_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,21 +18,45 @@ if TYPE_CHECKING:
 __all__ = ["plot_images", "plot_recovery", "plot_runs"]
 
 
-def plot_runs(runs: Runs) -> Figure:
-    """Draw what was recorded of runs: see `Runs.plot`.
+def plot_runs(
+    runs: Runs | Mapping[str, Runs], quantities: str | Sequence[str] | None = None, *, ax: Given = None
+) -> Figure:
+    """Draw what was recorded of runs, or of several calls of `train` in one picture.
+
+    Each has the median over its runs and the band from their 10% to their 90% quantile, as `Runs.plot` has.
 
     Parameters
     ----------
-    runs : Runs with a history
+    runs : Runs with a history, or a dict, label -> Runs, all recorded against steps or all against times
+    quantities : which panels there are, such as "loss" or ``["loss", "effective_rank"]``; default what was recorded of
+        all
+    ax : matplotlib axes of your own to draw into, one for each panel: one, or a sequence of them
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        for what are no Runs, and as `Runs.plot`
+    ImportError
+        without matplotlib
+
+    Examples
+    --------
+    >>> train, record = functools.partial(ff.train, problem), ff.Record()
+    >>> runs = {f"depth {n}": train(ff.DeepLinear(depth=n), record=record) for n in (2, 3)}
+    >>> figure = ff.plot.plot_runs(runs, "loss")
     """
-    return _as_runs(runs).plot()
+    if not isinstance(runs, Mapping):
+        return _as_runs(runs).plot(quantities, ax=ax)
+    if not runs:
+        raise ValueError("there are no runs to draw: give a dict, label: Runs")
+    return draw_history({str(label): drawn_of(_as_runs(one)) for label, one in runs.items()}, quantities, ax)
 
 
-def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float] = ()) -> Figure:
+def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float] = (), *, ax: Given = None) -> Figure:
     """Draw the recovered vector beside basis pursuit and the truth, and how l1 norm and error came about.
 
     These are drawn against steps or times where there is a history, else against alpha where there are several. The
@@ -42,6 +67,7 @@ def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float
     runs : Runs of one DiagonalLinear network on the problem
     problem : CompressedSensing
     alphas : where each run started; as many as there are runs, or none
+    ax : matplotlib axes of your own to draw into, one for each panel
 
     Returns
     -------
@@ -61,16 +87,17 @@ def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float
         raise ValueError(f"alphas must be one for each of the {len(runs)} runs, got {len(starts)}")
     nonnegative = len(runs.architecture.sides) == 1
     return draw_recovery(
-        runs.solution, runs.steps, runs.history, problem, runs.description, starts, nonnegative=nonnegative
+        runs.solution, runs.steps, runs.history, problem, runs.description, starts, nonnegative=nonnegative, ax=ax
     )
 
 
-def plot_images(images: Mapping[str, FloatArray]) -> Figure:
+def plot_images(images: Mapping[str, FloatArray], *, ax: Given = None) -> Figure:
     """Grey pictures side by side, all in the scale of the first, each under its name.
 
     Parameters
     ----------
     images : name -> array (rows, columns)
+    ax : matplotlib axes of your own to draw into, one for each image
 
     Returns
     -------
@@ -85,7 +112,8 @@ def plot_images(images: Mapping[str, FloatArray]) -> Figure:
     """
     if not isinstance(images, Mapping):
         raise TypeError(f"images must be a dict, name: matrix, got {shown(images)}")
-    return draw_images({name: as_floats(f"image {name!r}", image, 2, finite=False) for name, image in images.items()})
+    checked = {name: as_floats(f"image {name!r}", image, 2, finite=False) for name, image in images.items()}
+    return draw_images(checked, ax)
 
 
 def _as_runs(runs: object) -> Runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from fastflow.kernels.vectors.peak import measured_peak
 from fastflow.networks import Architecture, Chain
 from fastflow.records import History
 from fastflow.results import pictures
+from fastflow.results.figures import Given
 from fastflow.results.files import Facts, read_runs, write_runs
 from fastflow.results.tables import dataset_of
 from fastflow.status import Status
@@ -136,11 +138,17 @@ class Runs:
         rate, peak = self.flops / self.seconds, measured_peak(self.solution.dtype.name, self.threads)
         return f", {rate / 1e9:.3g} GFLOP/s, {rate / peak:.0%} of the FMA peak of {self.threads} thread(s)"
 
-    def plot(self) -> Figure:
+    def plot(self, quantities: str | Sequence[str] | None = None, *, ax: Given = None) -> Figure:
         """Draw what was recorded against steps or times: median and 10-90% band over the runs that did not diverge.
 
         Loss, error, and of matrices singular values and effective rank, of vectors l1 norm and support size each have
         a panel where they were recorded; of the singular values the `pictures.MOST_VALUES` largest are drawn.
+        Several runs in one picture draws `fastflow.plot.plot_runs`.
+
+        Parameters
+        ----------
+        quantities : which of them have a panel, such as "loss" or ``["loss", "effective_rank"]``; default all
+        ax : matplotlib axes of your own to draw into, one for each panel: one, or a sequence of them
 
         Returns
         -------
@@ -150,14 +158,12 @@ class Runs:
         Raises
         ------
         ValueError
-            without a history, when none of these quantities was recorded, or when every run diverged
+            without a history, when none of these quantities or not the one asked for was recorded, when every run
+            diverged, and for another number of axes than of panels
         ImportError
             without matplotlib
         """
-        if self.history is None:
-            raise ValueError("these runs have no history to draw: train(..., record=ff.Record())")
-        kept = self.status != Status.DIVERGED
-        return pictures.draw_history(self.history, kept, self.steps, self.description)
+        return pictures.draw_history({"": drawn_of(self)}, quantities, ax)
 
     def to_xarray(self) -> xarray.Dataset:
         """An `xarray.Dataset` with the dimensions run, row, column and, with a record, record.
@@ -217,6 +223,19 @@ class Runs:
             architecture=architecture,
             history=history,
         )
+
+
+def drawn_of(runs: Runs) -> pictures.Drawn:
+    """What a picture shows of runs, those that did not diverge.
+
+    Raises
+    ------
+    ValueError
+        without a history
+    """
+    if runs.history is None:
+        raise ValueError("these runs have no history to draw: train(..., record=ff.Record())")
+    return pictures.Drawn(runs.history, runs.status != Status.DIVERGED, runs.steps, runs.description)
 
 
 _ARRAYS = ("solution", "loss", "status", "steps", "step", "problem_index", "run_index", "flat_factors")

@@ -10,11 +10,19 @@ import numpy as np
 
 from fastflow import inits, theory
 from fastflow.inits import Init
-from fastflow.methods import METHODS, SAFE, FlowLimit, GradientDescent, GradientFlow, Method
+from fastflow.methods import (
+    METHODS,
+    SAFE,
+    FlowLimit,
+    GradientFlow,
+    Method,
+    SteppingMethod,
+    StochasticGradientDescent,
+)
 from fastflow.networks import DeepLinear, DiagonalLinear, Network
 from fastflow.problems import CompressedSensing, Problem
 from fastflow.records import Record
-from fastflow.setting import SMALL, solution_size
+from fastflow.setting import small_scale
 
 INITS: dict[str, type[inits.Gaussian | inits.Uniform | inits.Orthogonal | inits.Balanced | inits.Identity]] = {
     "gaussian": inits.Gaussian,
@@ -40,10 +48,8 @@ class Choices(NamedTuple):
 
 def default_scale(a: argparse.Namespace, problem: Problem) -> float:
     """The ``--scale`` where none is given: small beside the solution, of a product, or of a vector's factor."""
-    size = solution_size(problem)
-    if isinstance(problem, CompressedSensing) and a.of != "product":
-        size **= 1 / (a.depth or DiagonalLinear().depth)
-    return SMALL * size
+    of_factor = isinstance(problem, CompressedSensing) and a.of != "product"
+    return small_scale(problem, 1 / (a.depth or DiagonalLinear().depth) if of_factor else 1.0)
 
 
 def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
@@ -61,9 +67,10 @@ def choices_for(a: argparse.Namespace, problem: Problem) -> Choices:
         raise ValueError("several values of --scale are for compressed sensing; a matrix takes one")
     init = INITS[a.init or "gaussian"](scale=a.scale[0], of=a.of or "product")
     network = DeepLinear(a.depth, a.widths)
-    if a.method == GradientDescent.label:
-        return Choices(network, init, _descent(a), a.record, a.runs)
     kind = LABELS[a.method]
+    _refuse_fields(a, kind)
+    if issubclass(kind, SteppingMethod | StochasticGradientDescent):
+        return Choices(network, init, _stepping(a, kind), a.record, a.runs)
     _refuse("for --method descent", {"--dtype": a.dtype not in kind.dtypes})
     if not issubclass(kind, GradientFlow):
         return _by_fields(a, kind, problem, network, init)
@@ -90,7 +97,7 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
             "--widths": a.widths is not None,
             "--init": a.init is not None,
             "--runs": a.runs is not None,
-            "--seed": a.seed != 0,
+            "--seed": a.seed != 0 and not issubclass(LABELS[a.method], StochasticGradientDescent),
         },
     )
     network = DiagonalLinear(_depth(a), signed=not a.nonnegative)
@@ -98,9 +105,11 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
     init: Init = inits.Constant(a.scale[0], a.of or "factor")
     if len(a.scale) > 1:
         init = inits.Explicit([start] * (2 if network.signed else 1))
-    if a.method == GradientDescent.label:
+    kind = LABELS[a.method]
+    _refuse_fields(a, kind)
+    if issubclass(kind, SteppingMethod | StochasticGradientDescent):
         record = None if a.record is None else a.record.with_product()
-        return Choices(network, init, _descent(a), record, None)
+        return Choices(network, init, _stepping(a, kind), record, None)
     _refuse(
         "for --method descent, or flow of a matrix" if a.gradient_tol else "for --method descent",
         {"--gradient-tol": bool(a.gradient_tol), "--dtype": a.dtype != "float64"},
@@ -113,7 +122,6 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
         most = FlowLimit.max_steps if a.max_steps == MAX_STEPS else a.max_steps
         tol = FlowLimit.tol if a.tol is None else a.tol
         return Choices(network, init, FlowLimit(tol, most), None, None)
-    kind = LABELS[a.method]
     if not issubclass(kind, GradientFlow):
         return _by_fields(a, kind, problem, network, init)
     return Choices(network, init, _flow(a, kind, problem, network), None, None)
@@ -142,8 +150,26 @@ def _flow(a: argparse.Namespace, kind: type[GradientFlow], problem: Problem, net
     return kind(times, tol=a.tol, gradient_tol=a.gradient_tol or None)
 
 
-def _descent(a: argparse.Namespace) -> GradientDescent:
-    return GradientDescent(a.step, a.max_steps, a.tol, a.gradient_tol)
+OF_RULES = ("momentum", "nesterov", "weight_decay", "batch_size", "label_noise")
+"""The fields of single methods that have an option of the same name."""
+
+
+def _own_fields(a: argparse.Namespace) -> dict[str, float | str | bool]:
+    """Those of `OF_RULES` that were given."""
+    given = {name: getattr(a, name) for name in OF_RULES}
+    return {name: value for name, value in given.items() if value is not None and value is not False}
+
+
+def _refuse_fields(a: argparse.Namespace, kind: type[Method]) -> None:
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in _own_fields(a):
+        takers = (each.label for each in METHODS if name in {f.name for f in dataclasses.fields(each)})  # type: ignore[arg-type]
+        _refuse(f"for --method {' and '.join(takers)}", {f"--{name.replace('_', '-')}": name not in known})
+
+
+def _stepping(a: argparse.Namespace, kind: type[Method]) -> Method:
+    options = {"step": a.step, "max_steps": a.max_steps, "tol": a.tol, "gradient_tol": a.gradient_tol}
+    return kind(**options | _own_fields(a))
 
 
 def _refuse(why: str, options: dict[str, bool]) -> None:

@@ -118,13 +118,33 @@ def add_train(commands: Commands) -> None:
         "--method",
         choices=tuple(LABELS),
         default="descent",
-        help="gradient descent (default), the gradient flow, or (of a vector) the flow's limit alone",
+        help="gradient descent (default) or another update rule, the gradient flow, or (of a vector) the flow's limit "
+        "alone",
     )
+    g.add_argument(
+        "--momentum",
+        type=_momentum,
+        help="of --method momentum and muon: a number below 1, or with --nesterov (k-1)/(k+2)",
+    )
+    g.add_argument("--nesterov", action="store_true", help="Nesterov's momentum")
+    g.add_argument("--weight-decay", type=a_number(least=0), metavar="MU", help="of the factors")
     g.add_argument(
         "--step",
         type=_step,
         help="a number; a multiple of the linear stability edge of the data, such as 0.9edge; none: half of it "
         "(default); or safe: small enough that the loss is known to fall at every step",
+    )
+    g.add_argument(
+        "--batch",
+        type=a_count(1),
+        metavar="B",
+        help="of --method sgd: samples (measurements, entries) a step (default: 1)",
+    )
+    g.add_argument(
+        "--label-noise",
+        type=a_number(least=0),
+        metavar="S",
+        help="of --method sgd: the standard deviation of noise that labels get at every step (default: 0)",
     )
     g.add_argument("--max-steps", type=a_count(0), default=100_000, metavar="K", help="most steps (default: 100000)")
     g.add_argument(
@@ -173,6 +193,16 @@ def _step(text: str) -> float | str | Edge | None:
     except ValueError:
         raise ValueError(f"expected a number, {SAFE}, or like 0.5edge, got {text!r}") from None
     return as_number("the value", number, above=0)
+
+
+@argument
+def _momentum(text: str) -> float | str:
+    try:
+        return as_number("the value", as_real(text), least=0, below=1)
+    except ValueError:
+        if text.startswith("("):
+            return text  # which the method looks at
+        raise
 
 
 @argument

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from fastflow.checks import as_count, as_number, shown
 from fastflow.ensembles import Ensemble
 from fastflow.equality import by_value
 from fastflow.studies.asked import TAKEN
+from fastflow.studies.following import Follows, called, leaders
 from fastflow.studies.spec import WORDS, Table
 from fastflow.theory import Edge
 
@@ -43,6 +45,20 @@ class Axis:
     word: str
     field: str | None
     objects: tuple[object, ...] = ()
+
+
+@by_value()
+class Follower(NamedTuple):
+    """What moves along with axes.
+
+    Attributes
+    ----------
+    axis : its name, word and field, and its values in the order of the cells of these axes
+    of : their positions
+    """
+
+    axis: Axis
+    of: tuple[int, ...]
 
 
 def applied(thing: object, chosen: Sequence[tuple[Axis, int]]) -> object:
@@ -90,22 +106,64 @@ def fields_of(thing: object) -> tuple[str, ...]:
     return ()
 
 
-def parse_axes(axes: Mapping[str, object], words: Mapping[str, object]) -> tuple[Axis, ...]:
-    """The axes that a user asks for, where ``words`` are the objects of the study.
+def parse_axes(
+    axes: Mapping[str, object], words: Mapping[str, object]
+) -> tuple[tuple[Axis, ...], tuple[Follower, ...]]:
+    """The axes that a user asks for, where ``words`` are the objects of the study, and what moves along with them.
 
     Raises
     ------
     ValueError, TypeError
         for names that no word or several words have, for values that are none or the same twice
     """
-    if not isinstance(axes, Mapping) or not 1 <= len(axes) <= MOST_AXES:
+    if not isinstance(axes, Mapping):
+        raise ValueError(f"axes must be a dict of one to four axes, name: values, got {shown(axes)}")
+    along = {name: values for name, values in axes.items() if isinstance(values, Follows) or _is_function(values)}
+    leading = {name: values for name, values in axes.items() if name not in along}
+    if not 1 <= len(leading) <= MOST_AXES:
         raise ValueError(f"axes must be a dict of one to four axes, name: values, got {shown(axes)}")
     for name in axes:
         if name in TAKEN:
             raise ValueError(f"axis {name!r} would have the name of what a result keeps: write 'ensemble.{name}'")
-    whole = {name: _whole(name, values, words) for name, values in axes.items() if name in WORDS}
+        if name in along and name in WORDS:
+            raise TypeError(f"axis {name!r} must be a dict, label: {name}; it follows no other axis")
+    whole = {name: _whole(name, values, words) for name, values in leading.items() if name in WORDS}
     options = {word: whole[word].objects if word in whole else (thing,) for word, thing in words.items()}
-    return tuple(whole[name] if name in whole else _of_field(name, values, options) for name, values in axes.items())
+    made = [whole[name] if name in whole else _of_field(name, values, options) for name, values in leading.items()]
+    followers = [_follower(name, values, made, options) for name, values in along.items()]
+    fields: dict[tuple[str, str | None], str] = {}
+    for axis in (*made, *(follower.axis for follower in followers)):
+        if axis.field is not None and fields.setdefault((axis.word, axis.field), axis.name) != axis.name:
+            raise ValueError(f"{fields[axis.word, axis.field]!r} and {axis.name!r} are the same axis: leave one out")
+    return tuple(made), tuple(followers)
+
+
+def _is_function(values: object) -> bool:
+    return callable(values) and not isinstance(values, type)
+
+
+def _follower(name: str, given: object, axes: Sequence[Axis], options: Mapping[str, Sequence[object]]) -> Follower:
+    """What moves along: by values, or by a function of axes, which is asked for every cell of these."""
+    names = [axis.name for axis in axes]
+    if isinstance(given, Follows):
+        for one in given.of:
+            if one not in names:
+                raise ValueError(f"axis {name!r} follows {one!r}, which is no axis with values of its own")
+        of = tuple(names.index(one) for one in given.of)
+        values: list[object] = np.ravel(np.array(list(given.values), object)).tolist()
+    else:
+        assert callable(given)
+        of = tuple(names.index(one) for one in leaders(name, given, names))
+        places = itertools.product(*(axes[i].values for i in of))
+        values = [called(name, given, [names[i] for i in of], place) for place in places]
+    if len(set(of)) < len(of) or not of:
+        raise ValueError(f"axis {name!r} must follow one or more axes, each once, got {[names[i] for i in of]}")
+    count = math.prod(len(axes[i].values) for i in of)
+    if len(values) != count:
+        cells = " x ".join(f"{len(axes[i].values)} {axes[i].name}" for i in of)
+        raise ValueError(f"axis {name!r} must have a value for each of {cells}, got {len(values)} values")
+    axis = _of_field(name, (0,), options)
+    return Follower(dataclasses.replace(axis, values=tuple(_as_value(name, value) for value in values)), of)
 
 
 def _whole(name: str, values: object, words: Mapping[str, object]) -> Axis:
@@ -146,17 +204,22 @@ def _values(name: str, values: object) -> tuple[Value, ...]:
     plain = tuple(as_plain(value) for value in values)
     if not plain:
         raise ValueError(f"axis {name!r} has no values")
-    for value in plain:
-        if not isinstance(value, int | float | str) or value != value:
-            raise TypeError(
-                f"axis {name!r} must have numbers or strings as values, got {shown(value)}; of whole objects an axis "
-                "is 'ensemble', 'network', 'init' or 'method', a dict of them by label"
-            )
-    found = cast(tuple[Value, ...], plain)
+    found = tuple(_as_value(name, value) for value in plain)
     if len(set(map(_exact, found))) < len(found):
         twice = next(value for value in found if found.count(value) > 1)
         raise ValueError(f"axis {name!r} has the value {shown(twice)} twice")
     return found
+
+
+def _as_value(name: str, given: object) -> Value:
+    """A value as a number or string of Python."""
+    value = as_plain(given)
+    if not isinstance(value, int | float | str) or value != value:
+        raise TypeError(
+            f"axis {name!r} must have numbers or strings as values, got {shown(value)}; of whole objects an axis "
+            "is 'ensemble', 'network', 'init' or 'method', a dict of them by label"
+        )
+    return value
 
 
 def _check_length(name: str, count: float) -> None:
@@ -170,6 +233,11 @@ def as_plain(value: object) -> object:
     if isinstance(value, np.generic):
         return cast(object, value.item())
     return str(value) if isinstance(value, Edge) else value
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of an axis is a number; truth values are labels."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _exact(value: Value) -> tuple[str, str]:

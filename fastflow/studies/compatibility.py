@@ -50,9 +50,9 @@ def check_cells(
     ValueError, TypeError
         for what does not, with a cell where it stands
     """
-    for axis in grid.axes:
-        if axis.word == "ensemble" and problem == SHARED:
-            raise ValueError(f"with problem='shared' no axis can be one of the ensemble, got {axis.name!r}")
+    if problem == SHARED and grid.axes_of("ensemble"):
+        name = grid.axes[grid.axes_of("ensemble")[0]].name
+        raise ValueError(f"with problem='shared' no axis can be one of the ensemble, got {name!r}")
     problems, asked = _problems(grid, seed), {} if asked is None else asked
     for place, drawn in problems.items():
         if success.needs_truth and drawn.truth is None:

@@ -17,15 +17,16 @@ from fastflow.methods import DEFAULT_METHOD, Method
 from fastflow.networks import Network
 from fastflow.setting import default_init, default_network
 from fastflow.studies.asked import Asked, Event, Outcome, as_asked
-from fastflow.studies.axes import Axis, spread_values
+from fastflow.studies.axes import Axis, Follower, spread_values
 from fastflow.studies.compatibility import PER_TRIAL, PROBLEMS, check_cells
+from fastflow.studies.following import FOLLOWING
 from fastflow.studies.grid import Grid
 from fastflow.studies.setup import Setup
-from fastflow.studies.spec import WORDS, Table, as_table, build, describe, fields_of, foreign_names
+from fastflow.studies.spec import WORDS, Table, as_table, build, build_follower, describe, fields_of, foreign_names
 from fastflow.studies.success import Success
 
 
-@by_value("words", "axes", "trials", "success", "seed", "problem", "starts", "asked")
+@by_value("words", "axes", "followers", "trials", "success", "seed", "problem", "starts", "asked")
 class Design:
     """What a study asks: one to four axes, and in each cell of their product so many trials.
 
@@ -97,7 +98,7 @@ class Design:
         ValueError, TypeError
             for what is missing, unknown or wrong in the table, or not trusted
         """
-        known = (*WORDS, "axes", "trials", "seed", "problem", "starts", "outcomes", "success")
+        known = (*WORDS, "axes", FOLLOWING, "trials", "seed", "problem", "starts", "outcomes", "success")
         as_table("a study", table)
         try:
             named = [] if trust else sorted(set(foreign_names(table)))
@@ -118,8 +119,14 @@ class Design:
             if name in WORDS:
                 options = as_table(f"axes.{name}", values)
                 axes[name] = {label: build(one, f"axes.{name}.{printable(label)}") for label, one in options.items()}
+            elif isinstance(values, Mapping) and {"of", "function"} & set(values):
+                axes[name] = build_follower(name, values)
             else:
                 axes[name] = spread_values(name, values) if isinstance(values, Mapping) else build(values)
+        for name, values in as_table(FOLLOWING, table.get(FOLLOWING, {})).items():
+            if name in axes:
+                raise ValueError(f"axis {name!r} is among the axes and among what follows them: leave one out")
+            axes[name] = build_follower(name, values)
         given = {word: build(table[word], word) for word in WORDS if word in table}
         given |= {name: table[name] for name in ("trials", "seed", "problem", "starts") if name in table}
         if "outcomes" in table:
@@ -137,6 +144,11 @@ class Design:
     def axes(self) -> tuple[Axis, ...]:
         """The axes, in order."""
         return self._grid.axes
+
+    @property
+    def followers(self) -> tuple[Follower, ...]:
+        """What moves along with the axes."""
+        return self._grid.followers
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -189,7 +201,8 @@ class Design:
     @property
     def _free(self) -> list[int]:
         """The axes that a baseline does not know."""
-        return self._grid.axes_of("network") + self._grid.axes_of("init")
+        known = {*self._grid.axes_of("ensemble"), *self._grid.axes_of("method")}
+        return sorted({*self._grid.axes_of("network"), *self._grid.axes_of("init")} - known)
 
     def describe(self) -> dict[str, object]:
         """The design as a table of numbers and strings, from which `from_table` makes it again."""
@@ -203,6 +216,15 @@ class Design:
         rest: dict[str, object] = {name: getattr(self, name) for name in ("trials", "seed", "problem", "starts")}
         if self.asked:
             rest["outcomes"] = {label: describe(one) for label, one in self.asked.items()}
+        along = {
+            follower.axis.name: {
+                "of": [self.axes[i].name for i in follower.of],
+                "values": list(map(describe, follower.axis.values)),
+            }
+            for follower in self.followers
+        }
+        if along:
+            rest[FOLLOWING] = along
         return {**words, "axes": axes, **rest, "success": describe(self.success)}
 
     def __repr__(self) -> str:

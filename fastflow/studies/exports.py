@@ -18,8 +18,17 @@ if TYPE_CHECKING:
     import xarray
 
 
+Along = Mapping[str, tuple[tuple[str, ...], ArrayLike]]
+"""What moves along with axes: the names of these, and an array over them."""
+
+
 def to_xarray(
-    axes: Mapping[str, Sequence[Value]], outcomes: Arrays, fields: Mapping[str, Field], success: Success, pilot: int
+    axes: Mapping[str, Sequence[Value]],
+    along: Along,
+    outcomes: Arrays,
+    fields: Mapping[str, Field],
+    success: Success,
+    pilot: int,
 ) -> xarray.Dataset:
     """What `StudyResult.to_xarray` gives."""
     try:
@@ -34,12 +43,17 @@ def to_xarray(
         data[name] = ((*dimensions, *dimensions_of(name, field)), values)
     data["successes"] = (tuple(axes), np.count_nonzero(success.of(outcomes)[..., pilot:], axis=-1))
     data["trials"] = (tuple(axes), np.count_nonzero(done[..., pilot:], axis=-1))
-    coordinates = {name: list(values) for name, values in axes.items()}
+    coordinates = {**{name: list(values) for name, values in axes.items()}, **along}
     return xarray.Dataset(data, coordinates, {"success": str(success)} | ({"pilot": pilot} if pilot else {}))
 
 
 def to_dataframe(
-    axes: Mapping[str, Sequence[Value]], outcomes: Arrays, fields: Mapping[str, Field], success: Success, pilot: int
+    axes: Mapping[str, Sequence[Value]],
+    along: Along,
+    outcomes: Arrays,
+    fields: Mapping[str, Field],
+    success: Success,
+    pilot: int,
 ) -> pandas.DataFrame:
     """What `StudyResult.to_dataframe` gives."""
     try:
@@ -52,6 +66,9 @@ def to_dataframe(
     columns: dict[str, ArrayLike] = {
         name: np.asarray(values)[places[i]] for i, (name, values) in enumerate(axes.items())
     }
+    of_axis = dict(zip(axes, places, strict=False))
+    for name, (of, values) in along.items():
+        columns[name] = np.asarray(values)[tuple(of_axis[one] for one in of)]
     columns["trial"] = places[-1]
     for name, field in fields.items():
         values = outcomes[name][places] if name in FIELDS else numbers_of(outcomes, name, field)[places]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fastflow.checks import shown
-from fastflow.studies.axes import Axis, applied, parse_axes
+from fastflow.studies.axes import Follower, applied, parse_axes
 from fastflow.studies.spec import WORDS
 
 MOST_CELLS = 1_000_000
@@ -30,6 +30,7 @@ class Grid:
     ----------
     words : as given
     axes : tuple of Axis
+    followers : tuple of Follower, what moves along with them
 
     Raises
     ------
@@ -39,13 +40,13 @@ class Grid:
 
     def __init__(self, words: Mapping[str, object], axes: Mapping[str, object]) -> None:
         self.words = words
-        self.axes: tuple[Axis, ...] = parse_axes(axes, words)
+        self.axes, self.followers = parse_axes(axes, words)
         if self.cells > MOST_CELLS:
             raise ValueError(
                 f"the axes have {self.cells} cells together, more than the {MOST_CELLS} that a study may have: give "
                 "them fewer values, or make several studies"
             )
-        self._of_word = {word: [i for i, axis in enumerate(self.axes) if axis.word == word] for word in WORDS}
+        self._of_word = {word: self._axes_of(word) for word in WORDS}
         self._made: dict[tuple[str, Place], object] = {}
 
     @property
@@ -59,8 +60,12 @@ class Grid:
         return math.prod(self.shape)
 
     def axes_of(self, word: str) -> list[int]:
-        """Which of the axes are those of a word."""
+        """Which of the axes an object of a word depends on: those of its fields, and of what moves along."""
         return self._of_word[word]
+
+    def _axes_of(self, word: str) -> list[int]:
+        own = {i for i, axis in enumerate(self.axes) if axis.word == word}
+        return sorted(own.union(*(follower.of for follower in self.followers if follower.axis.word == word)))
 
     def place(self, cell: int) -> Place:
         """Where a cell is on all axes, by its position in the flat array of cells."""
@@ -91,18 +96,28 @@ class Grid:
 
     def described(self, place: Sequence[int]) -> str:
         """A place on all axes in words."""
-        return ", ".join(f"{axis.name} = {shown(axis.values[i])}" for axis, i in zip(self.axes, place, strict=True))
+        own = zip(self.axes, place, strict=True)
+        along = [(follower.axis, self._position(follower, place)) for follower in self.followers]
+        return ", ".join(f"{axis.name} = {shown(axis.values[i])}" for axis, i in (*own, *along))
 
     def _part(self, word: str, place: Place) -> object:
         """The object of a word at a place on its own axes."""
         key = word, place
         if key not in self._made:
             thing, fields = self.words[word], []
+            full = [0] * len(self.axes)
             for i, position in zip(self._of_word[word], place, strict=True):
-                axis = self.axes[i]
-                if axis.field is None:
+                axis, full[i] = self.axes[i], position
+                if axis.word == word and axis.field is None:
                     thing = axis.objects[position]
-                else:
+                elif axis.word == word:
                     fields.append((axis, position))
+            along = [follower for follower in self.followers if follower.axis.word == word]
+            fields += [(follower.axis, self._position(follower, full)) for follower in along]
             self._made[key] = applied(thing, fields)
         return self._made[key]
+
+    def _position(self, follower: Follower, place: Sequence[int]) -> int:
+        """Which of its values something that moves along has at a place on all axes."""
+        sizes = [self.shape[i] for i in follower.of]
+        return int(np.ravel_multi_index([place[i] for i in follower.of], sizes))

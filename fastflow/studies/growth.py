@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.studies import following
 from fastflow.studies.held import Held
 from fastflow.studies.outcomes import Arrays, empty_outcomes, rows_of
 from fastflow.studies.spec import Table, differences, fields_of
 
-FREE = ("success", "trials", "axes", "outcomes")
+FREE = ("success", "trials", "axes", "outcomes", following.FOLLOWING)
 
 
 def conflict(old: Table, new: Table) -> str | None:
@@ -37,7 +38,7 @@ def conflict(old: Table, new: Table) -> str | None:
                 if label in others:
                     for place, before, after in differences(values[label], others[label], f"axes.{name}.{label}"):
                         return f"{place} is {before!r} there and {after!r} here"
-    return None
+    return following.conflict(old, new)
 
 
 def lacking(old: Table, new: Table) -> str | None:
@@ -52,7 +53,13 @@ def lacking(old: Table, new: Table) -> str | None:
 
 
 def union(first: Table, second: Table) -> Table:
-    """The table of the study of all values and trials of two; increasing values stay so."""
+    """The table of the study of all values and trials of two; increasing values stay so.
+
+    Raises
+    ------
+    StoreError
+        where it is not known what moves along in a cell of both together
+    """
     axes: dict[str, object] = {}
     for name, values in first["axes"].items():
         others = second["axes"][name]
@@ -62,8 +69,9 @@ def union(first: Table, second: Table) -> Table:
         both = [*values, *(value for value, at in zip(others, _places(others, values), strict=True) if at < 0)]
         rising = all(list(one) == sorted(one) for one in (values, others) if not any(isinstance(v, str) for v in one))
         axes[name] = sorted(both) if rising and not any(isinstance(v, str) for v in both) else both
+    along = following.union(first, second, axes)
     whole = {**first, "axes": axes, "trials": max(first["trials"], second["trials"])}
-    return with_outcomes(whole, second)
+    return with_outcomes({**whole, following.FOLLOWING: along} if along else whole, second)
 
 
 def with_outcomes(table: Table, other: Table) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping
@@ -18,9 +19,10 @@ from fastflow.equality import by_value
 from fastflow.memory import require_memory
 from fastflow.status import Status
 from fastflow.studies import exports, stated
-from fastflow.studies.axes import Value, as_plain
+from fastflow.studies.axes import Value
 from fastflow.studies.design import Design
 from fastflow.studies.errors import StoreError
+from fastflow.studies.following import coordinates
 from fastflow.studies.held import Held
 from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import locked
@@ -28,7 +30,8 @@ from fastflow.studies.outcomes import NEVER, NOT_DONE, Arrays, bytes_of, numbers
 from fastflow.studies.pilot import pilot_of
 from fastflow.studies.predictions import predicted
 from fastflow.studies.quantiles import Quantiles, quantiles
-from fastflow.studies.spec import Table, describe, fields_of, restricted, success_of
+from fastflow.studies.selection import check_names, positions_of
+from fastflow.studies.spec import Table, describe, fields_of, narrowed, restricted, success_of
 from fastflow.studies.statistics import wilson
 from fastflow.studies.store import create, recover
 from fastflow.studies.success import Success
@@ -213,7 +216,7 @@ class StudyResult:
     def __getitem__(self, chosen: Mapping[str, object]) -> StudyResult: ...
 
     def __getitem__(self, chosen: str | Mapping[str, object]) -> StudyResult | FloatArray:
-        """An outcome by its label, or the part with one value of each named axis, which has the other axes.
+        """An outcome by its label, or the part with some values of some axes, as `sel` has it.
 
         ``result["sharpness"]`` is an array (*cells, trials, *shape) in floats, NaN where a trial is not done, or has no
         such number; ``result[{"method": "limit"}]`` is a `StudyResult`.
@@ -221,7 +224,7 @@ class StudyResult:
         Raises
         ------
         KeyError
-            for an outcome, an axis or a value that there is not, and where no axis would be left
+            for an outcome that there is not, and as `sel`
         """
         if isinstance(chosen, str):
             if chosen not in self.fields:
@@ -229,21 +232,48 @@ class StudyResult:
             return numbers_of(self.outcomes, chosen, self.fields[chosen])
         if not isinstance(chosen, Mapping):
             raise TypeError(f'expected a dict, axis: value, such as {{"m": 20}}, got {shown(chosen)}')
-        outcomes, table = self.outcomes, self.table
-        chosen = {name: as_plain(value) for name, value in chosen.items()}
-        for name, value in chosen.items():
-            if name not in table["axes"]:
-                raise KeyError(f"there is no axis {name!r}; there are {', '.join(table['axes'])}")
-            values = cast(tuple[object, ...], self.axes[name])
-            if value not in values:
-                raise KeyError(f"axis {name!r} has no {shown(value)}; it has {shown(list(self.axes[name]))}")
-            at, axis = values.index(value), list(table["axes"]).index(name)
-            outcomes = {key: np.take(array, at, axis=axis) for key, array in outcomes.items()}
-            table = restricted(table, name, self.axes[name][at])
+        return self.sel(chosen)
+
+    def sel(self, chosen: Mapping[str, object] | None = None, /, **named: object) -> StudyResult:
+        """The part with some values of some axes: ``result.sel(m=slice(8, 24), method=["limit", "descent"])``.
+
+        Parameters
+        ----------
+        chosen : dict, axis: values, for names that are no words of Python, such as ``{"init.scale": 1e-3}``
+        **named : axis=values
+            One value, which takes the axis away; a list of values, in whose order they come; or ``slice(first, last)``,
+            all values from one number to another, both included, as xarray and pandas have it; None is no end.
+
+        Returns
+        -------
+        StudyResult
+
+        Raises
+        ------
+        KeyError
+            for an axis or a value that there is not, where nothing lies in a slice, and where no axis would be left
+        TypeError, ValueError
+            for a slice of labels, or with a step, and for what is asked for twice
+        """
+        twice = sorted(set(chosen or ()) & set(named))
+        if twice:
+            raise ValueError(f"axis {twice[0]!r} is asked for twice")
+        wanted = {**(chosen or {}), **named}
+        check_names(wanted, self.axes)
+        outcomes, table, fixed = self.outcomes, self.table, dict(self.fixed)
+        for name, value in wanted.items():
+            places = positions_of(name, self.axes[name], value)
+            axis = list(table["axes"]).index(name)
+            outcomes = {key: np.take(array, places, axis=axis) for key, array in outcomes.items()}
+            if isinstance(places, int):
+                fixed[name] = self.axes[name][places]
+                table = restricted(table, name, self.axes[name][places])
+            else:
+                table = narrowed(table, name, [self.axes[name][at] for at in places])
         if not table["axes"]:
             raise KeyError("one axis must be left")
         part = StudyResult(table, outcomes, adaptive=self.adaptive)
-        part.success, part.fixed = self.success, {**self.fixed, **chosen}
+        part.success, part.fixed = self.success, fixed
         return part
 
     def quantiles(self, outcome: str, q: ArrayLike = (0.1, 0.5, 0.9), confidence: float = 0.95) -> Quantiles:
@@ -304,7 +334,9 @@ class StudyResult:
         along = self.along(along)
         at = list(self.axes).index(along)
         successes, trials = (np.moveaxis(array, at, -1) for array in (self.successes, self.trials))
-        return boundary(self.axes[along], successes, trials, level, **options)
+        found = boundary(self.axes[along], successes, trials, level, **options)
+        slices = {name: values for name, values in self.axes.items() if name != along}
+        return dataclasses.replace(found, along=along, slices=slices)
 
     def along(self, name: str | None = None) -> str:
         """The axis along which success is said to set in: the one that is named, or the default of `boundary`.
@@ -385,7 +417,8 @@ class StudyResult:
             an outcome a map of its medians, or where there are no two axes of numbers its medians along one with the
             band from its 10% to its 90% quantile. Default a map of rates where two axes are numbers, else slices.
         **options : which axes are where: ``x``, ``y`` and ``along`` of maps, ``along`` of slices
-            More in `fastflow.studies.pictures`, such as other results to draw ``beside``.
+            ``ax`` are matplotlib axes of your own to draw into: one, or as many as there are panels. More in
+            `fastflow.studies.pictures`, such as other results to draw ``beside``.
 
         Returns
         -------
@@ -442,7 +475,9 @@ class StudyResult:
         ImportError
             without xarray
         """
-        return exports.to_xarray(self.axes, self.outcomes, self.fields, self.success, self._pilot)
+        return exports.to_xarray(
+            self.axes, coordinates(self.table), self.outcomes, self.fields, self.success, self._pilot
+        )
 
     def to_dataframe(self) -> pandas.DataFrame:
         """A `pandas.DataFrame` with a row for each trial that is done, of an adaptive study without the pilots.
@@ -454,7 +489,9 @@ class StudyResult:
         ImportError
             without pandas
         """
-        return exports.to_dataframe(self.axes, self.outcomes, self.fields, self.success, self._pilot)
+        return exports.to_dataframe(
+            self.axes, coordinates(self.table), self.outcomes, self.fields, self.success, self._pilot
+        )
 
     def save(self, store: str | Path) -> Path:
         """Write the result to a new store; `fastflow.open_study` reads it back.

@@ -17,6 +17,7 @@ from fastflow.memory import require_memory
 from fastflow.studies import document
 from fastflow.studies.document import Facts, Metadata
 from fastflow.studies.errors import StoreError
+from fastflow.studies.following import FOLLOWING, values_at
 from fastflow.studies.held import Held
 from fastflow.studies.layout import (
     COPY,
@@ -158,6 +159,10 @@ def _check_table(table: Table) -> None:
         each = as_table(name, values) if isinstance(values, Mapping) else values
         if not isinstance(each, Mapping | list) or not all(isinstance(value, int | float | str) for value in each):
             raise ValueError(f"axis {name!r} has other values than numbers and strings")
+    for name, follower in as_table(FOLLOWING, table.get(FOLLOWING, {})).items():
+        values_at(table, as_table(name, follower))
+        if not all(isinstance(value, int | float | str) for value in follower["values"]):
+            raise ValueError(f"{name} has other values than numbers and strings")
     for word in WORDS:
         for one in table["axes"].get(word, {"": table.get(word, {})}).values():
             if not isinstance(as_table(word, one).get("kind", ""), str):

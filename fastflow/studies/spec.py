@@ -12,7 +12,7 @@ import inspect
 import math
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ from fastflow.ensembles.base import digest
 from fastflow.inits import INITS
 from fastflow.methods import METHODS
 from fastflow.networks import ARCHITECTURES
+from fastflow.studies import following
 from fastflow.studies.asked import Event, Named, Outcome, as_label
+from fastflow.studies.following import FOLLOWING, Follows
 from fastflow.studies.outcomes import Field, as_field, fields_with
 from fastflow.studies.success import Success
 from fastflow.theory import Edge
@@ -204,6 +206,31 @@ def build(table: object, where: str = "the study") -> Any:
         raise type(error)(f"{where}: {error}") from error
 
 
+def build_follower(name: str, table: object) -> Any:
+    """What moves along with axes, by a table: ``of`` and ``values``, or a ``function``, whose name is trusted.
+
+    Raises
+    ------
+    ValueError, TypeError
+        for what is neither
+    """
+    fields = as_table(f"axes.{name}", table)
+    if set(fields) == {"function"}:
+        function = _imported(fields["function"], f"axes.{name}")
+        if not callable(function):
+            raise TypeError(f"axes.{name}: {fields['function']!r} is no function")
+        return function
+    if set(fields) != {"of", "values"} or not isinstance(fields["values"], list | tuple):
+        raise ValueError(
+            f"axes.{name}: what follows axes has of, their names, and values, a list, or function = 'module:name' "
+            f"alone, got {shown(dict(fields))}"
+        )
+    of = [fields["of"]] if isinstance(fields["of"], str) else fields["of"]
+    if not isinstance(of, list | tuple) or not all(isinstance(one, str) for one in of):
+        raise TypeError(f"axes.{name}: of must be the name of an axis, or a list of them, got {shown(of)}")
+    return Follows(tuple(of), build(fields["values"], f"axes.{name}"))
+
+
 def success_of(table: Table) -> Success:
     """The success that a study's table has, of which nothing is imported.
 
@@ -288,8 +315,23 @@ def _names(where: str) -> str:
 
 def restricted(table: Table, axis: str, value: object) -> dict[str, Any]:
     """The table of the part of a study at one value, or label, of an axis."""
+    left, fixed = following.restricted(table, axis, list(table["axes"][axis]).index(value))
+    found = _with_value(_following_as(table, left), axis, value)
+    for name, own in fixed.items():
+        found = _with_value(found, name, own)
+    return found
+
+
+def _following_as(table: Table, left: Table) -> dict[str, Any]:
+    """The table with this, or nothing, that moves along."""
+    found = {name: value for name, value in table.items() if name != FOLLOWING}
+    return {**found, FOLLOWING: left} if left else found
+
+
+def _with_value(table: Table, axis: str, value: object) -> dict[str, Any]:
+    """The table with one value of a field, or one of the whole objects of an axis, instead of an axis of them."""
     axes = {name: values for name, values in table["axes"].items() if name != axis}
-    if isinstance(table["axes"][axis], Mapping):
+    if isinstance(table["axes"].get(axis), Mapping):
         return {**table, axis: table["axes"][axis][value], "axes": axes}
     word, _, field = axis.rpartition(".")
     objects = {
@@ -302,6 +344,15 @@ def restricted(table: Table, axis: str, value: object) -> dict[str, Any]:
         axes[word] = changed
         return {**table, "axes": axes}
     return {**table, word: changed[""], "axes": axes}
+
+
+def narrowed(table: Table, axis: str, chosen: Sequence[object]) -> dict[str, Any]:
+    """The table of the part of a study at some values, or labels, of an axis, in their order."""
+    values = table["axes"][axis]
+    places = [list(values).index(value) for value in chosen]
+    left = {label: values[label] for label in chosen} if isinstance(values, Mapping) else list(chosen)
+    along = following.narrowed(table, axis, places)
+    return {**_following_as(table, along), "axes": {**table["axes"], axis: left}}
 
 
 def _with(table: Table, field: str, value: object) -> Table:

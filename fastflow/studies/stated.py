@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastflow.baselines import Baseline
 from fastflow.ensembles import Ensemble
 from fastflow.inits import Constant
+from fastflow.studies.following import FOLLOWING
 from fastflow.studies.spec import KINDS, Table
 
 STATED = {
@@ -24,7 +25,7 @@ DECISIVE = {"network", "noise", "matrix", "observed", "signed", "nonnegative"}
 
 def setting_of(table: Table) -> dict[str, object]:
     """What a picture should state: sizes, noise, depth, start, method."""
-    axes = {name.rpartition(".")[2] for name in table["axes"]}
+    axes = _varied(table)
     stated: dict[str, object] = {}
     baseline = issubclass(_class_of(table.get("method", {})), Baseline)
     for word, fields in STATED.items():
@@ -39,28 +40,36 @@ def setting_of(table: Table) -> dict[str, object]:
 
 def has_alpha(table: Table) -> bool:
     """Whether the scale of the starts is alpha, the entry of every factor, in all cells."""
-    axes = {name.rpartition(".")[2] for name in table["axes"]}
+    axes = _varied(table)
     init = table.get("init", {})
     return init.get("kind") == ALPHA_INIT.__name__ and init.get("of") == "factor" and "of" not in axes
 
 
 def parameters_of(table: Table) -> dict[str, int | float]:
     """The numbers of the ensemble that are no axes."""
-    ensemble = table.get("ensemble", {})
-    return {name: value for name, value in _fields(ensemble).items() if isinstance(value, int | float)}
+    fields, varied = _fields(table.get("ensemble", {})), _varied(table)
+    return {name: value for name, value in fields.items() if isinstance(value, int | float) and name not in varied}
 
 
 def program_of(table: Table) -> str | None:
-    """The convex program whose statistical dimension belongs into the picture: "l1", "nuclear", ... or None."""
+    """The convex program whose statistical dimension belongs into the picture: "l1", "nuclear", ... or None.
+
+    None, too, where parameters follow the axes: the curve of one is then no longer that of the others given.
+    """
     ensemble, method = table.get("ensemble", {}), table.get("method", {})
-    axes = {name.rpartition(".")[2] for name in table["axes"]}
+    axes = _varied(table)
     drawn = _class_of(ensemble)
-    if axes & DECISIVE or method.get("weights") is not None or not issubclass(drawn, Ensemble):
+    if FOLLOWING in table or axes & DECISIVE or method.get("weights") is not None or not issubclass(drawn, Ensemble):
         return None
     program = drawn.program(ensemble)
     if program == "l1" and (method.get("nonnegative") or not table.get("network", {}).get("signed", True)):
         return "nonnegative l1"
     return program
+
+
+def _varied(table: Table) -> set[str]:
+    """The fields that have several values: those of the axes, and what moves along with them."""
+    return {name.rpartition(".")[2] for name in (*table["axes"], *table.get(FOLLOWING, {}))}
 
 
 def _class_of(table: Table) -> type:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,9 @@ from fastflow.studies.statistics import (
     skewness,
     wilson,
 )
+
+if TYPE_CHECKING:
+    import pandas
 
 BLOCK = 200_000
 """How many counts are fitted at once: so many that NumPy's calls do not cost, so few that they stay in the cache."""
@@ -56,6 +60,20 @@ _MESSAGES = {
 }
 
 
+_COLUMNS = {
+    "value": "crossing",
+    "low": "crossing_low",
+    "high": "crossing_high",
+    "width": "transition_width",
+    "width_low": "transition_width_low",
+    "width_high": "transition_width_high",
+    "misfit": "misfit",
+    "intercept": "intercept",
+    "slope": "slope",
+}
+"""How a table calls the arrays of a boundary: a width may be an axis."""
+
+
 @by_value(hashable=False)
 @dataclass(frozen=True, eq=False)
 class Boundary:
@@ -81,6 +99,8 @@ class Boundary:
         Of the fitted curve ``1 / (1 + exp(-(intercept + slope v)))``, v the value or its logarithm.
     level, confidence : float
     logarithmic : bool
+    along : str, the name of the values; "value" where it is not known
+    slices : dict, axis -> values, along which the slices lie; empty where it is not known
     """
 
     value: FloatArray
@@ -96,6 +116,37 @@ class Boundary:
     level: float
     confidence: float
     logarithmic: bool
+    along: str = "value"
+    slices: Mapping[str, Sequence[object]] = field(default_factory=dict)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A `pandas.DataFrame` with a row for each slice: its place on the other axes, the crossing, and all about it.
+
+        The other axes have their names; without names they are ``axis_0`` and so on, by positions. ``along`` is the
+        axis that is crossed, ``crossing`` the value, ``transition_width`` the width, with their intervals, and
+        ``status`` the name of a `Crossing`.
+
+        Raises
+        ------
+        ImportError
+            without pandas
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_dataframe needs pandas: pip install 'fastflow[study]'") from error
+        shape, count = self.value.shape, self.value.size
+        slices = self.slices or {f"axis_{i}": range(size) for i, size in enumerate(shape)}
+        places = np.unravel_index(np.arange(count), shape) if shape else ()
+        columns: list[tuple[str, ArrayLike]] = [
+            (name, np.asarray(values)[at]) for (name, values), at in zip(slices.items(), places, strict=True)
+        ]
+        columns += [("along", np.full(count, self.along)), ("level", np.full(count, self.level))]
+        columns += [(column, np.ravel(getattr(self, name))) for name, column in _COLUMNS.items()]
+        columns.append(("status", [Crossing(int(status)).name.lower() for status in np.ravel(self.status)]))
+        frame = pandas.concat([pandas.Series(values, name=name) for name, values in columns], axis=1)
+        frame.attrs["confidence"] = self.confidence
+        return frame
 
     def rates(self, values: ArrayLike) -> FloatArray:
         """The fitted curves at values (k,): array (..., k), NaN where a slice has none."""
@@ -231,7 +282,7 @@ def boundary(
         "slope": curves[:, 1] / axis.scale,
     }
     shaped = {name: array.reshape(shape) for name, array in results.items()}
-    return Boundary(**shaped, level=level, confidence=confidence, logarithmic=logarithmic)
+    return Boundary(**shaped, level=level, confidence=confidence, logarithmic=logarithmic)  # type: ignore[arg-type]
 
 
 def compare(found: Boundary, theory: ArrayLike) -> Comparison:

@@ -1,4 +1,4 @@
-"""Gradient descent, a queue of runs and a slice of steps at a time.
+"""Gradient descent and what moves by another rule, a queue of runs and a slice of steps at a time.
 
 `descend` takes the runs of a queue through their steps, as many at a time as its group has members. A member whose
 run has ended takes the next run of the queue. It returns after a given number of steps, wherever it is: all that it
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline
+from fastflow.kernels.descent.moving import keep_memory, load_memory
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING, STALLED
 from fastflow.kernels.losses.loss import settled_loss
 from fastflow.kernels.networks.group import (
@@ -24,9 +25,9 @@ from fastflow.kernels.networks.group import (
     group_places,
     load_member,
     measure,
-    move,
     radial_slope,
 )
+from fastflow.kernels.rules.rule import is_fused, take_steps
 from fastflow.kernels.trace import has_room, write_record
 from fastflow.kernels.vectors.elementwise import copy
 
@@ -36,6 +37,8 @@ class RunState(NamedTuple):
 
     ``factors`` (runs, parameters), ``solution`` (runs, d_N * d_0) or (runs, n), ``loss``, ``status`` and ``steps``
     (steps taken so far), ``recorded`` (entries of the trace written so far), ``problem`` (index of the run's problem).
+    ``memory`` (runs, slots * parameters), ``rates`` (runs, `RATES`) and ``begun`` (the step from which on they have
+    been kept) are what the rule remembers, see `rules.rule`.
     ``solution`` and ``loss`` belong to ``factors`` whenever `descend` has returned and has visited the run.
     """
 
@@ -46,10 +49,16 @@ class RunState(NamedTuple):
     steps: np.ndarray
     recorded: np.ndarray
     problem: np.ndarray
+    memory: np.ndarray
+    rates: np.ndarray
+    begun: np.ndarray
 
 
 class StepRule(NamedTuple):
-    """The step of run r at step k: ``first[r] / (1 + k / scale) ** power``, or ``sequence[k]`` if that is not empty."""
+    """The step of run r at step k.
+
+    ``first[r] / (1 + k / scale) ** power``, or ``first[r] * sequence[k]`` if that is not empty.
+    """
 
     first: np.ndarray
     power: float
@@ -81,7 +90,7 @@ class Ends(NamedTuple):
 
 
 @jit
-def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, group):
+def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, group, mover):
     """Advance the runs of a queue that have not ended, by about ``budget`` steps together.
 
     Parameters
@@ -96,6 +105,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
     trace : Trace, whose moments are steps
     budget : int; 0 only evaluates loss and solution of every run that has not ended
     group : a `networks.group`, whose contents mean nothing between calls
+    mover : a `rules.rule.Mover`, likewise, with the rule by which the group moves
 
     Returns
     -------
@@ -107,7 +117,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
     varying = rule.power != 0 or rule.sequence.size > 0
     group.run[:] = -1
     group.idle[:] = 1
-    group.step[:] = 0
+    group.step[:], mover.sizes[:] = 0, 0
     group.least[:] = -1
     at = group_places(group, widths)
     cursor, active, used, ticks, countdown = 0, 0, 0, 0, 0
@@ -117,7 +127,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             for member in range(members):
                 while group.run[member] < 0 and cursor < queue.size:
                     if state.status[queue[cursor]] == RUNNING:
-                        _admit(problem, weights, state, rule, ends, trace, queue[cursor], ticks, member, group)
+                        _admit(problem, weights, state, rule, ends, trace, queue[cursor], ticks, member, group, mover)
                         active += 1
                     cursor += 1
         if active == 0:
@@ -129,14 +139,15 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
         if varying:
             for member in range(members):
                 if group.run[member] >= 0:
-                    step = _step(rule, group.run[member], group.offset[member] + ticks)
-                    group.step[member] = group.weight[member] * step
+                    step = step_at(rule, group.run[member], group.offset[member] + ticks)
+                    group.step[member], mover.sizes[member] = group.weight[member] * step, step
 
         look = countdown <= 0 or pause or ends.gradient_tol > 0
         for member in range(members):
             loss = group.work.loss[member]
             look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
-        backward(group, at, widths, not look)
+        now = is_fused(mover.rule) and not look
+        backward(group, at, widths, now)
         if look:
             gradient_norms(group)
             countdown = np.iinfo(np.int64).max
@@ -175,8 +186,9 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                     copy(state.solution[run], group.row.product, group.row.product.size)
                     state.loss[run], state.steps[run], state.recorded[run] = loss, k, record
                     state.status[run] = end
+                    keep_memory(mover.rule, mover, group, member, state.memory[run], state.rates[run])
                     group.run[member], group.idle[member] = -1, 1
-                    group.step[member], group.least[member] = 0, -1
+                    group.step[member], group.least[member], mover.sizes[member] = 0, -1, 0
                     active -= 1
                     countdown = 0
                 else:
@@ -185,8 +197,8 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             if budget > 0 or trace.pending_count[0] > 0:
                 break
             continue
-        if look:
-            move(group, at)
+        if not now:
+            take_steps(mover.rule, mover, group, at, widths, ticks)
         ticks += 1
         used += active
         countdown -= 1
@@ -194,17 +206,18 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
 
 
 @jit_inline
-def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group):
+def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group, mover):
     """Make a run a member of the group."""
     index, k, record = state.problem[run], state.steps[run], state.recorded[run]
     load_member(group, member, state.factors[run], problem, index)
+    load_memory(mover.rule, mover, group, member, state.memory[run], state.rates[run], state.begun[run])
     while record < trace.moments.size and trace.moments[record] < k:
         record += 1
     group.run[member], group.idle[member], group.moved[member] = run, 0, 1
     group.offset[member], group.record[member] = k - ticks, record
     # A little early, so that rounding here hides no loss that is at most tol; `_end` decides.
     group.weight[member], group.least[member] = weights[index], _a_little_over(ends.tol[index]) / weights[index]
-    group.step[member] = weights[index] * rule.first[run]
+    group.step[member], mover.sizes[member] = weights[index] * rule.first[run], rule.first[run]
 
 
 @jit_inline
@@ -253,9 +266,13 @@ def _next_event(trace, ends, record, k):
 
 
 @jit_inline
-def _step(rule, run, k):
+def step_at(rule, run, k):
+    """What a `StepRule` says for a run at a step."""
     if rule.sequence.size > 0:
-        step = rule.sequence[min(k, rule.sequence.size - 1)]  # at the last step of all the end comes first
+        # At the last step of all the end comes first.
+        step = rule.first[run] * rule.sequence[min(k, rule.sequence.size - 1)]
+    elif rule.power == 0:
+        step = rule.first[run]
     else:
         step = rule.first[run] / (1 + k / rule.scale) ** rule.power
     return step

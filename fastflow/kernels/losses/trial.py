@@ -46,7 +46,7 @@ def try_formula(problem: NamedTuple, size: int) -> None:
     formula = formula_of(type(problem))
     name = getattr(formula, "__name__", "the formula")
     try:
-        trial = _Trial(_guarded(formula), problem, size)
+        trial = _Trial(guarded(formula), problem, size)
         for product in _points(problem, size):
             trial.look(product)
     except FormulaError as error:
@@ -146,13 +146,13 @@ def _between(array: np.ndarray, other: np.ndarray | None) -> np.ndarray:
 
 
 @functools.lru_cache(32)
-def _guarded(function: Callable[..., object]) -> Dispatcher:
+def guarded(function: Callable[..., object]) -> Dispatcher:
     """A function, and all that it calls of the user's, compiled so that every index is looked at."""
     python = function.py_func if isinstance(function, Dispatcher) else function
     used = {name: python.__globals__[name] for name in python.__code__.co_names if name in python.__globals__}
-    called = {name: _guarded(value) for name, value in used.items() if _is_users(value, function)}
+    called = {name: guarded(value) for name, value in used.items() if _is_users(value, function)}
     cells = tuple(
-        CellType(_guarded(cell.cell_contents)) if _is_users(cell.cell_contents, function) else cell
+        CellType(guarded(cell.cell_contents)) if _is_users(cell.cell_contents, function) else cell
         for cell in python.__closure__ or ()
     )
     copy = FunctionType(

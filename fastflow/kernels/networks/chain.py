@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
+from fastflow.kernels.rules.elementwise import take_rule_steps_at
 from fastflow.kernels.vectors.elementwise import copy_at, dot
 from fastflow.kernels.vectors.inner import has_digits, norm
 from fastflow.kernels.vectors.layouts import address, element_bytes, pitch
@@ -317,6 +318,28 @@ def step_factors(kind, widths, at, steps, moved):
     for j in range(widths.size - 1):
         step_rows(kind, at.factors + place, at.gradient + place, widths[j + 1], widths[j], steps, moved)
         place += widths[j + 1] * pitch(kind, widths[j]) * element_bytes(kind)
+
+
+@jit_internal
+def step_factors_by(kind, rule, widths, at, memory, slot_bytes, numbers, number_bytes, moved):
+    """`step_factors` by the formula of a rule, whose memory lies as the factors do."""
+    place, size = 0, element_bytes(kind)
+    for j in range(widths.size - 1):
+        step = pitch(kind, widths[j]) * size
+        for _ in range(widths[j + 1]):
+            take_rule_steps_at(
+                kind,
+                rule,
+                at.factors + place,
+                at.gradient + place,
+                memory + place,
+                slot_bytes,
+                numbers,
+                number_bytes,
+                moved,
+                widths[j],
+            )
+            place += step
 
 
 @jit

@@ -40,22 +40,30 @@ from fastflow.kernels.networks.chain import (
     chain_workspace,
     copy_factors,
     step_factors,
+    step_factors_by,
 )
 from fastflow.kernels.networks.group import (
     backward,
     balancedness,
     extract_member,
     forward,
+    gather_entries,
+    gather_gradient,
     gradient_norms,
     group_places,
     inner,
     load_member,
     measure,
     move,
+    move_by,
     of_members,
     part_of,
+    place_entries,
     radial_slope,
+    set_factors,
 )
+from fastflow.kernels.rules.elementwise import take_rule_steps_at
+from fastflow.kernels.rules.rule import places_of
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot
 from fastflow.kernels.vectors.inner import has_digits, norm, norm_of
@@ -310,6 +318,79 @@ def _move(group, at):
     for member in range(group.run.size):
         its = _member_places(group, at, member)
         step_factors(group_kind(group), group.data[1:], its.chain, its.step, its.moved)
+
+
+@implements(move_by, ChainLanes)
+def _move_lanes_by(group, at, rule, mover):
+    group.moved[:] = 0
+    chain = at.chain
+    memory, slot_bytes, numbers, number_bytes = places_of(mover)
+    take_rule_steps_at(
+        group_kind(group),
+        rule,
+        chain.factors,
+        chain.gradient,
+        memory,
+        slot_bytes,
+        numbers,
+        number_bytes,
+        at.moved,
+        len(group.factors),
+    )
+
+
+@implements(move_by, ChainGroup)
+def _move_by(group, at, rule, mover):
+    group.moved[:] = 0
+    memory, slot_bytes, numbers, number_bytes = places_of(mover)
+    size = element_bytes(group_kind(group))
+    for member in range(group.run.size):
+        its = _member_places(group, at, member)
+        step_factors_by(
+            group_kind(group),
+            rule,
+            group.data[1:],
+            its.chain,
+            memory + its.chain.factors - at.chain.factors,
+            slot_bytes,
+            numbers + member * size,
+            number_bytes,
+            its.moved,
+        )
+
+
+@implements(place_entries, ChainLanes)
+def _place_lane(group, laid_out, member, flat):
+    for element in range(flat.size):
+        laid_out[element, member] = flat[element]
+
+
+@implements(place_entries, ChainGroup)
+def _place_entries(group, laid_out, member, flat):
+    its = address(part_of(laid_out, member, group.run.size), 0)
+    copy_factors(group_kind(group), group.data[1:], its, True, address(flat, 0), False)
+
+
+@implements(gather_entries, ChainLanes)
+def _gather_lane(group, laid_out, member, flat):
+    for element in range(flat.size):
+        flat[element] = laid_out[element, member]
+
+
+@implements(gather_entries, ChainGroup)
+def _gather_entries(group, laid_out, member, flat):
+    its = address(part_of(laid_out, member, group.run.size), 0)
+    copy_factors(group_kind(group), group.data[1:], address(flat, 0), False, its, True)
+
+
+@implements(gather_gradient, ChainGroup, inline=True)
+def _gather_gradient(group, member):
+    gather_entries(group, group.chain.gradient, member, group.row.gradient)
+
+
+@implements(set_factors, ChainGroup, inline=True)
+def _set_factors(group, member):
+    place_entries(group, group.factors, member, group.row_factors)
 
 
 @implements(load_member, ChainLanes)

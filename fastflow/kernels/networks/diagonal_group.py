@@ -22,17 +22,29 @@ from fastflow.kernels.networks.group import (
     balancedness,
     extract_member,
     forward,
+    gather_entries,
+    gather_gradient,
     gradient_norms,
     group_places,
     inner,
     load_member,
     measure,
     move,
+    move_by,
     of_members,
     part_of,
+    place_entries,
     radial_slope,
+    set_factors,
 )
-from fastflow.kernels.networks.hadamard import Form, hadamard_gradient, hadamard_product, hadamard_step
+from fastflow.kernels.networks.hadamard import (
+    Form,
+    hadamard_gradient,
+    hadamard_product,
+    hadamard_rule_step,
+    hadamard_step,
+)
+from fastflow.kernels.rules.rule import places_of
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot, half_square_at, subtract
 from fastflow.kernels.vectors.inner import has_digits, measure_rows, norm_of
@@ -278,6 +290,77 @@ def _backward(group, at, widths, now):
 @implements(move, DiagonalGroup)
 def _move(group, at):
     _step_all(group, at)
+
+
+@jit_internal
+def step_members_by(zero, rule, at, n, columns, parameters, members, memory, slot_bytes, numbers, number_bytes, form):
+    """`step_members` by the formula of a rule."""
+    size = item_bytes(zero)
+    for i in range(members):
+        x, its = i * columns * size, i * parameters * size
+        moved = at.moved + 8 * i
+        set_integer(moved, 0)
+        hadamard_rule_step(
+            zero,
+            rule,
+            at.factors + its,
+            at.product + x,
+            at.gradient + x,
+            memory + its,
+            slot_bytes,
+            numbers + i * size,
+            number_bytes,
+            moved,
+            n,
+            n,
+            form,
+        )
+
+
+@implements(move_by, DiagonalGroup)
+def _move_by(group, at, rule, mover):
+    members, i = group.run.size, np.intp
+    memory, slot_bytes, numbers, number_bytes = places_of(mover)
+    step_members_by(
+        group.product.dtype.type(0),
+        rule,
+        at,
+        i(group.row.product.size),
+        i(group.product.size // members),
+        i(group.row_factors.size),
+        i(members),
+        memory,
+        slot_bytes,
+        numbers,
+        number_bytes,
+        group.form,
+    )
+
+
+@implements(place_entries, DiagonalGroup)
+def _place_entries(group, laid_out, member, flat):
+    copy(laid_out[member * flat.size : (member + 1) * flat.size], flat, flat.size)
+
+
+@implements(gather_entries, DiagonalGroup)
+def _gather_entries(group, laid_out, member, flat):
+    copy(flat, laid_out[member * flat.size : (member + 1) * flat.size], flat.size)
+
+
+@implements(gather_gradient, DiagonalGroup)
+def _gather_gradient(group, member):
+    parameters, n = group.row_factors.size, group.row.product.size
+    at = member * (group.product.size // group.run.size)
+    factors = group.factors[member * parameters : (member + 1) * parameters]
+    hadamard_gradient(factors, group.work.gradient[at : at + n], group.row.gradient, group.form)
+
+
+@implements(set_factors, DiagonalGroup)
+def _set_factors(group, member):
+    parameters, n = group.row_factors.size, group.row.product.size
+    copy(group.factors[member * parameters : (member + 1) * parameters], group.row_factors, parameters)
+    at = member * (group.product.size // group.run.size)
+    hadamard_product(group.row_factors, group.product[at : at + n], group.form)
 
 
 @implements(gradient_norms, DiagonalGroup)

@@ -26,16 +26,28 @@ from fastflow.kernels.networks.group import (
     balancedness,
     extract_member,
     forward,
+    gather_entries,
+    gather_gradient,
     gradient_norms,
     group_places,
     load_member,
     measure,
     move,
+    move_by,
     of_members,
+    place_entries,
     radial_slope,
+    set_factors,
 )
-from fastflow.kernels.networks.hadamard import Form, hadamard_product, hadamard_step
+from fastflow.kernels.networks.hadamard import (
+    Form,
+    hadamard_gradient,
+    hadamard_product,
+    hadamard_rule_step,
+    hadamard_step,
+)
 from fastflow.kernels.networks.panels import descend_together, partial_room, residuals, slope_room
+from fastflow.kernels.rules.rule import places_of
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy
 from fastflow.kernels.vectors.layouts import VECTOR_BYTES, OfLanes, address
@@ -201,6 +213,85 @@ def _move(group, at):
     i, (strips, columns, lanes) = np.intp, group.product.shape
     zero, count = group.row_factors.dtype.type(0), group.factors.shape[1]
     step_strips(zero, at, i(columns), i(count), i(strips), i(lanes), group.form)
+
+
+@jit_internal
+def step_strips_by(zero, rule, at, n, count, strips, lanes, memory, slot_bytes, numbers, number_bytes, form):
+    """`step_strips` by the formula of a rule."""
+    for strip in range(strips):
+        x, its = strip * n * VECTOR_BYTES, strip * count * n * VECTOR_BYTES
+        hadamard_rule_step(
+            OfLanes(zero),
+            rule,
+            at.factors + its,
+            at.product + x,
+            at.gradient + x,
+            memory + its,
+            slot_bytes,
+            numbers + strip * VECTOR_BYTES,
+            number_bytes,
+            at.moved + strip * lanes * 8,
+            n,
+            n,
+            form,
+        )
+
+
+@implements(move_by, TogetherGroup)
+def _move_by(group, at, rule, mover):
+    group.moved[:] = 0
+    i, (strips, columns, lanes) = np.intp, group.product.shape
+    zero, count = group.row_factors.dtype.type(0), group.factors.shape[1]
+    memory, slot_bytes, numbers, number_bytes = places_of(mover)
+    step_strips_by(
+        zero,
+        rule,
+        at,
+        i(columns),
+        i(count),
+        i(strips),
+        i(lanes),
+        memory,
+        slot_bytes,
+        numbers,
+        number_bytes,
+        group.form,
+    )
+
+
+@implements(place_entries, TogetherGroup)
+def _place_entries(group, laid_out, member, flat):
+    order, size, lanes = group.problem.order, group.row.product.size, group.product.shape[2]
+    strip, lane = member // lanes, member % lanes
+    for j in range(laid_out.shape[1]):
+        for q in range(order.size):
+            laid_out[strip, j, q, lane] = flat[j * size + order[q]] if order[q] >= 0 else 0
+
+
+@implements(gather_entries, TogetherGroup)
+def _gather_entries(group, laid_out, member, flat):
+    lanes = group.product.shape[2]
+    gather(laid_out, member // lanes, member % lanes, group.problem.order, group.row.product.size, flat)
+
+
+@implements(gather_gradient, TogetherGroup)
+def _gather_gradient(group, member):
+    lanes = group.product.shape[2]
+    strip, lane = member // lanes, member % lanes
+    gather(group.factors, strip, lane, group.problem.order, group.row.product.size, group.row_factors)
+    for q in range(group.problem.order.size):
+        if group.problem.order[q] >= 0:
+            group.row.product[group.problem.order[q]] = group.work.gradient[strip, q, lane]
+    hadamard_gradient(group.row_factors, group.row.product, group.row.gradient, group.form)
+
+
+@implements(set_factors, TogetherGroup)
+def _set_factors(group, member):
+    order, lanes = group.problem.order, group.product.shape[2]
+    place_entries(group, group.factors, member, group.row_factors)
+    hadamard_product(group.row_factors, group.row.product, group.form)
+    for q in range(order.size):
+        group.product[member // lanes, q, member % lanes] = group.row.product[order[q]] if order[q] >= 0 else 0
 
 
 @implements(gradient_norms, TogetherGroup)

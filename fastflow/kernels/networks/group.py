@@ -90,6 +90,31 @@ def move(group, at):
 
 
 @protocol
+def move_by(group, at, rule, mover):
+    """`move` by the formula of a rule, see `rules.elementwise`; a change of what it remembers also counts."""
+
+
+@protocol
+def place_entries(group, laid_out, member, flat):
+    """Write numbers (parameters,) that lie as a run's factors into a member's part of what lies as the group's."""
+
+
+@protocol
+def gather_entries(group, laid_out, member, flat):
+    """What `place_entries` has written, back to ``flat``."""
+
+
+@protocol
+def gather_gradient(group, member):
+    """Bring a member's gradient by the factors to ``group.row.gradient``; after `backward` without ``now``."""
+
+
+@protocol
+def set_factors(group, member):
+    """Give a member the factors in ``group.row_factors``, with its product where that is kept."""
+
+
+@protocol
 def extract_member(group, member):
     """Bring a member's factors and product to ``group.row_factors`` and ``group.row.product``, without padding."""
 

@@ -16,8 +16,9 @@ from numba.extending import intrinsic
 
 from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.rules.elementwise import Moves
 from fastflow.kernels.vectors.layouts import lanes_of
-from fastflow.kernels.vectors.simd import I64, Vector, constant, for_vectors, switch
+from fastflow.kernels.vectors.simd import I64, Vector, constant, for_each, for_vectors, switch
 
 DEEPEST = 8
 """The greatest depth L: `hadamard_step` has straight-line code for each."""
@@ -87,10 +88,7 @@ def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, for
         else:
             up = vector.splat(builder.load(step_base))
         down = builder.fneg(up)
-        depth, signed, identical = (
-            builder.zext(field, I64) if field.type != I64 else field
-            for field in (builder.extract_value(form_value, i) for i in range(3))
-        )
+        depth, signed, identical = form_fields(builder, form_value)
         changed = cgutils.alloca_once_value(builder, ir.Constant(vector.mask_type, None))
         builder.store(ir.Constant(vector.mask_type, None), changed)
 
@@ -142,6 +140,93 @@ def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, for
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def hadamard_rule_step(
+    typingctx, kind, rule, factors, x, g, memory, slot_bytes, numbers, number_bytes, moved, size, stride, form
+):
+    """`hadamard_step` by the formula of a rule, whose memory lies as the factors do.
+
+    The gradients are those of `hadamard_step`, bit for bit. ``memory``, ``numbers`` and what tells their places are
+    those of `rules.elementwise`. ``moved`` is set to 1 where a factor or what the rule remembers changed a bit.
+    """
+    n = types.intp
+    signature = types.void(kind, rule, *[n] * 10, form)
+
+    def codegen(context, builder, signature, arguments):
+        _, _, factors, x, g, memory, slot_bytes, numbers, number_bytes, moved, size, stride, form_value = arguments
+        dtype, of_lanes = lanes_of(kind)
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        base, x_base, g_base = (vector.at(value) for value in (factors, x, g))
+        if of_lanes:
+            size, stride = (builder.mul(number, constant(vector.lanes)) for number in (size, stride))
+        moves = Moves(builder, vector, of_lanes, rule, memory, slot_bytes, numbers, number_bytes)
+        depth, signed, identical = form_fields(builder, form_value)
+        alone = builder.icmp_signed("!=", identical, constant(0))
+        count = builder.select(alone, constant(1), depth)
+        one = ir.Constant(vector.type, [1.0] * vector.lanes)
+        behind = cgutils.alloca_once(builder, vector.type, size=DEEPEST)
+        product, before, after, total = (cgutils.alloca_once(builder, vector.type) for _ in range(4))
+
+        def multiply(place, factor):
+            builder.store(builder.fmul(builder.load(place), factor), place)
+
+        # Not straight-line code for each form, as in `hadamard_step`: a rule would be compiled dozens of times.
+        def body(offset, mask):
+            slope = vector.load(g_base, offset, mask)
+
+            def move_side(side):
+                first = builder.mul(side, count)
+                place = lambda j: builder.add(offset, builder.mul(stride, builder.add(j, first)))  # noqa: E731
+                down = builder.select(builder.icmp_signed("==", side, constant(0)), slope, builder.fneg(slope))
+                builder.store(one, product)
+                with builder.if_else(alone) as (one_for_all, each):
+                    with one_for_all:
+                        factor = vector.load(base, place(constant(0)), mask)
+                        for_each(builder, builder.sub(depth, constant(1)), lambda j: multiply(product, factor))
+                        builder.store(builder.load(product), behind)
+                    with each:
+
+                        def back(k):
+                            j = builder.sub(builder.sub(count, k), constant(1))
+                            builder.store(builder.load(product), builder.gep(behind, [j]))
+                            multiply(product, vector.load(base, place(j), mask))
+
+                        for_each(builder, count, back)
+                builder.store(one, before)
+                builder.store(one, product)
+
+                def move(j):
+                    factor = vector.load(base, place(j), mask)
+                    others = builder.fmul(builder.load(before), builder.load(builder.gep(behind, [j])))
+                    multiply(before, factor)
+                    new = moves.one(factor, builder.fmul(down, others), place(j), mask)
+                    vector.store(new, base, place(j), mask)
+                    builder.store(new, after)
+                    multiply(product, new)
+
+                for_each(builder, count, move)
+                for_each(builder, builder.sub(depth, count), lambda j: multiply(product, builder.load(after)))
+                is_first = builder.icmp_signed("==", side, constant(0))
+                whole = builder.load(product)
+                builder.store(builder.select(is_first, whole, builder.fsub(builder.load(total), whole)), total)
+
+            builder.store(vector.zero, total)
+            for_each(builder, builder.add(signed, constant(1)), move_side)
+            vector.store(builder.load(total), x_base, offset, mask)
+
+        for_vectors(builder, vector, size, body, unroll=False)
+        moves.report(builder.inttoptr(moved, I64.as_pointer()), of_lanes)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def form_fields(builder, form):
+    """Depth, signed and identical of the `Form` that a value is, as 64-bit integers."""
+    fields = (builder.extract_value(form, i) for i in range(3))
+    return [builder.zext(field, I64) if field.type != I64 else field for field in fields]
 
 
 def _products_of_others(builder, factors, depth):

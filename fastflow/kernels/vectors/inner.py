@@ -29,7 +29,7 @@ from fastflow.kernels.vectors.elementwise import (
     rows_together,
 )
 from fastflow.kernels.vectors.layouts import item_bytes
-from fastflow.kernels.vectors.simd import Vector, constant
+from fastflow.kernels.vectors.simd import I64, Vector, constant
 
 ROW_BYTES = 3 * 2**13
 """Bytes of the rows of a block that one run takes at once: most of a first-level cache, beside two vectors."""
@@ -68,6 +68,104 @@ def measure_block(typingctx, zero, residual, values, matrix, columns, rows, x, g
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def measure_picked(typingctx, zero, residual, values, matrix, picked, columns, rows, x, gradient):
+    """`measure_block` of rows of the matrix whose numbers, int64, lie at ``picked``."""
+    n = types.intp
+    signature = types.void(zero, n, n, n, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        sums = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
+        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
+        numbers = builder.inttoptr(arguments[4], I64.as_pointer())
+        columns, rows = arguments[5:7]
+        residual, values, matrix, x, gradient = (vector.at(arguments[i]) for i in (1, 2, 3, 7, 8))
+
+        def emit(count):
+            chosen = [builder.load(builder.gep(numbers, [constant(i)])) for i in range(count)]
+            pointers = [builder.gep(matrix, [builder.mul(number, columns)]) for number in chosen]
+            few, at = Vector(context, builder, zero, count), constant(0)
+            left = builder.fsub(emit_dots(builder, sums, pointers, x, columns), few.load(values, at))
+            few.store(left, residual, at)
+            emit_added_rows(builder, vector, gradient, lanes_splat(vector, left), pointers, columns)
+
+        for_row_counts(builder, rows, emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def dot_rows_at(typingctx, zero, result, matrix, pitch, columns, rows, x):
+    """`dot_rows` at addresses: of rows that lie ``pitch`` elements apart."""
+    n = types.intp
+    signature = types.void(zero, n, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
+        pitch, columns, rows = arguments[3:6]
+        result, matrix, x = (vector.at(arguments[i]) for i in (1, 2, 6))
+
+        def emit(count):
+            pointers = row_pointers(builder, matrix, constant(0), pitch, count)
+            few = Vector(context, builder, zero, count)
+            few.store(emit_dots(builder, vector, pointers, x, columns), result, constant(0))
+
+        for_row_counts(builder, rows, emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def add_rows_at(typingctx, zero, c, factors, matrix, pitch, columns, rows):
+    """`add_rows` at addresses: of rows that lie ``pitch`` elements apart."""
+    n = types.intp
+    signature = types.void(zero, n, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
+        pitch, columns, rows = arguments[4:7]
+        c, factors, matrix = (vector.at(arguments[i]) for i in (1, 2, 3))
+
+        def emit(count):
+            pointers = row_pointers(builder, matrix, constant(0), pitch, count)
+            splats = [vector.splat(builder.load(builder.gep(factors, [constant(i)]))) for i in range(count)]
+            emit_added_rows(builder, vector, c, splats, pointers, columns)
+
+        for_row_counts(builder, rows, emit)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@jit_internal
+def times_at(zero, a, pitch, m, n, x, out):
+    """``out = A x`` at addresses, A (m, n) with rows ``pitch`` elements apart."""
+    size, first = item_bytes(zero), 0
+    while first < m:
+        rows = rows_together(m - first, ROWS_AT_ONCE)
+        dot_rows_at(zero, out + first * size, a + first * pitch * size, pitch, n, rows, x)
+        first += rows
+
+
+@jit_internal
+def transposed_times_at(zero, a, pitch, m, n, c, out):
+    """``out = A^T c`` at addresses, A (m, n) with rows ``pitch`` elements apart."""
+    clear_at(zero, out, n)
+    add_combination_at(zero, out, c, a, pitch, n, m)
+
+
+@jit_inline
+def add_combination_at(zero, out, c, a, pitch, n, m):
+    """``out += A^T c`` at addresses, A (m, n) with rows ``pitch`` elements apart."""
+    size, first = item_bytes(zero), 0
+    while first < m:
+        rows = rows_together(m - first, ROWS_AT_ONCE)
+        add_rows_at(zero, out, c + first * size, a + first * pitch * size, pitch, n, rows)
+        first += rows
 
 
 @jit_internal

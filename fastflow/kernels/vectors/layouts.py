@@ -159,6 +159,29 @@ def set_integer(typingctx, at, value):
 
 
 @intrinsic
+def number_at(typingctx, zero, at):
+    """The number, of the type of ``zero``, at an address."""
+
+    def codegen(context, builder, signature, arguments):
+        kind = context.get_value_type(zero).as_pointer()
+        return builder.load(builder.inttoptr(arguments[1], kind))
+
+    return zero(zero, types.intp), codegen
+
+
+@intrinsic
+def set_number(typingctx, zero, at, value):
+    """Store a number of the type of ``zero`` at an address."""
+
+    def codegen(context, builder, signature, arguments):
+        kind = context.get_value_type(zero).as_pointer()
+        builder.store(arguments[2], builder.inttoptr(arguments[1], kind))
+        return context.get_dummy_value()
+
+    return types.void(zero, types.intp, zero), codegen
+
+
+@intrinsic
 def keep(typingctx, value):
     """Nothing, but a use of an array or tuple of arrays: Numba must not free what lies at an `address` before this."""
     return types.void(value), lambda context, builder, signature, arguments: context.get_dummy_value()

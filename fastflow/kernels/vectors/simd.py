@@ -157,6 +157,17 @@ def counted_loop(builder, count, initial, body, unroll=False):
     return following
 
 
+def for_each(builder, count, body):
+    """``for k in range(count): body(k)``, where there may be none."""
+    with builder.if_then(builder.icmp_signed(">", count, constant(0))):
+
+        def emit(k, state):
+            body(k)
+            return state
+
+        counted_loop(builder, count, [], emit)
+
+
 def chosen(builder, condition, if_true, if_false):
     """The values of ``if_true()`` or of ``if_false()``, of which only one is executed."""
     values, blocks = [], []

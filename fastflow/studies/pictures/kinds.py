@@ -34,6 +34,8 @@ def plot(
     kind : "map" (see `rate_map`), "slices" (see `slices`), or the label of an outcome that is a number
         Its medians, as `time_map` draws them, or where no two axes are numbers, or ``along`` is given, `outcome_lines`.
     **options : those of the function that draws this kind
+        And ``ax``, matplotlib axes of your own to draw into: one, or a sequence of as many as the picture has panels.
+        The title of their figure is left to you, and the legend lies in the last of them.
     program : "l1", "nonnegative l1", "nuclear" or None, whose statistical dimension is drawn, see `predicted`
     parameters : name -> value, the parameters of the ensemble that are no axes
 

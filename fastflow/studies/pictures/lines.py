@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, one_of
-from fastflow.results.figures import literal
+from fastflow.results.figures import Given, literal
 from fastflow.results.pictures import BLUE
 from fastflow.studies.axes import Value
 from fastflow.studies.pictures.arrangement import (
@@ -24,7 +24,7 @@ from fastflow.studies.pictures.arrangement import (
     numbers_in,
 )
 from fastflow.studies.pictures.maps import median_title
-from fastflow.studies.pictures.panels import draw_legend, make_figure, mark_whole, trials_each
+from fastflow.studies.pictures.panels import draw_legend, label_outer, make_figure, mark_whole, trials_each
 from fastflow.studies.predictions import PROGRAMS, predicted
 from fastflow.studies.statistics import wilson
 from fastflow.studies.transitions import boundary
@@ -49,13 +49,14 @@ def slices(
     along: str | None = None,
     program: str | None = None,
     parameters: Mapping[str, object] | None = None,
+    ax: Given = None,
 ) -> Figure:
     """Rates of success along one axis with Wilson's 95% intervals, fitted curves, and the statistical dimension.
 
     Parameters
     ----------
     along : str, by default m or delta, or else the last axis of numbers
-    result, program, parameters : as in `plot`
+    result, program, parameters, ax : as in `plot`
 
     Returns
     -------
@@ -69,24 +70,25 @@ def slices(
         arrangement,
         result,
         f"success: {result.success}; {trials_each(result)}; 95% intervals of rates and of the 50% crossing",
+        ax,
     )
     for axes, cell in zip(panels, arrangement.cells, strict=True):
         _draw_slices(axes, arrangement, result, cell, program, dict(parameters or {}))
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.label_outer()
-    draw_legend(figure, panels)
+    label_outer(panels, ax)
+    draw_legend(figure, panels, ax)
     return figure
 
 
-def outcome_lines(result: Result, outcome: str, *, along: str | None = None) -> Figure:
+def outcome_lines(result: Result, outcome: str, *, along: str | None = None, ax: Given = None) -> Figure:
     """The medians of an outcome along one axis, with the band from the 10% to the 90% quantile of the trials.
 
     Parameters
     ----------
     outcome : the label of one that is a number
     along : str, by default m or delta, or else the last axis of numbers
-    result : as in `plot`
+    result, ax : as in `plot`
 
     Returns
     -------
@@ -97,7 +99,9 @@ def outcome_lines(result: Result, outcome: str, *, along: str | None = None) -> 
     along, lines = _axes_of(result, along)
     arrangement = arrange(result, along, lines)
     title = median_title(outcome)
-    figure, panels = make_figure(arrangement, result, f"{title}, and 10% to 90% of the trials; {trials_each(result)}")
+    figure, panels = make_figure(
+        arrangement, result, f"{title}, and 10% to 90% of the trials; {trials_each(result)}", ax
+    )
     found = result.quantiles(outcome, (0.1, 0.5, 0.9)).value
     positive = bool(np.all(found[np.isfinite(found)] > 0)) and is_logarithmic(found[np.isfinite(found)])
     for axes, cell in zip(panels, arrangement.cells, strict=True):
@@ -117,8 +121,8 @@ def outcome_lines(result: Result, outcome: str, *, along: str | None = None) -> 
             axes.set_yscale("log")
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.label_outer()
-    draw_legend(figure, panels)
+    label_outer(panels, ax)
+    draw_legend(figure, panels, ax)
     return figure
 
 

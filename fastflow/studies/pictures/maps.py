@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, one_of
-from fastflow.results.figures import literal
+from fastflow.results.figures import Given, literal
 from fastflow.results.pictures import ORANGE
 from fastflow.studies.pictures.arrangement import (
     Arrangement,
@@ -19,7 +19,15 @@ from fastflow.studies.pictures.arrangement import (
     is_logarithmic,
     numbers_in,
 )
-from fastflow.studies.pictures.panels import draw_colour_bar, draw_legend, halo, make_figure, mark_whole, trials_each
+from fastflow.studies.pictures.panels import (
+    draw_colour_bar,
+    draw_legend,
+    halo,
+    label_outer,
+    make_figure,
+    mark_whole,
+    trials_each,
+)
 from fastflow.studies.predictions import PROGRAMS, predicted
 from fastflow.studies.transitions import boundary
 
@@ -65,6 +73,7 @@ def rate_map(
     program: str | None = None,
     parameters: Mapping[str, object] | None = None,
     beside: Mapping[str, Result] | None = None,
+    ax: Given = None,
 ) -> Figure:
     """The rate of success over two axes, with the fitted 10%, 50% and 90% curves and the statistical dimension.
 
@@ -73,7 +82,7 @@ def rate_map(
     x, y : str, the axes that lie horizontally and vertically; by default m or delta lies horizontally
     along : x or y, default x: the axis along which curves are fitted, one for each value of the other
     beside : name -> other results with these two axes alone, whose 50% curve is drawn in every panel
-    result, program, parameters : as in `plot`
+    result, program, parameters, ax : as in `plot`
 
     Returns
     -------
@@ -84,7 +93,7 @@ def rate_map(
 
     arrangement = arrange_map(result, x, y)
     fitted = arrangement.x if along is None else one_of("along", along, arrangement.drawn)
-    figure, panels = make_figure(arrangement, result, f"success: {result.success}; {trials_each(result)}")
+    figure, panels = make_figure(arrangement, result, f"success: {result.success}; {trials_each(result)}", ax)
     colours = ListedColormap(colormaps["Blues"](np.linspace(0.08, 0.78, 256)))
     for axes, cell in zip(panels, arrangement.cells, strict=True):
         k, n = arrangement.cut(result.successes, cell), arrangement.cut(result.trials, cell)
@@ -95,12 +104,20 @@ def rate_map(
             _draw_other(axes, arrangement, other, fitted, f"50%, {name}", colour)
         if program is not None:
             _draw_curve(axes, arrangement, program, {**(parameters or {}), **arrangement.parameters(cell)})
+    label_outer(panels, ax)
     draw_colour_bar(figure, panels, mesh, "rate of success")
-    draw_legend(figure, panels)
+    draw_legend(figure, panels, ax)
     return figure
 
 
-def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None, y: str | None = None) -> Figure:
+def time_map(
+    result: Result,
+    quantity: str = "seconds",
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    ax: Given = None,
+) -> Figure:
     """The median over the trials of each cell of what they took, over two axes.
 
     The colours are logarithmic where the medians are positive and differ by a factor of ten or more.
@@ -108,7 +125,7 @@ def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None,
     Parameters
     ----------
     quantity : the label of an outcome that is a number, such as "seconds"
-    result, x, y : as in `rate_map`
+    result, x, y, ax : as in `rate_map`
 
     Returns
     -------
@@ -121,7 +138,7 @@ def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None,
     arrangement = arrange_map(result, x, y)
     medians = result.quantiles(quantity, 0.5).value
     title = median_title(quantity)
-    figure, panels = make_figure(arrangement, result, f"{title}; {trials_each(result)}")
+    figure, panels = make_figure(arrangement, result, f"{title}; {trials_each(result)}", ax)
     finite = medians[np.isfinite(medians)]
     norm: Normalize | None = None
     positive = finite[finite > 0]
@@ -132,6 +149,7 @@ def time_map(result: Result, quantity: str = "seconds", *, x: str | None = None,
         norm = LogNorm(low, high) if low > 0 and high >= DECADE * low else Normalize(low, high)
     for axes, cell in zip(panels, arrangement.cells, strict=True):
         mesh = _draw_cells(axes, arrangement, arrangement.cut(medians, cell), colormaps["viridis"], norm)
+    label_outer(panels, ax)
     draw_colour_bar(figure, panels, mesh, title)
     return figure
 
@@ -158,7 +176,6 @@ def _draw_cells(
     for axis, values_along in ((axes.xaxis, x), (axes.yaxis, y)):
         mark_whole(axis, values_along)
     axes.set(xlim=edges_of(x)[[0, -1]], ylim=edges_of(y)[[0, -1]])
-    axes.label_outer()
     return mesh
 
 

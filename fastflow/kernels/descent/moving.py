@@ -1,0 +1,213 @@
+"""How the members of a group move by a rule: what `descend` asks of each kind of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit_inline
+from fastflow.kernels.compile.protocol import implements, protocol
+from fastflow.kernels.networks.group import (
+    backward,
+    forward,
+    gather_entries,
+    gather_gradient,
+    gradient_norms,
+    measure,
+    move,
+    move_by,
+    place_entries,
+    set_factors,
+)
+from fastflow.kernels.rules.adaptive import Adam, RMSprop, SignDescent
+from fastflow.kernels.rules.elementwise import FORMULAS, varies, write_numbers
+from fastflow.kernels.rules.momentum import Momentum
+from fastflow.kernels.rules.rates import NORMALIZED, SHARED, Rate, rate_of_change, rate_of_norm
+from fastflow.kernels.rules.rule import (
+    RATES,
+    Descent,
+    Mover,
+    is_fused,
+    number_count,
+    slot_count,
+    take_steps,
+)
+from fastflow.kernels.rules.sharpness import SharpnessAware
+from fastflow.kernels.rules.whole import update
+from fastflow.kernels.vectors.aligned import aligned_zeros
+from fastflow.kernels.vectors.elementwise import copy, dot
+
+BY_FORMULA = (Momentum, SignDescent, RMSprop, Adam)
+
+
+def make_mover(rule: NamedTuple, factors: np.ndarray, members: int, parameters: int) -> Mover:
+    """Memory for the members of a group to move by a rule.
+
+    Parameters
+    ----------
+    rule : the NamedTuple of a rule
+    factors : array, those of the group, as it lays them out
+    members : int
+    parameters : int, how many entries the factors of one member have
+    """
+    slots = slot_count(rule)
+    shape = (slots, *factors.shape) if type(rule) in FORMULAS else (members, slots, parameters)
+    return Mover(
+        rule=rule,
+        memory=aligned_zeros(shape, factors.dtype),
+        numbers=aligned_zeros((number_count(rule), members), factors.dtype),
+        rates=np.zeros((members, RATES)),
+        begun=np.zeros(members, np.int64),
+        sizes=np.zeros(members),
+        written=np.full(members, np.nan),
+    )
+
+
+@protocol
+def load_memory(rule, mover, group, member, memory, rates, begun):
+    """Give a member what its run remembers: ``memory`` (slots * parameters,), ``rates`` (`RATES`,), ``begun``."""
+
+
+@protocol
+def keep_memory(rule, mover, group, member, memory, rates):
+    """What `load_memory` gave, as it is now."""
+
+
+@implements(is_fused, Descent, inline=True)
+def _fused(rule):
+    return True
+
+
+@implements(is_fused, tuple, inline=True)
+def _not_fused(rule):
+    return False
+
+
+@implements(take_steps, Descent, inline=True)
+def _descend(rule, mover, group, at, widths, ticks):
+    move(group, at)
+
+
+@implements(load_memory, Descent, inline=True)
+def _nothing_to_load(rule, mover, group, member, memory, rates, begun):
+    pass
+
+
+@implements(keep_memory, Descent, inline=True)
+def _nothing_to_keep(rule, mover, group, member, memory, rates):
+    pass
+
+
+@implements(take_steps, *BY_FORMULA)
+def _by_formula(rule, mover, group, at, widths, ticks):
+    for member in range(group.run.size):
+        size = mover.sizes[member]
+        if varies(rule) or size != mover.written[member]:
+            weight, k = 1.0, 0
+            if group.run[member] >= 0:
+                weight, k = group.weight[member], group.offset[member] + ticks - mover.begun[member]
+            mover.written[member] = size
+            write_numbers(rule, mover.numbers, mover.rates, member, size, weight, k)
+    move_by(group, at, rule, mover)
+
+
+@implements(load_memory, *BY_FORMULA, SharpnessAware)
+def _load_laid_out(rule, mover, group, member, memory, rates, begun):
+    size = group.row_factors.size
+    for slot in range(len(mover.memory)):
+        place_entries(group, mover.memory[slot], member, memory[slot * size : (slot + 1) * size])
+    mover.written[member] = np.nan
+    mover.rates[member] = rates
+    mover.begun[member] = begun
+
+
+@implements(keep_memory, *BY_FORMULA, SharpnessAware)
+def _keep_laid_out(rule, mover, group, member, memory, rates):
+    size = group.row_factors.size
+    for slot in range(len(mover.memory)):
+        gather_entries(group, mover.memory[slot], member, memory[slot * size : (slot + 1) * size])
+    rates[:] = mover.rates[member]
+
+
+@implements(load_memory, tuple)
+def _load_flat(rule, mover, group, member, memory, rates, begun):
+    for slot in range(mover.memory.shape[1]):
+        for i in range(mover.memory.shape[2]):
+            mover.memory[member, slot, i] = memory[slot * mover.memory.shape[2] + i]
+    mover.rates[member] = rates
+    mover.begun[member] = begun
+
+
+@implements(keep_memory, tuple)
+def _keep_flat(rule, mover, group, member, memory, rates):
+    for slot in range(mover.memory.shape[1]):
+        for i in range(mover.memory.shape[2]):
+            memory[slot * mover.memory.shape[2] + i] = mover.memory[member, slot, i]
+    rates[:] = mover.rates[member]
+
+
+@implements(take_steps, Rate)
+def _by_rate(rule, mover, group, at, widths, ticks):
+    if rule.kind == NORMALIZED or rule.kind == SHARED:
+        gradient_norms(group)
+    for member in range(group.run.size):
+        if group.run[member] < 0:
+            continue
+        size, weight = mover.sizes[member], group.weight[member]
+        if rule.kind == NORMALIZED or rule.kind == SHARED:
+            step = rate_of_norm(rule, mover.rates, member, size, weight * group.norm[member])
+        else:
+            step = _rate_by_gradients(rule, mover, group, member, size, ticks)
+        group.step[member] = weight * step
+    move(group, at)
+    if rule.kind != NORMALIZED:
+        group.moved[:] = 1  # the next step may be larger
+
+
+@jit_inline
+def _rate_by_gradients(rule, mover, group, member, size, ticks):
+    gather_gradient(group, member)
+    now, before, number = group.row.gradient, mover.memory[member, 0], group.work.number[member:]
+    step = size
+    dot(now, now, now.size, number)
+    square = np.float64(number[0])
+    if group.offset[member] + ticks > mover.begun[member]:
+        dot(now, before, now.size, number)
+        across, last = np.float64(number[0]), mover.rates[member, 0]
+        step = rate_of_change(rule, last, size, mover.rates[member, 1], across, square)
+    copy(before, now, now.size)
+    mover.rates[member, 0], mover.rates[member, 1] = step, square
+    return step
+
+
+@implements(take_steps, tuple)
+def _as_a_whole(rule, mover, group, at, widths, ticks):
+    for member in range(group.run.size):
+        if group.run[member] < 0:
+            continue
+        gather_gradient(group, member)
+        gather_entries(group, group.factors, member, group.row_factors)
+        weight = group.row.gradient.dtype.type(group.weight[member])
+        for i in range(group.row.gradient.size):
+            group.row.gradient[i] *= weight
+        k = group.offset[member] + ticks - mover.begun[member]
+        update(rule, group.row_factors, group.row.gradient, mover.memory[member], widths, mover.sizes[member], k)
+        set_factors(group, member)
+    group.moved[:] = 1  # what a rule does next may depend on more than factors that have not changed
+
+
+@implements(take_steps, SharpnessAware)
+def _against_sharpness(rule, mover, group, at, widths, ticks):
+    gradient_norms(group)
+    for member in range(group.run.size):
+        mover.numbers[0, member] = -(group.weight[member] * mover.sizes[member])
+        if group.run[member] >= 0:
+            norm = group.norm[member]
+            group.step[member] = -(rule.radius / norm) if norm != 0 else 0.0
+    copy(mover.memory[0].ravel(), group.factors.ravel(), group.factors.size)
+    move(group, at)
+    forward(group, at, widths)
+    measure(group, widths[0])
+    backward(group, at, widths, False)
+    move_by(group, at, rule, mover)

@@ -1,0 +1,287 @@
+"""Steps of a chain of matrices along some of its samples.
+
+There are two ways. By matrices: the product W, the gradient E of the batch by it, and a sweep back as all chains do.
+By vectors: ``E = sum_q a_q b_q^T`` over the samples, with ``p_j = W_j ... W_1 b`` and ``s_j = W_{j+1}^T ... W_N^T a``
+for each, so that ``G_j = sum_q s_j p_{j-1}^T``: products of matrices with vectors, none of matrices. For an
+observed entry a and b are multiples of unit vectors, so that of W_1 a column alone moves, and of W_N a row.
+
+`most_by_vectors` decides by the shapes alone. A measurement of W has no such vectors, and goes by matrices, as one
+factor does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit_inline, jit_internal
+from fastflow.kernels.compile.protocol import implements
+from fastflow.kernels.losses.samples import COLUMNS, ENTRIES, MEASUREMENTS, Samples, add_sample
+from fastflow.kernels.networks.batches import are_finite, batch_places, batch_step
+from fastflow.kernels.networks.chain import chain_product_at, chain_sweep_back
+from fastflow.kernels.networks.chain_group import ChainGroup, GroupPlaces
+from fastflow.kernels.vectors.aligned import aligned_zeros
+from fastflow.kernels.vectors.elementwise import ROWS_AT_ONCE, clear_at, copy_at, rows_together
+from fastflow.kernels.vectors.inner import add_combination_at, measure_picked, times_at, transposed_times_at
+from fastflow.kernels.vectors.layouts import (
+    Padded,
+    address,
+    integer_at,
+    item_bytes,
+    number_at,
+    number_of,
+    padded_width,
+    pitch,
+    set_number,
+)
+
+SLOWER = 4
+"""How many operations of a product of matrices take as long as one of a product with a vector (measured)."""
+
+
+class ChainBatches(NamedTuple):
+    """A run of a chain, a `networks.batches`.
+
+    ``residuals`` (largest batch * outputs,); ``forward`` and ``back``, for each width d_j in turn the vectors p_j and
+    s_j of all samples, rows of `padded_width`; ``shares`` (largest batch,), what each sample adds to a row. ``most`` is
+    `most_by_vectors`, and no more than there are.
+    """
+
+    group: ChainGroup
+    samples: Samples
+    residuals: np.ndarray
+    forward: np.ndarray
+    back: np.ndarray
+    shares: np.ndarray
+    most: int
+
+
+def most_by_vectors(kind: int, widths: Sequence[int]) -> int:
+    """The samples of the largest batch that is taken by vectors."""
+    if kind == MEASUREMENTS:
+        return 0
+    sizes = [after * before for before, after in pairwise(widths)]
+    whole = 6 * min(widths[0] * sum(sizes[1:]), widths[-1] * sum(sizes[:-1]))
+    each = 6 * sum(sizes[1:-1] if kind == ENTRIES else sizes) + 6 * (widths[0] + widths[-1])
+    return whole // (SLOWER * each)
+
+
+def chain_batches(group: ChainGroup, samples: Samples, widths: Sequence[int], largest: int) -> ChainBatches:
+    """Memory for one run at a time.
+
+    Parameters
+    ----------
+    group : of one run
+    samples : of its problems
+    widths : (d_0, ..., d_N)
+    largest : int, the samples of the largest batch
+    """
+    dtype = group.row_factors.dtype
+    most = min(most_by_vectors(samples.kind, widths), largest)
+    length = most * sum(int(padded_width.py_func(width, dtype.itemsize)) for width in widths)
+    return ChainBatches(
+        group,
+        samples,
+        np.zeros(largest * samples.outputs, dtype),
+        aligned_zeros((length,), dtype),
+        aligned_zeros((length,), dtype),
+        np.zeros(largest, dtype),
+        most,
+    )
+
+
+class ChainBatchPlaces(NamedTuple):
+    """Where the memory lies: addresses, with those of the group, the kind of samples, and ``most`` by vectors."""
+
+    group: GroupPlaces
+    rows: int
+    labels: int
+    picked: int
+    entries: int
+    residuals: int
+    forward: int
+    back: int
+    shares: int
+    kind: int
+    most: int
+
+
+@implements(batch_places, ChainBatches)
+def _batch_places(batches, batch, at):
+    return ChainBatchPlaces(
+        at,
+        address(batches.samples.rows, 0),
+        address(batch.labels, 0),
+        address(batch.picked, 0),
+        address(batches.samples.entries, 0),
+        address(batches.residuals, 0),
+        address(batches.forward, 0),
+        address(batches.back, 0),
+        address(batches.shares, 0),
+        batches.samples.kind,
+        batches.most,
+    )
+
+
+@implements(batch_step, ChainBatchPlaces, inline=True)
+def _batch_step(places, zero, widths, step, size):
+    if size <= places.most:
+        finite = _by_vectors(Padded(zero), places.kind, widths, places, places.group.chain.factors, step, size)
+    else:
+        finite = _by_matrices(Padded(zero), widths, places, step, size)
+    return finite
+
+
+@jit_inline
+def _by_matrices(layout, widths, places, step, count):
+    zero, at = number_of(layout), places.group
+    set_number(zero, at.step, step)
+    chain_product_at(layout, widths, at.chain)
+    finite = _batch_gradient(zero, places.kind, widths, places, at, count)
+    if finite:
+        chain_sweep_back(layout, widths, at.end_gradient, at.chain, at.step, at.moved, True)
+    return finite
+
+
+@jit_internal
+def _batch_gradient(zero, kind, widths, places, at, count):
+    """The gradient of a batch by the product; whether its residuals are finite."""
+    bytes_each, columns, rows = item_bytes(zero), widths[0], widths[widths.size - 1]
+    size, residuals, product, gradient = rows * columns, places.residuals, at.chain.product, at.end_gradient
+    clear_at(zero, gradient, size)
+    outputs = 1
+    if kind == MEASUREMENTS:
+        first = 0
+        while first < count:
+            together, part = rows_together(count - first, ROWS_AT_ONCE), first * bytes_each
+            picked = places.picked + 8 * first
+            measure_picked(
+                zero,
+                residuals + part,
+                places.labels + part,
+                places.rows,
+                picked,
+                size,
+                together,
+                product,
+                gradient,
+            )
+            first += together
+    elif kind == ENTRIES:
+        for q in range(count):
+            place = integer_at(places.entries + 8 * integer_at(places.picked + 8 * q)) * bytes_each
+            left = number_at(zero, product + place) - number_at(zero, places.labels + q * bytes_each)
+            set_number(zero, residuals + q * bytes_each, left)
+            set_number(zero, gradient + place, number_at(zero, gradient + place) + left)
+    else:
+        outputs = rows
+        for q in range(count):
+            row = places.rows + integer_at(places.picked + 8 * q) * columns * bytes_each
+            left, labels = residuals + q * rows * bytes_each, places.labels + q * rows * bytes_each
+            add_sample(zero, row, labels, columns, rows, product, left, gradient)
+    return are_finite(zero, residuals, count * outputs)
+
+
+@jit_inline
+def _subtract_at(zero, a, b, count):
+    for i in range(count):
+        place = i * item_bytes(zero)
+        set_number(zero, a + place, number_at(zero, a + place) - number_at(zero, b + place))
+
+
+@jit_internal
+def _by_vectors(layout, kind, widths, places, factors, step, count):
+    zero, vectors = number_of(layout), places.most
+    bytes_each, depth = item_bytes(zero), widths.size - 1
+    columns, rows = widths[0], widths[depth]
+    # Each sample's p_j, and its residuals.
+    for q in range(count):
+        sample = integer_at(places.picked + 8 * q)
+        factor, place = factors, vectors * pitch(layout, columns) * bytes_each
+        if kind == ENTRIES:
+            entry = integer_at(places.entries + 8 * sample)
+            row, column = entry // columns, entry % columns
+        else:
+            row, column = 0, 0
+        before = places.forward + q * pitch(layout, columns) * bytes_each
+        if kind == COLUMNS:
+            copy_at(zero, before, places.rows + sample * columns * bytes_each, columns)
+        for j in range(1, depth):
+            inner, width = pitch(layout, widths[j - 1]), widths[j]
+            target = places.forward + place + q * pitch(layout, width) * bytes_each
+            if j == 1 and kind == ENTRIES:
+                for i in range(width):
+                    set_number(
+                        zero, target + i * bytes_each, number_at(zero, factor + (i * inner + column) * bytes_each)
+                    )
+            else:
+                times_at(zero, factor, inner, width, widths[j - 1], before, target)
+            factor += width * inner * bytes_each
+            place += vectors * pitch(layout, width) * bytes_each
+            before = target
+        inner, width = pitch(layout, widths[depth - 1]), widths[depth - 1]
+        if kind == COLUMNS:
+            left = places.residuals + q * rows * bytes_each
+            times_at(zero, factor, inner, rows, width, before, left)
+            _subtract_at(zero, left, places.labels + q * rows * bytes_each, rows)
+            copy_at(zero, places.back + place + q * pitch(layout, rows) * bytes_each, left, rows)
+        else:
+            left = places.residuals + q * bytes_each
+            times_at(zero, factor + row * inner * bytes_each, inner, 1, width, before, left)
+            _subtract_at(zero, left, places.labels + q * bytes_each, 1)
+        # Its s_j, down to the one that moves W_1.
+        later = places.back + place + q * pitch(layout, rows) * bytes_each
+        for j in range(depth, 1, -1):
+            inner, width = pitch(layout, widths[j - 1]), widths[j - 1]
+            place -= vectors * inner * bytes_each
+            target = places.back + place + q * inner * bytes_each
+            if j == depth and kind == ENTRIES:
+                clear_at(zero, target, width)
+                add_combination_at(zero, target, left, factor + row * inner * bytes_each, inner, width, 1)
+            else:
+                transposed_times_at(zero, factor, inner, widths[j], width, later, target)
+            factor -= width * pitch(layout, widths[j - 2]) * bytes_each
+            later = target
+    finite = are_finite(zero, places.residuals, count * (rows if kind == COLUMNS else 1))
+    if finite:
+        _move_by_vectors(layout, kind, widths, places, factors, step, count)
+    return finite
+
+
+@jit_internal
+def _move_by_vectors(layout, kind, widths, places, factors, step, count):
+    """``W_j <- W_j - step sum_q s_j p_{j-1}^T``, where nothing is known to be zero."""
+    zero, vectors = number_of(layout), places.most
+    bytes_each, depth, columns = item_bytes(zero), widths.size - 1, widths[0]
+    factor, place = factors, 0
+    for j in range(1, depth + 1):
+        inner, width = pitch(layout, widths[j - 1]), widths[j]
+        after = place + vectors * inner * bytes_each
+        if kind == ENTRIES and (j == 1 or j == depth):
+            for q in range(count):
+                entry = integer_at(places.entries + 8 * integer_at(places.picked + 8 * q))
+                row, column = entry // columns, entry % columns
+                if j == depth:
+                    set_number(zero, places.shares, -step * number_at(zero, places.residuals + q * bytes_each))
+                    before = places.forward + place + q * inner * bytes_each
+                    target = factor + row * inner * bytes_each
+                    add_combination_at(zero, target, places.shares, before, inner, widths[j - 1], 1)
+                else:
+                    its = places.back + after + q * pitch(layout, width) * bytes_each
+                    for i in range(width):
+                        share = -step * number_at(zero, its + i * bytes_each)
+                        entry_at = factor + (i * inner + column) * bytes_each
+                        set_number(zero, entry_at, number_at(zero, entry_at) + share)
+        else:
+            own = pitch(layout, width)
+            for i in range(width):
+                for q in range(count):
+                    share = -step * number_at(zero, places.back + after + (q * own + i) * bytes_each)
+                    set_number(zero, places.shares + q * bytes_each, share)
+                target = factor + i * inner * bytes_each
+                add_combination_at(zero, target, places.shares, places.forward + place, inner, widths[j - 1], count)
+        factor += width * inner * bytes_each
+        place = after

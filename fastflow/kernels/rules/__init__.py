@@ -1,0 +1,1 @@
+"""Update rules: how a step changes the factors, given their gradient and what the rule remembers."""

@@ -1,0 +1,56 @@
+"""Rules for the size of each run's step, which is then a step of gradient descent."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit_inline
+from fastflow.kernels.rules.rule import slot_count
+
+NORMALIZED, SHARED, LONG, SHORT = range(4)
+
+
+class Rate(NamedTuple):
+    """The step for all factors at once, by ``kind``, ``||G||`` being the norm of the gradient by all of them.
+
+    * `NORMALIZED`: ``h / ||G||``, 0 where G is 0
+    * `SHARED`: ``h / (sqrt(v') + eps)``, ``v <- b v + (1-b) ||G||^2``, v' being v over the sum of its weights; b is
+      ``average``
+    * `LONG` and `SHORT`, the steps of Barzilai and Borwein: ``<s, s> / <s, y>`` and ``<s, y> / <y, y>``, s being the
+      last change of the factors and y that of the gradient; h at first, and where ``<s, y>`` is not positive
+    """
+
+    kind: int
+    average: float
+    epsilon: float
+
+
+@slot_count.register
+def _slots(rule: Rate) -> int:
+    return 1 if rule.kind in (LONG, SHORT) else 0
+
+
+@jit_inline
+def rate_of_norm(rule, rates, member, size, norm):
+    """The step of `NORMALIZED` and `SHARED`; ``rates`` (members, 2) are v and the sum of its weights."""
+    if rule.kind == NORMALIZED:
+        step = size / norm if norm != 0 else 0.0
+    else:
+        rates[member, 0] = rule.average * rates[member, 0] + (1 - rule.average) * (norm * norm)
+        rates[member, 1] = rule.average * rates[member, 1] + (1 - rule.average)
+        step = size / (np.sqrt(rates[member, 0] / rates[member, 1]) + rule.epsilon)
+    return step
+
+
+@jit_inline
+def rate_of_change(rule, last, size, before, across, now):
+    """The step of `LONG` and `SHORT`, given the last one, ``||G_old||^2``, ``<G_old, G>`` and ``||G||^2``."""
+    slope, step = before - across, size  # <s, y> over the last step
+    if slope > 0:
+        if rule.kind == LONG:
+            step = last * before / slope
+        else:
+            step = last * slope / (slope + (now - across))
+    return step

@@ -1,0 +1,89 @@
+"""Update rules: what `descent.descend` asks of one, and the memory that it works with.
+
+A rule is a NamedTuple of numbers, of a class of its own; Numba's types tell them apart. There are three kinds:
+
+* a `formula` for each entry of the factors alone, emitted as vectors for all layouts, in one pass over factors,
+  gradient and memory (`rules.elementwise`);
+* a rule for the size of the step of each run, which is then one of gradient descent (`rules.rates`);
+* an update of all factors of one run, flat (`rules.whole`), which may be a user's own.
+
+Gradient descent itself remembers nothing and keeps its own step, which is taken where the gradient still is in
+registers.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit_inline
+from fastflow.kernels.compile.protocol import protocol
+from fastflow.kernels.vectors.layouts import address, item_bytes
+
+
+class Descent(NamedTuple):
+    """``W <- W - step * G``; ``nothing`` is 0, as a NamedTuple must have a field."""
+
+    nothing: float = 0.0
+
+
+class Mover(NamedTuple):
+    """A rule, and what it works with for the members of a group.
+
+    Attributes
+    ----------
+    rule : the NamedTuple of a rule
+    memory : array of the group's dtype, (slots, *), each slot laid out as the factors of the group are; of a rule
+        without a formula (members, slots, parameters)
+    numbers : array (`number_count`, members) of the group's dtype, what a formula is told of each member's step
+    rates : float64 array (members, `RATES`), what a rule remembers of a member beside that
+    begun : int64 array (members,), the step at which a member's memory began
+    sizes : float64 array (members,), of the step, as the user says it; 0 where there is no run
+    written : float64 array (members,), the size for which numbers were written last; NaN: for none
+    """
+
+    rule: NamedTuple
+    memory: np.ndarray
+    numbers: np.ndarray
+    rates: np.ndarray
+    begun: np.ndarray
+    sizes: np.ndarray
+    written: np.ndarray
+
+
+@jit_inline
+def places_of(mover):
+    """The addresses of the first slot and of the first number, and the bytes from one to the next."""
+    memory, slot, number = 0, 0, item_bytes(mover.numbers.dtype.type(0))
+    if len(mover.memory) > 0:
+        memory = address(mover.memory[0], 0)
+        slot = mover.memory[0].size * number
+    return memory, slot, address(mover.numbers, 0), mover.numbers.shape[1] * number
+
+
+RATES = 2
+"""How many numbers of a run a rule may remember beside its slots."""
+
+
+@functools.singledispatch
+def slot_count(rule: NamedTuple) -> int:
+    """How many numbers a rule remembers for each entry of the factors."""
+    return 0
+
+
+@functools.singledispatch
+def number_count(rule: NamedTuple) -> int:
+    """How many numbers the formula of a rule is told of each step."""
+    return 0
+
+
+@protocol
+def is_fused(rule):
+    """Whether a step is `group.backward` with ``now``: of gradient descent alone."""
+
+
+@protocol
+def take_steps(rule, mover, group, at, widths, ticks):
+    """One step of every member of a group, after `backward` without ``now``; what changed, to ``group.moved``."""
