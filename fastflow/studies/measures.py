@@ -197,6 +197,7 @@ MEASURES: tuple[Measure, ...] = (
         applies=lambda architecture: architecture.has_balance,
     ),
     _recorded("effective_alpha", Needs.FACTORS, (3,)),
+    _recorded("gain", Needs.FACTORS, (3,)),
     _recorded("sharpness", Needs.FACTORS),
     _recorded("limit_distance", Needs.FACTORS),
     Measure(
