@@ -68,13 +68,15 @@ def divergence(n: int = 5, samples: int = 50, depth: int = 10, trials: int = 50,
     ).run(progress=False)
 
 
-def rank_reached(n: int = 10, samples: int = 40, trials: int = 1000, most: int = 5) -> ff.StudyResult:
+def rank_reached(
+    n: int = 10, samples: int = 40, trials: int = 1000, most: int = 5, method: ff.methods.Method | None = None
+) -> ff.StudyResult:
     """The rank that flows of autoencoders come to, over starts and widths of the bottleneck (Bah et al. 2019)."""
     networks = {f"bottleneck {r}": ff.DeepLinear(widths=(n, r, n)) for r in range(1, most + 1)}
     return ff.Study(
         ff.ensembles.Autoencoder(n, samples, rank=n),
         init=ff.inits.Gaussian(0.1),
-        method=ff.GradientFlow(),
+        method=ff.GradientFlow() if method is None else method,
         axes={"network": networks},
         trials=trials,
         problem="shared",

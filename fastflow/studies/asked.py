@@ -106,9 +106,8 @@ class Named(Asked):
         MEASURED[self.name].check(case)
 
     def evaluate(self, ends: Ends) -> Values:
-        values = np.asarray(MEASURED[self.name].make(ends))
         made = nothing(self.field, len(ends))
-        made[ends.ended] = values[ends.ended]
+        made[ends.ended] = np.asarray(MEASURED[self.name].make(ends))[ends.ended]
         return made
 
 

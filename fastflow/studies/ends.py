@@ -79,12 +79,23 @@ class Ends:
         return self.train()
 
     @cached_property
+    def solutions(self) -> FloatArray:
+        """The solutions, NaN of trials that have none, wherever they diverged to."""
+        return self._where_ended(self.solution)
+
+    def _where_ended(self, values: FloatArray) -> FloatArray:
+        """Values (trials, ...), NaN of trials that have no solution."""
+        kept = np.full_like(values, np.nan)
+        kept[self.ended] = values[self.ended]
+        return kept
+
+    @cached_property
     def seen(self) -> Snapshot:
         """The solutions, and the truths where there are any, as quantities of records see them."""
         truths = np.zeros((0, 0)) if self.truths is None else self.truths
         each = np.arange(len(self))
         nothing = np.zeros((0, 0))
-        return Snapshot(Subject((), self.architecture_of(), each, truths, nothing), each, self.solution, nothing)
+        return Snapshot(Subject((), self.architecture_of(), each, truths, nothing), each, self.solutions, nothing)
 
     @cached_property
     def seen_whole(self) -> Snapshot:
@@ -95,7 +106,8 @@ class Ends:
         subject = Subject(
             setting.problems, setting.architecture, setting.problem_index[chosen], setting.truths, starts[chosen]
         )
-        return Snapshot(subject, np.arange(len(self)), self.solution, runs.flat_factors[chosen])
+        factors = self._where_ended(runs.flat_factors[chosen])
+        return Snapshot(subject, np.arange(len(self)), self.solutions, factors)
 
     @cached_property
     def ended(self) -> NDArray[np.int64]:
