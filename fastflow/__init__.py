@@ -11,9 +11,18 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
 from fastflow import baselines, ensembles, inits, kernels, methods, metrics, networks, problems, theory
 from fastflow._check import Guarantees, check
 from fastflow._distance import FlowDistance, flow_distance
+from fastflow._sharpness import FlowSharpness, flow_sharpness
 from fastflow._train import train
 from fastflow._warmup import warmup
-from fastflow.dual import Flow, LimitResult, flow_limit, gradient_flow
+from fastflow.dual import (
+    Flow,
+    LimitResult,
+    SaddlePath,
+    flow_limit,
+    gradient_flow,
+    normalized_limit,
+    saddle_paths,
+)
 from fastflow.methods import *  # noqa: F403, every method that there is
 from fastflow.networks import *  # noqa: F403
 from fastflow.problems import *  # noqa: F403
@@ -38,6 +47,7 @@ __all__ = [
     "Event",
     "Flow",
     "FlowDistance",
+    "FlowSharpness",
     "Guarantees",
     "History",
     "Interrupted",
@@ -45,6 +55,7 @@ __all__ = [
     "Outcome",
     "Record",
     "Runs",
+    "SaddlePath",
     "Status",
     "StoreError",
     "Study",
@@ -58,14 +69,17 @@ __all__ = [
     "ensembles",
     "flow_distance",
     "flow_limit",
+    "flow_sharpness",
     "gradient_flow",
     "inits",
     "kernels",
     "load",
     "merge",
     "metrics",
+    "normalized_limit",
     "open_study",
     "plot",
+    "saddle_paths",
     "theory",
     "together",
     "train",

@@ -9,21 +9,40 @@ lists, matrices, memory-mapped files, buffers, tensors and arrays of other libra
 `as_array` is that door, `as_real` the one for real numbers, which change no bit on their way. What else entries must be
 (finite, of a shape, increasing) is asked in `fastflow.checks`, whose functions all come through here. A plain array
 passes at the cost of one comparison.
+
+What is not stored anywhere can be long beyond measure: a range, a view that repeats itself, lists in which one list
+stands many times. NumPy makes it first and fails later, when the machine is full; here its entries are counted, and
+memory for them is asked for, before any is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from fastflow.memory import require_memory
 
 AnyArray = NDArray[Any]  # type: ignore[explicit-any]
 """An array of whatever there is, before it is checked."""
 
 FloatArray = NDArray[np.float32 | np.float64]
 """An array in either of the precisions that fastflow computes in."""
+
+FEW = 10**5
+"""Up to so many entries memory is not asked for."""
+
+ENTRY_BYTES, OBJECT_BYTES = 8, 112
+"""Bytes of an entry of an array, and of one that Python has to make first, at most."""
+
+MOST_DIMENSIONS = 64
+"""How deep NumPy looks into sequences of sequences."""
+
+FARTHEST = 2**63
+"""How many entries there are at least of what is too long to be counted."""
 
 MOST_EXACT = 2.0**52
 """Up to here, and somewhat further, float64 holds every integer."""
@@ -97,6 +116,25 @@ class Masked(Protocol):
         """Where entries are missing."""
 
 
+@runtime_checkable
+class Indexed(Protocol):
+    """What NumPy reads entry by entry, whether or not these are stored."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, index: int, /) -> object:
+        """One of them."""
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """What gives NumPy all of its entries at once."""
+
+    def __array__(self) -> AnyArray:
+        """The entries."""
+
+
 class Parted(NamedTuple):
     """An array, and where its entries are missing.
 
@@ -119,6 +157,8 @@ def as_array(name: str, value: object) -> AnyArray:
         for what has more than entries, such as units or an index, and for what is no array at all
     ValueError
         for masked entries
+    MemoryError
+        for more entries than memory
     """
     if type(value) is np.ndarray:
         return value
@@ -136,12 +176,13 @@ def as_parted(name: str, value: object) -> Parted:
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, MemoryError
         as `as_array`, but for masked entries
     """
     if type(value) is np.ndarray:
         return Parted(value, None)
     _refuse_what_is_more(name, value)
+    _require_entries(name, value)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | memoryview | range):
         _look_into(name, value)
     try:
@@ -185,6 +226,72 @@ def as_real(name: str, value: object, *, gaps: bool = False) -> FloatArray:
     if missing is not None:
         array[missing] = np.nan
     return array
+
+
+def as_list(name: str, values: ArrayLike | Sequence[ArrayLike]) -> list[ArrayLike]:
+    """What is in a sequence, such as the factors of a network, or its widths.
+
+    Raises
+    ------
+    TypeError
+        for what is no sequence
+    MemoryError
+        for more entries than memory, stored or not
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+        raise TypeError(f"{name} must be a sequence, first to last, got {_kind(values)}")
+    if isinstance(values, np.ndarray):
+        if values.ndim == 0:
+            raise TypeError(f"{name} must be a sequence, first to last, got one number")
+        repeated = 0 in values.strides  # so that its parts are what it holds many times
+        _require(name, OBJECT_BYTES * len(values) + repeated * values.nbytes)
+    else:
+        _require_entries(name, values, arrays=False)
+    return list(values)
+
+
+def _require_entries(name: str, value: object, *, arrays: bool = True) -> None:
+    """Ask for the memory of the entries that NumPy will make of nested sequences, which the first of each tell.
+
+    Those of arrays in the sequences are counted unless they stay as they are.
+    """
+    counts, stored, each = [1], True, value
+    while len(counts) <= MOST_DIMENSIONS and _is_read_by_entries(each):
+        assert isinstance(each, Indexed)
+        stored = stored and isinstance(each, list | tuple)
+        try:
+            counts.append(_length(each))
+            each = each[0] if counts[-1] else None
+        except (LookupError, TypeError, ValueError):  # it is no sequence after all, of which NumPy will tell
+            return
+    if len(counts) > MOST_DIMENSIONS:
+        raise TypeError(f"{name} must be an array of real numbers, got a {_kind(value)} in itself")
+    entries = math.prod(counts) * (each.size if arrays and isinstance(each, np.ndarray) else 1)
+    if entries > FEW:
+        _require(name, entries * (ENTRY_BYTES if stored else OBJECT_BYTES))
+
+
+def _length(values: Indexed) -> int:
+    try:
+        return len(values)
+    except OverflowError:
+        return FARTHEST
+
+
+def _is_read_by_entries(value: object) -> bool:
+    if not isinstance(value, Indexed) or isinstance(value, str | bytes | bytearray | memoryview | Mapping | Whole):
+        return False
+    if isinstance(value, list | tuple | range):
+        return True
+    try:
+        memoryview(value)  # type: ignore[arg-type]  # which refuses what is no buffer
+    except TypeError:
+        return True
+    return False
+
+
+def _require(name: str, count: int) -> None:
+    require_memory(count, f"the entries of {name}", "give fewer of them")
 
 
 def _exactly(name: str, array: AnyArray) -> FloatArray:

@@ -116,6 +116,26 @@ def as_count(name: str, value: object, least: int, most: int | None = LARGEST) -
     return number
 
 
+def as_depth(name: str, value: object, shallowest: float, deepest: int | None) -> float:
+    """The depth L of a flow ``u' = -g u^{L-1}``: 1, 2, or any number from ``shallowest``, above 2, on.
+
+    An int where it is whole; at most ``deepest``, unless that is None.
+    """
+    if not isinstance(value, float | np.floating) or float(value).is_integer():
+        return as_count(name, value, 1, deepest)
+    depth = as_number(name, float(value), least=1)
+    if depth < 2:
+        raise ValueError(
+            f"{name} must be 1 or at least 2, got {depth:g}: between, factors can reach 0 in finite time, from where "
+            "on their flow is not determined"
+        )
+    if depth < shallowest:
+        raise ValueError(f"{name} must be 2 or at least {shallowest:g}, got {depth!r}, so near to 2: take 2")
+    if deepest is not None and depth > deepest:
+        raise ValueError(f"{name} must be at most {deepest}, got {depth:g}")
+    return depth
+
+
 def as_number(
     name: str,
     value: ArrayLike,

@@ -38,7 +38,7 @@ def _of_machine() -> Iterator[int]:
 
 def _of_groups() -> Iterator[int]:
     """What the control groups of this process leave, from its own up to the root; cached files make room."""
-    for line in _lines(PROC / "self" / "cgroup"):
+    for line in lines_of(PROC / "self" / "cgroup"):
         _, controllers, path = line.split(":", 2)
         if not controllers:
             roots, limit, usage, cached = [CGROUP, CGROUP / "unified"], "memory.max", "memory.current", "inactive_file"
@@ -77,7 +77,8 @@ def _of_job() -> Iterator[int]:
             yield int(granted) * int(times) * 2**20 - resident
 
 
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file of the system, none where it cannot be read."""
     try:
         return path.read_text().splitlines()
     except (OSError, ValueError):
@@ -85,14 +86,14 @@ def _lines(path: Path) -> list[str]:
 
 
 def _number(path: Path) -> int | None:
-    lines = _lines(path)
+    lines = lines_of(path)
     return int(lines[0]) if lines and lines[0].isdecimal() else None
 
 
 def _fields(path: Path) -> dict[str, int]:
     """The numbers of a file of lines ``name number`` or ``name: number unit``."""
     found = {}
-    for line in _lines(path):
+    for line in lines_of(path):
         words = line.replace(":", " ").split()
         if len(words) > 1 and words[1].isdecimal():
             found[words[0]] = int(words[1])
@@ -106,6 +107,17 @@ def format_bytes(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+LEAST_WORK = 2**24
+"""Bytes up to which work is not asked for: asking costs as much as small work takes."""
+
+
+def require_work(numbers: int, copies: float, what: str) -> None:
+    """Raise `MemoryError` if so many copies of so many float64 numbers are more than there is room for."""
+    count = int(8 * copies * numbers)
+    if count > LEAST_WORK:
+        require_memory(count, f"{what} of {numbers} numbers", "take a smaller one, or a machine with more memory")
 
 
 def require_memory(count: int, what: str, advice: str) -> None:

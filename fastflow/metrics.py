@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.arrays import as_real
+from fastflow.arrays import as_array, as_list, as_real
 from fastflow.checks import FloatArray, Numbers, as_number
 
 __all__ = [
@@ -249,7 +249,7 @@ def balancedness(factors: Sequence[ArrayLike]) -> Numbers:
         without any factor
     """
     defects = balancedness_defects(factors)
-    worst = np.zeros(np.shape(factors[0])[:-2])
+    worst = np.zeros(as_array("factor 1", factors[0]).shape[:-2])
     for defect in defects:
         worst = np.maximum(worst, frobenius_norms(defect))
     return worst[()]
@@ -272,7 +272,7 @@ def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
     ValueError
         without any factor
     """
-    arrays = [_matrices(factor, f"factor {j + 1}") for j, factor in enumerate(factors)]
+    arrays = [_matrices(factor, f"factor {j + 1}") for j, factor in enumerate(as_list("factors", factors))]
     if not arrays:
         raise ValueError("factors is empty")
     return [
@@ -297,7 +297,7 @@ def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Numbers:
     ValueError
         without any factor
     """
-    arrays = [_vectors(factor, f"factor {j + 1}") for j, factor in enumerate(factors)]
+    arrays = [_vectors(factor, f"factor {j + 1}") for j, factor in enumerate(as_list("factors", factors))]
     if not arrays:
         raise ValueError("factors is empty")
     worst = np.zeros(arrays[0].shape[:-1])
@@ -413,7 +413,7 @@ def l2_norm(vector: ArrayLike) -> Numbers:
 
 
 @quiet
-def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
+def effective_alpha(factors: Sequence[ArrayLike], depth: float) -> FloatArray:
     """The scale that a signed diagonal network has come to, per coordinate: (..., n).
 
     That is the geometric mean of the magnitudes of all 2L factors, ``sqrt(|u v|)`` for identical ones. For L = 2 the
@@ -422,7 +422,7 @@ def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
     Parameters
     ----------
     factors : u and v, or u_1, ..., u_L, v_1, ..., v_L, each (..., n)
-    depth : int, L
+    depth : number, L
 
     Returns
     -------
@@ -433,9 +433,10 @@ def effective_alpha(factors: Sequence[ArrayLike], depth: int) -> FloatArray:
     ValueError
         for another number of factors
     """
-    if len(factors) not in (2, 2 * depth):
-        raise ValueError(f"a signed network of depth {depth} has 2 or {2 * depth} vectors, got {len(factors)}")
-    arrays = [np.abs(_vectors(factor, f"factor {j + 1}")) for j, factor in enumerate(factors)]
+    given = as_list("factors", factors)
+    if len(given) not in (2, 2 * depth):
+        raise ValueError(f"a signed network of depth {depth} has 2 or {2 * depth} vectors, got {len(given)}")
+    arrays = [np.abs(_vectors(factor, f"factor {j + 1}")) for j, factor in enumerate(given)]
     return np.prod([array ** (1 / len(arrays)) for array in arrays], axis=0)
 
 

@@ -59,9 +59,9 @@ def _call(function: Callable[[], Result]) -> Result:
     return function()
 
 
-def next_budget(budget: int, seconds: float) -> int:
-    """How much work the next slice gets if ``budget`` took so long."""
-    return max(1, int(budget * min(MOST_GROWTH, SLICE_SECONDS / max(seconds, 1e-6))))
+def next_budget(budget: int, seconds: float, wanted: float = SLICE_SECONDS) -> int:
+    """How much work the next slice gets if ``budget`` took so long, where it should take as many as are wanted."""
+    return max(1, int(budget * min(MOST_GROWTH, wanted / max(seconds, 1e-6))))
 
 
 class Queue:
@@ -96,6 +96,8 @@ class Worker(ABC):
     """The work of the first slice."""
     members: int = 1
     """How many runs go together."""
+    slice_seconds: float = SLICE_SECONDS
+    """What a slice should take."""
     runs: NDArray[np.int64] = np.zeros(0, np.int64)
     """Those that it has in hand."""
 
@@ -124,7 +126,7 @@ class Worker(ABC):
                 done = self.advance(self.runs, budget)
                 self.settle()
                 if done >= budget:
-                    budget = next_budget(budget, time.perf_counter() - started)
+                    budget = next_budget(budget, time.perf_counter() - started, self.slice_seconds)
         finally:
             self.settle()
 

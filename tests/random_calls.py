@@ -55,6 +55,7 @@ def fields(right, **wrong):
 
 
 NO_INTEGER = (1.0, True, np.uint64(1), np.float32(1), *NOTHING, *ODD)
+NO_DEPTH = tuple(value for value in (True, np.uint64(1), np.float32(1), *NOTHING, *ODD) if type(value) is not FLOAT)
 IMPOSSIBLE = [
     *(np.array(widths, np.int64) for widths in ([], [4], [0, 3, 2], [4, -3, 2], [4, 3, 2, 0], [-4, -3, -2])),
     *(np.array(widths, np.int64) for widths in ([2**40] * 2, [2**62] * 3)),
@@ -124,7 +125,9 @@ def cases():
     mirror = kernels.make_mirror(x, x, 3)
     wrong_maps = {name: others(getattr(mirror, name)) for name in ("scale", "rest", "upper", "lower")}
     wrong_sides = [*others(x), np.ones(6, np.int8), np.ones(0, np.int8), np.ones(70, np.int8), *NOTHING]
-    wrong_mirror = fields(mirror, depth=(0, -1, *NO_INTEGER), sides=wrong_sides, **wrong_maps)
+    wrong_mirror = fields(
+        mirror, depth=(0, -1, 0.0, -1.0, 0.5, 1.5, np.nan, *NO_DEPTH), sides=wrong_sides, **wrong_maps
+    )
     read, filled = others(x), others(x, written=True)
     yield "mirror_point", (mirror, x, x.copy(), x.copy()), (wrong_mirror, read, filled, filled)
     yield "mirror_dual", (mirror, x, x.copy()), (wrong_mirror, read, filled)
@@ -133,7 +136,7 @@ def cases():
     wrong_boost = (0.0, -1.0, np.nan, *NOTHING, *ODD[:-2])
     yield "mirror_inverse", (mirror, 1.0, x, x.copy()), (wrong_mirror, wrong_boost, read, filled)
     wrong_start = [-x, x[:6], np.full(7, np.nan), np.ones((2, 2, 2)), *ODD[:1], *ODD[4:10], "text", {}, [[1.0], [1, 2]]]
-    wrong_depth = (0, -1, 2.0, True, *NOTHING)
+    wrong_depth = (0, -1, 0.5, 1.5, 2.001, np.nan, np.inf, True, *NOTHING)
     yield "make_mirror", (x, x, 2), (wrong_start, wrong_start, wrong_depth)
 
     kernels.add_problem(Mine, mine)

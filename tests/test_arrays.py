@@ -185,6 +185,12 @@ CALLS: dict[str, Call] = {
     ),
     "fastflow.flow_limit: matrix": Call(WIDE, lambda a: ff.flow_limit(a, Y3, 0.5, 2).x, "matrix"),
     "fastflow.flow_limit: values": Call(Y3, lambda a: ff.flow_limit(WIDE, a, 0.5, 2).x, "values"),
+    "fastflow.saddle_paths: matrix": Call(WIDE, lambda a: ff.saddle_paths(a, Y3).x, "matrix"),
+    "fastflow.saddle_paths: values": Call(Y3, lambda a: ff.saddle_paths(WIDE, a).x, "values"),
+    "fastflow.normalized_limit: matrix": Call(WIDE, lambda a: ff.normalized_limit(a, Y3, 0.5).x, "matrix"),
+    "fastflow.normalized_limit: values": Call(Y3, lambda a: ff.normalized_limit(WIDE, a, 0.5).x, "values"),
+    "fastflow.normalized_limit: start": Call(X4, lambda a: ff.normalized_limit(WIDE, Y3, a).x, "start"),
+    "fastflow.normalized_limit: ratio": Call(np.ones(2), lambda a: ff.normalized_limit(WIDE, Y3, 0.5, a).x, "ratio"),
     "fastflow.flow_limit: alpha": Call(X4, lambda a: ff.flow_limit(WIDE, Y3, a, 2).x, "alpha"),
     "fastflow.flow_limit: negative": Call(X4, lambda a: ff.flow_limit(WIDE, Y3, 0.5, 2, negative=a).x, "negative"),
     "fastflow.gradient_flow: matrix": Call(WIDE, lambda a: ff.gradient_flow(a, Y3, 0.5, [1.0], 2).x, "matrix"),
@@ -816,3 +822,47 @@ def test_scipy_sparse_of_every_format():
         for make in (getattr(scipy.sparse, f"{kind}_matrix"), getattr(scipy.sparse, f"{kind}_array")):
             with pytest.raises(TypeError, match=r"give \.toarray\(\)"):
                 ff.MatrixEstimation(make(WIDE))
+
+
+# What is too long
+
+
+class Endless:
+    """Entries that are made when they are asked for."""
+
+    def __len__(self):
+        return 10**12
+
+    def __getitem__(self, index):
+        return 1.0
+
+
+ITSELF: list = []
+ITSELF.append(ITSELF)
+TOO_LONG = {
+    "range": range(10**12),
+    "beyond counting": range(10**30),
+    "lazy": Endless(),
+    "in a list": [range(10**12)] * 2,
+    "one list many times": [[0.0] * 10**6] * 10**6,
+    "in itself": ITSELF,
+}
+TAKE_MANY = {
+    "array": lambda a: as_real("a", a),
+    "runs": lambda a: ff.train(ESTIMATION, runs=a),
+    "widths": lambda a: ff.DeepLinear(widths=a),
+    "shape": lambda a: ff.MatrixCompletion(a, [0], [0], [1.0]),
+    "balancedness": metrics.balancedness_of_vectors,
+    "Explicit": inits.Explicit,
+    "sharpness": lambda a: theory.sharpness(ESTIMATION, a),
+    "safe step": lambda a: theory.safe_step(ESTIMATION, ff.DeepLinear(2), a),
+}
+
+
+@pytest.mark.parametrize("name", TAKE_MANY)
+@pytest.mark.parametrize("given", TOO_LONG)
+def test_what_is_too_long_is_refused_before_it_is_made(name, given):
+    """At once, and in words: NumPy would fill the machine first."""
+    with pytest.raises((MemoryError, TypeError, ValueError)) as refused:
+        TAKE_MANY[name](TOO_LONG[given])
+    assert type(refused.value) in (MemoryError, TypeError, ValueError)  # not NumPy's own, which comes too late

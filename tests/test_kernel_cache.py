@@ -218,6 +218,25 @@ def test_a_cache_that_anybody_can_write_is_not_run(processes):
     use(processes)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the owners of POSIX")
+def test_a_cache_of_another_user_is_not_run(processes, monkeypatch):
+    """Who owns the folder, or a file in it, could have put anything there, whatever the permissions."""
+    use(processes, found=False)
+    use(processes)
+    owned = cache._is_of_trusted
+    inner = {path.parent for path in processes.files()}
+    for foreign in ({processes.folder}, inner, set(processes.files())):
+        theirs = {path.stat().st_ino for path in foreign}
+        monkeypatch.setattr(cache, "_is_of_trusted", lambda about, of=theirs: owned(about) and about.st_ino not in of)
+        with pytest.warns(UserWarning, match="belongs to another user") as warned:
+            use(processes, found=False)
+        assert len(warned) == 1
+        monkeypatch.setattr(cache, "_is_of_trusted", owned)
+        use(processes)
+    monkeypatch.setattr(cache, "_trusted_users", lambda: frozenset({os.geteuid() + 1}))
+    assert not cache._is_of_trusted(processes.folder.stat())
+
+
 def test_an_open_umask_makes_no_open_cache(processes):
     before = os.umask(0)
     try:

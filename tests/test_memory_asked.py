@@ -70,6 +70,13 @@ CALLS = {
     "train, limits": """k, n = (3, 4) if small else (10000, 200)
     a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
              ff.FlowLimit(), runs=k, progress=False)""",
+    "train, dual flow": """k, n = (3, 4) if small else (2000, 100)
+    a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
+             ff.GradientFlow(np.linspace(0, 1e-3, 40)), runs=k, progress=False)""",
+    "basis_pursuit": "m = 9 if small else 120; a = draw((m, 40 * m)); ff.baselines.basis_pursuit(a, a[:, 0])",
+    "least_norm": "m = 9 if small else 1000; a = draw((m, 3 * m)); ff.baselines.least_norm(a, a[:, 0])",
+    "best_rank": "m = 9 if small else 1000; ff.baselines.best_rank(draw((m, m)), 2)",
+    "mode_value": "k = 9 if small else 50000; ff.theory.mode_value(np.linspace(0, 1, k), 1.0, 1e-2, 3)",
     "study": "study(9 if small else 10**6).run(max_seconds=0.1, progress=False)",
     "open_study": """store = path / str(small)
     if small:

@@ -144,6 +144,7 @@ def results():
     yield "history", runs.history
     yield "last", runs.last
     yield "limit", ff.flow_limit(A, Y, 1e-3)
+    yield "saddles", ff.saddle_paths(A, Y)
     yield "flow", ff.gradient_flow(A, Y, 0.1, [0.0, 1.0])
     yield "distance", ff.flow_distance(problem, network, runs=2, threads=1, method=ff.GradientDescent(0.01, 20))
     yield "guarantees", ff.check(problem, network, inits.Gaussian(0.1))

@@ -163,7 +163,7 @@ STEPS = 1000
 @pytest.mark.parametrize("name", ["estimation", "completion", "sensing", "regression"])
 def test_chains_go_where_numpy_goes(name):
     problem, noise = matrix_problems()[name], 0.05
-    step = {"estimation": 0.002, "regression": 0.001}.get(name, 0.01)
+    step = {"completion": 0.01, "regression": 0.001}.get(name, 0.002)
     for widths, size, options in [
         ((8, 6, 9), 2, {}),
         ((8, 9), 2, {"replacement": True}),

@@ -67,7 +67,7 @@ def check(matrix, values, alpha, depth, *, negative=None, signed=True, of=None, 
 
 
 @pytest.mark.parametrize("alpha", [1e-3, 1e-5, 1e-6, 1e-8, 1e-12])
-@pytest.mark.parametrize("depth", [3, 4, 5, 6, 8])
+@pytest.mark.parametrize("depth", [2.5, 3, 4, 5, 6, 7.5, 8])
 def test_the_closed_form(depth, alpha):
     """At L = 4, 1e-8 an entry was off by .78, at L = 5, 1e-6 by 2.0, at L = 8, 1e-3 by 1.0, and CONVERGED."""
     result = check(TIE, OF_TIE, alpha, depth)

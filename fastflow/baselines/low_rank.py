@@ -12,6 +12,10 @@ from fastflow.baselines.accuracy import fall_short
 from fastflow.baselines.systems import RowSpace, heard, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 from fastflow.equality import by_value
+from fastflow.memory import require_work
+
+STEPPED, MEASURED, DECOMPOSED = 11, 7, 9
+"""Copies of what they are given that solvers take at their peak (measured)."""
 
 
 @by_value(hashable=False)
@@ -57,7 +61,9 @@ def nuclear_norm_completion(matrix: ArrayLike, *, tol: float = 1e-7, max_steps: 
     UserWarning
         where ``tol`` is not met
     """
-    dense = as_floats("matrix", matrix, 2, nan_allowed=True).astype(np.float64)
+    given = as_floats("matrix", matrix, 2, nan_allowed=True)
+    require_work(given.size, STEPPED, "nuclear_norm_completion of a matrix")
+    dense = given.astype(np.float64)
     observed = ~np.isnan(dense)
     if not observed.any():
         raise ValueError("no entry is observed: every entry of the matrix is NaN")
@@ -90,7 +96,9 @@ def nuclear_norm_sensing(
     UserWarning
         where ``tol`` is not met
     """
-    a, y = as_floats("operators", operators, 3).astype(np.float64), as_floats("values", values, 1).astype(np.float64)
+    a, y = as_floats("operators", operators, 3), as_floats("values", values, 1).astype(np.float64)
+    require_work(a.size, MEASURED, "nuclear_norm_sensing with operators")
+    a = a.astype(np.float64)
     if y.shape != a.shape[:1]:
         raise ValueError(f"values must have one entry for each of {len(a)} operators, got {y.shape}")
     return _minimise(_Measurements(row_space(a.reshape(len(a), -1), y, "W"), a.shape[1:]), tol, max_steps)
@@ -115,7 +123,9 @@ def best_rank(matrix: ArrayLike, rank: int) -> FloatArray:
     ValueError, TypeError
         for what is no finite real matrix, and ranks that it cannot have
     """
-    array = as_floats("matrix", matrix, 2).astype(np.float64)
+    given = as_floats("matrix", matrix, 2)
+    require_work(given.size, DECOMPOSED, "best_rank of a matrix")
+    array = given.astype(np.float64)
     rank = as_count("rank", rank, 0)
     if rank > min(array.shape):
         raise ValueError(f"rank must be at most {min(array.shape)}, got {rank}")

@@ -19,6 +19,9 @@ from fastflow.equality import by_value
 TIGHT = 1e-6
 """Inequalities of the dual that are equations up to this are taken for such when its multipliers are polished."""
 
+LINEAR_PROGRAM, PATH, SIGNED, DECOMPOSED, RESTRICTED = 40, 4, 5, 5, 2
+"""Copies of their matrix that solvers take at their peak (measured): HiGHS has positive and negative parts, sparse."""
+
 GAP = 1e-8
 """The relative duality gap up to which a linear program counts as solved."""
 
@@ -55,7 +58,7 @@ def basis_pursuit(
     """
     from scipy.optimize import linprog
 
-    a, y, _ = equilibrated(*as_system(matrix, values))
+    a, y, _ = equilibrated(*as_system(matrix, values, LINEAR_PROGRAM, "basis_pursuit"))
     cost = np.ones(a.shape[1]) if weights is None else as_weights(weights, a.shape[1])
     basis, image = row_space(a, y)[2:]
     if not y.any():
@@ -176,7 +179,7 @@ def lasso_path(
     except ImportError as error:
         raise ImportError("the lasso path needs scikit-learn: pip install 'fastflow[baselines]'") from error
 
-    a, y = as_system(matrix, values)
+    a, y = as_system(matrix, values, PATH, "lasso_path")
     correlations = a.T @ y if nonnegative else np.abs(a.T @ y)
     if penalties is None:
         # Where no entry can grow the path is 0 throughout, whatever the penalties.
@@ -225,7 +228,7 @@ def nonnegative_least_squares(matrix: ArrayLike, values: ArrayLike) -> FloatArra
     UserWarning
         where the tolerance is not met
     """
-    a, y = as_system(matrix, values)
+    a, y = as_system(matrix, values, SIGNED, "nonnegative_least_squares")
     x, missed = heard(a.size, lambda: signed_least_squares(a, y, np.zeros(a.shape[1], bool)))
     if missed > CONSISTENT:
         fall_short(
@@ -259,7 +262,7 @@ def least_norm(matrix: ArrayLike, values: ArrayLike, weights: ArrayLike | None =
     UserWarning
         where no x fits and rows differ in size by so much that least squares does not see the smallest
     """
-    a, y = as_system(matrix, values)
+    a, y = as_system(matrix, values, DECOMPOSED, "least_norm")
     roots = np.ones(a.shape[1]) if weights is None else np.sqrt(as_weights(weights, a.shape[1]))
     like, right, units = equilibrated(a, y)
     x: FloatArray = roots * heard(a.size, lambda: np.linalg.lstsq(like * roots, right, rcond=None)[0])
@@ -295,7 +298,7 @@ def oracle_least_squares(matrix: ArrayLike, values: ArrayLike, support: ArrayLik
     ValueError, TypeError
         for shapes that do not match, and places that there are not
     """
-    a, y = as_system(matrix, values)
+    a, y = as_system(matrix, values, RESTRICTED, "oracle_least_squares")
     n = a.shape[1]
     places = as_array("support", support)
     if places.size == 0:

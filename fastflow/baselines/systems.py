@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_floats
+from fastflow.memory import require_work
 from fastflow.threads import interruptibly
 
 CONSISTENT = 1e-9
@@ -29,11 +30,20 @@ def heard(entries: int, solve: Callable[[], Result]) -> Result:
     return interruptibly(solve) if entries > LARGE else solve()
 
 
-def as_system(matrix: ArrayLike, values: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """A matrix (m, n) and values (m,), both float64."""
+def as_system(matrix: ArrayLike, values: ArrayLike, copies: float, what: str) -> tuple[FloatArray, FloatArray]:
+    """A matrix (m, n) and values (m,), both float64, whose solver ``what`` takes so many copies of the matrix.
+
+    Raises
+    ------
+    TypeError, ValueError
+        for what is no system
+    MemoryError
+        where the copies are more than the memory that there is
+    """
     a, y = as_floats("matrix", matrix, 2), as_floats("values", values, 1)
     if len(y) != len(a):
         raise ValueError(f"values must have one entry for each of the {len(a)} rows of matrix, got shape {y.shape}")
+    require_work(a.size, copies, f"{what} with a matrix")
     return a.astype(np.float64), y.astype(np.float64)
 
 

@@ -2,6 +2,8 @@
 
 from fastflow.dual.flow import Flow, FlowSearch, gradient_flow
 from fastflow.dual.limit import LimitResult, LimitSearch, find_limits, flow_limit, limits_from
+from fastflow.dual.normalized import normalized_limit
+from fastflow.dual.saddles import SaddlePath, saddle_paths
 from fastflow.dual.stacks import allowed_starts, check_identical, mirrors_of, pose_runs, wrong_starts
 from fastflow.dual.vectors import as_two_vectors, factors_at
 
@@ -10,6 +12,7 @@ __all__ = [
     "FlowSearch",
     "LimitResult",
     "LimitSearch",
+    "SaddlePath",
     "allowed_starts",
     "as_two_vectors",
     "check_identical",
@@ -19,6 +22,8 @@ __all__ = [
     "gradient_flow",
     "limits_from",
     "mirrors_of",
+    "normalized_limit",
     "pose_runs",
+    "saddle_paths",
     "wrong_starts",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from collections.abc import Iterable
 from fractions import Fraction
@@ -16,6 +17,9 @@ PRIME = 2**61 - 1
 
 BITS_OF_X = 160
 """Bits of x below its largest entry, in `exact_residual`."""
+
+SPARE_DIGITS = 10
+"""Decimal digits beyond those that are asked for."""
 
 Integers = NDArray[np.object_]
 """Integers of any size."""
@@ -44,9 +48,22 @@ def fixed_matrix(matrix: FloatArray) -> tuple[Integers, int]:
     return fixed(matrix.ravel(), bits).reshape(matrix.shape), bits
 
 
-def fixed_fraction(value: Fraction, bits: int) -> int:
-    """``value 2^bits``, cut to an integer."""
-    return (value.numerator << bits) // value.denominator
+def fixed_end(start: float, k: float, bits: int) -> int:
+    """``start^{-k} / k``, k > 0, as an integer at a fixed point: cut, or, where k is not whole, within 1 of that."""
+    if k == int(k):
+        end = 1 / (int(k) * Fraction(start) ** int(k))
+        return (end.numerator << bits) // end.denominator
+    whole_digits = max(0.0, -k * math.log10(start) - math.log10(k))
+    with decimal.localcontext(prec=math.ceil(bits * math.log10(2) + whole_digits) + SPARE_DIGITS):
+        power = decimal.Decimal(start) ** decimal.Decimal(-k)
+        return int(power / decimal.Decimal(k) * (1 << bits))
+
+
+def multiplied(integers: Integers, bits: float) -> Integers:
+    """``integers 2^bits``; bits >= 0 need not be whole, and then the power has 53 bits."""
+    whole = math.floor(bits)
+    product: Integers = (integers * (int(2.0 ** (bits - whole) * 2**52) << whole)) >> 52
+    return product
 
 
 def exact_rank(matrix: FloatArray) -> int:

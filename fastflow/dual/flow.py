@@ -55,7 +55,7 @@ def gradient_flow(
     values: ArrayLike,
     alpha: ArrayLike,
     times: ArrayLike,
-    depth: int = 2,
+    depth: float = 2,
     *,
     signed: bool = True,
     negative: ArrayLike | None = None,
@@ -80,7 +80,7 @@ def gradient_flow(
     times : array (times,)
         At least 0 and not decreasing; infinity stands for the limit, found from where the flow is at rest by Newton's
         method (`flow_limit` is the faster way).
-    depth : int in 1 .. 8, the number L of factors
+    depth : number, L: 1, 2, or from 2.01 to 8, whole or not
     signed : bool
         False for the network ``x = u^L``.
     negative : like alpha
@@ -153,18 +153,25 @@ def gradient_flow(
 class FlowSearch:
     """The flows of many problems, which were checked before.
 
+    Parameters
+    ----------
+    problems : LimitProblems
+    control : FlowControl
+    x : array (problems, times, n), full of NaN, of the one who calls; None where it is to be made
+
     Attributes
     ----------
     flows : Flows, what has been found; NaN at times that were not reached, and status 0 before the end
     ended : bool array (problems,), where that is final
     """
 
-    def __init__(self, problems: LimitProblems, control: FlowControl) -> None:
+    def __init__(self, problems: LimitProblems, control: FlowControl, x: FloatArray | None = None) -> None:
         self.problems, self.control = problems, control
         count, n, moments = len(problems.matrix_of), problems.mirrors.scale.shape[1], len(control.times)
-        require_memory(NUMBER_BYTES * count * moments * (n + 2), f"the flows of {count} problems", FEWER)
+        numbers = count * moments * (2 if x is not None else n + 2)
+        require_memory(NUMBER_BYTES * numbers, f"the flows of {count} problems", FEWER)
         self.flows = Flows(
-            x=np.full((count, moments, n), np.nan),
+            x=np.full((count, moments, n), np.nan) if x is None else x,
             loss=np.full((count, moments), np.nan),
             status=np.zeros(count, np.int64),
             steps=np.zeros(count, np.int64),

@@ -67,7 +67,7 @@ def flow_limit(
     matrix: ArrayLike,
     values: ArrayLike,
     alpha: ArrayLike,
-    depth: int = 2,
+    depth: float = 2,
     *,
     signed: bool = True,
     negative: ArrayLike | None = None,
@@ -87,7 +87,7 @@ def flow_limit(
     values : array (..., m), y
     alpha : float, array (n,) or array (..., n): the start of u
         From 1e-12 to 1e3, or 0, where u stays 0; any number up to 1e3 in size if L = 1.
-    depth : int, L, 1 to 8
+    depth : number, L: 1, 2, or from 2.01 to 8, whole or not
     signed : bool
         False leaves v out: ``x = w^L``, which is nonnegative for L >= 2.
     negative : like alpha, the start of v, by default that of u

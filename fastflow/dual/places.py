@@ -1,4 +1,4 @@
-"""Where coordinates are, at L >= 3: their z by its distances from the ends of its domain, as floats and exactly."""
+"""Where coordinates are, at L > 2: their z by its distances from the ends of its domain, as floats and exactly."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Place(NamedTuple):
             np.where(middle | ~both, gap, low - up),
         )
 
-    def point(self, depth: int) -> tuple[FloatArray, FloatArray]:
+    def point(self, depth: float) -> tuple[FloatArray, FloatArray]:
         """x and dx/dz, x without the cancellation of its two sides."""
         k, width = depth - 2, np.where(np.isfinite(self.gap), self.up + self.low, 1.0)
         u, v = ((k * side) ** (-1 / k) for side in (self.up, self.low))
@@ -63,7 +63,7 @@ class Place(NamedTuple):
         return x, depth * (u ** (2 * depth - 2) + v ** (2 * depth - 2))
 
     @classmethod
-    def of(cls, depth: int, positive: FloatArray, negative: FloatArray, x: FloatArray) -> Place:
+    def of(cls, depth: float, positive: FloatArray, negative: FloatArray, x: FloatArray) -> Place:
         """Where coordinates from these starts have this x."""
         k, both = depth - 2, negative > 0
         with np.errstate(divide="ignore"):

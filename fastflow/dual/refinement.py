@@ -1,4 +1,4 @@
-"""Limits at ties: a Newton method for ``A x(A^T lam) = y``, L >= 3, whose dual residual is exact.
+"""Limits at ties: a Newton method for ``A x(A^T lam) = y``, L > 2, whose dual residual is exact.
 
 Where the columns that an l1 minimiser may use are dependent, x depends on the digits of ``z = A^T lam`` that its
 distances ``c_a - z``, ``c_b + z`` to the ends of its domain have after the cancellation (`kernels.dual.certainty`).
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,15 @@ import numpy as np
 from fastflow.checks import FloatArray
 from fastflow.dual.accuracy import measure
 from fastflow.dual.equations import Equations
-from fastflow.dual.exact import Integers, exact_residual, fixed, fixed_fraction, fixed_matrix, floating
+from fastflow.dual.exact import (
+    Integers,
+    exact_residual,
+    fixed,
+    fixed_end,
+    fixed_matrix,
+    floating,
+    multiplied,
+)
 from fastflow.dual.places import Ends, Place
 from fastflow.kernels.dual.certainty import EPSILON
 
@@ -88,7 +95,7 @@ class Refinement:
     matrix : array (m, n), A
     values : array (m,), y
     positive, negative : arrays (n,), u(0) > 0 and v(0) >= 0
-    depth : int, L >= 3
+    depth : number, L > 2
     rounded : array (m,), what the values may be off by
     max_steps : int, Newton steps for all starts
     """
@@ -99,7 +106,7 @@ class Refinement:
         values: FloatArray,
         positive: FloatArray,
         negative: FloatArray,
-        depth: int,
+        depth: float,
         rounded: FloatArray,
         max_steps: int,
     ) -> None:
@@ -121,7 +128,8 @@ class Refinement:
         if first is not None and not first.any():
             return None
         size = np.max(np.abs(first)) if first is not None else self._size()
-        j = max(0, math.ceil(math.log2(size ** (1 / self.depth) / largest * EASY ** (-1 / self.k))))
+        easy = size ** (1 / self.depth) / largest * EASY ** (-1 / self.k)
+        j = math.ceil(math.log2(easy)) if easy > 1 else 0
         start = first if j == 0 else (yield from find(j))
         for _ in range(3):
             if start is not None or j == 0:
@@ -136,14 +144,14 @@ class Refinement:
         columns = float(np.abs(self.matrix).sum(axis=0).max())
         self.bits = max(0, math.ceil(math.log2(columns / closest))) + SPARE_BITS
         dual = np.array([0] * len(self.values), object)
-        jump = max(1, FIRST_JUMP // self.k)
+        jump = max(1, int(FIRST_JUMP // self.k))
         found = yield from self._newton(j, start, dual)
         total = found.steps
         while j > 0:
             if total > self.max_steps:
                 return None
             smaller = max(0, j - jump)
-            scaled = found.exact_dual * (1 << ((j - smaller) * self.k))
+            scaled = multiplied(found.exact_dual, (j - smaller) * self.k)
             nearer = yield from self._newton(smaller, found.x, scaled)
             total += nearer.steps
             if nearer.settled or jump == 1:
@@ -162,7 +170,7 @@ class Refinement:
     def _ends(self, j: int) -> Ends:
         bits = self.bits + self.matrix_bits
         upper, lower = (
-            [fixed_fraction(1 / (self.k * (Fraction(a) * 2**j) ** self.k), bits) if a > 0 else 0 for a in starts]
+            [fixed_end(a * 2.0**j, self.k, bits) if a > 0 else 0 for a in starts]
             for starts in (self.positive.tolist(), self.negative.tolist())
         )
         return Ends(np.array(upper, object), np.array(lower, object), bits)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow import kernels
-from fastflow.checks import FloatArray, as_count, as_floats
+from fastflow.checks import FloatArray, as_depth, as_floats
 from fastflow.dual.vectors import as_two_vectors
 from fastflow.kernels.dual.limit import LimitProblems
-from fastflow.kernels.dual.mirror import make_mirror
+from fastflow.kernels.dual.mirror import SHALLOWEST, make_mirror
 from fastflow.kernels.networks.hadamard import DEEPEST
 from fastflow.memory import require_memory
 from fastflow.networks import Hadamard
@@ -31,7 +31,7 @@ def as_problems(
     matrix: ArrayLike,
     values: ArrayLike,
     alpha: ArrayLike,
-    depth: int,
+    depth: float,
     signed: bool,
     negative: ArrayLike | None,
 ) -> tuple[LimitProblems, tuple[int, ...]]:
@@ -42,17 +42,13 @@ def as_problems(
     matrix : array (..., m, n), A
     values : array (..., m), y
     alpha : float, array (n,) or array (..., n), 0 or from 1e-12 to 1e3, any number if L = 1: the start of u
-    depth : int, L, 1 to 8
+    depth : number, L: 1, 2, or from 2.01 to 8
     signed : bool; False leaves v out
     negative : like alpha, the start of v, by default that of u
     """
-    depth = as_count("depth", depth, 1)
-    if depth > DEEPEST:
-        raise ValueError(f"depth must be at most {DEEPEST}, got {depth}")
-    a, y = as_floats("matrix", matrix, (2, 3, 4, 5, 6)), as_floats("values", values, (1, 2, 3, 4, 5))
+    depth = as_depth("depth", depth, SHALLOWEST, DEEPEST)
+    a, y = as_systems(matrix, values)
     (m, n), batches = a.shape[-2:], {"matrix": a.shape[:-2], "values": y.shape[:-1]}
-    if y.shape[-1] != m:
-        raise ValueError(f"values must have one entry for each of the {m} rows of matrix, got shape {y.shape}")
     positive = _starts("alpha", alpha, n, depth)
     batches["alpha"] = positive.shape[:-1]
     if not signed:
@@ -62,11 +58,7 @@ def as_problems(
     else:
         other = positive if negative is None else _starts("negative", negative, n, depth)
         batches["negative"] = other.shape[:-1]
-    try:
-        batch = np.broadcast_shapes(*batches.values())
-    except ValueError:
-        shapes = ", ".join(f"{name} {shape}" for name, shape in batches.items())
-        raise ValueError(f"the leading axes do not broadcast: {shapes}") from None
+    batch = common_axes(batches)
     starts = np.broadcast_shapes(positive.shape, () if other is None else other.shape)
     numbers = a.size + y.size + MIRROR_ARRAYS * math.prod(starts)
     require_memory(NUMBER_BYTES * numbers, f"problems of shape {a.shape}", FEWER)
@@ -82,7 +74,26 @@ def as_problems(
     return problems, batch
 
 
-def check_identical(identical: bool, depth: int, whose: str) -> None:
+def as_systems(matrix: ArrayLike, values: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """A (..., m, n) and y (..., m), checked."""
+    a, y = as_floats("matrix", matrix, (2, 3, 4, 5, 6)), as_floats("values", values, (1, 2, 3, 4, 5))
+    if y.shape[-1] != a.shape[-2]:
+        raise ValueError(
+            f"values must have one entry for each of the {a.shape[-2]} rows of matrix, got shape {y.shape}"
+        )
+    return a, y
+
+
+def common_axes(batches: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The leading axes of arguments, by their names, broadcast."""
+    try:
+        return np.broadcast_shapes(*batches.values())
+    except ValueError:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in batches.items())
+        raise ValueError(f"the leading axes do not broadcast: {shapes}") from None
+
+
+def check_identical(identical: bool, depth: float, whose: str) -> None:
     """Refuse a diagonal network whose flow is none of the form ``x = u^L - v^L``.
 
     Raises
@@ -161,7 +172,7 @@ def pose_runs(
     )
 
 
-def _starts(name: str, value: ArrayLike, n: int, depth: int) -> FloatArray:
+def _starts(name: str, value: ArrayLike, n: int, depth: float) -> FloatArray:
     """Starts as an array (..., n)."""
     array = as_floats(name, value, (0, 1, 2, 3, 4, 5)).astype(np.float64)
     if array.ndim == 0:
@@ -174,14 +185,14 @@ def _starts(name: str, value: ArrayLike, n: int, depth: int) -> FloatArray:
     return array
 
 
-def wrong_starts(starts: FloatArray, depth: int) -> FloatArray:
+def wrong_starts(starts: FloatArray, depth: float) -> FloatArray:
     """Those starts of u or v that float64 has no flow for."""
     if depth == 1:
         return starts[abs(starts) > LARGEST]
     return starts[~((starts == 0) | ((starts >= SMALLEST) & (starts <= LARGEST)))]
 
 
-def allowed_starts(depth: int) -> str:
+def allowed_starts(depth: float) -> str:
     """Which starts float64 has a flow for, in words."""
     if depth == 1:
         return f"from {-LARGEST:g} to {LARGEST:g}"

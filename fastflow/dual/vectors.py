@@ -46,12 +46,12 @@ def factors_at(form: Hadamard, start: list[FloatArray], x: FloatArray) -> list[F
 
 
 def vectors_at(
-    depth: int, positive: FloatArray, negative: FloatArray | None, x: FloatArray
+    depth: float, positive: FloatArray, negative: FloatArray | None, x: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """u and v with ``u^L - v^L = x`` to which the flow from these starts comes; v is 0 if negative is None.
 
     A start of 0 stays 0 for L >= 2. Else the flow conserves ``u + v`` (L = 1), ``u v`` (L = 2), ``u^{2-L} + v^{2-L}``
-    (L >= 3).
+    (L > 2).
     """
     if negative is None:
         return (x if depth == 1 else np.maximum(x, 0) ** (1 / depth)), np.zeros_like(x)
@@ -74,8 +74,8 @@ def vectors_at(
     )
 
 
-def angles_at(depth: int, positive: FloatArray, negative: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """k and t of two sides and L >= 3, where x is: k^{2-L} is the conserved ``u^{2-L} + v^{2-L}``, and t >= 0.
+def angles_at(depth: float, positive: FloatArray, negative: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """k and t of two sides and L > 2, where x is: k^{2-L} is the conserved ``u^{2-L} + v^{2-L}``, and t >= 0.
 
     The larger of ``u^{L-2}`` and ``v^{L-2}`` is ``k^{L-2} (1 + e^{2t})``, the smaller ``k^{L-2} (1 + e^{-2t})``, so
     that ``|x| = k^L 2^{P+1} cosh(t)^P sinh(P t)``, P = L/(L-2): solved by Newton on asinh, from above.

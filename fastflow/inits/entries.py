@@ -26,8 +26,8 @@ class EntryInit(ScaledInit):
         """Unscaled entries."""
 
     @abstractmethod
-    def moment(self, order: int) -> float:
-        """``E |w|^order`` of an unscaled entry w, for an even order."""
+    def moment(self, order: float) -> float:
+        """``E |w|^order`` of an unscaled entry w, order >= 2."""
 
     def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
         return architecture.unpack(self.drawing(architecture)(rng))
@@ -57,8 +57,10 @@ class Gaussian(EntryInit):
     def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
         return rng.standard_normal(shape)
 
-    def moment(self, order: int) -> float:
-        return float(math.prod(range(order - 1, 0, -2)))
+    def moment(self, order: float) -> float:
+        if order % 2 == 0:
+            return float(math.prod(range(int(order) - 1, 0, -2)))
+        return 2 ** (order / 2) * math.gamma((order + 1) / 2) / math.sqrt(math.pi)
 
 
 @dataclass(frozen=True)
@@ -75,5 +77,5 @@ class Uniform(EntryInit):
     def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
         return rng.uniform(-1, 1, shape)
 
-    def moment(self, order: int) -> float:
+    def moment(self, order: float) -> float:
         return 1 / (order + 1)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.arrays import as_array
+from fastflow.arrays import as_array, as_list
 from fastflow.checks import FloatArray, as_floats, frozen, shown
 from fastflow.equality import by_value
 from fastflow.inits.base import Factors, Init
@@ -45,13 +45,12 @@ class Explicit(Init):
         return f"Explicit(<arrays {', '.join(str(np.shape(array)) for array in self.arrays)}>)"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.arrays, Sequence) or len(self.arrays) == 0:
+        given = as_list("arrays", self.arrays) if isinstance(self.arrays, Sequence) else []
+        if not given:
             raise TypeError("arrays must be a sequence of factors, first to last")
         # What a run has come to may have diverged; what a user makes up may not.
         going_on = self.steps is not None
-        checked = [
-            as_floats(f"factor {j + 1}", array, (1, 2, 3), finite=not going_on) for j, array in enumerate(self.arrays)
-        ]
+        checked = [as_floats(f"factor {j + 1}", array, (1, 2, 3), finite=not going_on) for j, array in enumerate(given)]
         if len({array.ndim for array in checked}) > 1:
             raise ValueError("factors must all be one start, or all stacks (runs, ...) of starts")
         if not going_on:

@@ -9,23 +9,25 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
+from fastflow import scheduling
 from fastflow.arrays import AnyArray
 from fastflow.checks import FloatArray
 from fastflow.equality import by_value
 from fastflow.inits import Init
+from fastflow.mapping import Sizes
 from fastflow.memory import require_memory
 from fastflow.metrics import relative_errors
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Recording
 from fastflow.results import Interrupted, Runs
-from fastflow.scheduling import Worker, telling_of_compiling, work_through
+from fastflow.scheduling import Worker, first_budget, telling_of_compiling, work_through
 from fastflow.setting import Setting
 from fastflow.status import Status
 from fastflow.threads import one_blas_thread
@@ -47,6 +49,9 @@ class Method(ABC):
     """The precisions that it computes in."""
     elsewhere: ClassVar[str] = "GradientDescent"
     """What takes the networks that it does not."""
+
+    takes_any_depth: ClassVar[bool] = False
+    """Whether it takes networks whose depth is not whole (`Network.is_counted`)."""
 
     has_steps: ClassVar[bool] = False
     """Whether it takes steps of sizes that the user chooses."""
@@ -85,6 +90,8 @@ class Method(ABC):
         if not isinstance(network, self.networks):
             takes = " or a ".join(kind.__name__ for kind in self.networks)
             raise TypeError(f"{name} needs a {takes} network, got {type(network).__name__}: use {self.elsewhere}")
+        if not (network.is_counted or self.takes_any_depth):
+            raise ValueError(f"{name} needs a whole number of factors, got {network}: use FlowLimit or GradientFlow")
         if precision.name not in self.dtypes:
             raise ValueError(f"{name} computes in {' or '.join(self.dtypes)}, got dtype {precision}")
 
@@ -160,6 +167,10 @@ DATA_COPIES = 2
 """Copies of the problems' data that there are while kernels are given theirs."""
 
 
+SETTLING_SECONDS = 0.5
+"""What finding the losses of runs that have not begun may take."""
+
+
 class Execution(ABC):
     """All runs of one call: the arrays that are worked on, and how they come to their ends.
 
@@ -173,6 +184,7 @@ class Execution(ABC):
     ----------
     factors : array (runs, parameters), the start, then where each run is
     solution : array (runs, size), the product, flat
+    work : dict, name: array, what `work_sizes` asks for, full of NaN
     loss, status, steps : arrays (runs,)
     step : array (runs,), the first step of each run; NaN where there is none
     threads, seconds, flops : what the work took
@@ -194,15 +206,17 @@ class Execution(ABC):
         architecture, runs, dtype = setting.architecture, setting.runs, setting.dtype
         parameters, size = architecture.parameter_count, math.prod(architecture.solution_shape)
         numbers = runs * ((1 + self.work_bytes) * parameters + size) + DATA_COPIES * setting.data_entries
-        needed = numbers * dtype.itemsize + recording.nbytes(runs, dtype)
-        require_memory(needed, f"the results of {runs} runs", "take fewer runs, or record less")
-        recording.open(runs, dtype)
+        self.work = recording.open(runs, dtype, numbers * dtype.itemsize, self.work_sizes(setting))
         self.truths = setting.truths
         self.factors, self.solution = np.zeros((runs, parameters), dtype), np.zeros((runs, size), dtype)
         self.loss, self.status = np.full(runs, np.nan), np.full(runs, Status.RUNNING, np.int64)
         self.steps, self.step = np.zeros(runs, np.int64), np.full(runs, np.nan)
         self.threads, self.seconds, self.flops = 1, 0.0, 0.0
         self.workspace_bytes = 0
+
+    def work_sizes(self, setting: Setting) -> Sizes:
+        """The arrays of all moments that the work needs beside the histories, which lie where these do."""
+        return {}
 
     def draw(self) -> None:
         """Set the factors of every run to their start."""
@@ -240,6 +254,23 @@ class Execution(ABC):
             work_through(self.setting.runs, threads, self.worker, ended=lambda: self.ended, progress=progress)
         finally:
             self.seconds = time.perf_counter() - started
+
+    def settle_waiting(self, evaluate: Callable[[NDArray[np.int64]], object], operations: float) -> None:
+        """Find loss and solution of runs that have not begun, or leave them NaN where that takes too long.
+
+        Parameters
+        ----------
+        evaluate : function of the numbers of some runs, which sets theirs
+        operations : what it takes for one of them
+        """
+        waiting = np.flatnonzero((self.status == Status.RUNNING) & ~np.isfinite(self.loss))
+        until = time.perf_counter() + SETTLING_SECONDS
+        at = 0
+        while at < len(waiting) and operations < SETTLING_SECONDS * scheduling.SLOW and time.perf_counter() < until:
+            few = waiting[at : at + first_budget(len(waiting), operations)]
+            evaluate(few)
+            at += len(few)
+        self.solution[waiting[at:]] = np.nan
 
     @abstractmethod
     def settle(self) -> None:

@@ -47,6 +47,7 @@ class FlowLimit(StackedMethod):
 
     label: ClassVar[str] = "limit"
     title: ClassVar[str] = "limit of the flow"
+    takes_any_depth: ClassVar[bool] = True
     networks: ClassVar[tuple[type[Network], ...]] = (DiagonalLinear,)
     elsewhere: ClassVar[str] = "GradientFlow, as only diagonal networks have a closed-form limit"
 

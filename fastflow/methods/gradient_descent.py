@@ -19,16 +19,19 @@ from fastflow.inits import Init
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.kernels.descent.moving import make_mover
 from fastflow.kernels.rules.rule import RATES, Descent, slot_count
+from fastflow.kernels.trace import Trace
+from fastflow.methods.aside import ASIDE_SECONDS, Aside, goes_aside
 from fastflow.methods.base import Execution, Method, nbytes_of
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_steps
-from fastflow.scheduling import Worker, first_budget
+from fastflow.scheduling import SLICE_SECONDS, Worker, first_budget
 from fastflow.setting import DTYPES, Setting
 from fastflow.status import Status
 from fastflow.theory import Edge, edge, safe_step, stability_edge
 from fastflow.theory.safety import check_knows_safe_steps
+from fastflow.threads import interruptibly
 
 SAFE = "safe"
 
@@ -354,6 +357,8 @@ class Stepping(Execution):
     """The runs of one call, by `kernels.descend`."""
 
     method: SteppingMethod
+    frames: ClassVar[int] = 6
+    """From where a step is warned of up to the caller of `train`."""
 
     def __init__(self, setting: Setting, method: SteppingMethod) -> None:
         assert method.max_steps is not None
@@ -364,6 +369,7 @@ class Stepping(Execution):
         self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.flops_per_step = setting.architecture.gradient_flops + first.loss_flops
+        self.flops_per_evaluation = self.flops_per_step
         self.runs_per_worker = setting.runs
         self.state = RunState(
             factors=self.factors,
@@ -421,7 +427,7 @@ class Stepping(Execution):
                 warnings.warn(
                     f"step {step:g} is above the linear stability edge {found:.3g} at the expected solution: "
                     f"{method.title} will oscillate or diverge there; step=None takes half that of gradient descent",
-                    stacklevel=6,
+                    stacklevel=self.frames,
                 )
         return np.full(len(problems), step)
 
@@ -442,8 +448,13 @@ class Stepping(Execution):
             self.step[runs] = safe_step(problem, self.setting.network, architecture.unpack(self.factors[runs])).step
 
     def compile(self) -> None:
-        worker = self.worker()
-        self.workspace_bytes = nbytes_of((worker.group, worker.mover), (self.problem, self.state))
+        worker, recorded = self.worker(), tuple(self.recording.histories.values())
+        self.workspace_bytes = nbytes_of(
+            (worker.group, worker.mover, worker.tracing.trace), (self.problem, self.state, self.truths, recorded)
+        )
+        if worker.is_aside:  # copies of the runs in hand, and of what they hand over
+            self.workspace_bytes += nbytes_of(worker.tracing.trace, (self.truths, recorded))
+            self.workspace_bytes += worker.members * nbytes_of(self.state) // self.setting.runs
         worker.advance(np.zeros(0, np.int64), 0)
 
     def worker(self) -> SteppingWorker:
@@ -457,9 +468,7 @@ class Stepping(Execution):
             self.flops = float(self.flops_per_step * (self.steps.sum() - self.steps_before))
 
     def settle(self) -> None:
-        waiting = np.flatnonzero((self.status == Status.RUNNING) & np.isnan(self.loss))
-        if waiting.size:
-            self.worker().advance(waiting, 0)
+        self.settle_waiting(lambda runs: self.worker().advance(runs, 0), self.flops_per_evaluation)
         for run in np.flatnonzero((self.status != Status.RUNNING) & (self.status != Status.DIVERGED)):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
 
@@ -467,11 +476,19 @@ class Stepping(Execution):
 class SteppingWorker(Worker):
     """One thread's workspaces, and its kernel calls."""
 
+    is_aside: bool = False
+    """Whether Ctrl-C cannot wait for its slices."""
+    aside: Aside[RunState] | None = None
+    """What a slice has brought, until it is put back."""
+
     def __init__(self, execution: Stepping) -> None:
         e = self.execution = execution
         self.first_budget = first_budget(64, e.flops_per_step)
         self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
         self.members = len(self.group.run)
+        # A slice evaluates where it ends: one step of each member is two gradients.
+        self.is_aside = goes_aside(2 * self.members * e.flops_per_step)
+        self.slice_seconds = ASIDE_SECONDS if self.is_aside else SLICE_SECONDS
         size, parameters = e.solution.shape[1], e.factors.shape[1]
         self.mover = make_mover(e.method.rule, self.group.factors, self.members, parameters)
         self.tracing = Tracing(e.recording, e.truths, size, parameters, 8 * self.members, e.setting.dtype)
@@ -479,15 +496,26 @@ class SteppingWorker(Worker):
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
         """Take runs some steps further; a budget of 0 only evaluates them."""
         e = self.execution
+        if not self.is_aside or budget == 0:
+            return self._descend(e.state, runs, e.rule, self.tracing.trace, budget)
+        few = runs[: self.members]
+        aside = Aside(e.state, few, self.tracing)
+        rule = e.rule._replace(first=e.rule.first[few])
+        taken = interruptibly(lambda: self._descend(aside.state, aside.rows, rule, aside.trace, budget))
+        self.aside = aside
+        return taken
+
+    def _descend(self, state: RunState, runs: NDArray[np.int64], rule: StepRule, trace: Trace, budget: int) -> int:
+        e = self.execution
         taken: int = descend(
             e.problem,
             e.weights,
             e.kernel_shape,
-            e.state,
+            state,
             runs,
-            e.rule,
+            rule,
             e.ends,
-            self.tracing.trace,
+            trace,
             budget,
             self.group,
             self.mover,
@@ -498,4 +526,7 @@ class SteppingWorker(Worker):
         return runs[self.execution.status[runs] == Status.RUNNING]
 
     def settle(self) -> None:
+        if self.aside is not None:
+            self.aside.put_back()
+            self.aside = None
         self.tracing.keep()

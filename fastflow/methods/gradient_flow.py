@@ -19,21 +19,29 @@ from fastflow.kernels.flow.chebyshev import chebyshev
 from fastflow.kernels.flow.dormand_prince import dormand_prince
 from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, Methods, flow_memory, layer_flow_slice
 from fastflow.kernels.losses.any_loss import as_any_loss
+from fastflow.kernels.queues import PLACE
+from fastflow.kernels.trace import Trace
+from fastflow.mapping import Sizes
+from fastflow.methods.aside import ASIDE_SECONDS, Aside, goes_aside
 from fastflow.methods.base import Execution, Method, nbytes_of
 from fastflow.methods.dual_execution import DualExecution
 from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Hadamard, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_times
-from fastflow.scheduling import QueueWorker, first_budget
+from fastflow.scheduling import SLICE_SECONDS, QueueWorker, first_budget
 from fastflow.setting import Setting
 from fastflow.status import Status
+from fastflow.threads import interruptibly
 
 TOL = 1e-20
 """The loss up to which a run has converged where the user names none: over the loss of the product 0."""
 
 AT_REST = (Status.CONVERGED, Status.CRITICAL, Status.STALLED)
 """Ends after which the flow is where it was."""
+
+LONGEST_STEP = 100
+"""Evaluations of the gradient that a step may take where the flow is stiff, or that finding out takes."""
 
 ERRING_ALIKE = 3
 """How many factors may err alike before their product errs by more than was asked for."""
@@ -118,6 +126,7 @@ class GradientFlow(Method):
 
     label: ClassVar[str] = "flow"
     title: ClassVar[str] = "gradient flow"
+    takes_any_depth: ClassVar[bool] = True
 
     def check(
         self,
@@ -166,13 +175,16 @@ class _DualFlow(DualExecution):
         recording = recording_at_times(setting.record, setting.architecture, self.times, setting.has_truth)
         super().__init__(setting, method, recording)
 
+    def work_sizes(self, setting: Setting) -> Sizes:
+        return {"x": ((setting.runs, len(self.times) + 1, *setting.architecture.solution_shape), setting.dtype)}
+
     def admit(self) -> None:
         super().admit()
         method = self.method
         atol = -1.0 if method.atol is None else method.atol
         moments = np.append(self.times, method.t_max)
         control = FlowControl(moments, method.rtol, atol, -TOL if method.tol is None else method.tol, method.max_steps)
-        self.search = FlowSearch(self.posed, control)
+        self.search = FlowSearch(self.posed, control, self.work["x"])
 
     def compile(self) -> None:
         self.search.compile()
@@ -240,6 +252,7 @@ class _LayerFlow(Execution):
         recording = recording_at_times(setting.record, setting.architecture, times, setting.has_truth)
         super().__init__(setting, method, recording)
         runs, first = setting.runs, setting.problems[0]
+        self.flops_per_evaluation = setting.architecture.gradient_flops + first.loss_flops
         self.weights = setting.weights
         self.problem = as_any_loss(first.kernel_data(setting.problems, setting.dtype), self.solution.shape[1])
         self.state = FlowRuns(
@@ -261,19 +274,19 @@ class _LayerFlow(Execution):
         self.ends = FlowEnds(method.t_max, tol, gradient_tol, method.max_steps, rtol, atol)
 
     def compile(self) -> None:
-        worker = self.worker()
-        self.workspace_bytes = nbytes_of((worker.field, worker.memory), (self.problem, self.weights))
+        worker, recorded = self.worker(), tuple(self.recording.histories.values())
+        needed = (worker.field, worker.memory, worker.tracing.trace)
+        self.workspace_bytes = nbytes_of(needed, (self.problem, self.weights, self.truths, recorded))
+        if worker.is_aside:  # copies of the run in hand, and of what it hands over
+            self.workspace_bytes += nbytes_of(worker.tracing.trace, (self.truths, recorded))
+            self.workspace_bytes += nbytes_of(self.state) // self.setting.runs
         worker.advance(np.zeros(0, np.int64), 1)
 
     def worker(self) -> _LayerWorker:
         return _LayerWorker(self)
 
     def settle(self) -> None:
-        waiting = np.flatnonzero((self.status == Status.RUNNING) & ~np.isfinite(self.loss))
-        if waiting.size:
-            worker = self.worker()
-            for run in waiting.tolist():
-                worker.evaluate(run)
+        self.settle_waiting(lambda runs: self.worker().evaluate(runs), self.flops_per_evaluation)
         for run in np.flatnonzero(np.isin(self.status, AT_REST)).tolist():
             self.recording.repeat_last(run, int(self.state.recorded[run]))
 
@@ -283,8 +296,10 @@ class _LayerWorker(QueueWorker):
 
     def __init__(self, execution: _LayerFlow) -> None:
         e = self.execution = execution
-        problem = e.setting.problems[0]
-        self.first_budget = first_budget(1000, e.setting.architecture.gradient_flops + problem.loss_flops)
+        self.first_budget = first_budget(1000, e.flops_per_evaluation)
+        self.is_aside = goes_aside(LONGEST_STEP * e.flops_per_evaluation)
+        self.slice_seconds = ASIDE_SECONDS if self.is_aside else SLICE_SECONDS
+        self.aside: Aside[FlowRuns] | None = None
         like, size = e.factors[0], e.solution.shape[1]
         self.field = e.setting.architecture.make_field(e.problem, e.weights, like)
         self.methods = Methods(dormand_prince(), chebyshev())
@@ -298,17 +313,30 @@ class _LayerWorker(QueueWorker):
         self.place = self.memory.at
 
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
-        e = self.execution
-        spent: int = layer_flow_slice(
-            self.field, self.methods, e.state, runs, e.ends, self.tracing.trace, budget, self.memory
-        )
+        e, place = self.execution, int(self.place[PLACE])
+        if not self.is_aside or not runs.size:
+            return self._flow(e.state, runs, self.tracing.trace, budget)
+        aside = Aside(e.state, runs[place : place + 1], self.tracing)
+        self.place[PLACE] = 0
+        spent = interruptibly(lambda: self._flow(aside.state, aside.rows, aside.trace, budget))
+        self.place[PLACE] += place
+        self.aside = aside
+        return spent
+
+    def _flow(self, state: FlowRuns, runs: NDArray[np.int64], trace: Trace, budget: int) -> int:
+        ends = self.execution.ends
+        spent: int = layer_flow_slice(self.field, self.methods, state, runs, ends, trace, budget, self.memory)
         return spent
 
     def settle(self) -> None:
+        if self.aside is not None:
+            self.aside.put_back()
+            self.aside = None
         self.tracing.keep()
 
-    def evaluate(self, run: int) -> None:
-        """The loss, the solution and the record at time 0 of a run that has not begun."""
-        self.advance(np.array([run]), 1)
-        self.settle()
-        self._begin()
+    def evaluate(self, runs: NDArray[np.int64]) -> None:
+        """The loss, the solution and the record at time 0 of runs that have not begun."""
+        for run in runs.tolist():
+            self._begin()
+            self.advance(np.array([run]), 1)
+            self.settle()

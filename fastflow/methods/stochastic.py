@@ -264,6 +264,8 @@ def _as_noise(noise: float | Decreasing | ArrayLike) -> float | Decreasing | Flo
 class _Batches(Stepping):
     """The runs of one call, by `kernels.descend_by_batches`."""
 
+    frames: ClassVar[int] = 7
+
     def __init__(self, setting: Setting, method: StochasticGradientDescent) -> None:
         super().__init__(setting, method.descent)
         self.words = repr(method)

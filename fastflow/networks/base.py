@@ -22,7 +22,7 @@ EXACTLY = 1e-13
 them turn their sign."""
 
 
-Attributes = Mapping[str, int | list[int]]
+Attributes = Mapping[str, float | list[int]]
 """An architecture as numbers that JSON can hold."""
 
 
@@ -90,6 +90,11 @@ class Network(ABC):
     has_hessian: ClassVar[bool] = False
     """Whether its architecture makes Hessian-vector products (`Architecture.make_curvature`)."""
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether there is a whole number of factors, which descent, and all that is said factor by factor, needs."""
+        return True
+
     @abstractmethod
     def pose(self, problem: Problem) -> Problem:
         """The problem as this network sees it.
@@ -126,8 +131,8 @@ class Architecture(ABC):
 
     @property
     @abstractmethod
-    def factors_multiplied(self) -> int:
-        """How many factors are multiplied, N or L."""
+    def factors_multiplied(self) -> float:
+        """How many factors are multiplied, N or L, an int where the network `is_counted <Network.is_counted>`."""
 
     @property
     @abstractmethod
@@ -180,7 +185,7 @@ class Architecture(ABC):
         return False
 
     @abstractmethod
-    def entry_scale(self, scale: float, moment: Callable[[int], float]) -> float:
+    def entry_scale(self, scale: float, moment: Callable[[float], float]) -> float:
         """What random entries are multiplied by so that the product has the size that ``scale`` asks for.
 
         Parameters

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow import metrics
+from fastflow.arrays import as_list
 from fastflow.checks import FloatArray, as_count, shown
 from fastflow.kernels.losses.samples import samples_of
 from fastflow.kernels.networks.chain_batches import chain_batches
@@ -55,9 +56,10 @@ class DeepLinear(Network):
     def __post_init__(self) -> None:
         depth, widths = self.depth, self.widths
         if widths is not None:
-            if isinstance(widths, str) or not isinstance(widths, Sequence | np.ndarray) or len(widths) < 2:
+            given = as_list("widths", widths) if isinstance(widths, Sequence | np.ndarray) else []
+            if isinstance(widths, str) or len(given) < 2:
                 raise ValueError(f"widths must be (d_0, ..., d_N) with at least two entries, got {shown(widths)}")
-            widths = tuple(as_count(f"widths[{j}]", width, 1) for j, width in enumerate(widths))
+            widths = tuple(as_count(f"widths[{j}]", width, 1) for j, width in enumerate(given))
             if depth is not None and as_count("depth", depth, 1) != len(widths) - 1:
                 raise ValueError(
                     f"depth {depth} contradicts widths {shown(widths)}, which have depth {len(widths) - 1}"
@@ -168,7 +170,7 @@ class Chain(Architecture):
         sizes = list(map(math.prod, self.factor_shapes))
         return 6 * min(self.widths[0] * sum(sizes[1:]), self.widths[-1] * sum(sizes[:-1]))
 
-    def entry_scale(self, scale: float, moment: Callable[[int], float]) -> float:
+    def entry_scale(self, scale: float, moment: Callable[[float], float]) -> float:
         energy = math.prod(self.widths) * moment(2) ** self.factors_multiplied
         return self.factor_scale(scale, energy)
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow import metrics
-from fastflow.checks import FloatArray, as_count, shown
+from fastflow.checks import FloatArray, as_count, as_depth, shown
+from fastflow.kernels.dual.mirror import SHALLOWEST
 from fastflow.kernels.losses.samples import samples_of
 from fastflow.kernels.networks.diagonal_batches import diagonal_batches
 from fastflow.kernels.networks.diagonal_curvature import hadamard_curvature
@@ -42,7 +43,9 @@ class DiagonalLinear(Network):
 
     Parameters
     ----------
-    depth : int in 1 .. 8, the number L of factors
+    depth : number, L: 1, 2, or from 2.01 to 8
+        The number of factors where it is whole. Where it is not, factors must be identical, and run as the one vector
+        u (and v) below, whose flow asks for ``u^{L-1}`` alone: for methods that follow the flow by its dual.
     signed : bool
         Without it x is the one product, and stays nonnegative if factors are identical, L >= 2 and the start is
         nonnegative.
@@ -60,17 +63,22 @@ class DiagonalLinear(Network):
     For even L the sign of an entry of u changes nothing; for odd L >= 3 an identical network can never change it, so
     that a coordinate that starts at ``u < 0`` keeps ``u^L <= 0``. Random starts of identical factors are
     therefore positive, unless L = 1. An entry that starts at 0 stays there for L >= 2.
+
+    The flow from u = v = alpha ends where ``sum_i |x_i|``, less terms with fractional norms ``|x_i|^{2/L}`` that weigh
+    ``alpha^{L-2}``, is least among all x that fit (L > 2); from large starts, where ``sum_i x_i^2`` is. So depths that
+    are not whole go from the entropy of L = 2, which feels alpha by its logarithm, to the fractional norms of L = 3,
+    4, ... without a gap. Between 1 and 2 a factor can reach 0 in finite time, and the flow is not determined beyond.
     """
 
     has_flow: ClassVar[bool] = True
     has_hessian: ClassVar[bool] = True
 
-    depth: int = 2
+    depth: float = 2
     signed: bool = True
     identical: bool = True
 
     def __post_init__(self) -> None:
-        depth = as_count("depth", self.depth, 1)
+        depth = as_depth("depth", self.depth, SHALLOWEST, None)
         if depth > DEEPEST:
             raise ValueError(f"depth of a DiagonalLinear network must be at most {DEEPEST}, got {depth}")
         object.__setattr__(self, "depth", depth)
@@ -78,6 +86,14 @@ class DiagonalLinear(Network):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise TypeError(f"{name} must be True or False, got {shown(getattr(self, name))}")
             object.__setattr__(self, name, bool(getattr(self, name)))
+        if not (self.identical or self.is_counted):
+            raise ValueError(
+                f"depth must be an integer where factors are not identical, got {depth:g}: there are so many of them"
+            )
+
+    @property
+    def is_counted(self) -> bool:
+        return isinstance(self.depth, int)
 
     def architecture(self, problem: Problem) -> Hadamard:
         """The vectors for a problem of a vector."""
@@ -95,12 +111,12 @@ class Hadamard(Architecture):
     Attributes
     ----------
     size : int, n
-    depth : int, L
+    depth : float, L, an int where it is whole
     signed, identical : bool
     """
 
     size: int
-    depth: int
+    depth: float
     signed: bool
     identical: bool
 
@@ -115,7 +131,7 @@ class Hadamard(Architecture):
         return f"DiagonalLinear(depth={self.depth}, signed={self.signed}, identical={self.identical})"
 
     @property
-    def factors_multiplied(self) -> int:
+    def factors_multiplied(self) -> float:
         return self.depth
 
     @property
@@ -128,7 +144,7 @@ class Hadamard(Architecture):
 
     @property
     def factor_axes(self) -> dict[str, tuple[str, ...]]:
-        numbers = [""] if self.identical else [f"_{j}" for j in range(1, self.depth + 1)]
+        numbers = [""] if self.identical else [f"_{j}" for j in range(1, self.count + 1)]
         return {f"factor_{side}{number}": ("coordinate",) for side in self.sides for number in numbers}
 
     @property
@@ -142,7 +158,12 @@ class Hadamard(Architecture):
     @classmethod
     def read(cls, attributes: Attributes) -> Hadamard | None:
         match attributes:
-            case {"size": int(size), "depth": int(depth), "signed": int(signed), "identical": int(identical)}:
+            case {
+                "size": int(size),
+                "depth": int() | float() as depth,
+                "signed": int(signed),
+                "identical": int(identical),
+            }:
                 network = DiagonalLinear(depth, bool(signed), bool(identical))
                 return cls(as_count("size", size, 1), network.depth, network.signed, network.identical)
         return None
@@ -165,11 +186,24 @@ class Hadamard(Architecture):
         return self.identical and self.depth > 1
 
     @property
+    def count(self) -> int:
+        """L, of a network that `is_counted`.
+
+        Raises
+        ------
+        ValueError
+            for a depth that is not whole
+        """
+        if isinstance(self.depth, int):
+            return self.depth
+        raise ValueError(f"there is no whole number of factors in {self.network}: take a whole depth")
+
+    @property
     def form(self) -> tuple[int, bool, bool]:
         """L, and whether signed and identical, as the kernels take them."""
-        return self.depth, self.signed, self.identical
+        return self.count, self.signed, self.identical
 
-    def entry_scale(self, scale: float, moment: Callable[[int], float]) -> float:
+    def entry_scale(self, scale: float, moment: Callable[[float], float]) -> float:
         energy = moment(2 * self.depth) if self.identical else moment(2) ** self.depth
         return (scale / math.sqrt(energy)) ** (1 / self.depth)
 
@@ -193,6 +227,8 @@ class Hadamard(Architecture):
     def describe_balance(self, factors: Sequence[FloatArray]) -> str:
         if self.depth == 1:
             return "Balance: one factor has nothing to balance; x follows a linear flow."
+        if not self.network.is_counted:
+            return f"Balance: of identical factors, u (and v) to the power {self.depth:g}; none changes its sign."
         if self.balanced(factors, EXACTLY):
             return (
                 f"Balance: the {self.depth} factors of each side start with equal squares, and the flow keeps them so: "
@@ -205,7 +241,8 @@ class Hadamard(Architecture):
 
     @property
     def independent(self) -> Hadamard:
-        return replace(self, identical=False) if self.identical and self.depth > 1 else self
+        counted = self.network.is_counted
+        return replace(self, identical=False) if self.identical and counted and self.depth > 1 else self
 
     def independent_factors(self, factors: Sequence[FloatArray]) -> list[FloatArray]:
         return [factor for side in self.sides_of(factors) for factor in side]
@@ -244,17 +281,21 @@ class Hadamard(Architecture):
     def gradient_norm(self, factors: Sequence[FloatArray], gradient: FloatArray) -> FloatArray:
         """The norm (...) of the gradient by all L factors of each side, given that by x; all (..., n)."""
         total, slopes = np.zeros(gradient.shape[:-1]), []
+        if not self.network.is_counted:  # as L factors have it, each with ``g u^{L-1}``
+            slopes = [np.sqrt(self.depth) * gradient * factor ** (self.depth - 1) for factor in factors]
+            return metrics.euclidean_norms(np.concatenate(slopes, axis=-1))
         for side in self.sides_of(factors):
-            for j in range(self.depth):
+            for j in range(self.count):
                 slopes.append(np.prod([gradient, *side[:j], *side[j + 1 :]], axis=0))
                 total += metrics.sums_of_squares(slopes[-1])
         return metrics.beyond_squares(np.sqrt(total), np.concatenate(slopes, axis=-1))
 
     def sides_of(self, factors: Sequence[FloatArray]) -> list[list[FloatArray]]:
-        """The L factors of u, and those of v if signed."""
+        """The L factors of u, and those of v if signed; one of each where L is not whole."""
         count = len(factors) // len(self.sides)
         sides = [list(factors[at : at + count]) for at in range(0, len(factors), count)]
-        return [side * self.depth for side in sides] if self.identical else sides
+        copies = self.count if self.network.is_counted else 1
+        return [side * copies for side in sides] if self.identical else sides
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
         return {"l1 norm": metrics.l1_norm(solutions), "support size": metrics.support(solutions).sum(axis=-1)}

@@ -52,7 +52,7 @@ class MatrixCompletion(MatrixProblem):
     name: ClassVar[str] = "completion"
 
     def __post_init__(self) -> None:
-        shape = tuple(np.atleast_1d(self.shape).tolist())
+        shape = tuple(np.atleast_1d(as_array("shape", self.shape)).tolist())
         if len(shape) != 2 or any(not isinstance(d, int) or d < 1 for d in shape):
             raise ValueError(f"shape must be two positive integers, got {shown(self.shape)}")
         if as_array("values", self.values).size == 0:

@@ -55,7 +55,7 @@ class CustomProblem(MatrixProblem):
                 as_real(f"data.{name}", value)
         if self.normalization != "sum":
             raise ValueError("a CustomProblem has the loss that its formula returns: normalization must be 'sum'")
-        if np.shape(self.shape) != (2,):
+        if as_array("shape", self.shape).shape != (2,):
             raise TypeError(f"shape must be (d_N, d_0), the shape of W, got {shown(self.shape)}")
         shape = as_count("shape[0]", self.shape[0], 1), as_count("shape[1]", self.shape[1], 1)
         self._set(shape=shape, data=_frozen_data(self.data))

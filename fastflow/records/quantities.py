@@ -112,18 +112,29 @@ def _determinant_signs(seen: Snapshot) -> FloatArray:
     return np.where(seen.finite & singular, 0.0, signs)
 
 
+REVIEWED = 2**20
+"""How many values are looked at together, as there may be more than memory."""
+
+
 def _flips(subject: Subject, signs: FloatArray, moments: NumberArray) -> str | None:
     """Which balanced runs changed the sign (runs, moments) of their determinant, which the flow does not do."""
-    last = np.maximum.accumulate(np.where(signs != 0, np.arange(signs.shape[1]), 0), axis=1)
-    before = np.take_along_axis(signs, last, axis=1)[:, :-1]  # the last one that was not 0
-    flips = (signs[:, 1:] * before < 0) & subject.balanced[:, None]
-    runs = np.flatnonzero(flips.any(axis=1))
-    if not runs.size:
+    count, first = 0, (0, 0)
+    step = max(1, REVIEWED // signs.shape[1])
+    for start in range(0, len(signs), step):
+        block = signs[start : start + step]
+        last = np.maximum.accumulate(np.where(block != 0, np.arange(block.shape[1]), 0), axis=1)
+        before = np.take_along_axis(block, last, axis=1)[:, :-1]  # the last one that was not 0
+        flips = (block[:, 1:] * before < 0) & subject.balanced[start : start + step, None]
+        runs = np.flatnonzero(flips.any(axis=1))
+        if runs.size and not count:
+            first = start + int(runs[0]), int(np.argmax(flips[runs[0]]))
+        count += runs.size
+    if not count:
         return None
-    at = int(np.argmax(flips[runs[0]]))
+    run, at = first
     return (
-        f"the determinant of the product changed its sign in {runs.size} of {len(signs)} runs, first in run "
-        f"{runs[0]} between {moments[at]:g} and {moments[at + 1]:g}: the flow from their balanced start never "
+        f"the determinant of the product changed its sign in {count} of {len(signs)} runs, first in run "
+        f"{run} between {moments[at]:g} and {moments[at + 1]:g}: the flow from their balanced start never "
         "does that, the finite step or round-off did; take smaller steps, or ProductFlow, which keeps the sign"
     )
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import as_array
-from fastflow.checks import FloatArray, FloatDType, as_count, one_of, shown
+from fastflow.checks import as_count, one_of, shown
 from fastflow.equality import by_value
+from fastflow.mapping import as_folder
 from fastflow.networks import Architecture
 from fastflow.records.quantities import NAMED, QUANTITIES, Shape
 
@@ -20,7 +22,7 @@ STEPS, SPACING = 200, "log"
 SPACINGS = ("log", "linear")
 
 
-@by_value("steps", "spacing", "wanted")
+@by_value("steps", "spacing", "folder", "wanted")
 class Record:
     __doc__ = (
         """When and what to record of every run.
@@ -31,6 +33,9 @@ class Record:
         How many steps, spread over 0 .. max_steps with both ends in, or which ones. (Spread steps that round to the
         same integer are taken once.)
     spacing : "log" or "linear", how a number of steps is spread
+    folder : path of a folder, default None
+        Where what is recorded lies in a file that is gone when nobody uses it any more, whatever its size. None: in
+        memory, or, if it takes more than half of that, in the folder of temporary files (TMPDIR).
 """
         + "".join(
             f"    {quantity.name} : bool, default {quantity.default}\n"
@@ -45,7 +50,14 @@ class Record:
     """
     )
 
-    def __init__(self, steps: int | ArrayLike = STEPS, spacing: str = SPACING, **quantities: bool) -> None:
+    def __init__(
+        self,
+        steps: int | ArrayLike = STEPS,
+        spacing: str = SPACING,
+        *,
+        folder: str | Path | None = None,
+        **quantities: bool,
+    ) -> None:
         self.steps: int | NDArray[np.int64]
         array = as_array("steps", steps)
         if array.ndim == 0:
@@ -58,6 +70,7 @@ class Record:
             self.steps = array.astype(np.int64)
             self.steps.flags.writeable = False
         self.spacing = one_of("spacing", spacing, SPACINGS)
+        self.folder = None if folder is None else as_folder("folder", folder)
         for name in quantities:
             if name not in NAMED:
                 raise TypeError(f"a Record has no {name!r}; it has {', '.join(NAMED)}")
@@ -65,13 +78,14 @@ class Record:
 
     def __repr__(self) -> str:
         steps = self.steps if isinstance(self.steps, int) else f"<{self.steps.size} steps>"
+        folder = "" if self.folder is None else f", folder={str(self.folder)!r}"
         changed = "".join(f", {q.name}={not q.default}" for q in QUANTITIES if (q.name in self.wanted) != q.default)
-        return f"Record(steps={steps}, spacing={self.spacing!r}{changed})"
+        return f"Record(steps={steps}, spacing={self.spacing!r}{folder}{changed})"
 
     def with_product(self) -> Record:
         """This record, and the product."""
         chosen = {name: name in self.wanted or name == "product" for name in NAMED}
-        return Record(self.steps, self.spacing, **chosen)
+        return Record(self.steps, self.spacing, folder=self.folder, **chosen)
 
     @property
     def says_when(self) -> bool:
@@ -115,6 +129,7 @@ def _signature() -> inspect.Signature:
     """The arguments of a `Record` by name, for help and completion."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     given = [p for p in inspect.signature(Record.__init__).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    given.append(inspect.Parameter("folder", keyword, default=None, annotation=str | Path | None))
     of_table = [inspect.Parameter(q.name, keyword, default=q.default, annotation=bool) for q in QUANTITIES]
     return inspect.Signature([*given, *of_table])
 
@@ -125,10 +140,3 @@ Record.__signature__ = _signature()  # type: ignore[attr-defined]
 def bytes_per_moment(shapes: Mapping[str, Shape], itemsize: int) -> int:
     """Bytes that one run takes at one moment: arrays in the precision of the runs, numbers in float64."""
     return sum(int(np.prod(shape, dtype=np.int64)) * (itemsize if shape else 8) for shape in shapes.values())
-
-
-def empty_histories(shapes: dict[str, Shape], runs: int, moments: int, dtype: FloatDType) -> dict[str, FloatArray]:
-    """Arrays full of NaN for what `Record.shapes` says: arrays in ``dtype``, numbers in float64."""
-    return {
-        name: np.full((runs, moments, *shape), np.nan, dtype if shape else np.float64) for name, shape in shapes.items()
-    }

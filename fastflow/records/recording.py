@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, FloatDType, NumberArray
+from fastflow.mapping import Sizes, folder_for, full_of_nan
+from fastflow.memory import require_memory
 from fastflow.networks import Architecture
 from fastflow.problems import Problem
 from fastflow.records.history import History
 from fastflow.records.quantities import NAMED, Shape, Source
-from fastflow.records.record import Record, bytes_per_moment, empty_histories
+from fastflow.records.record import Record, bytes_per_moment
 from fastflow.records.snapshot import Snapshot, Subject
 
 AXES: Mapping[str, type[np.int64 | np.float64]] = {"steps": np.int64, "times": np.float64}
@@ -29,16 +33,21 @@ class Recording:
     axis : "steps" or "times"
     moments : array (moments,), of steps or times
     shapes : what is kept per run and moment, as `Record.shapes` has it
+    chosen : the folder for what is kept, where the user names one
 
     Attributes
     ----------
+    folder : the folder in whose file the histories lie; None in memory
     histories : dict, name: array (runs, moments, *shape), full of NaN until written
     """
 
-    def __init__(self, axis: str, moments: NumberArray, shapes: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, axis: str, moments: NumberArray, shapes: Mapping[str, Shape], chosen: Path | None = None
+    ) -> None:
         # A copy of one type for each axis: kernels would be compiled anew for what is read-only, or empty integers.
         self.axis, self.shapes = axis, dict(shapes)
         self.moments: NumberArray = np.array(moments, AXES[axis])
+        self.folder, self._chosen = chosen, chosen
         self.histories: dict[str, FloatArray] = {}
         self._subject: Subject | None = None
 
@@ -46,9 +55,36 @@ class Recording:
         """Bytes that the histories of so many runs take."""
         return bytes_per_moment(self.shapes, dtype.itemsize) * runs * len(self.moments)
 
-    def open(self, runs: int, dtype: FloatDType) -> None:
-        """Make the arrays."""
-        self.histories = empty_histories(self.shapes, runs, len(self.moments), dtype)
+    def open(self, runs: int, dtype: FloatDType, beside: int, work: Sizes) -> dict[str, FloatArray]:
+        """Make the arrays.
+
+        Parameters
+        ----------
+        runs : int
+        dtype : of the runs
+        beside : int, bytes that will be taken, too
+        work : name: (shape, dtype) of arrays that the work needs for all moments, and that lie where the histories do
+
+        Returns
+        -------
+        dict, name: array of ``work``, full of NaN
+
+        Raises
+        ------
+        MemoryError
+            where not even the rest fits into memory, or the disk has no room for the histories
+        """
+        what = f"the results of {runs} runs"
+        size = self.nbytes(runs, dtype) + sum(math.prod(shape) * kind.itemsize for shape, kind in work.values())
+        self.folder = folder_for(size, beside, self._chosen)
+        require_memory(beside + (size if self.folder is None else 0), what, "take fewer runs, or record less")
+        number = np.dtype(np.float64)  # numbers are float64, arrays of the dtype of the runs
+        sizes = {
+            name: ((runs, len(self.moments), *shape), dtype if shape else number) for name, shape in self.shapes.items()
+        }
+        arrays = full_of_nan({**sizes, **work}, self.folder, what)
+        self.histories = {name: arrays[name] for name in sizes}
+        return {name: arrays[name] for name in work}
 
     def prepare(
         self,
@@ -143,7 +179,8 @@ def recording_at_steps(record: Record | None, architecture: Architecture, max_st
     """The recording of methods that count steps."""
     if record is None:
         return no_recording("steps")
-    return Recording("steps", record.grid(max_steps), record.shapes(architecture, has_truth=has_truth))
+    shapes = record.shapes(architecture, has_truth=has_truth)
+    return Recording("steps", record.grid(max_steps), shapes, record.folder)
 
 
 def recording_at_times(
@@ -153,4 +190,4 @@ def recording_at_times(
     if not times.size:
         return no_recording("times")
     record = Record(product=True) if record is None else record
-    return Recording("times", times, record.shapes(architecture, has_truth=has_truth))
+    return Recording("times", times, record.shapes(architecture, has_truth=has_truth), record.folder)

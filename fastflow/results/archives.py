@@ -11,13 +11,15 @@ import errno
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
 from fastflow.arrays import AnyArray
+from fastflow.checks import FloatDType
+from fastflow.mapping import folder_for, full_of_nan
 from fastflow.memory import require_memory
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -27,6 +29,39 @@ RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 """By how much a member that NumPy has written may be longer than its bytes in the archive, by its compression."""
 
 SUFFIX = ".npy"
+
+READING = "reading the arrays of this file"
+
+FLOATS: tuple[FloatDType, ...] = (np.dtype(np.float64), np.dtype(np.float32))
+"""Numbers of which there may be more than memory holds."""
+
+PIECE = 2**24
+"""Bytes that are copied at once."""
+
+Parts = Sequence[AnyArray]
+"""Arrays (rows, columns, ...) of one dtype that are written as one, (rows, columns, all of their entries)."""
+
+
+def write_npz(file: IO[bytes], arrays: Mapping[str, AnyArray | Parts]) -> None:
+    """Write arrays as `numpy.savez` does, also those that are still in parts, without a copy of any."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(name + SUFFIX, "w", force_zip64=True) as entry:
+                if isinstance(array, np.ndarray):
+                    np.lib.format.write_array(entry, array, allow_pickle=False)
+                else:
+                    _write_parts(entry, array)
+
+
+def _write_parts(entry: IO[bytes], parts: Parts) -> None:
+    rows, columns = parts[0].shape[:2]
+    flat = [part.reshape(rows, columns, -1) for part in parts]
+    shape = (rows, columns, sum(part.shape[2] for part in flat))
+    header = {"descr": np.lib.format.dtype_to_descr(flat[0].dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(entry, header)
+    step = max(1, PIECE // max(1, math.prod(shape[1:]) * flat[0].itemsize))
+    for row in range(0, rows, step):
+        entry.write(np.concatenate([part[row : row + step] for part in flat], axis=2).data)
 
 
 def read_npy(path: Path) -> AnyArray:
@@ -43,15 +78,20 @@ def read_npy(path: Path) -> AnyArray:
     """
     with path.open("rb") as file:
         with _reading(SUFFIX):
-            size = _declared(file, os.fstat(file.fileno()).st_size)
+            size = _declared(file, os.fstat(file.fileno()).st_size).size
         _require(size)
         with _reading(SUFFIX):
             file.seek(0)
             return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def read_npz(path: Path) -> dict[str, AnyArray]:
+def read_npz(path: Path, mapped: str | None = None) -> dict[str, AnyArray]:
     """The arrays of a ``.npz`` file by name.
+
+    Parameters
+    ----------
+    path : of the file
+    mapped : how names of arrays of floats begin that may lie in a temporary file (`fastflow.mapping`)
 
     Raises
     ------
@@ -64,17 +104,48 @@ def read_npz(path: Path) -> dict[str, AnyArray]:
             archive = opened.enter_context(zipfile.ZipFile(file))
             members = archive.infolist()
             _check_members(members, os.fstat(file.fileno()).st_size)
-            size = 0
+            declared = {}
             for member in members:
                 with archive.open(member) as entry:
-                    size += _declared(entry, member.file_size)
-        _require(size)
-        arrays = {}
+                    declared[member.filename.removesuffix(SUFFIX)] = _declared(entry, member.file_size)
+        arrays = _rooms(declared, mapped)
         with _reading(".npz"):
             for member in members:
+                name = member.filename.removesuffix(SUFFIX)
                 with archive.open(member) as entry:
-                    arrays[member.filename.removesuffix(SUFFIX)] = np.lib.format.read_array(entry, allow_pickle=False)
+                    if name in arrays:
+                        _declared(entry, member.file_size)
+                        _fill(arrays[name], entry)
+                    else:
+                        arrays[name] = np.lib.format.read_array(entry, allow_pickle=False)
         return arrays
+
+
+def _rooms(declared: Mapping[str, Declared], mapped: str | None) -> dict[str, AnyArray]:
+    """Arrays in a file for what is too large; memory is asked for all else."""
+    large = {
+        name: (each.shape, each.floats)
+        for name, each in declared.items()
+        if mapped is not None and name.startswith(mapped) and each.floats is not None
+    }
+    size = sum(declared[name].size for name in large)
+    rest = sum(each.size for each in declared.values()) - size
+    folder = folder_for(size, rest, None)
+    _require(rest if folder else rest + size)
+    return dict(full_of_nan(large, folder, READING)) if folder else {}
+
+
+def _fill(array: AnyArray, entry: IO[bytes]) -> None:
+    """Read all of an array from the rest of a file, whose checksum is that of what has come."""
+    room = memoryview(array.reshape(-1)).cast("B")
+    while room:
+        piece = entry.read(min(PIECE, len(room)))
+        if not piece:
+            raise ValueError("a size")
+        room[: len(piece)] = piece
+        room = room[len(piece) :]
+    if entry.read(1):
+        raise ValueError("a size")
 
 
 class _ObjectsError(ValueError):
@@ -92,10 +163,18 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
         raise ValueError("sizes of members")
 
 
-def _declared(file: IO[bytes], size: int) -> int:
-    """The bytes of an array by its header, which must be all that is left of the ``size`` bytes of a file."""
+class Declared(NamedTuple):
+    """An array as its header has it: ``floats`` its dtype where a file may hold it as it is, ``size`` its bytes."""
+
+    shape: tuple[int, ...]
+    floats: FloatDType | None
+    size: int
+
+
+def _declared(file: IO[bytes], size: int) -> Declared:
+    """The array of a header, whose bytes must be all that is left of the ``size`` bytes of a file."""
     try:
-        shape, _, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+        shape, is_fortran, dtype = HEADERS[np.lib.format.read_magic(file)](file)
     except Exception as error:
         raise ValueError("a header") from error
     if dtype.hasobject:
@@ -103,11 +182,12 @@ def _declared(file: IO[bytes], size: int) -> int:
     count = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or dtype.itemsize == 0 or count != size - file.tell():
         raise ValueError("a size")
-    return count
+    floats = None if is_fortran else next((each for each in FLOATS if each == dtype), None)
+    return Declared(shape, floats, count)
 
 
 def _require(size: int) -> None:
-    require_memory(size, "reading the arrays of this file", "use a machine with more memory")
+    require_memory(size, READING, "use a machine with more memory")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from fastflow.disk import writing
 from fastflow.networks import Architecture, architecture_of
 from fastflow.records import History
 from fastflow.records.quantities import NAMED
-from fastflow.results.archives import read_npz
+from fastflow.results.archives import Parts, read_npz, write_npz
 from fastflow.status import Status
 
 FORMAT = 1
@@ -66,18 +66,14 @@ def write_runs(
     if path.suffix != ".npz":
         path = path.with_name(path.name + ".npz")
     meta = {"format": FORMAT, **architecture.attributes, **facts}
-    written: dict[str, Any] = dict(arrays)
+    written: dict[str, AnyArray | Parts] = dict(arrays)
     if history is not None:
         axis, moments = history.axis
         written[f"{PREFIX}{axis}s"] = moments
         for name in history.recorded:
-            values = getattr(history, name)
-            if name == "factors":
-                runs, records = values[0].shape[:2]
-                values = np.concatenate([v.reshape(runs, records, -1) for v in values], axis=-1)
-            written[f"{PREFIX}{name}"] = values
+            written[f"{PREFIX}{name}"] = getattr(history, name)
     with writing(path) as file:
-        np.savez(file, meta=np.array(json.dumps(meta)), **written)
+        write_npz(file, {"meta": np.array(json.dumps(meta)), **written})
     return path
 
 
@@ -95,7 +91,7 @@ def read_runs(path: str | Path) -> tuple[dict[str, AnyArray], Architecture, Hist
     """
     path = Path(path).expanduser()
     try:
-        arrays = read_npz(path)
+        arrays = read_npz(path, mapped=PREFIX)
         meta = json.loads(str(arrays.pop("meta")))
         found = meta["format"]
         if found == FORMAT:

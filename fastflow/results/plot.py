@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_floats, shown
 from fastflow.problems import CompressedSensing
+from fastflow.results.bifurcations import draw_bifurcations
 from fastflow.results.figures import Given
 from fastflow.results.pictures import draw_history, draw_images, draw_recovery
 from fastflow.results.runs import Runs, drawn_of
+from fastflow.theory import Bifurcation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_images", "plot_recovery", "plot_runs"]
+__all__ = ["plot_bifurcation", "plot_images", "plot_recovery", "plot_runs"]
 
 
 def plot_runs(
@@ -91,6 +93,33 @@ def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float
     )
 
 
+def plot_bifurcation(*orbits: Bifurcation, ax: Given = None) -> Figure:
+    """Draw where steps beyond the edge of stability lead, against the step, in the colours of periods.
+
+    Parameters
+    ----------
+    *orbits : Bifurcation, as `theory.bifurcation` gives them: a panel for each
+    ax : matplotlib axes to draw into, one for each; None for a new figure
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        for anything else, and for nothing
+    ImportError
+        without matplotlib
+    """
+    if not orbits:
+        raise ValueError("there is nothing to draw: give what theory.bifurcation gives")
+    for orbit in orbits:
+        if not isinstance(orbit, Bifurcation):
+            raise TypeError(f"orbits must be Bifurcations, as theory.bifurcation gives them, got {shown(orbit)}")
+    return draw_bifurcations(orbits, ax)
+
+
 def plot_images(images: Mapping[str, FloatArray], *, ax: Given = None) -> Figure:
     """Grey pictures side by side, all in the scale of the first, each under its name.
 
@@ -106,12 +135,14 @@ def plot_images(images: Mapping[str, FloatArray], *, ax: Given = None) -> Figure
     Raises
     ------
     TypeError, ValueError
-        for what is no matrix of real numbers
+        for what is no matrix of real numbers, and for none at all
     ImportError
         without matplotlib
     """
     if not isinstance(images, Mapping):
         raise TypeError(f"images must be a dict, name: matrix, got {shown(images)}")
+    if not images:
+        raise ValueError("images is empty")
     checked = {name: as_floats(f"image {name!r}", image, 2, finite=False) for name, image in images.items()}
     return draw_images(checked, ax)
 

@@ -21,6 +21,7 @@ from fastflow.results.figures import Given
 from fastflow.results.files import Facts, read_runs, write_runs
 from fastflow.results.tables import dataset_of
 from fastflow.status import Status
+from fastflow.theory.large_steps import FEWEST, period
 
 if TYPE_CHECKING:
     import xarray
@@ -105,6 +106,29 @@ class Runs:
         """How many runs ended in which way."""
         values, counts = np.unique(self.status, return_counts=True)
         return {Status(value): int(count) for value, count in zip(values, counts, strict=True)}
+
+    def periods(self) -> NDArray[np.int64]:
+        """After how many steps each run was where it had been: (runs,) of `theory.Period`.
+
+        Of the last records of the product, which must be one step apart: ``Record(steps=numpy.arange(k - 64, k + 1),
+        product=True)``. See `theory.period`.
+
+        Raises
+        ------
+        ValueError
+            when they are not, or no product was recorded
+        """
+        history = self.history
+        if history is None or history.product is None or history.steps is None:
+            raise ValueError("periods are those of the product, step by step: record it, with Record(product=True)")
+        together = np.flatnonzero(np.diff(history.steps) != 1)
+        first = int(together[-1]) + 1 if together.size else 0
+        if len(history.steps) - first < FEWEST:
+            raise ValueError(
+                f"periods need the product after at least {FEWEST} successive steps, the last ones, got "
+                f"{len(history.steps) - first}: take Record(steps=numpy.arange(k - 64, k + 1), product=True)"
+            )
+        return period(history.product[:, first:])
 
     def summary(self) -> str:
         """A table: quantiles over the runs that did not diverge, and how the runs ended."""

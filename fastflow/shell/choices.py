@@ -84,9 +84,9 @@ def alphas_for(a: argparse.Namespace) -> list[float]:
     return [float(scale**power) for scale in a.scale]
 
 
-def _depth(a: argparse.Namespace) -> int:
+def _depth(a: argparse.Namespace) -> float:
     """That of a diagonal network."""
-    return 2 if a.depth is None else int(a.depth)
+    return 2 if a.depth is None else float(a.depth)
 
 
 def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:

@@ -59,7 +59,7 @@ def add_phase(commands: Commands) -> None:
     g.add_argument("--noise", type=a_number(least=0), default=0.0, help="standard deviation of noise (default: 0)")
 
     g = p.add_argument_group("network and method")
-    g.add_argument("--depth", type=a_count(1), metavar="N", help="number of factors (default: 2)")
+    g.add_argument("--depth", type=a_number(least=1), metavar="N", help="number of factors (default: 2)")
     g.add_argument("--nonnegative", action="store_true", help="x = u^N instead of u^N - v^N")
     g.add_argument("--alpha", type=a_number(above=0), metavar="SIZE", help="size of the start (default: 1e-6)")
     g.add_argument(

@@ -93,7 +93,9 @@ def add_train(commands: Commands) -> None:
 
     g = p.add_argument_group("network and start")
     size = g.add_mutually_exclusive_group()
-    size.add_argument("--depth", type=a_count(1), metavar="N", help="number of factors (default: 3; of a vector 2)")
+    size.add_argument(
+        "--depth", type=a_number(least=1), metavar="N", help="number of factors (default: 3; of a vector 2)"
+    )
     size.add_argument("--widths", type=_widths, metavar="d0,...,dN", help="widths, such as 64,10,64, instead")
     g.add_argument("--init", choices=INITS, help="kind of start (default: gaussian; of a vector all entries are equal)")
     g.add_argument(

@@ -409,7 +409,7 @@ def record_for(asked: Mapping[str, Asked], method: Method) -> Record | None:
     steps: int | NDArray[np.int64] = records[0].steps
     if len(when) > 1:
         steps = np.unique(np.concatenate([record.grid(method.max_steps or 0) for record in records]))
-    return Record(steps, records[0].spacing, **{name: name in wanted for name in NAMED})
+    return Record(steps, records[0].spacing, folder=None, **{name: name in wanted for name in NAMED})
 
 
 def _moments(record: Record, ends: Ends) -> NDArray[np.int64] | None:
@@ -427,4 +427,4 @@ def _as_steps(steps: object) -> int | tuple[int, ...]:
 @functools.lru_cache(64)
 def _record_of(names: tuple[str, ...], steps: int | tuple[int, ...], spacing: str) -> Record:
     when = steps if isinstance(steps, int) else np.array(steps)
-    return Record(when, spacing, **{name: name in names for name in NAMED})
+    return Record(when, spacing, folder=None, **{name: name in names for name in NAMED})

@@ -8,10 +8,12 @@ from fastflow.problems import Minimum
 from fastflow.theory.critical_points import CriticalPoint, critical_point
 from fastflow.theory.curvature import sharpness, smallest_curvature
 from fastflow.theory.finite_dimension import l1_finite_dimension, nuclear_finite_dimension
+from fastflow.theory.large_steps import Bifurcation, Period, bifurcation, period
 from fastflow.theory.limits import Limit, global_minimum, positive_part, predicted_limit
 from fastflow.theory.metric import metric, metric_inverse
 from fastflow.theory.modes import escape_time, half_time, mode_time, mode_value
 from fastflow.theory.regions import LinearRate, Region, descent_region, linear_rate
+from fastflow.theory.saddles import saddle_path
 from fastflow.theory.safety import SafeStep, safe_step
 from fastflow.theory.sparsity import l1_excess_bound, l1_excess_scale
 from fastflow.theory.statistical_dimension import (
@@ -23,13 +25,16 @@ from fastflow.theory.statistical_dimension import (
 from fastflow.theory.steps import Edge, edge, monotone_step, stability_edge
 
 __all__ = [
+    "Bifurcation",
     "CriticalPoint",
     "Edge",
     "Limit",
     "LinearRate",
     "Minimum",
+    "Period",
     "Region",
     "SafeStep",
+    "bifurcation",
     "critical_point",
     "descent_region",
     "edge",
@@ -50,8 +55,10 @@ __all__ = [
     "nuclear_critical_rank",
     "nuclear_finite_dimension",
     "nuclear_statistical_dimension",
+    "period",
     "positive_part",
     "predicted_limit",
+    "saddle_path",
     "safe_step",
     "sharpness",
     "smallest_curvature",

@@ -8,9 +8,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastflow.arrays import as_list
 from fastflow.checks import FloatArray, as_floats, shown
+from fastflow.memory import require_work
 from fastflow.networks import as_network
 from fastflow.problems import Problem
+
+COPIES = 6
+"""Of factors that what is computed of them takes (measured)."""
 
 
 def as_problem(problem: object) -> Problem:
@@ -47,11 +52,13 @@ def as_chain(problem: object, factors: Sequence[ArrayLike]) -> list[FloatArray]:
         for a problem of no matrix, and for factors whose shapes do not chain
     """
     shape = as_problem(problem).of_matrix().shape
-    if isinstance(factors, str) or not isinstance(factors, Sequence | np.ndarray) or len(factors) == 0:
-        raise TypeError(f"factors must be a sequence of matrices, first to last, got {shown(factors)}")
+    given = as_list("factors", factors)
+    if not given:
+        raise TypeError("factors must be a sequence of matrices, first to last, got none")
+    require_work(sum(factor.size for factor in given if isinstance(factor, np.ndarray)), COPIES, "factors")
     # What has diverged has factors, too.
     arrays: list[FloatArray] = [
-        as_floats(f"factor {j + 1}", f, (2, 3), finite=False).astype(np.float64) for j, f in enumerate(factors)
+        as_floats(f"factor {j + 1}", f, (2, 3), finite=False).astype(np.float64) for j, f in enumerate(given)
     ]
     shapes = [array.shape for array in arrays]
     ends = [(size[-1], size[-2]) for size in shapes]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from fastflow import metrics
 from fastflow.checks import FloatArray, Numbers, shown
+from fastflow.memory import require_work
 from fastflow.networks import Architecture, Chain, Network
 from fastflow.problems import Problem
 from fastflow.streams import stream
@@ -27,6 +28,8 @@ COARSE = 1e-2
 """How accurately, relative to it, the largest eigenvalue is found from which a spectrum is turned over."""
 BASIS = 60
 """How many vectors Lanczos keeps."""
+BESIDE = 8
+"""Vectors that it takes beside these (measured)."""
 LARGEST, SMALLEST = "LA", "SA"
 """Ends of a spectrum, as SciPy calls them."""
 
@@ -127,6 +130,7 @@ def end_of_spectrum(hessian: SymmetricOperator, which: str, rtol: float) -> tupl
         return float(values[at]), vectors[:, at]
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
+    require_work(hessian.size, min(hessian.size, BASIS) + BESIDE, "Lanczos on vectors")
     start = stream("curvature", hessian.size).standard_normal(hessian.size)
     first = hessian.times(start)
     if not np.isfinite(first).all():

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.arrays import as_real
+from fastflow.arrays import as_list, as_real
 from fastflow.checks import FloatArray, shown
 from fastflow.kernels.losses.any_loss import as_any_loss
 from fastflow.kernels.networks.hessian import curve_alone, visit_alone
+from fastflow.memory import require_work
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
+
+
+CURVATURE = 12
+"""Copies of the factors that products with the Hessian take."""
 
 
 class Hessian:
@@ -50,6 +55,7 @@ class Hessian:
                 "them"
             )
         check_has_hessian(network)
+        require_work(architecture.parameter_count, CURVATURE, "the Hessian at factors")
         flat = flatten(architecture, factors)
         self._problem = as_any_loss(posed.kernel_data([posed], np.float64), math.prod(architecture.solution_shape))
         self._weight, self.size = float(posed.weight), flat.size
@@ -61,7 +67,7 @@ class Hessian:
 
     def times(self, direction: ArrayLike) -> FloatArray:
         """``H v`` for a direction v, flat: (parameters,)."""
-        v = np.ascontiguousarray(direction, np.float64).ravel()
+        v = np.ascontiguousarray(as_real("direction", direction), np.float64).ravel()
         if v.size != self.size:
             raise ValueError(f"direction must have {self.size} entries, got {v.size}")
         out = np.empty(self.size)
@@ -82,15 +88,16 @@ def check_has_hessian(network: Network) -> None:
     ------
     TypeError
     """
+    if not network.is_counted:
+        raise ValueError(f"Hessians are by all factors, of which {network} has no whole number: take a whole depth")
     if not network.has_hessian:
         raise TypeError(f"the Hessian by the factors of a {type(network).__name__} network is not known")
 
 
 def as_arrays(factors: ArrayLike | Sequence[ArrayLike]) -> list[FloatArray]:
     """The factors in float64, one array each."""
-    if not isinstance(factors, Sequence | np.ndarray):
-        raise TypeError(f"factors must be a sequence of arrays, first to last, got {shown(factors)}")
-    return [as_real(f"factor {j + 1}", factor).astype(np.float64) for j, factor in enumerate(factors)]
+    given = as_list("factors", factors)
+    return [as_real(f"factor {j + 1}", factor).astype(np.float64) for j, factor in enumerate(given)]
 
 
 def flatten(architecture: Architecture, factors: ArrayLike | Sequence[ArrayLike]) -> FloatArray:

@@ -274,7 +274,7 @@ def describe_limit(
 def _describe_limit_of_vectors(problem: VectorProblem, architecture: Hadamard, factors: Sequence[FloatArray]) -> str:
     """Of products of vectors, where it takes Newton steps to compute the limit."""
     depth, signed = architecture.factors_multiplied, len(architecture.sides) == 2
-    identical = depth == 1 or architecture.independent != architecture
+    identical = depth == 1 or architecture.identical
     if not identical and depth > 2:
         return f"Limit: none is known beforehand for {depth} independent factors; for identical ones FlowLimit has it."
     if identical and wrong_starts(np.concatenate(factors), depth).size:

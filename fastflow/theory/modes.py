@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, Numbers, as_count, as_floats, as_number, broadcast
+from fastflow.memory import require_work
 from fastflow.metrics import quiet
 
 NODES = 64
@@ -37,6 +38,9 @@ RISING, FALLING, DYING = 0, 1, 2
 """What an eigenvalue does: it grows to lambda, falls to lambda, or falls to 0."""
 LOWEST = -700.0
 """Below this s its ``e^{-s}`` is none that float64 has."""
+QUADRATURE = 420
+"""Copies of its arguments that an integral takes: its nodes (measured)."""
+
 SPLIT = np.array([0.0, 1.0, 1.0])
 """Between which two forms of k the integral is split, in s."""
 
@@ -185,7 +189,9 @@ def _arrays(alpha: ArrayLike, **others: ArrayLike) -> tuple[FloatArray, ...]:
     starts = as_floats("alpha", alpha, None).astype(np.float64)
     if starts.min() <= 0:
         raise ValueError(f"alpha must be greater than 0, got {starts.min():g}")
-    return tuple(array.astype(np.float64) for array in broadcast(**arrays, alpha=starts))
+    together = broadcast(**arrays, alpha=starts)
+    require_work(together[0].size, QUADRATURE, "modes")
+    return tuple(array.astype(np.float64) for array in together)
 
 
 def _times(y: FloatArray, lam: FloatArray, alphas: FloatArray, depth: int) -> FloatArray:

@@ -4,7 +4,7 @@ Among all z >= 0 with ``A z = y`` (attained by some z > 0) the flow of a nonnega
 ``alpha > 0`` in every factor, ends at the x that minimises ``sum H(x_i)``, where
 
     H(x) = x log(x / alpha^2) - x              (L = 2)
-    H(x) = 2 x / (L alpha^{L-2}) - x^{2/L}     (L >= 3)
+    H(x) = 2 x / (L alpha^{L-2}) - x^{2/L}     (L > 2)
 
 up to factors (Chou, Maly, Rauhut, arXiv:2112.11027). Let z be any other solution, and X and Q the l1 norms of x and z.
 H is convex and H(0) = 0, so of all vectors of one l1 norm n equal entries have the least ``sum H``, one nonzero entry
@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastflow.checks import FloatArray, Numbers, as_count, as_floats, broadcast
+from fastflow.checks import FloatArray, Numbers, as_count, as_floats, as_number, broadcast
 from fastflow.metrics import quiet
 from fastflow.theory.roots import invert
 
@@ -27,7 +27,7 @@ LOGS = (-700.0, 650.0)
 
 
 @quiet
-def l1_excess_bound(depth: int, scale: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Numbers:
+def l1_excess_bound(depth: float, scale: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Numbers:
     """A bound, known before the run, of ``||x||_1 - ||z||_1`` where the gradient flow from a start alpha ends.
 
     Here x is the limit of the flow and z any solution of ``A z = y`` (``z >= 0`` unless signed): the sparse truth, or
@@ -35,14 +35,14 @@ def l1_excess_bound(depth: int, scale: ArrayLike, n: int, norm: ArrayLike, *, si
     ``||u^L||_1 + ||v^L||_1 - ||z||_1``. With ``X = Q + excess`` it is the largest solution (2n for n if signed) of
 
         X log(X / n) - Q log Q = (1 + 2 log alpha) excess                      (L = 2)
-        (L / 2) alpha^{L-2} (n^{1-2/L} X^{2/L} - Q^{2/L}) = excess             (L >= 3)
+        (L / 2) alpha^{L-2} (n^{1-2/L} X^{2/L} - Q^{2/L}) = excess             (L > 2)
 
     and never more than ``(Q^2 + n/e) / (2 log(1/alpha) - 1)``, where ``alpha < e^{-1/2}``, and
     ``(L/2) alpha^{L-2} n^{1-2/L} X^{2/L}``, as in Chou, Maly, Rauhut, arXiv:2112.11027.
 
     Parameters
     ----------
-    depth : int, L >= 2
+    depth : number, L >= 2
     scale : float > 0 or array, alpha: what every factor starts at (``of="factor"``)
     n : int, the number of unknowns
     norm : float >= 0 or array, ``Q = ||z||_1``
@@ -60,12 +60,12 @@ def l1_excess_bound(depth: int, scale: ArrayLike, n: int, norm: ArrayLike, *, si
 
 
 @quiet
-def l1_excess_scale(depth: int, excess: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Numbers:
+def l1_excess_scale(depth: float, excess: ArrayLike, n: int, norm: ArrayLike, *, signed: bool = True) -> Numbers:
     """The start alpha at which `l1_excess_bound` is ``excess``: from this and smaller starts the excess is no larger.
 
     Parameters
     ----------
-    depth : int, L >= 2
+    depth : number, L >= 2
     excess : float > 0 or array, the wanted ``||x||_1 - ||z||_1``, in the units of ``norm``
     n, norm, signed : as in `l1_excess_bound`
 
@@ -85,12 +85,12 @@ def l1_excess_scale(depth: int, excess: ArrayLike, n: int, norm: ArrayLike, *, s
     if least < np.log(np.finfo(np.float64).tiny):
         raise ValueError(
             f"an excess of {wanted[logs == least][0]:g} over {norms[logs == least][0]:g} requires a start of "
-            f"10^{least / np.log(10):.0f} at depth {depth}, which float64 cannot hold: take a larger excess or depth"
+            f"10^{least / np.log(10):.0f} at depth {depth:g}, which float64 cannot hold: take a larger excess or depth"
         )
     return np.exp(logs)[()]
 
 
-def _log_scale(excess: FloatArray, depth: int, n: int, norm: FloatArray) -> FloatArray:
+def _log_scale(excess: FloatArray, depth: float, n: int, norm: FloatArray) -> FloatArray:
     """``log alpha`` of the equations, increasing in the excess; written so that a small excess does not cancel."""
     from scipy.special import xlog1py
 
@@ -104,9 +104,9 @@ def _log_scale(excess: FloatArray, depth: int, n: int, norm: FloatArray) -> Floa
         return np.log(power * excess / spread) / (depth - 2)
 
 
-def _network(depth: int, n: int, signed: bool) -> tuple[int, int]:
+def _network(depth: float, n: int, signed: bool) -> tuple[float, int]:
     """The depth, and the number of coordinates of the nonnegative network."""
-    return as_count("depth", depth, 2), as_count("n", n, 1) * (2 if signed else 1)
+    return as_number("depth", depth, least=2), as_count("n", n, 1) * (2 if signed else 1)
 
 
 def _amounts(name: str, value: ArrayLike, above: bool = False) -> FloatArray:

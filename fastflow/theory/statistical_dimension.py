@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, Numbers, as_count, as_floats, broadcast, shown
 from fastflow.metrics import quiet
 from fastflow.theory.roots import invert
@@ -192,6 +193,6 @@ def _within(name: str, value: ArrayLike, most: ArrayLike) -> tuple[FloatArray, F
 
 def as_shape(shape: tuple[int, int]) -> tuple[int, int]:
     """Two positive integers."""
-    if np.shape(shape) != (2,):
+    if as_array("shape", shape).shape != (2,):
         raise ValueError(f"shape must be two positive integers, got {shown(shape)}")
     return as_count("shape[0]", shape[0], 1), as_count("shape[1]", shape[1], 1)

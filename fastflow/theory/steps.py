@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastflow.checks import FloatArray, as_count, as_number
 from fastflow.inits.base import balanced_factors
+from fastflow.memory import require_work
 from fastflow.metrics import quiet
 from fastflow.networks import Chain, Network
 from fastflow.problems import MatrixProblem, Problem
@@ -19,6 +21,9 @@ EDGE_RTOL = 1e-11
 
 LANCZOS_RTOL = 1e-8
 """The least accuracy asked of Lanczos, whose eigenvalues err by the square of it where they stand alone."""
+
+DECOMPOSED = 10
+"""Copies of the product that its decompositions take (measured)."""
 
 VANISHES = 1e-12
 """The gradient by W at a minimum, relative to that at 0, up to which no residual counts there."""
@@ -135,6 +140,7 @@ def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) 
     """
     posed = as_posed(problem, network)
     architecture = network.architecture(posed)
+    require_work(math.prod(posed.shape), DECOMPOSED, "the stability edge of a product")
     if isinstance(architecture, Chain):
         factors = _balanced_minimum(posed.of_matrix(), architecture)
         if factors is not None:

@@ -212,12 +212,15 @@ def _read(path: Path, identity: str) -> bytes | None:
     """The code that a file holds of a version, None where it holds none, or anybody could have put it there."""
     try:
         with open(path, "rb") as file:
-            open_to_all = os.name == "posix" and os.fstat(file.fileno()).st_mode & stat.S_IWOTH
+            about = os.fstat(file.fileno())
             content = file.read()
     except OSError:
         return None
-    if open_to_all:
+    if os.name == "posix" and about.st_mode & stat.S_IWOTH:
         _say_once("open", f"the kernel {path} can be written by anybody: it is not run, but compiled anew")
+        return None
+    if not _is_of_trusted(about):
+        _say_once("foreign", f"the kernel {path} belongs to another user: it is not run, but compiled anew")
         return None
     code = content[DIGEST_BYTES:]
     if content[:DIGEST_BYTES] != _digest(identity, code):
@@ -243,16 +246,32 @@ def _write(folder: Path, name: str, content: bytes) -> None:
 
 @functools.cache
 def _is_private(folder: Path) -> bool:
-    """Whether a folder, if there is one, is closed to code that anybody may put there, or put in its place."""
+    """Whether a folder, if there is one, is closed to code that others may put there, or put in its place."""
     if os.name != "posix":
         return True
     for path, harmless in ((folder, 0), (folder.parent, stat.S_ISVTX)):
         with contextlib.suppress(OSError):
-            mode = path.stat().st_mode
-            if mode & stat.S_IWOTH and not mode & harmless:
+            about = path.stat()
+            if about.st_mode & stat.S_IWOTH and not about.st_mode & harmless:
                 _say_once("open", f"the kernel cache {path} can be written by anybody: it is not used (chmod o-w)")
                 return False
+            if not _is_of_trusted(about):
+                _say_once(
+                    "foreign",
+                    f"the kernel cache {path} belongs to another user: it is not used (NUMBA_CACHE_DIR names another)",
+                )
+                return False
     return True
+
+
+@functools.cache
+def _trusted_users() -> frozenset[int]:
+    """Whose code runs here anyway: the user's, the system's, and that of whoever owns this source."""
+    return frozenset({os.geteuid(), 0, os.stat(__file__).st_uid})
+
+
+def _is_of_trusted(about: os.stat_result) -> bool:
+    return os.name != "posix" or about.st_uid in _trusted_users()
 
 
 def _can_be_written(folder: Path) -> bool:

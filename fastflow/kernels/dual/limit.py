@@ -39,6 +39,7 @@ from fastflow.kernels.dual.limit_step import (
     on_its_side,
     secants,
     share_of_step,
+    unit,
 )
 from fastflow.kernels.dual.mirror import BOTH, NEITHER, Mirror, mirror_inverse, mirror_move, mirror_point, mirror_row
 from fastflow.kernels.endings import CONVERGED, DIVERGED, INACCURATE, RUNNING
@@ -246,16 +247,16 @@ def _begin(mirror, path, problems, number, work):
     solve_normal(work.step, m, work.normal)
     transposed_times(a, m, n, work.step, work.change)
     power = growth(mirror.depth)
-    unit = 4.0 if mirror.depth == 2 else power * 2 ** (1 + power)  # dx/dtheta at 0, beside the scale
+    steep = 4.0 if mirror.depth == 2 else power * 2 ** (1 + power)  # dx/dtheta at 0, beside the scale
     largest = 0.0
     for i in range(n):
         work.x[i] = boost * work.point[i] + work.slope[i] * work.change[i]
         if mirror.sides[i] == BOTH:
-            largest = max(largest, abs(work.x[i]) / (mirror.scale[i] * unit))
+            largest = max(largest, abs(work.x[i]) / (mirror.scale[i] * steep))
         else:
             work.x[i] = on_its_side(mirror.sides[i], work.x[i], boost * work.point[i], mirror.depth)
     if mirror.depth > 1 and two_sided:
-        boost = max(1.0, largest / NEAR)
+        boost = max(1.0, largest / (NEAR * unit(mirror.depth)))
         if path.rotates:
             # Unequal starts: x begins at boost (a^L - b^L), which should not be far beyond where it ends.
             boost = min(boost, max(1.0, norm(y) / (norm(a) * max(norm(work.point), 1e-300))))
@@ -272,7 +273,7 @@ def _advance(mirror, path, problems, number, work):
     was_final = numbers[BOOST] == 0
     numbers[BOOST] = next_boost(mirror.depth, path, numbers)
     boost = math.exp(numbers[BOOST])
-    quadratic = numbers[GAP] <= NEAR and numbers[RESIDUAL] <= 1e-3 * numbers[BEFORE] < np.inf
+    quadratic = numbers[GAP] <= NEAR * unit(mirror.depth) and numbers[RESIDUAL] <= 1e-3 * numbers[BEFORE] < np.inf
     if not (was_final and quadratic):  # else the last factor still serves
         mirror_inverse(mirror, boost, work.x, work.other)
         secants(mirror, boost, path, work)

@@ -9,7 +9,7 @@ from fastflow.kernels.compile.jit import jit, jit_inline
 from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP
 
 NEAR = 0.3
-"""Within this of each other (in theta) x and z have met: the tangent serves better than the secant."""
+"""Within this of each other (in theta, by `unit`) x and z have met: the tangent serves better than the secant."""
 
 # The places of `dual.limit.LimitWorkspace.numbers`.
 BOOST, REDUCTION, SHARE, RESIDUAL, BEFORE, GAP, REACH, VALUES, MATRIX, SHORT = range(10)
@@ -18,9 +18,10 @@ BOOST, REDUCTION, SHARE, RESIDUAL, BEFORE, GAP, REACH, VALUES, MATRIX, SHORT = r
 class LimitPath(NamedTuple):
     """How fast boost goes to 1, how far past the largest x a step may take z, and when equations are rotated.
 
-    ``shrink`` is the factor of log boost for a step at L = 2, ``reduction`` that of ``boost^(-k/L)`` at L >= 3;
-    ``overshoot`` is a distance in theta; ``rotates`` says whether every step rotates the equations by its own slopes,
-    or only when nothing else helps; ``near`` is the distance in theta of x and z up to which tangents serve.
+    ``shrink`` is the factor of log boost for a step at L = 2, ``reduction`` that of ``boost^(-k/L)`` at L > 2;
+    ``overshoot`` is a distance in theta, by `unit`; ``rotates`` says whether every step rotates the equations by its
+    own slopes, or only when nothing else helps; ``near`` is the distance of x and z, measured likewise, up to which
+    tangents serve.
     """
 
     shrink: float
@@ -34,6 +35,12 @@ class LimitPath(NamedTuple):
 def growth(depth):
     """P: x grows like ``e^{2 P theta}``."""
     return depth / (depth - 2) if depth > 2 else 1.0
+
+
+@jit_inline
+def unit(depth):
+    """What distances in theta are measured by: 1, or, between L = 2 and 3, where P has no bound, ``3/P``."""
+    return min(1.0, 3 / growth(depth))
 
 
 @jit_inline
@@ -59,7 +66,7 @@ def next_boost(depth, path, numbers):
         numbers[REDUCTION] = 0.0
         if share > 0.6:
             reduction = math.sqrt(path.reduction)
-    return math.copysign(max(abs(now) - growth(depth) * math.log(reduction), 0.0), now)
+    return math.copysign(max(abs(now) - growth(depth) * unit(depth) * math.log(reduction), 0.0), now)
 
 
 @jit
@@ -75,17 +82,17 @@ def secants(mirror, boost, path, work):
         largest = max(largest, abs(work.x[i]))
         apart = theta[i] - other[i]
         gap = max(gap, abs(apart))
-        if abs(apart) > path.near:
+        if abs(apart) > path.near * unit(depth):
             if depth > 2:
                 apart = _dual_difference(mirror, i, sides, UP, math.exp(2 * theta[i]), math.exp(2 * other[i]))
             work.slope[i] = (boost * work.point[i] - work.x[i]) / apart
     work.numbers[GAP] = gap
-    work.numbers[REACH] = math.log(largest / boost) + 2 * growth(depth) * path.overshoot
+    work.numbers[REACH] = math.log(largest / boost) + 2 * growth(depth) * unit(depth) * path.overshoot
 
 
 @jit_inline
 def _dual_difference(mirror, i, sides, sign, large, other):
-    """``z(s) - z(t)``, L >= 3, from ``large = e^{2s}`` and ``other = e^{2t}``; for sign `DOWN` of the mirrored map."""
+    """``z(s) - z(t)``, L > 2, from ``large = e^{2s}`` and ``other = e^{2t}``; for sign `DOWN` of the mirrored map."""
     if sides == BOTH:
         return (mirror.upper[i] + mirror.lower[i]) * ((large - other) / ((1 + large) * (1 + other)))
     if sides == sign:
@@ -95,7 +102,7 @@ def _dual_difference(mirror, i, sides, sign, large, other):
 
 @jit
 def share_of_step(mirror, theta, change, reach):
-    """The largest share of a change of z that takes no x past ``e^reach``, or no theta out by more than 1."""
+    """The largest share of a change of z that takes no x past ``e^reach``, or no theta out by more than `unit`."""
     share = 1.0
     if mirror.depth == 1:
         return share
@@ -105,7 +112,7 @@ def share_of_step(mirror, theta, change, reach):
         if sides != BOTH and sides != sign:
             continue
         out = sign * theta[i]
-        far = max(out + 1, rate * (reach - math.log(mirror.scale[i])))
+        far = max(out + unit(mirror.depth), rate * (reach - math.log(mirror.scale[i])))
         if mirror.depth == 2:
             room = far - out
         else:

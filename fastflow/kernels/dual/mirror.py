@@ -5,15 +5,19 @@ The flow of ``x = u^L - v^L`` (by ``u' = -g u^{L-1}``, ``v' = +g v^{L-1}``, ``g 
 
 * L = 1: ``U_a(z) = a + z``,
 * L = 2: ``U_a(z) = a e^z``,
-* L >= 3: ``U_a(z) = (k (c_a - z))^{-1/k}``, ``k = L - 2``, ``c_a = a^{-k} / k``, for ``z < c_a``.
+* L > 2: ``U_a(z) = (k (c_a - z))^{-1/k}``, ``k = L - 2``, ``c_a = a^{-k} / k``, for ``z < c_a``.
 
-For small a and L >= 3 the entries that the flow has found lie so near the end of the domain that ``c_a - z`` is lost
+L need not be whole: the flow asks for ``u^{L-1}`` alone. Where ``1 < L < 2`` the last formula still solves it, for
+``z > c_a``, now negative. At the end of that domain u is 0, which one side reaches in finite time where the other is to
+grow beyond ``2^{1/(2-L)} a``; there ``u^{L-1}`` is not Lipschitz: u may stay 0 or leave, and there is no one flow.
+
+For small a and L > 2 the entries that the flow has found lie so near the end of the domain that ``c_a - z`` is lost
 when z is formed. So a coordinate is held by ``theta``, which runs over all numbers and in which both sides are exact
 to the last few bits: with ``P = L/k`` and ``alpha^{-k} = (a^{-k} + b^{-k}) / 2``,
 
 * L = 1: ``x = sides theta``, ``z = theta - rest``,
 * L = 2: ``x = 2 a b sinh(2 theta)``, ``z = theta - rest``,
-* L >= 3: ``x = 2 alpha^L cosh^P(theta) sinh(P theta)``, ``z = (c_a - c_b)/2 + (c_a + c_b)/2 tanh(theta)``.
+* L > 2: ``x = 2 alpha^L cosh^P(theta) sinh(P theta)``, ``z = (c_a - c_b)/2 + (c_a + c_b)/2 tanh(theta)``.
 
 Starts a != b only shift z and change alpha. Where ``b = 0`` and L >= 2, v stays 0 and the coordinate has one side:
 ``x = a^L e^{2 P theta}``, ``z = c_a (1 - e^{-2 theta})`` (L = 2: ``x = a^2 e^{2 theta}``, ``z = theta``); a = 0 is its
@@ -34,20 +38,28 @@ BOTH, UP, DOWN, NEITHER = 2, 1, -1, 0
 number is the sign of x."""
 
 
+SHALLOWEST = 2.01
+"""The least depth above 2: nearer to it P has no bound, and ``2^{-P}`` and ``e^{2 P theta}`` have no float."""
+
+
+STEEP_STEPS = 4
+"""Newton steps of `mirror_inverse` between L = 2 and 3, where what is near in theta may be far in x."""
+
+
 class Mirror(NamedTuple):
     """The mirror maps of n coordinates; arrays (n,), or (problems, n) for a stack of which `mirror_row` takes one.
 
     Attributes
     ----------
-    depth : int, L
+    depth : float, L, also where it is whole: kernels are compiled once
     sides : int array, `BOTH`, `UP`, `DOWN` or `NEITHER`
-    scale : array, the factor of x (``2^{-P} alpha^L`` for two sides and L >= 3)
+    scale : array, the factor of x (``2^{-P} alpha^L`` for two sides and L > 2)
     rest : array, theta where ``z = 0``
-    upper, lower : arrays, ``c_a`` and ``c_b`` (L >= 3)
+    upper, lower : arrays, ``c_a`` and ``c_b`` (L > 2)
     positive, negative : arrays, a and b
     """
 
-    depth: int
+    depth: float
     sides: np.ndarray
     scale: np.ndarray
     rest: np.ndarray
@@ -57,8 +69,9 @@ class Mirror(NamedTuple):
     negative: np.ndarray
 
 
-def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -> Mirror:
+def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: float) -> Mirror:
     """`fastflow.kernels.make_mirror` of arrays that were checked: (n,) or (problems, n), C-contiguous in the result."""
+    depth = float(depth)
     a = np.array(positive, np.float64, order="C")
     b = np.zeros_like(a) if negative is None else np.array(negative, np.float64, order="C")
     if depth == 1:
@@ -68,7 +81,7 @@ def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -
     sides = np.where(both, BOTH, (a > 0) * UP + (b > 0) * DOWN).astype(np.int8)
     large, small, k = np.maximum(a, b), np.where(both, np.minimum(a, b), np.maximum(a, b)), depth - 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        rest = np.where(both, max(k, 1) / 2 * np.log(a / b), 0.0)
+        rest = np.where(both, (k or 1) / 2 * np.log(a / b), 0.0)
         if depth == 2:
             return Mirror(depth, sides, large * small, rest, np.full_like(a, np.inf), np.full_like(a, np.inf), a, b)
         scale = small**depth * np.where(both, (1 + (small / large) ** k) ** (-depth / k), 1.0)
@@ -191,7 +204,7 @@ def mirror_move(mirror, change, theta):
 
 @jit
 def mirror_inverse(mirror, boost, x, theta):
-    """Find theta where ``boost x(theta)`` is x: exact but for two sides and L >= 3, where it is off by at most 0.004.
+    """Find theta where ``boost x(theta)`` is x: exact but for two sides and L > 2, where it is off by at most 0.004.
 
     Parameters
     ----------
@@ -214,8 +227,9 @@ def mirror_inverse(mirror, boost, x, theta):
             ratio = abs(x[i]) / (boost * mirror.scale[i])
             value = math.asinh(ratio * 0.5**power) / (2 * power)
             if depth > 2 and value > 0:
-                # The asinh is right near 0, and off by (P - 1) log(2) / (2 P) far out: one Newton step for log x.
-                large, minus = math.exp(2 * value), math.expm1(-2 * power * value)
-                share = -minus * (1 + large) / (2 * power * (large + 1 + minus))
-                value += share * math.log(ratio / (-minus * (1 + large) ** power))
+                # The asinh is right near 0, and off by (P - 1) log(2) / (2 P) far out: Newton steps for log x.
+                for _ in range(1 if depth >= 3 else STEEP_STEPS):
+                    large, minus = math.exp(2 * value), math.expm1(-2 * power * value)
+                    share = -minus * (1 + large) / (2 * power * (large + 1 + minus))
+                    value += share * math.log(ratio / (-minus * (1 + large) ** power))
             theta[i] = math.copysign(value, x[i])

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import operator
+import math
+import numbers
 
 import numpy as np
 from numba import types
 
 from fastflow.arrays import as_real
-from fastflow.kernels.compile.arguments import check_array, check_float, check_integer, check_tuple
+from fastflow.kernels.compile.arguments import check_array, check_float, check_tuple, shown
 from fastflow.kernels.compile.jit import jit_inline, jit_public
 from fastflow.kernels.dual import mirror as maps
-from fastflow.kernels.dual.mirror import Mirror
+from fastflow.kernels.dual.mirror import SHALLOWEST, Mirror
 
 FLOAT64 = (types.float64,)
 
 
-def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -> Mirror:
+def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: float) -> Mirror:
     """Make the mirror maps of the network ``x = u^L - v^L``.
 
     Parameters
     ----------
     positive : array (n,) or (problems, n), u(0)
     negative : array of the same shape, v(0); or None for the network ``x = u^L``
-    depth : int, L; for L >= 2 starts are at least 0, and 0 stays 0
+    depth : number, L: 1, 2, or at least 2.01, whole or not; for L >= 2 starts are at least 0, and 0 stays 0
 
     Returns
     -------
@@ -34,8 +35,10 @@ def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -
     TypeError, ValueError
         for starts and depths that are none
     """
-    if isinstance(depth, bool) or operator.index(depth) < 1:
-        raise ValueError(f"depth must be at least 1, got {depth}")
+    if isinstance(depth, bool) or not isinstance(depth, numbers.Real):
+        raise TypeError(f"depth must be a number, got {type(depth).__name__}")
+    if depth not in (1, 2) and not SHALLOWEST <= depth < math.inf:
+        raise ValueError(f"depth must be 1, 2, or a number from {SHALLOWEST} on, got {depth}")
     starts = {"positive": as_real("positive", positive)}
     if negative is not None:
         starts["negative"] = as_real("negative", negative)
@@ -53,7 +56,9 @@ def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: int) -
 
 def _check_map(mirror: types.Type, **arrays: types.Type) -> None:
     fields = check_tuple("mirror", mirror, Mirror)
-    check_integer("mirror.depth", fields.pop("depth"))
+    depth = fields.pop("depth")
+    if depth not in (types.float64, types.int64):
+        raise TypeError(f"mirror.depth must be a number of float64, got {shown(depth)}")
     check_array("mirror.sides", fields.pop("sides"), (1,), (types.int8, types.int64))
     for name, field in fields.items():
         check_array(f"mirror.{name}", field, (1,), FLOAT64)
@@ -95,7 +100,8 @@ def _check_filled(**arrays: types.Type) -> None:
 @jit_inline
 def _fits(mirror, size):
     """Whether mirror maps are those of so many coordinates."""
-    fits = mirror.depth > 0 and mirror.sides.size == size and mirror.scale.size == size and mirror.rest.size == size
+    fits = mirror.depth == 1 or mirror.depth == 2 or mirror.depth >= SHALLOWEST
+    fits = fits and mirror.sides.size == size and mirror.scale.size == size and mirror.rest.size == size
     return fits and mirror.upper.size == size and mirror.lower.size == size
 
 
@@ -181,7 +187,7 @@ def mirror_move(mirror, change, theta):
 
 @jit_public(_check_inverse)
 def mirror_inverse(mirror, boost, x, theta):
-    """Find theta where ``boost x(theta)`` is x: exact but for two sides and L >= 3, where it is off by at most 0.004.
+    """Find theta where ``boost x(theta)`` is x: exact but for two sides and L > 2, where it is off by at most 0.004.
 
     Parameters
     ----------

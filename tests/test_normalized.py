@@ -1,0 +1,177 @@
+"""Weight normalisation ``w = r u / ||u||``, ``x = w o w``: the limit of its flow against many digits and the flow."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.optimize import minimize_scalar
+
+import fastflow as ff
+from fastflow.dual.normalized import normalized_limit
+from fastflow.status import Status
+
+
+def sparse(rng, m, n, s):
+    """Gaussian measurements of s entries above 0."""
+    truth = np.zeros(n)
+    truth[rng.choice(n, s, replace=False)] = 0.5 + rng.random(s)
+    matrix = rng.standard_normal((m, n)) / np.sqrt(m)
+    return matrix, matrix @ truth, truth
+
+
+def exact_limit(matrix, values, start, kappa, dual):
+    """The limit to 60 digits: Newton for ``A x(A^T lam) = y`` from a given lam, no z by more than 2 in a step."""
+    with mpmath.workdps(120):
+        a, y = mpmath.matrix(matrix.tolist()), mpmath.matrix(values.tolist())
+        begin, lam = [mpmath.mpf(v) for v in start.tolist()], mpmath.matrix(dual.tolist())
+        size, kappa = mpmath.fsum(begin), mpmath.mpf(kappa)
+        for _ in range(500):
+            weights = [b / size * mpmath.exp(z) for b, z in zip(begin, a.T * lam, strict=True)]
+            total = mpmath.fsum(weights)
+            s = size + mpmath.log(total) / kappa
+            p = mpmath.matrix([weight / total for weight in weights])
+            curvature = s * (mpmath.diag(p) - p * p.T) + p * p.T / kappa
+            change = mpmath.lu_solve(a * curvature * a.T, y - a * (s * p))
+            largest = mpmath.norm(a.T * change, mpmath.inf)
+            lam += change * min(1, 2 / largest)
+            if largest <= mpmath.mpf(10) ** -40:
+                break
+        else:
+            raise ValueError("no solution")
+        return np.array([float(s * share) for share in p])
+
+
+def flow_end(matrix, values, r, u, rates, time):
+    """r and u of the flow of ``1/2 ||A (w o w) - y||^2`` at a time; w moves by ``-g o w``, which has no factor 2."""
+
+    def field(_, state):
+        r, u = state[0], state[1:]
+        length = np.linalg.norm(u)
+        unit = u / length
+        slope = matrix.T @ (matrix @ (r * unit) ** 2 - values) * r * unit
+        along = slope @ unit
+        return np.append(-rates[0] * along, -rates[1] * r / length * (slope - along * unit))
+
+    end = solve_ivp(field, (0, time), np.append(r, u), method="LSODA", rtol=1e-12, atol=1e-14).y[:, -1]
+    return end[0], end[1:]
+
+
+@pytest.mark.parametrize(
+    ("radius", "expected"),
+    [
+        (0.1, (0.215552570418, 0.19459310478, 0.131753740008)),
+        (0.5, (0.247383965527, 0.198008723399, 0.118866195891)),
+    ],
+)
+def test_the_fixtures(radius, expected):
+    """Of MATH.md, to the digits that are given there."""
+    limit = normalized_limit([[1.0, 2, 3]], [1.0], radius**2 * np.array([1 / 2, 1 / 3, 1 / 6]))
+    np.testing.assert_allclose(limit.x, expected, rtol=0, atol=1e-12)
+    assert limit.converged
+
+
+@pytest.mark.parametrize("kappa", [0.05, 1.0, 100.0])
+@pytest.mark.parametrize("scale", [1e-6, 0.02, 1.0])
+def test_against_sixty_digits(scale, kappa, rng):
+    """Of values of dense x, and of nearly sparse ones: to the stated error, which is at most 1e-9."""
+    for small in (1e-3, 1.0):
+        matrix, _, truth = sparse(rng, 5, 12, 12)
+        values = matrix @ (truth * np.where(np.arange(12) < 2, 1.0, small))
+        start = scale * (0.5 + rng.random(12))
+        limit = normalized_limit(matrix, values, start, kappa)
+        assert limit.converged
+        expected = exact_limit(matrix, values, start, kappa, limit.dual)
+        print(scale, kappa, small, np.abs(limit.x - expected).max(), float(limit.error), int(limit.steps))
+        assert np.abs(limit.x - expected).max() <= limit.error * expected.max()
+        assert limit.error <= 1e-9
+
+
+def test_long_flows_end_there_and_conserve_the_norm_of_u(rng):
+    """The flow of r and u itself, at unequal rates and from ||u|| = 2; ||u|| stays."""
+    matrix, values, _ = sparse(rng, 3, 6, 6)
+    u = rng.random(6) + 0.5
+    u *= 2 / np.linalg.norm(u)
+    for rates in ((1.0, 1.0), (0.3, 3.0)):
+        r, after = flow_end(matrix, values, 0.7, u, rates, 2000.0)
+        assert np.linalg.norm(after) == pytest.approx(2, rel=1e-9)
+        limit = normalized_limit(matrix, values, (0.7 * u / 2) ** 2, rates[1] / rates[0] / 4)
+        np.testing.assert_allclose((r * after / np.linalg.norm(after)) ** 2, limit.x, rtol=0, atol=1e-8)
+
+
+def test_large_starts_recover_where_plain_ones_fail(rng):
+    """From w(0) = .1 of all 40 entries, whose sum of squares is a tenth of the truth's."""
+    draws = [sparse(rng, 16, 40, 3) for _ in range(20)]
+    matrices, values, truths = (np.array(part) for part in zip(*draws, strict=True))
+    normalized = normalized_limit(matrices, values, 0.01, 300.0)
+    plain = ff.flow_limit(matrices, values, 0.1, signed=False)
+    assert np.all(normalized.converged & plain.converged)
+    recovered, plainly = (
+        np.linalg.norm(x - truths, axis=1) <= 1e-3 * np.linalg.norm(truths, axis=1) for x in (normalized.x, plain.x)
+    )
+    assert recovered.sum() >= 15
+    assert plainly.sum() == 0
+
+
+def test_where_not_everything_can_be_positive(rng):
+    """One x >= 0 alone fits, or none: nonnegative least squares; and starts of 0, which stay."""
+    matrix, values, truth = np.array([[1.0, 1, 2], [1, 0, 1], [0, 1, 1]]), np.array([1.0, 1, 0]), [1, 0, 0]
+    limit = normalized_limit(matrix, values, [0.5, 0.2, 0.3])
+    assert limit.converged
+    np.testing.assert_allclose(limit.x, truth, rtol=0, atol=1e-12)
+    none = normalized_limit([[1.0, 2.0], [0.0, 0.0]], [1.0, 1.0], 0.5)
+    assert none.x @ [1, 2] == pytest.approx(1)
+    zero = normalized_limit([[1.0, 2.0, 3.0]], [1.0], [0.1, 0.0, 0.2])
+    two = normalized_limit([[1.0, 3.0]], [1.0], [0.1, 0.2])
+    assert zero.x[1] == 0
+    np.testing.assert_allclose(zero.x[[0, 2]], two.x, rtol=1e-12)
+    away = normalized_limit([[1.0, 2.0]], [-1.0], 0.5)
+    assert not away.x.any()
+    # On a face: the program itself, along its one free coordinate, with shares and size of the whole start.
+    start, kappa = np.array([0.1, 0.3, 0.2, 0.4]), 0.7
+    face = normalized_limit([[1.0, 1, 0, 0], [0, 0, 1, 2]], [0.0, 1.0], start, kappa)
+
+    def program(last):
+        x = np.array([1 - 2 * last, last])
+        return np.sum(x * np.log(x / x.sum() / start[2:] * start.sum())) + kappa / 2 * (x.sum() - start.sum()) ** 2
+
+    least = minimize_scalar(program, bounds=(1e-9, 0.5 - 1e-9), method="bounded", options={"xatol": 1e-12}).x
+    assert face.converged
+    np.testing.assert_allclose(face.x, [0, 0, 1 - 2 * least, least], rtol=0, atol=1e-7)
+    unseen = normalized_limit([[1.0, 0.0]], [0.0], [0.5, 0.5], 2.0)  # s + log(1/2) / 2, of the entry that A is blind to
+    np.testing.assert_allclose(unseen.x, [0, 1 - np.log(2) / 2], rtol=1e-14)
+    gone = normalized_limit([[1.0, 0.0]], [0.0], [0.5, 0.5], 0.1)
+    assert not gone.x.any()
+    null = normalized_limit([[1.0, -1.0]], [0.0], [0.5, 0.1], 1.0)
+    assert null.converged
+    assert null.x[0] == pytest.approx(null.x[1], rel=1e-12)
+    blind = normalized_limit([[0.0, 0.0, 1.0]], [1.0], [0.1, 0.2, 0.0])
+    np.testing.assert_allclose(blind.x, [0.1, 0.2, 0.0], rtol=1e-15)
+
+
+def test_stacks_and_what_is_not_reached(rng):
+    matrix, values, _ = sparse(rng, 4, 9, 9)
+    kappas, starts = np.array([0.5, 2.0]), np.array([[[0.1]], [[1.0]], [[3.0]]]) * np.ones(9)
+    limits = normalized_limit(matrix, values, starts, kappas)
+    assert limits.x.shape == (3, 2, 9)
+    assert limits.rank.tolist() == [[4, 4]] * 3
+    for i, j in ((0, 1), (2, 0)):
+        np.testing.assert_array_equal(limits.x[i, j], normalized_limit(matrix, values, starts[i, 0], kappas[j]).x)
+    assert normalized_limit(matrix, values, 0.1, 1.0, max_steps=1).status == Status.INACCURATE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[1.0, 2]], [1.0], -0.1), "start must be 0 or from 1e-24 to 1e[+]06, got -0.1"),
+        (([[1.0, 2]], [1.0], 0.0), "start must have an entry that is not 0"),
+        (([[1.0, 2]], [1.0], [1.0, 2, 3]), "start must be a number or have one entry for each of the 2 columns"),
+        (([[1.0, 2]], [1.0], 0.1, 0.0), "ratio must be from 1e-09 to 1e[+]09, got 0"),
+        (([[1.0, 2]], [1.0, 2], 0.1), "values must have one entry for each of the 1 rows"),
+        (([[1.0, 2]] * 2, [[1.0]] * 3, 0.1), "values must have one entry"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        normalized_limit(*arguments)
