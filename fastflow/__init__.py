@@ -23,6 +23,7 @@ from fastflow.dual import (
     normalized_limit,
     saddle_paths,
 )
+from fastflow.each import each
 from fastflow.methods import *  # noqa: F403, every method that there is
 from fastflow.networks import *  # noqa: F403
 from fastflow.problems import *  # noqa: F403
@@ -66,6 +67,7 @@ __all__ = [
     "__version__",
     "baselines",
     "check",
+    "each",
     "ensembles",
     "flow_distance",
     "flow_limit",

@@ -105,6 +105,9 @@ def check(
     if not isinstance(problem, Problem):
         raise TypeError(f"check takes one problem, such as MatrixEstimation(matrix), got {type(problem).__name__}")
     check_words(network, init)
+    several = (*init.per_run, *(() if method is None else as_method(method).per_run))
+    if several:
+        raise ValueError(f"check looks at one run: give one value instead of {several[0]}")
     if method is not None:
         as_method(method).check(network, init, problem=problem)
     posed = network.pose(problem)

@@ -73,6 +73,8 @@ def flow_distance(
     method = as_method(DEFAULT_METHOD() if method is None else method)
     if not method.has_steps:
         raise TypeError(f"method must take steps that a flow is compared with, got {type(method).__name__}")
+    if method.per_run:
+        raise ValueError(f"flow_distance compares all runs at the same times: give one step, not {method.per_run[0]}")
     words = default_network(problem) if network is None else network
     check_words(words, default_init(words) if init is None else init)
     method.matching_flow(np.ones(1), rtol).check(words)
@@ -82,6 +84,11 @@ def flow_distance(
     assert down.history.steps is not None
     assert down.history.product is not None
     k = down.history.steps
+    if np.unique(down.step).size > 1:
+        raise ValueError(
+            f"the runs took steps from {down.step.min():.3g} to {down.step.max():.3g}, so no times belong to all: "
+            "give a step that is a number, or one run"
+        )
     sizes = method.step_sizes(float(down.step[0]), int(k[-1]))
     times = np.concatenate([[0.0], np.cumsum(sizes)])[k]
     flow = method.matching_flow(times, rtol)

@@ -12,7 +12,7 @@ from fastflow._train import train
 from fastflow.checks import FloatArray, as_count, as_number, as_times
 from fastflow.equality import by_value
 from fastflow.inits import Init
-from fastflow.methods import GradientFlow
+from fastflow.methods import DEFAULT_METHOD
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import Record
@@ -89,7 +89,7 @@ def flow_sharpness(
     record = Record(loss=False, gradient_norm=False, singular_values=False, effective_rank=False, sharpness=True)
     status, best, when = None, np.zeros(0), np.zeros(0)
     for _ in range(rounds + 1):
-        flow = GradientFlow(grid, rtol=rtol, t_max=grid[-1]) if grid[-1] > 0 else GradientFlow(grid, rtol=rtol)
+        flow = DEFAULT_METHOD().matching_flow(grid, rtol)
         found = train(problem, network, init, flow, runs, seed, threads, record=record)
         assert found.history is not None
         along = np.where(np.isfinite(found.history.sharpness), found.history.sharpness, -np.inf)

@@ -48,8 +48,9 @@ def train(
         default the product as well. `ProductFlow` is the flow of the product of a DeepLinear network from a balanced
         start.
     runs : int or sequence of ints
-        How many starts, or which ones: start 17 of 64 is start 17 of 1000 is ``runs=[17]``. Default: 256 for a random
-        init, as many as were given for an explicit one, else 1.
+        How many starts, or which ones: start 17 of 64 is start 17 of 1000 is ``runs=[17]``. Default: as many as there
+        are values of `fastflow.each` for the step or the scale, one for each run; else 256 for a random init, as many
+        as were given for an explicit one, 1 for others.
     seed : int, of the random starts
     threads : int, default the CPUs that this process may use; 1 runs in the calling thread
     record : Record, what to keep along the way; default nothing, of a GradientFlow with times all that there is
@@ -69,7 +70,7 @@ def train(
     Interrupted
         on Ctrl-C; a `KeyboardInterrupt` whose ``.runs`` has all that was done
     """
-    setting = pose(problem, network, init, runs, seed, record, dtype)
     method = as_method(DEFAULT_METHOD() if method is None else method)
+    setting = pose(problem, network, init, runs, seed, record, dtype, method.per_run)
     method.check(setting.network, setting.init, record, setting.dtype, setting.problems[0])
     return execute(setting, method, thread_count(threads), progress, stacklevel=2)

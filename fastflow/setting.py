@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, FloatDType, as_count, kind_of, shown
+from fastflow.each import Each, count_of
 from fastflow.inits import INITS, Constant, Gaussian, Init
 from fastflow.memory import require_memory
 from fastflow.networks import Architecture, DeepLinear, DiagonalLinear, Network, as_network
@@ -130,8 +131,9 @@ def pose(
     seed: int = 0,
     record: Record | None = None,
     dtype: DTypeLike = np.float64,
+    per_run: tuple[Each, ...] = (),
 ) -> Setting:
-    """Check what `train` was asked for and pose it.
+    """Check what `train` was asked for and pose it; ``per_run`` is what of the method has a value for each run.
 
     Raises
     ------
@@ -146,7 +148,7 @@ def pose(
     problems = [network.pose(item) for item in given]
     init = default_init(network, problems[0]) if init is None else init
     architecture = network.architecture(problems[0])
-    numbers = _start_numbers(init, runs, architecture, len(problems))
+    numbers = _start_numbers(init, runs, architecture, len(problems), count_of((*per_run, *init.per_run)))
     total = len(numbers) * len(problems)
     require_memory(INDEX_BYTES * total, f"the results of {total} runs", "take fewer runs, or record less")
     starts = np.asarray(numbers, np.int64)
@@ -317,9 +319,24 @@ def _as_dtype(dtype: DTypeLike) -> FloatDType:
 
 
 def _start_numbers(
-    init: Init, runs: int | Sequence[int] | None, architecture: Architecture, problems: int
+    init: Init, runs: int | Sequence[int] | None, architecture: Architecture, problems: int, values: int | None = None
 ) -> Sequence[int]:
-    """Which starts each problem has."""
+    """Which starts each problem has; ``values`` is how many runs have a value of their own, None where none has."""
+    if values is not None:
+        if runs is None and values % problems == 0:
+            runs = values // problems
+        numbers = _all_starts(init, runs, architecture, problems, alike=False)
+        if len(numbers) * problems != values:
+            of = f"{len(numbers) * problems} runs" + (f" of {problems} problems" if problems > 1 else "")
+            raise ValueError(f"each must have a value for every run: it has {values}, and there are {of}")
+        return numbers
+    return _all_starts(init, runs, architecture, problems)
+
+
+def _all_starts(
+    init: Init, runs: int | Sequence[int] | None, architecture: Architecture, problems: int, *, alike: bool = True
+) -> Sequence[int]:
+    """Which starts each problem has; ``alike`` says whether runs from one start would be equal."""
     total = init.count(architecture)
     if total is not None:
         if total % problems:
@@ -342,6 +359,6 @@ def _start_numbers(
             raise ValueError(f"runs must be a positive number or a sequence of nonnegative integers, got {shown(runs)}")
         as_count("each of runs", array.max(), 0)
         numbers = array.tolist()
-    if len(numbers) > 1 and not init.random:
+    if alike and len(numbers) > 1 and not init.random:
         raise ValueError(f"{kind_of(init)} starts every run at the same factors, so all runs would be equal: runs=1")
     return numbers

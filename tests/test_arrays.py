@@ -854,6 +854,7 @@ TAKE_MANY = {
     "shape": lambda a: ff.MatrixCompletion(a, [0], [0], [1.0]),
     "balancedness": metrics.balancedness_of_vectors,
     "Explicit": inits.Explicit,
+    "steps of an event": lambda a: ff.Event("loss", below=1, steps=a),
     "sharpness": lambda a: theory.sharpness(ESTIMATION, a),
     "safe step": lambda a: theory.safe_step(ESTIMATION, ff.DeepLinear(2), a),
 }

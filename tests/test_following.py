@@ -151,3 +151,22 @@ def test_a_width_is_a_number():
     for wrong in ({"depth": 1}, {"widths": (3, 3)}):
         with pytest.raises(ValueError, match="width"):
             ff.DeepLinear(**wrong, width=3)
+
+
+def test_plain_xarray_reads_a_store_with_its_coordinates_and_units(tmp_path, moving):
+    xarray = pytest.importorskip("xarray")
+    moving.save(tmp_path / "whole")
+    data = xarray.open_zarr(tmp_path / "whole")
+    assert data["error"].dims == ("m", "sparsity", "trial")
+    assert set(data.coords) == {"m", "sparsity", "n"}
+    assert data["n"].values.tolist() == [12, 20]
+    assert data["error"].sel(m=10, sparsity=2).values.tolist() == moving.outcomes["error"][1, 1].tolist()
+    assert data["seconds"].attrs["units"] == "s"
+    assert data["error"].attrs["long_name"].startswith("relative error")
+    assert "not_done" in data["status"].attrs["flag_meanings"]
+    axes = {**ff.together(m=[6, 10], n=[12, 20]), "sparsity": [1, 2]}
+    study(axes).run(store=tmp_path / "share", threads=1, progress=False, shard=(0, 2))
+    share = xarray.open_zarr(tmp_path / "share")
+    assert share["error"].dims == ("cell", "trial")
+    assert {"m", "n", "sparsity", "cell"} <= set(share.coords)
+    assert set(zip(share["m"].values, share["n"].values, strict=True)) <= {(6, 12), (10, 20)}

@@ -168,3 +168,35 @@ def test_a_record_says_its_folder(tmp_path):
     assert repr(record) == f"Record(steps=3, spacing='log', folder={str(tmp_path)!r})"
     assert record.with_product().folder == tmp_path
     assert record != ff.Record(3)
+
+
+@LINUX
+def test_ctrl_c_while_starts_are_drawn_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(SETTINGS["descent"][2]), "fill", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train("descent", folder=tmp_path)
+    assert type(caught.value) is KeyboardInterrupt  # nothing was done that Interrupted could have
+    del caught
+    assert not list(tmp_path.iterdir())
+    assert not mapped(tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_ctrl_c_while_saving_leaves_the_file_that_was_there(moment, tmp_path, monkeypatch):
+    first, second = train("descent"), train("flow of layers")
+    path = first.save(tmp_path / "runs")
+    before = path.read_bytes()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*((os, "fsync") if moment == "fsync" else (Path, "replace")), interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            second.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    assert ff.load(second.save(path)) == second

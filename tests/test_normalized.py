@@ -175,3 +175,22 @@ def test_stacks_and_what_is_not_reached(rng):
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         normalized_limit(*arguments)
+
+
+def test_the_bound_on_the_excess(rng):
+    """Over 60 problems, starts and ratios; sharper than ``Q K / (kappa (Q - s_0))``; and said by `ff.check`."""
+    for _ in range(60):
+        matrix, values, truth = sparse(rng, 8, 20, 3)
+        kappa, start = 10 ** rng.uniform(-1, 3), 10 ** rng.uniform(-6, 0) * (0.5 + rng.random(20))
+        limit = normalized_limit(matrix, values, start, kappa)
+        bound = ff.theory.normalized_excess_bound(kappa, start, truth.sum())
+        assert limit.converged
+        assert limit.x.sum() - truth.sum() <= bound * (1 + 1e-9) + 1e-9
+        if start.sum() < truth.sum():
+            simple = truth.sum() * np.log(start.sum() / start.min()) / (kappa * (truth.sum() - start.sum()))
+            assert bound <= simple * (1 + 1e-12)
+    network, problem = ff.DiagonalLinear(2, signed=False), ff.CompressedSensing(matrix, values, truth=truth)
+    assert "this start will do" in str(ff.check(problem, network, ff.inits.Constant(0.1))).replace("\n ", "")
+    assert "is not below its" in str(ff.check(problem, network, ff.inits.Constant(1.0))).replace("\n ", "")
+    with pytest.raises(ValueError, match="ratio must be greater than 0, got 0"):
+        ff.theory.normalized_excess_bound(0.0, [0.1], 1.0)

@@ -308,7 +308,7 @@ def test_axes_of_the_users_own_are_drawn_into(runs):
         runs.plot(ax=both)
     with pytest.raises(TypeError, match="must be matplotlib axes"):
         runs.plot("loss", ax=3)
-    with pytest.raises(ValueError, match="quantities must be 'loss'"):
+    with pytest.raises(ValueError, match="quantities must be one of 'loss'"):
         runs.plot("sharpness")
 
 

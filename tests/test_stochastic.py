@@ -371,6 +371,6 @@ def test_a_study_and_its_file_know_it():
 
 
 def test_too_long_a_step_diverges():
-    runs = ff.train(vector_problem(), method=SGD(50.0, 2), runs=1)
+    runs = ff.train([vector_problem()], method=SGD(50.0, 2), runs=1)
     assert runs.status[0] == ff.Status.DIVERGED
     assert runs.steps[0] < 100

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.checks import as_floats, frozen
+from fastflow.each import Each
 from fastflow.inits.base import Factors, ScaledInit, balanced_factors
 from fastflow.networks import Architecture, Chain, DeepLinear, Network
 
@@ -32,7 +33,7 @@ class Balanced(ScaledInit):
 
     networks: ClassVar[tuple[type[Network], ...]] = (DeepLinear,)
 
-    scale: float | None = None  # type: ignore[assignment]
+    scale: float | Each | None = None  # type: ignore[assignment]
     product: ArrayLike | None = None
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class Balanced(ScaledInit):
         widths = architecture.widths
         depth, rank = len(widths) - 1, min(widths)
         shape = (widths[-1], widths[0])
-        assert self.scale is not None
+        scale = self.number
         if self.product is None:
             matrix = rng.standard_normal(shape)
         else:
@@ -65,5 +66,5 @@ class Balanced(ScaledInit):
             raise ValueError(f"product has rank above the smallest width {rank}, so these factors cannot have it")
         # What is 0 but for round-off must be 0: its root, 5e-6 of 1e-16 at depth 3, would be seen.
         values[values <= max(shape) * np.finfo(float).eps * values[0]] = 0
-        roots = values[:rank] ** (1 / depth) * (self.scale if self.of == "factor" else self.scale ** (1 / depth))
+        roots = values[:rank] ** (1 / depth) * (scale if self.of == "factor" else scale ** (1 / depth))
         return balanced_factors(left[:, :rank], roots, right[:rank], widths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray, as_number, one_of
+from fastflow.each import Each
 from fastflow.equality import by_value
 from fastflow.networks import Architecture, Chain, DeepLinear, Network
 from fastflow.streams import Streams
@@ -33,6 +34,15 @@ class Init(ABC):
     def random(self) -> bool:
         """Whether starts differ."""
         return True
+
+    @property
+    def per_run(self) -> tuple[Each, ...]:
+        """What has a value for each run."""
+        return ()
+
+    def of_run(self, run: int) -> Init:
+        """This init as run ``run`` of a call has it, without values for the others."""
+        return self
 
     @abstractmethod
     def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
@@ -75,10 +85,12 @@ class Init(ABC):
         ValueError
             for a start that is 0, or not finite, in the dtype of ``factors``
         """
-        stream, draw = Streams(seed, "init", architecture.stream_key), self.drawing(architecture)
+        stream = Streams(seed, "init", architecture.stream_key)
+        draw = None if self.per_run else self.drawing(architecture)
         with np.errstate(over="ignore"):  # what does not fit the dtype is refused below
             for run, (trial, start) in enumerate(zip(trials.tolist(), starts.tolist(), strict=True)):
-                factors[run] = draw(stream(trial, start))
+                own = self.of_run(run).drawing(architecture) if draw is None else draw
+                factors[run] = own(stream(trial, start))
         if not np.isfinite(factors).all() or not factors.any(axis=1).all():
             raise ValueError(f"a start of {self} is zero or not finite in {factors.dtype.name}: choose another scale")
 
@@ -87,15 +99,37 @@ class Init(ABC):
 class ScaledInit(Init):
     """What the random and the identity starts share.
 
-    ``scale`` is a number > 0, ``of`` "product" or "factor", whose scale it is (see `fastflow.inits`).
+    ``scale`` is a number > 0, or `fastflow.each` of them, ``of`` "product" or "factor", whose scale it is (see
+    `fastflow.inits`).
     """
 
-    scale: float = 1e-3
+    scale: float | Each = 1e-3
     of: str = "product"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", as_number("scale", self.scale, above=0))
+        if not isinstance(self.scale, Each):
+            object.__setattr__(self, "scale", as_number("scale", self.scale, above=0))
         one_of("of", self.of, WHOSE)
+
+    @property
+    def per_run(self) -> tuple[Each, ...]:
+        return (self.scale,) if isinstance(self.scale, Each) else ()
+
+    def of_run(self, run: int) -> Init:
+        return replace(self, scale=float(self.scale.values[run])) if isinstance(self.scale, Each) else self
+
+    @property
+    def number(self) -> float:
+        """The scale of one run.
+
+        Raises
+        ------
+        TypeError
+            where each run has one of its own
+        """
+        if isinstance(self.scale, Each):
+            raise TypeError(f"scale is {self.scale}, and one start has one scale: take init.of_run(i)")
+        return self.scale
 
 
 @dataclass(frozen=True)
@@ -114,7 +148,7 @@ class ChainInit(ScaledInit):
 
     def factor_scale(self, chain: Chain) -> float:
         """What each factor is multiplied by."""
-        return self.scale if self.of == "factor" else chain.factor_scale(self.scale, self.product_energy(chain))
+        return self.number if self.of == "factor" else chain.factor_scale(self.number, self.product_energy(chain))
 
     def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
         assert isinstance(architecture, Chain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastflow.arrays import as_array
 from fastflow.checks import as_floats, as_number, frozen, one_of, shown
+from fastflow.each import Each
 from fastflow.inits.base import WHOSE, Factors, Init
 from fastflow.networks import Architecture, DiagonalLinear, Hadamard, Network
 
@@ -21,6 +22,7 @@ class Constant(Init):
     Parameters
     ----------
     scale : float > 0, or array (n,), one for each coordinate, of numbers > 0, or 0, where u (and v) stays 0 for L >= 2
+        Or `fastflow.each` of numbers > 0, one for each run.
     of : "factor" or "product"
         Whose scale it is: ``alpha = scale``, as the literature states it, or ``alpha = scale^{1/L}``, so that the
         product of the L factors is ``scale``.
@@ -29,7 +31,7 @@ class Constant(Init):
         ``alpha^L - negative^L`` instead of 0. Where it is 0 v stays 0 for L >= 2.
     """
 
-    scale: float | ArrayLike = 1e-3
+    scale: float | Each | ArrayLike = 1e-3
     of: str = "factor"
     negative: float | ArrayLike | None = None
 
@@ -39,10 +41,19 @@ class Constant(Init):
     def random(self) -> bool:
         return False
 
+    @property
+    def per_run(self) -> tuple[Each, ...]:
+        return (self.scale,) if isinstance(self.scale, Each) else ()
+
+    def of_run(self, run: int) -> Init:
+        return replace(self, scale=float(self.scale.values[run])) if isinstance(self.scale, Each) else self
+
     def __post_init__(self) -> None:
         one_of("of", self.of, WHOSE)
         for name in ("scale", "negative"):
             value = getattr(self, name)
+            if name == "scale" and isinstance(value, Each):
+                continue
             if value is not None and as_array(name, value).ndim:
                 value = frozen(as_floats(name, value, 1))
                 if value.min() < 0:
@@ -56,6 +67,8 @@ class Constant(Init):
     def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
         form = architecture
         assert isinstance(form, Hadamard)
+        if isinstance(self.scale, Each):
+            raise TypeError(f"scale is {self.scale}, and one start has one scale: take init.of_run(i)")
         if self.negative is not None and not form.signed:
             raise ValueError("negative is the start of v, which a network with signed=False does not have")
         starts = {"u": self.scale, "v": self.scale if self.negative is None else self.negative}
@@ -72,4 +85,5 @@ class Constant(Init):
 
     def __repr__(self) -> str:
         negative = "" if self.negative is None else f", negative={shown(self.negative)}"
-        return f"Constant(scale={shown(self.scale)}, of={self.of!r}{negative})"
+        scale = repr(self.scale) if isinstance(self.scale, Each) else shown(self.scale)
+        return f"Constant(scale={scale}, of={self.of!r}{negative})"

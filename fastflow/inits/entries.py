@@ -33,7 +33,7 @@ class EntryInit(ScaledInit):
         return architecture.unpack(self.drawing(architecture)(rng))
 
     def drawing(self, architecture: Architecture) -> Callable[[np.random.Generator], FloatArray]:
-        scale = architecture.entry_scale(self.scale, self.moment) if self.of == "product" else self.scale
+        scale = architecture.entry_scale(self.number, self.moment) if self.of == "product" else self.number
         size, positive = (architecture.parameter_count,), architecture.starts_positive
 
         def draw(rng: np.random.Generator) -> FloatArray:
@@ -49,7 +49,7 @@ class Gaussian(EntryInit):
 
     Parameters
     ----------
-    scale : float > 0
+    scale : float > 0, or `fastflow.each` of them, one for each run
     of : "product" or "factor"
         Whose scale it is: see `fastflow.inits`.
     """
@@ -69,7 +69,7 @@ class Uniform(EntryInit):
 
     Parameters
     ----------
-    scale : float > 0
+    scale : float > 0, or `fastflow.each` of them, one for each run
     of : "product" or "factor"
         Whose scale it is: see `fastflow.inits`.
     """

@@ -18,7 +18,7 @@ class Orthogonal(ChainInit):
 
     Parameters
     ----------
-    scale : float > 0
+    scale : float > 0, or `fastflow.each` of them, one for each run
     of : "product" or "factor"
         Whose scale it is: see `fastflow.inits`.
     """

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastflow import scheduling
 from fastflow.arrays import AnyArray
 from fastflow.checks import FloatArray
+from fastflow.each import Each
 from fastflow.equality import by_value
 from fastflow.inits import Init
 from fastflow.mapping import Sizes
@@ -57,6 +58,11 @@ class Method(ABC):
     """Whether it takes steps of sizes that the user chooses."""
 
     max_steps: int | None
+
+    @property
+    def per_run(self) -> tuple[Each, ...]:
+        """What has a value for each run."""
+        return ()
 
     @property
     def accuracy(self) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, shown
+from fastflow.each import Each
 from fastflow.inits import Init
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.kernels.descent.moving import make_mover
@@ -54,12 +55,13 @@ class Decreasing:
 
     Parameters
     ----------
-    first : float > 0, "safe", or a multiple of ``theory.edge``, also as "0.5 edge"; see `GradientDescent`
+    first : float > 0, "safe", a multiple of ``theory.edge``, also as "0.5 edge", or `fastflow.each` of numbers
+        See `GradientDescent`.
     power : float > 0; up to 1 the steps sum to infinity, which convergence theorems ask for
     scale : float > 0, the number of steps after which the step has fallen by ``2**power``
     """
 
-    first: float | str | Edge
+    first: float | str | Edge | Each
     power: float = 0.5
     scale: float = 1.0
 
@@ -77,7 +79,7 @@ class Decreasing:
 class Schedule(ABC):
     """Steps that are multiples of a first one."""
 
-    first: float | str | Edge
+    first: float | str | Edge | Each
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "first", _as_step("first", self.first))
@@ -102,11 +104,11 @@ class Cyclic(Schedule):
 
     Parameters
     ----------
-    first : float > 0, or a multiple of ``theory.edge``, also as "0.5 edge"
+    first : float > 0, a multiple of ``theory.edge``, also as "0.5 edge", or `fastflow.each` of numbers
     factors : P floats > 0
     """
 
-    first: float | str | Edge
+    first: float | str | Edge | Each
     factors: tuple[float, ...]
 
     def __post_init__(self) -> None:
@@ -123,12 +125,12 @@ class Piecewise(Schedule):
 
     Parameters
     ----------
-    first : float > 0, or a multiple of ``theory.edge``, also as "0.5 edge"
+    first : float > 0, a multiple of ``theory.edge``, also as "0.5 edge", or `fastflow.each` of numbers
     starts : increasing ints >= 1
     factors : as many floats > 0
     """
 
-    first: float | str | Edge
+    first: float | str | Edge | Each
     starts: tuple[int, ...]
     factors: tuple[float, ...]
 
@@ -147,14 +149,14 @@ class Piecewise(Schedule):
         return np.array((1.0, *self.factors))[which]
 
 
-def _as_step(name: str, step: Edge | ArrayLike) -> float | str | Edge:
+def _as_step(name: str, step: Edge | Each | ArrayLike) -> float | str | Edge | Each:
     """One step: a number, or what stands for one."""
     if isinstance(step, str) and step != SAFE:
         read = Edge.read(step)
         if read is None:
             raise TypeError(f"{name} must be a number, {SAFE!r}, or like '0.5 edge', got {shown(step)}")
         return read
-    return step if isinstance(step, str | Edge) else as_number(name, step, above=0)
+    return step if isinstance(step, str | Edge | Each) else as_number(name, step, above=0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -166,7 +168,7 @@ class SteppingMethod(Method):
     step, max_steps, tol, gradient_tol : those of `GradientDescent`
     """
 
-    step: float | str | Edge | Decreasing | Schedule | ArrayLike | None = None
+    step: float | str | Edge | Decreasing | Schedule | Each | ArrayLike | None = None
     max_steps: int | None = None
     tol: float | None = None
     gradient_tol: float | None = None
@@ -175,7 +177,7 @@ class SteppingMethod(Method):
         step = self.step
         limit = DEFAULT_STEPS
         if step is not None and not isinstance(step, Decreasing | Schedule):
-            if isinstance(step, str | Edge) or as_array("step", step).ndim == 0:
+            if isinstance(step, str | Edge | Each) or as_array("step", step).ndim == 0:
                 step = _as_step("step", step)
             else:
                 step = frozen(as_floats("step", step, 1).astype(np.float64))
@@ -198,10 +200,14 @@ class SteppingMethod(Method):
 
     @property
     def named_step(self) -> float | str | Edge | None:
-        """The first step: None, a number, or what stands for one; of an explicit sequence NaN."""
-        if isinstance(self.step, Decreasing | Schedule):
-            return self.step.first
-        return self.step if self.step is None or isinstance(self.step, float | str | Edge) else math.nan
+        """The first step: None, a number, or what stands for one; NaN of a sequence, and of one for each run."""
+        step = self.step.first if isinstance(self.step, Decreasing | Schedule) else self.step
+        return step if step is None or isinstance(step, float | str | Edge) else math.nan
+
+    @property
+    def per_run(self) -> tuple[Each, ...]:
+        step = self.step.first if isinstance(self.step, Decreasing | Schedule) else self.step
+        return (step,) if isinstance(step, Each) else ()
 
     parts: ClassVar[tuple[type, ...]] = (Decreasing, Cyclic, Piecewise)
     has_steps: ClassVar[bool] = True
@@ -267,11 +273,13 @@ class SteppingMethod(Method):
 
     def briefest(self) -> Self:
         # No step is taken: any number will do to compile with.
-        return replace(self, step=1e-9 if self.step is None else self.step, max_steps=0)
+        return replace(self, step=1e-9 if self.step is None or self.per_run else self.step, max_steps=0)
 
     def first_step(self, problem: Problem, network: Network, factors: Sequence[FloatArray]) -> float | None:
         if self.sequence.size:
             return float(self.sequence.max())
+        if self.per_run:
+            return float(self.per_run[0].values.max())
         step = self.default_step if self.named_step is None else self.named_step
         if step == SAFE:
             return float(safe_step(problem, network, factors).step)
@@ -326,12 +334,12 @@ class GradientDescent(SteppingMethod):
 
     Parameters
     ----------
-    step : None, float > 0, "safe", ``c * theory.edge``, a schedule, or array (K,) of positive steps
+    step : None, float > 0, "safe", ``c * theory.edge``, a schedule, `fastflow.each`, or array (K,) of positive steps
         A schedule is `Decreasing`, `Cyclic` or `Piecewise`. None takes half the linear stability edge at the expected
         solution (`theory.stability_edge`), from the data of each problem, ``c * theory.edge`` (in words "0.9 edge") any
         multiple; ``runs.summary()`` shows it. "safe" is the step from which on the loss is known to fall at every step,
-        from each run's start (`theory.safe_step`); it is much smaller. An array is the explicit sequence of the first K
-        steps.
+        from each run's start (`theory.safe_step`); it is much smaller. ``fastflow.each(values)`` gives every run a step
+        of its own. An array is the explicit sequence of the first K steps, the same for all runs.
     max_steps : int >= 0
         A run ends at this step, counted from its very start; None means 100,000, or K for an explicit sequence.
     tol : None or float >= 0
@@ -384,6 +392,8 @@ class Stepping(Execution):
             begun=np.zeros(setting.runs, np.int64),
         )
         self.step[:] = self._step_sizes()[setting.problem_index]
+        for each in method.per_run:
+            self.step[:] = each.values
         power, scale = 0.0, 1.0
         if isinstance(method.step, Decreasing):
             power, scale = method.step.power, method.step.scale
@@ -409,10 +419,15 @@ class Stepping(Execution):
         return setting.problems[0].kernel_data(setting.problems, setting.dtype, shared=setting.shared)
 
     def _step_sizes(self) -> FloatArray:
-        """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start."""
+        """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start.
+
+        Of one for each run the largest, of which alone may be said that it is above the edge.
+        """
         setting, method = self.setting, self.method
         problems, network = setting.problems, setting.network
         step = method.default_step if method.named_step is None else method.named_step
+        for each in method.per_run:
+            step = float(each.values.max())
         if isinstance(step, str) or method.sequence.size:  # "safe" is the one word for a step
             return np.full(len(problems), np.nan)
         if isinstance(step, Edge):

@@ -71,7 +71,7 @@ class ProductFlow(GradientFlow):
                 f"ProductFlow needs a gradient in NumPy, which a {type(problem).__name__} has not: use GradientDescent"
             )
         if init is not None:
-            check_balanced(init.draw(network.architecture(problem), np.random.default_rng(0)))
+            check_balanced(init.of_run(0).draw(network.architecture(problem), np.random.default_rng(0)))
 
     def begin(self, setting: Setting) -> Execution:
         return _ProductFlow(setting, self)

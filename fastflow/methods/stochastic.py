@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import AnyArray, as_array
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, brief_repr, frozen, shown
+from fastflow.each import Each
 from fastflow.inits import Init
 from fastflow.kernels.descent.batches import Looks, descend_by_batches
 from fastflow.kernels.descent.descend import StepRule
@@ -100,7 +101,7 @@ class StochasticGradientDescent(Method):
     'CONVERGED'
     """
 
-    step: float | str | Edge | Decreasing | Schedule | ArrayLike | None = None
+    step: float | str | Edge | Decreasing | Schedule | Each | ArrayLike | None = None
     batch_size: int | ArrayLike | None = None
     order: ArrayLike | None = None
     replacement: bool = False
@@ -124,7 +125,7 @@ class StochasticGradientDescent(Method):
         lengths = [len(given) for given in (order, noise, sizes) if isinstance(given, np.ndarray)]
         step, most = self.step, self.max_steps
         if (
-            not (step is None or isinstance(step, str | Edge | Decreasing | Schedule))
+            not (step is None or isinstance(step, str | Edge | Decreasing | Schedule | Each))
             and as_array("step", step).ndim > 0
         ):
             lengths.append(len(as_array("step", step)))
@@ -153,6 +154,10 @@ class StochasticGradientDescent(Method):
     def descent(self) -> GradientDescent:
         """The steps that all samples together would take."""
         return GradientDescent(self.step, self.max_steps, self.tol, self.gradient_tol)
+
+    @property
+    def per_run(self) -> tuple[Each, ...]:
+        return self.descent.per_run
 
     @property
     def batch_sizes(self) -> NDArray[np.int64]:
@@ -190,7 +195,7 @@ class StochasticGradientDescent(Method):
         return execution
 
     def briefest(self) -> StochasticGradientDescent:
-        return replace(self, step=1e-9 if self.step is None else self.step, max_steps=0)
+        return replace(self, step=1e-9 if self.step is None or self.per_run else self.step, max_steps=0)
 
     def first_step(self, problem: Problem, network: Network, factors: Sequence[FloatArray]) -> float | None:
         step = self.descent.first_step(problem, network, factors)

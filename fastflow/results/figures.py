@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from fastflow.arrays import as_array
 from fastflow.checks import printable, shown
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def panels_of(ax: Given, count: int) -> list[Axes]:
     """
     from matplotlib.axes import Axes
 
-    given = [ax] if isinstance(ax, Axes) else list(np.ravel(np.asarray(ax, object)))
+    given = [ax] if isinstance(ax, Axes) else list(np.ravel(as_array("ax", ax)))
     if not all(isinstance(one, Axes) for one in given):
         raise TypeError(f"ax must be matplotlib axes, or a sequence of them, got {shown(ax)}")
     if len(given) != count:

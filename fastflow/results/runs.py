@@ -271,6 +271,7 @@ class Interrupted(KeyboardInterrupt):
     Attributes
     ----------
     runs : `Runs`, everything that was done so far, ended or not
+        Of runs that had not begun loss and solution are NaN where finding them would take longer than half a second.
     """
 
     def __init__(self, runs: Runs) -> None:

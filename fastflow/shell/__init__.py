@@ -1,6 +1,7 @@
 """The command ``fastflow``: training from a data file, phase diagrams and studies, and what this installation is.
 
-``fastflow train DATA``, ``fastflow phase``, ``fastflow study FILE`` and ``fastflow info``. A mistake in the arguments
+``fastflow train DATA``, ``fastflow phase``, ``fastflow study FILE``, ``fastflow merge STORE ...`` and
+``fastflow info``. A mistake in the arguments
 or in the data is one line on standard error and exit code 2, before any work; Ctrl-C and SIGTERM save what is done and
 give exit code 130.
 """
@@ -11,13 +12,14 @@ from collections.abc import Sequence
 
 from fastflow.shell.arguments import Parser
 from fastflow.shell.info import add_info, info
-from fastflow.shell.output import DONE, FAILED, INTERRUPTED, WRONG_INPUT, complain, plain_warnings
+from fastflow.shell.merge import add_merge
+from fastflow.shell.output import DONE, FAILED, INCOMPLETE, INTERRUPTED, WRONG_INPUT, complain, plain_warnings
 from fastflow.shell.phase import add_phase
 from fastflow.shell.study import add_study
 from fastflow.shell.train import add_train
 from fastflow.version import __version__
 
-__all__ = ["DONE", "FAILED", "INTERRUPTED", "WRONG_INPUT", "info", "main"]
+__all__ = ["DONE", "FAILED", "INCOMPLETE", "INTERRUPTED", "WRONG_INPUT", "info", "main"]
 
 
 ABOUT = "fastflow: where does gradient descent go when a linear map is learned through a product of factors?"
@@ -33,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        the exit code: 0 done; 2 wrong arguments or data; 130 interrupted; 1 every run diverged, or the results could
-        not be written
+        the exit code: 0 done; 2 wrong arguments or data; 3 a study that ended before all of it, or of its share, was
+        done; 130 interrupted; 1 every run diverged, or the results could not be written
     """
     with plain_warnings():
         try:
@@ -59,6 +61,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"fastflow {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_info(commands)
+    add_merge(commands)
     add_phase(commands)
     add_study(commands)
     add_train(commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -19,7 +20,8 @@ from fastflow.checks import printable
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 """What a signal is handled by: a function, or one of `signal`'s constants."""
 
-DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_INPUT, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+"""How a command may end; incomplete is a study that was stopped by its time, or a merge that lacks trials."""
 
 
 def check_writable(folder: Path) -> None:
@@ -64,6 +66,21 @@ def handling(handler: Handler, *signals: signal.Signals) -> Iterator[None]:
     finally:
         for number, previous in before:
             signal.signal(number, signal.SIG_DFL if previous is None else previous)
+
+
+@contextlib.contextmanager
+def journal_on_stderr() -> Iterator[None]:
+    """Print what fastflow tells of long work through `logging`, which it does where standard error is no terminal."""
+    logger, handler = logging.getLogger("fastflow"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import signal
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +18,20 @@ from fastflow.shell.arguments import Commands, a_number, a_thread_count, argumen
 from fastflow.shell.output import (
     DONE,
     FAILED,
+    INCOMPLETE,
     INTERRUPTED,
     check_writable,
     complain,
     handling,
     interrupt,
+    journal_on_stderr,
     say,
 )
 from fastflow.studies.driver import StudyError, StudyInterrupted
 from fastflow.studies.errors import StoreError
 from fastflow.studies.layout import require_zarr, store_path
+from fastflow.studies.locks import holder_of
+from fastflow.studies.reading import open_study
 from fastflow.studies.result import StudyResult
 from fastflow.studies.study import Study
 from fastflow.studies.tasks import ON_ERROR, RAISE
@@ -50,7 +55,8 @@ def add_study(commands: Commands) -> None:
         epilog="example: fastflow study recovery.toml --out results/recovery",
     )
     p.set_defaults(command=_study)
-    p.add_argument("file", metavar="FILE", type=Path, help="a TOML file")
+    p.add_argument("file", metavar="FILE", type=Path, nargs="?", help="a TOML file")
+    p.add_argument("--status", type=Path, metavar="STORE", help="only say how a study stands, also while it runs")
     p.add_argument("--out", type=Path, metavar="NAME", help="of NAME.zarr and NAME.png (default: that of FILE)")
     p.add_argument(
         "--trust", action="store_true", help="import and run the functions and classes of others that FILE names"
@@ -69,7 +75,13 @@ def add_running(p: argparse.ArgumentParser) -> None:
         help="spend trials where the transition is: a pilot of 20, which counts in no rate, and 20 more or all",
     )
     g.add_argument("--max-seconds", type=a_number(above=0), metavar="T", help="stop after so long; --resume goes on")
-    g.add_argument("--shard", type=_shard, metavar="I/K", help="only share I of K of the cells, I = 0 .. K-1")
+    g.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/K",
+        help="only share I of K, I = 0 .. K-1, of the cells, or of their trials where K is more; no picture is drawn, "
+        "and fastflow merge puts the stores together",
+    )
     g.add_argument(
         "--threads",
         type=a_thread_count(),
@@ -96,6 +108,13 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _study(a: argparse.Namespace) -> int:
+    if a.status is not None:
+        if a.file is not None:
+            raise ValueError("--status is of a store, and no study is run: leave FILE out")
+        say(standing(a.status))
+        return DONE
+    if a.file is None:
+        raise ValueError("give a TOML file, or --status STORE")
     try:
         table = tomllib.loads(a.file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -121,7 +140,7 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
     say(f"{axes} = {study.cells} cells of {study.trials} trials, into {store}")
     code, ended = DONE, ""
     try:
-        with handling(interrupt, signal.SIGTERM), _executor(a.scheduler) as executor:
+        with journal_on_stderr(), handling(interrupt, signal.SIGTERM), _executor(a.scheduler) as executor:
             result = study.run(
                 executor,
                 store,
@@ -143,17 +162,32 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
     say(result.summary())
     if a.adaptive and code == DONE:
         say(f"adaptive: {1 - result.done.mean():.0%} of the trials were saved")
-    if not result.complete and code == DONE and not (a.adaptive or a.shard):
-        say(f"not complete: --resume goes on from {store}")
+    if result.left and code == DONE:
+        code = INCOMPLETE
+        say(f"not complete, {result.left} trials are left: --resume goes on from {store}")
     if not result.done.any():
         return complain(ended or "nothing was done", code or FAILED)
-    say(crossings(result))
-    with handling(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
-        code = max(code, _draw(result, picture))
+    if a.shard is None:
+        say(crossings(result))
+        with handling(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
+            code = max(code, draw_picture(result, picture))
     return complain(ended, code) if ended else code
 
 
-def _draw(result: StudyResult, picture: Path) -> int:
+def standing(store: Path) -> str:
+    """How the study in a store stands: what is done, how it ended, when something came in, and who computes."""
+    path = store_path(store)
+    result = open_study(path)
+    total, done = result.done.size, int(result.done.sum())
+    written = max((file.stat().st_mtime for file in (path / "status").rglob("*")), default=path.stat().st_mtime)
+    holder = holder_of(path)
+    lines = [result.summary(), f"{done / total:.0%} of {total} trials; last written {time.time() - written:.0f} s ago"]
+    lines.append(f"{holder} is writing" if holder else "nobody is writing")
+    return "\n".join(lines)
+
+
+def draw_picture(result: StudyResult, picture: Path) -> int:
+    """Draw a result into a file, and say so, or why not; the exit code."""
     try:
         result.plot().savefig(picture, dpi=150)
     except (ImportError, ValueError) as error:  # the study extra is missing, or there is nothing to draw

@@ -13,7 +13,7 @@ from typing import ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.arrays import as_array
+from fastflow.arrays import as_array, as_list
 from fastflow.checks import as_count, as_number, one_of, shown
 from fastflow.ensembles.custom import importable
 from fastflow.equality import by_value
@@ -420,7 +420,7 @@ def _moments(record: Record, ends: Ends) -> NDArray[np.int64] | None:
 
 def _as_steps(steps: object) -> int | tuple[int, ...]:
     if isinstance(steps, list | tuple | np.ndarray | range):
-        return tuple(as_count("each of steps", step, 0) for step in steps)
+        return tuple(as_count("each of steps", step, 0) for step in as_list("steps", steps))
     return as_count("steps", steps, 2)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastflow.checks import as_count, as_number, one_of, shown
 from fastflow.memory import require_memory
@@ -25,6 +24,7 @@ from fastflow.studies.design import Design
 from fastflow.studies.errors import StoreError
 from fastflow.studies.executors import Crew, Future
 from fastflow.studies.held import Held
+from fastflow.studies.journal import Journal
 from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import Lock, locked
 from fastflow.studies.nodes import difference, this_node
@@ -40,7 +40,7 @@ from fastflow.studies.outcomes import (
     partial_of,
     rows_of,
 )
-from fastflow.studies.plan import Plan, held_by, order_of, share_with_twins
+from fastflow.studies.plan import Order, Plan, held_by, order_of, share_with_twins
 from fastflow.studies.result import StudyResult
 from fastflow.studies.snapshot import read_store
 from fastflow.studies.spec import Table, fields_of
@@ -117,7 +117,7 @@ def run_study(
         max_seconds = as_number("max_seconds", max_seconds, above=0)
     task_seconds = TASK_SECONDS if task_seconds is None else as_number("task_seconds", task_seconds, above=0)
     one_of("on_error", on_error, ON_ERROR)
-    order = order_of(design, shard)
+    order = order_of(design, shard, adaptive)
     held = held_by(design, order)
     size = int(WORKING * held.count * design.trials * bytes_of(design.fields))
     require_memory(size, f"the outcomes of {held.count} x {design.trials} trials", "take fewer")
@@ -143,11 +143,12 @@ def run_study(
         return driver.run(max_seconds, progress)
 
 
-def _tell_of_reruns(design: Design, arrays: Arrays, held: Held, order: NDArray[np.int64]) -> None:
+def _tell_of_reruns(design: Design, arrays: Arrays, held: Held, order: Order) -> None:
     """Say how many trials are to be run again for outcomes that they lack."""
     flat = rows_of(arrays, held.count, design.trials)
-    rows = [held.row(cell) for cell in order.tolist()]
+    rows = [held.row(cell) for cell in order.cells.tolist()]
     done, again = flat["status"][rows] != NOT_DONE, []
+    done[:, : order.first] = done[:, order.last :] = False
     for name in design.asked:
         lacking = done & lacks(flat[name][rows], design.fields[name])
         if lacking.any():
@@ -169,8 +170,6 @@ def _as_shard(shard: tuple[int, int] | None, design: Design) -> tuple[int, int]:
     i, k = as_count("shard[0]", shard[0], 0), as_count("shard[1]", shard[1], 1)
     if i >= k:
         raise ValueError(f"shard must be (i, k) with i in 0 .. k - 1, got ({i}, {k})")
-    if k > design.cells:
-        raise ValueError(f"{design.cells} cells make no {k} shares")
     return i, k
 
 
@@ -237,7 +236,7 @@ class _Driver:
 
     def run(self, max_seconds: float | None, progress: bool | None) -> StudyResult:
         """Until all is done, time is up, or something is wrong."""
-        started = time.monotonic()
+        started, self.journal = time.monotonic(), Journal(progress)
         with telling_of_compiling(progress), _bar(progress, self.plan.total, self.plan.done) as self.bar:
             try:
                 self._describe(tuple(name for name in self.fields if name not in self.design.fields))
@@ -252,6 +251,9 @@ class _Driver:
                     if not self.out:
                         break
                     self._take_back()
+                    self.journal.tell(
+                        self.computed, self.plan.total - self.plan.left, self.plan.left, self._failed_count
+                    )
                     if time.monotonic() >= self.next_flush:
                         self._flush()
                 self._flush()
@@ -281,6 +283,7 @@ class _Driver:
                 f"some trials were computed by {self.elsewhere}: their last bits may differ from those of others",
                 stacklevel=4,
             )
+        result.left = self.plan.left
         if self.failure is None:
             return result
         raise self._failed(result)
@@ -302,6 +305,10 @@ class _Driver:
         told.__cause__ = self.failure
         told.result = result
         return told
+
+    def _failed_count(self) -> int:
+        """How many trials have failed or diverged."""
+        return int(np.count_nonzero(np.isin(self.arrays["status"], NEVER)))
 
     def _hand_out(self) -> None:
         """Keep every worker busy, and as many tasks waiting."""

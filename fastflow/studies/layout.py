@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastflow.checks import shown
+from fastflow.studies.following import FOLLOWING
 from fastflow.studies.held import Held
 from fastflow.studies.outcomes import Field
 from fastflow.studies.spec import Table
@@ -83,22 +84,37 @@ def all_chunks(shape: tuple[int, ...]) -> Iterator[Chunk]:
     return itertools.product(*(range(-(-n // size)) for n, size in zip(shape, chunk_shape(shape), strict=True)))
 
 
-def coordinates_of(table: Table, held: Held) -> dict[str, tuple[str, np.ndarray[Any, Any]]]:
-    """For xarray: the values of each axis, and of a share which cells it has; along which dimension."""
-    coordinates: dict[str, tuple[str, np.ndarray[Any, Any]]] = {}
+Coordinates = dict[str, tuple[tuple[str, ...], np.ndarray[Any, Any]]]
+"""Names -> the dimensions along which they lie, and their values."""
+
+
+def coordinates_of(table: Table, held: Held) -> Coordinates:
+    """For xarray: the values of each axis and of what moves along with them, and of a share which cells it has."""
+    coordinates: Coordinates = {}
     if held.cells is not None:
-        coordinates["cell"] = "cell", held.cells
-    for axis, (name, values) in enumerate(table["axes"].items()):
-        labels = list(values)
-        kinds = {type(label) for label in labels}
-        plain = (len(kinds) == 1 and kinds != {str}) or kinds == {int, float}
-        array = np.array(labels) if plain else np.array(list(map(str, labels)), dtype=object)
-        if array.dtype.kind == "O" and plain:  # integers beyond 64 bits
-            array = np.array(list(map(str, labels)), dtype=object)
-        if held.cells is not None:
-            array = array[np.unravel_index(held.cells, held.shape)[axis]]
-        coordinates[name] = name if held.cells is None else "cell", array
+        coordinates["cell"] = ("cell",), held.cells
+    axes, following = list(table["axes"]), table.get(FOLLOWING, {})
+    found: Coordinates = {name: ((name,), _as_stored(list(values))) for name, values in table["axes"].items()}
+    for name, follower in following.items():
+        values = _as_stored(follower["values"])
+        found[name] = tuple(follower["of"]), values.reshape([len(table["axes"][one]) for one in follower["of"]])
+    for name, (along, values) in found.items():
+        if held.cells is None:
+            coordinates[name] = along, values
+        else:
+            at = np.unravel_index(held.cells, held.shape)
+            coordinates[name] = ("cell",), values[tuple(at[axes.index(one)] for one in along)]
     return coordinates
+
+
+def _as_stored(labels: list[object]) -> np.ndarray[Any, Any]:
+    """Values of one kind as numbers, others as strings."""
+    kinds = {type(label) for label in labels}
+    plain = (len(kinds) == 1 and kinds != {str}) or kinds == {int, float}
+    array = np.array(labels) if plain else np.array(list(map(str, labels)), dtype=object)
+    if array.dtype.kind == "O" and plain:  # integers beyond 64 bits
+        array = np.array(list(map(str, labels)), dtype=object)
+    return array
 
 
 def dimensions_of(name: str, field: Field) -> list[str]:

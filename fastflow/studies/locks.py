@@ -89,6 +89,24 @@ def locked(path: Path) -> Iterator[Lock]:
         lock.let_go()
 
 
+def holder_of(path: Path) -> str | None:
+    """Who writes a store, in words, by its lock file; None where nobody does. The lock itself is not touched."""
+    try:
+        holder = path.with_name(path.name + ".lock").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    number, _, host = holder.removeprefix("process ").partition(" on ")
+    if host != socket.gethostname() or not number.isdigit():
+        return holder or None
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:  # it was killed, and its file is left
+        return None
+    except OSError:
+        return holder
+    return holder
+
+
 def _take(path: Path, file: Path) -> Lock:
     """The lock of a store, whose file this is."""
     try:

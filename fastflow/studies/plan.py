@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +17,50 @@ from fastflow.studies.pilot import count_after, pilot_of
 from fastflow.studies.tasks import Piece
 
 
-def order_of(design: Design, shard: tuple[int, int]) -> NDArray[np.int64]:
-    """The cells that share i of k computes, in random order: what is done at any time covers the map evenly.
+class Order(NamedTuple):
+    """What is to be computed: trials first to last, without the last, of some cells, one cell after the other."""
 
-    Of cells that have the same outcomes the first alone.
+    cells: NDArray[np.int64]
+    first: int
+    last: int
+
+
+def order_of(design: Design, shard: tuple[int, int], adaptive: bool = False) -> Order:
+    """What share i of k computes, its cells in random order: what is done at any time covers the map evenly.
+
+    Of cells that have the same outcomes the first alone. Where there are more shares than cells each is of one cell,
+    and of a part of its trials.
+
+    Raises
+    ------
+    ValueError
+        for more shares than there are trials, and for parts of the trials of adaptive studies
     """
+    i, k = shard
     cells = np.arange(design.cells)
     if design.has_twins:
         cells = np.array([cell for cell in cells.tolist() if design.twins(cell)[0] == cell])
-    return stream(design.seed, "order").permutation(cells)[shard[0] :: shard[1]]
+    cells = stream(design.seed, "order").permutation(cells)
+    if k <= len(cells):
+        return Order(cells[i::k], 0, design.trials)
+    if pilot_of(design.trials, adaptive):
+        raise ValueError(
+            f"{len(cells)} cells make no {k} shares of an adaptive study: the first trials of a cell decide about the "
+            f"others, which only one share can know; take up to {len(cells)}"
+        )
+    if k > len(cells) * design.trials:
+        raise ValueError(f"{len(cells)} cells of {design.trials} trials make no {k} shares")
+    at, part = i % len(cells), i // len(cells)
+    parts = -(-(k - at) // len(cells))  # so many shares have this cell
+    first, last = design.trials * part // parts, design.trials * (part + 1) // parts
+    return Order(cells[at : at + 1], first, last)
 
 
-def held_by(design: Design, order: NDArray[np.int64]) -> Held:
+def held_by(design: Design, order: Order) -> Held:
     """All cells that have outcomes when those of the order are computed."""
-    cells = np.unique(np.concatenate([design.twins(cell) for cell in order.tolist()])) if design.has_twins else order
+    cells = order.cells
+    if design.has_twins:
+        cells = np.unique(np.concatenate([design.twins(cell) for cell in cells.tolist()]))
     return Held(design.shape, None if len(cells) == design.cells else np.sort(cells))
 
 
@@ -68,19 +99,20 @@ class Plan:
     design : Design
     arrays : its outcomes, in which is seen what is done
     held : which cells these have
-    order : the cells to compute, one after the other, see `order_of`
+    order : what is to be computed, see `order_of`
     adaptive : whether a cell may have enough before it has all trials
     """
 
-    def __init__(self, design: Design, arrays: Arrays, held: Held, order: NDArray[np.int64], adaptive: bool) -> None:
+    def __init__(self, design: Design, arrays: Arrays, held: Held, order: Order, adaptive: bool) -> None:
         self.design, self.adaptive, self._held = design, adaptive, held
         self._flat = rows_of(arrays, held.count, design.trials)
         self._has_twins = design.has_twins
-        self._order: Iterator[int] = iter(order.tolist())
+        self._order: Iterator[int] = iter(order.cells.tolist())
+        self._first, self._last = order.first, order.last
         self._waiting: deque[tuple[int, int, int]] = deque()
         self._unfinished: dict[int, int] = {}
-        rows = [held.row(cell) for cell in order.tolist()]
-        done = is_whole(self._flat, design.fields, rows)
+        rows = [held.row(cell) for cell in order.cells.tolist()]
+        done = is_whole(self._flat, design.fields, rows)[:, order.first : order.last]
         self.done = int(np.count_nonzero(done))
         self.total = done.size
         self.left = self.total - self.done
@@ -124,7 +156,7 @@ class Plan:
         """Queue what a cell lacks."""
         done = is_whole(self._flat, self.design.fields, self._held.row(cell))
         wanted = self._wanted(cell, done)
-        missing = np.flatnonzero(~done[:wanted])
+        missing = self._first + np.flatnonzero(~done[self._first : min(wanted, self._last)])
         if self.adaptive and not missing.size:
             self.left -= int(np.count_nonzero(~done))
         if not missing.size:

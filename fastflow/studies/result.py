@@ -27,10 +27,11 @@ from fastflow.studies.held import Held
 from fastflow.studies.layout import require_zarr, store_path
 from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import NEVER, NOT_DONE, Arrays, bytes_of, numbers_of
+from fastflow.studies.paired import Paired, differences
 from fastflow.studies.pilot import pilot_of
 from fastflow.studies.predictions import predicted
 from fastflow.studies.quantiles import Quantiles, quantiles
-from fastflow.studies.selection import check_names, positions_of
+from fastflow.studies.selection import check_names, place_on, positions_of
 from fastflow.studies.spec import Table, describe, fields_of, narrowed, restricted, success_of
 from fastflow.studies.statistics import wilson
 from fastflow.studies.store import create, recover
@@ -66,6 +67,7 @@ class StudyResult:
         Whether the first 20 trials of each cell, a pilot, have decided how many it has, and so count in no rate.
     seconds, computed : float and int
         Wall time of the run that gave this, and how many trials it computed; NaN and 0 of a store.
+    left : int, how many trials that run should have computed and has not; 0 of a store
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class StudyResult:
     ) -> None:
         self.adaptive = adaptive
         self.table: Table = dict(table)
-        self.seconds, self.computed = seconds, computed
+        self.seconds, self.computed, self.left = seconds, computed, 0
         self.axes: dict[str, tuple[Value, ...]] = {name: tuple(values) for name, values in table["axes"].items()}
         self.success, self.fields = success_of(table), fields_of(table)
         self.fixed: dict[str, object] = {}
@@ -152,6 +154,14 @@ class StudyResult:
     def complete(self) -> bool:
         """Whether all are."""
         return self._held.is_whole and bool(np.all(self._own_done))
+
+    @property
+    def partly_done(self) -> int:
+        """How many cells have some of the trials that they should have, and not all; 0 of a share."""
+        if not self._held.is_whole:
+            return 0
+        counts, whole = np.count_nonzero(self._own_done, axis=-1), [0, self.table["trials"]]
+        return int(np.count_nonzero(~np.isin(counts, [*whole, 2 * self._pilot])))
 
     @property
     def trials(self) -> NDArray[np.int64]:
@@ -407,6 +417,86 @@ class StudyResult:
             raise ValueError("no statistical dimension is known for this study: give a theory")
         return compare(self.boundary(level, along, **options), theory)
 
+    def paired(
+        self,
+        first: object = None,
+        second: object = None,
+        axis: str = "method",
+        outcome: str = "error",
+        confidence: float = 0.95,
+    ) -> Paired:
+        """How two methods, or two values of another axis, differ trial by trial on the problems that they share.
+
+        Parameters
+        ----------
+        first, second : labels or values of the axis; default the two that it has
+        axis : one along which the trials of a number have the same problem: of the network, the init or the method
+        outcome : label of a number, whose differences are looked at
+        confidence : float in (0, 1), of the intervals
+
+        Returns
+        -------
+        Paired
+            Its arrays have the other axes: the median of the differences, the effect, McNemar's exact test.
+
+        Raises
+        ------
+        KeyError
+            for an axis, a value or an outcome that there is not
+        ValueError
+            for an axis of the ensemble, whose trials share no problems, and without two values
+        """
+        check_names({axis: None}, self.axes)
+        if axis in stated.drawing_axes(self.table):
+            raise ValueError(
+                f"the trials along {axis!r} draw different problems, so there are no pairs: compare the rates, or take "
+                "an axis of the network, the init or the method"
+            )
+        if (first is None) != (second is None) or (first is None and len(self.axes[axis]) != 2):
+            raise ValueError(f"paired needs two values of {axis!r}, of {shown(list(self.axes[axis]))}")
+        at = list(self.axes).index(axis)
+        one, other = (0, 1) if first is None else (place_on(axis, self.axes[axis], value) for value in (first, second))
+        if one == other:
+            raise ValueError(f"paired needs two different values of {axis!r}, got {shown(first)} twice")
+        numbers = self[outcome]
+        if self.fields[outcome].shape:
+            raise ValueError(f"of {outcome!r} each trial has an array {self.fields[outcome].shape}, no number")
+        arrays = (numbers, self.success.of(self.outcomes), self.done)
+        left, right = ([np.take(a, i, axis=at)[..., self._pilot :] for a in arrays] for i in (one, other))
+        made = differences(left[0], right[0], (left[1], right[1]), left[2] & right[2], confidence)
+        others = {name: values for name, values in self.axes.items() if name != axis}
+        values = self.axes[axis]
+        return Paired(axis, values[one], values[other], outcome, others, **made, confidence=confidence)  # type: ignore[arg-type]
+
+    def plot_paired(self, first: object = None, second: object = None, axis: str = "method", **options: Any) -> Figure:
+        """A picture of where two methods differ: the difference of their rates of success on common draws.
+
+        A map where two of the other axes are numbers, else lines with intervals; dots where McNemar's exact test,
+        adjusted for the number of cells, tells the rates apart.
+
+        Parameters
+        ----------
+        first, second, axis : as in `paired`
+        **options : ``x``, ``y``, ``along`` and ``ax``, as in `plot`
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        KeyError, ValueError
+            as `paired`, and where no other axis is left
+        ImportError
+            without matplotlib
+        """
+        from fastflow.studies import pictures
+
+        found = self.paired(first, second, axis)
+        if not found.axes:
+            raise ValueError("no other axis is left to draw along: `paired` has the numbers")
+        return pictures.difference_map(self.sel({axis: found.first}), found, **options)
+
     def plot(self, kind: str | None = None, **options: Any) -> Figure:
         """A picture of the study.
 
@@ -453,6 +543,12 @@ class StudyResult:
             lines.append(
                 f"{int(self.successes.sum())} succeeded ({self.success}); all threads together computed for "
                 f"{seconds:.3g} s"
+            )
+        partly = self.partly_done
+        if partly:
+            lines.append(
+                f"{partly} cells are partly done; where time or an interrupt ended the run, trials that take long are "
+                "missing in them, so their rates lean to fast ones: go on until they are whole"
             )
         if self._pilot:
             lines.append(

@@ -35,17 +35,17 @@ def positions_of(name: str, values: Sequence[Value], chosen: object) -> Position
     if isinstance(chosen, np.ndarray) and chosen.ndim:
         chosen = chosen.tolist()
     if isinstance(chosen, list | tuple | range):
-        places = [_place(name, values, one) for one in chosen]
+        places = [place_on(name, values, one) for one in chosen]
         if not places:
             raise KeyError(f"axis {name!r}: the list of values is empty; it has {shown(list(values))}")
         if len(set(places)) < len(places):
             twice = next(values[at] for at in places if places.count(at) > 1)
             raise ValueError(f"axis {name!r}: the value {shown(twice)} is asked for twice")
         return places
-    return _place(name, values, chosen)
+    return place_on(name, values, chosen)
 
 
-def _place(name: str, values: Sequence[Value], chosen: object) -> int:
+def place_on(name: str, values: Sequence[Value], chosen: object) -> int:
     """Where a value is."""
     value = as_plain(chosen)
     if value not in cast(Sequence[object], values):

@@ -21,6 +21,7 @@ import numpy as np
 from fastflow.baselines import BASELINES
 from fastflow.baselines.base import Solver
 from fastflow.checks import printable, shown
+from fastflow.each import Each
 from fastflow.ensembles import ENSEMBLES, Custom
 from fastflow.ensembles.base import digest
 from fastflow.inits import INITS
@@ -86,6 +87,8 @@ def describe(thing: object) -> Any:
         return {"kind": "Custom", **fields}
     if isinstance(thing, Edge):
         return str(thing)
+    if isinstance(thing, Each):
+        raise TypeError(f"{thing} is for the runs of one call of train: in a study its values are an axis")
     if isinstance(thing, Named):
         return thing.name
     if isinstance(thing, Outcome):
@@ -333,17 +336,25 @@ def _with_value(table: Table, axis: str, value: object) -> dict[str, Any]:
     axes = {name: values for name, values in table["axes"].items() if name != axis}
     if isinstance(table["axes"].get(axis), Mapping):
         return {**table, axis: table["axes"][axis][value], "axes": axes}
-    word, _, field = axis.rpartition(".")
-    objects = {
-        name: axes[name] if name in axes else {"": table[name]} for name in WORDS if name in axes or name in table
-    }
-    if not word:  # a name that nothing else has is a parameter of a user's function
-        word = next((name for name in objects if any(field in one for one in objects[name].values())), "ensemble")
-    changed = {label: _with(one, field, value) for label, one in objects[word].items()}
+    field, word = axis.rpartition(".")[2], word_of(table, axis)
+    objects = {"": table[word]} if word in table else axes[word]
+    changed = {label: _with(one, field, value) for label, one in objects.items()}
     if word in axes:
         axes[word] = changed
         return {**table, "axes": axes}
     return {**table, word: changed[""], "axes": axes}
+
+
+def word_of(table: Table, axis: str) -> str:
+    """The word whose field an axis, or what follows one, is; a name that nothing else has is a function's parameter."""
+    word, _, field = axis.rpartition(".")
+    if word or axis in WORDS:
+        return word or axis
+    axes = table["axes"]
+    objects = {
+        name: axes[name] if name in axes else {"": table[name]} for name in WORDS if name in axes or name in table
+    }
+    return next((name for name in objects if any(field in one for one in objects[name].values())), "ensemble")
 
 
 def narrowed(table: Table, axis: str, chosen: Sequence[object]) -> dict[str, Any]:

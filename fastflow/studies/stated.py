@@ -6,7 +6,7 @@ from fastflow.baselines import Baseline
 from fastflow.ensembles import Ensemble
 from fastflow.inits import Constant
 from fastflow.studies.following import FOLLOWING
-from fastflow.studies.spec import KINDS, Table
+from fastflow.studies.spec import KINDS, Table, word_of
 
 STATED = {
     "method": ("kind",),
@@ -65,6 +65,13 @@ def program_of(table: Table) -> str | None:
     if program == "l1" and (method.get("nonnegative") or not table.get("network", {}).get("signed", True)):
         return "nonnegative l1"
     return program
+
+
+def drawing_axes(table: Table) -> set[str]:
+    """The axes along which trials draw different problems: those that a field of the ensemble is, or follows."""
+    along = table.get(FOLLOWING, {})
+    of = {name: {name} for name in table["axes"]} | {name: set(along[name]["of"]) for name in along}
+    return {axis for name, axes in of.items() if word_of(table, name) == "ensemble" for axis in axes}
 
 
 def _varied(table: Table) -> set[str]:

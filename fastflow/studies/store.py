@@ -41,6 +41,15 @@ from fastflow.studies.locks import Lock
 from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays, Field, partial_of
 from fastflow.studies.spec import Table, fields_of, meaning_of
 
+ABOUT: dict[str, dict[str, str]] = {
+    "error": {"long_name": "relative error ||x - truth|| / ||truth||", "units": "1"},
+    "loss": {"long_name": "loss at the end, in the units of the data"},
+    "steps": {"long_name": "steps of the method", "units": "1"},
+    "seconds": {"long_name": "time of computing, shared out among trials computed together", "units": "s"},
+    "status": {"long_name": "how the trial ended, a fastflow.Status; -1 where it is not done"},
+}
+"""What the outcomes of every study are, in the words of CF (https://cfconventions.org)."""
+
 
 class Store:
     """A store that is open for writing, by this process alone.
@@ -179,10 +188,11 @@ def _make_arrays(folder: Path, table: Table, arrays: Arrays, held: Held) -> dict
             chunks=values.shape,
             dtype="str" if values.dtype.kind == "O" else values.dtype,
             compressors=codecs,
-            dimension_names=[along],
+            dimension_names=list(along),
         )
         coordinate[:] = values
     shape, names = arrays["status"].shape, list(table["axes"]) if held.cells is None else ["cell"]
+    others = [name for name in coordinates if name not in names]
     done = arrays["status"] != NOT_DONE
     fields = fields_of(table)
     for name, field in fields.items():
@@ -194,7 +204,7 @@ def _make_arrays(folder: Path, table: Table, arrays: Arrays, held: Held) -> dict
             fill_value=field.fill,
             compressors=codecs,
             dimension_names=[*names, "trial", *dimensions_of(name, field)],
-            attributes=_attributes(table, name, field),
+            attributes=_attributes(table, name, field, others),
             config={"write_empty_chunks": True},  # so that a chunk of the status that is not there is one that is lost
         )
         for chunk in all_chunks(shape):
@@ -204,18 +214,22 @@ def _make_arrays(folder: Path, table: Table, arrays: Arrays, held: Held) -> dict
     return {name: json.loads((folder / name / DOCUMENT).read_bytes()) for name in (*coordinates, *fields)}
 
 
-def _attributes(table: Table, name: str, field: Field) -> dict[str, Any]:
+def _attributes(table: Table, name: str, field: Field, others: list[str]) -> dict[str, Any]:
     """What tells xarray, and netCDF, of values that are none: masked ones, or of the status named ones.
 
-    And what an outcome is that was asked for; of integers what stands where a trial has no such number.
+    And what an outcome is, in which units; of integers what stands where a trial has no such number; and, as CF has it,
+    which ``others`` are coordinates beside those of the dimensions.
     """
+    common: dict[str, Any] = dict(ABOUT.get(name, {}))
+    if others:
+        common["coordinates"] = " ".join(others)
     if name == "status":
         flags = {NOT_DONE: "not_done"} | {int(status): status.name.lower() for status in Status}
-        return {"flag_values": list(flags), "flag_meanings": " ".join(flags.values())}
+        return {**common, "flag_values": list(flags), "flag_meanings": " ".join(flags.values())}
     # As xarray reads it: an integer, or the bytes of a double in base 64.
     packed = base64.standard_b64encode(struct.pack("<d", field.fill)).decode()
     whole = np.dtype(field.dtype).kind != "f"
-    attributes: dict[str, Any] = {"_FillValue": int(field.fill) if whole else packed}
+    attributes = {**common, "_FillValue": int(field.fill) if whole else packed}
     if name not in FIELDS:
         attributes["long_name"] = meaning_of(table, name)
         if whole:

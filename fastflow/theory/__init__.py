@@ -15,7 +15,7 @@ from fastflow.theory.modes import escape_time, half_time, mode_time, mode_value
 from fastflow.theory.regions import LinearRate, Region, descent_region, linear_rate
 from fastflow.theory.saddles import saddle_path
 from fastflow.theory.safety import SafeStep, safe_step
-from fastflow.theory.sparsity import l1_excess_bound, l1_excess_scale
+from fastflow.theory.sparsity import l1_excess_bound, l1_excess_scale, normalized_excess_bound
 from fastflow.theory.statistical_dimension import (
     l1_critical_sparsity,
     l1_statistical_dimension,
@@ -52,6 +52,7 @@ __all__ = [
     "mode_time",
     "mode_value",
     "monotone_step",
+    "normalized_excess_bound",
     "nuclear_critical_rank",
     "nuclear_finite_dimension",
     "nuclear_statistical_dimension",

@@ -15,7 +15,7 @@ from fastflow.equality import by_value
 from fastflow.networks import EXACTLY, Architecture, Chain, Hadamard, chain_product
 from fastflow.problems import MatrixProblem, Minimum, Problem, VectorProblem
 from fastflow.theory.arguments import as_chain, as_problem
-from fastflow.theory.sparsity import l1_excess_bound
+from fastflow.theory.sparsity import l1_excess_bound, normalized_excess_bound
 
 SYMMETRIC = 1e-14
 """The largest difference of mirrored entries of a symmetric matrix, relative to its largest entry."""
@@ -288,11 +288,28 @@ def _describe_limit_of_vectors(problem: VectorProblem, architecture: Hadamard, f
     if problem.truth is None or not equal:
         return words + "."
     truth = np.asarray(problem.truth, np.float64)
-    if not _fits(problem, truth) or (not signed and np.min(truth) <= 0):
-        return words + "."
     size = float(np.abs(truth).sum())
+    if not _fits(problem, truth):
+        return words + "."
+    if depth == 2 and not signed and np.min(truth) >= 0:
+        words += _with_normalisation(np.asarray(factors[0], np.float64) ** 2, size)
+    if not signed and np.min(truth) <= 0:
+        return words + "."
     bound = l1_excess_bound(depth, alpha, len(truth), size, signed=signed)
     return words + f": ||x||_1 is at most {bound:.3g} above the {size:.4g} of the truth (theory.l1_excess_bound)."
+
+
+def _with_normalisation(start: FloatArray, size: float) -> str:
+    """Whether a start x(0) is small enough for weight normalisation, where the truth has this l1 norm, in words."""
+    if start.sum() >= size:
+        return (
+            f" (so must it be with weight normalisation, as sum x(0) = {start.sum():.3g} is not below its {size:.4g})"
+        )
+    excess = normalized_excess_bound(100.0, start, size)
+    return (
+        " (with weight normalisation, normalized_limit, this start will do: at a ratio of rates of 100 ||x||_1 is at "
+        f"most {excess:.3g} above the {size:.4g} of the truth)"
+    )
 
 
 def _least_of_small_starts(architecture: Hadamard, factors: Sequence[FloatArray]) -> str:

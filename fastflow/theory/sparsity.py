@@ -90,6 +90,40 @@ def l1_excess_scale(depth: float, excess: ArrayLike, n: int, norm: ArrayLike, *,
     return np.exp(logs)[()]
 
 
+@quiet
+def normalized_excess_bound(ratio: ArrayLike, start: ArrayLike, norm: ArrayLike) -> Numbers:
+    """A bound, known before the run, of ``||x||_1 - ||z||_1`` where the flow with weight normalisation ends.
+
+    Here x is `fastflow.normalized_limit` and ``z >= 0`` any solution of ``A z = y``. With ``Q = ||z||_1``, ``s_0 = sum
+    x(0)`` and ``K = log(s_0 / min x_i(0))``, which is log n for equal entries, it is
+
+        sqrt((Q - s_0)^2 + 2 Q K / kappa) - (Q - s_0)     (at most Q K / (kappa (Q - s_0)) for s_0 < Q)
+
+    So where s_0 is less than Q a large start will do, with a large ratio of rates.
+
+    Parameters
+    ----------
+    ratio : float > 0 or array, kappa
+    start : array (n,), x(0), numbers > 0
+    norm : float >= 0 or array, Q
+
+    Returns
+    -------
+    float, or array where ratio or norm are arrays
+
+    Notes
+    -----
+    x minimises ``s KL(x/s || x_0/s_0) + kappa/2 (s - s_0)^2``, in which KL is at least 0, and at z at most K.
+    """
+    begin = _amounts("start", start, above=True)
+    kappa, norms = broadcast(ratio=_amounts("ratio", ratio, above=True), norm=_amounts("norm", norm))
+    apart = norms - begin.sum()
+    spread = 2 * norms * np.log(begin.sum() / begin.min()) / kappa
+    root = np.hypot(apart, np.sqrt(spread))
+    # Of a difference of nearly equal numbers the other form.
+    return np.where(apart > 0, spread / (root + np.abs(apart)), root - apart)[()]
+
+
 def _log_scale(excess: FloatArray, depth: float, n: int, norm: FloatArray) -> FloatArray:
     """``log alpha`` of the equations, increasing in the excess; written so that a small excess does not cancel."""
     from scipy.special import xlog1py

@@ -64,7 +64,7 @@ def slices(
         Lines, at most `MOST_LINES`, for the values of the longest of the other axes, panels for those of the others;
         see `plot`.
     """
-    along, lines = _axes_of(result, along)
+    along, lines = axes_of(result, along)
     arrangement = arrange(result, along, lines)
     figure, panels = make_figure(
         arrangement,
@@ -96,7 +96,7 @@ def outcome_lines(result: Result, outcome: str, *, along: str | None = None, ax:
         Lines and panels as those of `slices`.
     """
     one_of("outcome", outcome, numbers_in(result))
-    along, lines = _axes_of(result, along)
+    along, lines = axes_of(result, along)
     arrangement = arrange(result, along, lines)
     title = median_title(outcome)
     figure, panels = make_figure(
@@ -110,12 +110,12 @@ def outcome_lines(result: Result, outcome: str, *, along: str | None = None, ax:
         places = values.astype(np.float64) if numeric else np.arange(len(values), dtype=np.float64)
         low, middle, high = (arrangement.cut(found[..., i], cell) for i in range(3))
         names = arrangement.values(arrangement.y) if arrangement.y is not None else [""]
-        chosen = _chosen(np.flatnonzero(~np.isnan(middle).all(axis=1)))
-        for i, colour in zip(chosen, _colours(len(chosen)), strict=True):
+        chosen = chosen_of(np.flatnonzero(~np.isnan(middle).all(axis=1)))
+        for i, colour in zip(chosen, colours_of(len(chosen)), strict=True):
             label = arrangement.named(arrangement.y, names[i]) if arrangement.y is not None else "median"
             axes.plot(places, middle[i], color=colour, marker=".", linewidth=1.5, label=label)
             axes.fill_between(places, low[i], high[i], color=colour, alpha=0.2, linewidth=0)
-        _label_places(axes, arrangement, values, places)
+        label_places(axes, arrangement, values, places)
         axes.set(ylabel=title)
         if positive:
             axes.set_yscale("log")
@@ -126,7 +126,7 @@ def outcome_lines(result: Result, outcome: str, *, along: str | None = None, ax:
     return figure
 
 
-def _axes_of(result: Result, along: str | None) -> tuple[str, str | None]:
+def axes_of(result: Result, along: str | None) -> tuple[str, str | None]:
     """The axis that lies horizontally, and the one whose values are lines."""
     names = list(result.axes)
     numeric = [name for name in names if is_numeric(result.axes[name])]
@@ -137,12 +137,12 @@ def _axes_of(result: Result, along: str | None) -> tuple[str, str | None]:
     return along, max(others, key=lambda name: len(result.axes[name]), default=None)
 
 
-def _chosen(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def chosen_of(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """At most `MOST_LINES` of some rows, spread evenly."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_LINES)).round().astype(int))]
 
 
-def _label_places(axes: Axes, arrangement: Arrangement, values: AxisArray, places: FloatArray) -> None:
+def label_places(axes: Axes, arrangement: Arrangement, values: AxisArray, places: FloatArray) -> None:
     """What stands along the horizontal axis."""
     axes.set(xlabel=arrangement.label(arrangement.x))
     if not is_numeric(values):
@@ -169,14 +169,14 @@ def _draw_slices(
     logarithmic = numeric and is_logarithmic(places)
     k, n = arrangement.cut(result.successes, cell), arrangement.cut(result.trials, cell)
     names = arrangement.values(arrangement.y) if arrangement.y is not None else [""]
-    chosen = _chosen(np.flatnonzero(n.any(axis=1)))
+    chosen = chosen_of(np.flatnonzero(n.any(axis=1)))
     k, n = k[chosen], n[chosen]
     low, high = wilson(k, n)
     fits = boundary(places, k, n, logarithmic=logarithmic) if numeric else None
     labels: list[str | None] = [None if program is None else PROGRAMS[program]] + [None] * len(chosen)
     expected = [_expected(arrangement, cell, names[i], program, parameters) for i in chosen]
     shared = len(set(expected)) == 1  # then it is of no line in particular
-    colours = _colours(len(chosen))
+    colours = colours_of(len(chosen))
     for place, colour, label in zip(expected, ["0.3"] if shared else colours, labels, strict=False):
         if place is not None:
             axes.axvline(place, color=colour, linewidth=1.2, linestyle=(0, (1, 2)), label=label)
@@ -198,7 +198,7 @@ def _draw_slices(
                 ends = np.clip([fits.low[i], fits.high[i]], tried[0], tried[-1])
                 axes.plot(ends, [0.5, 0.5], color=colour, linewidth=4, solid_capstyle="butt")
     axes.set(ylabel="rate of success", ylim=(-0.03, 1.03))
-    _label_places(axes, arrangement, values, places)
+    label_places(axes, arrangement, values, places)
 
 
 def _expected(
@@ -212,7 +212,7 @@ def _expected(
     return None if found is None else float(found)
 
 
-def _colours(count: int) -> list[Colour]:
+def colours_of(count: int) -> list[Colour]:
     """Colours from dark to light, or the one of single curves."""
     from matplotlib import colormaps
     from matplotlib.colors import to_rgba

@@ -98,7 +98,7 @@ def rate_map(
     for axes, cell in zip(panels, arrangement.cells, strict=True):
         k, n = arrangement.cut(result.successes, cell), arrangement.cut(result.trials, cell)
         rates = np.divide(k, n, out=np.full(k.shape, np.nan), where=n > 0)
-        mesh = _draw_cells(axes, arrangement, rates, colours, Normalize(0, 1))
+        mesh = draw_cells(axes, arrangement, rates, colours, Normalize(0, 1))
         _draw_fits(axes, arrangement, k, n, fitted)
         for colour, (name, other) in zip(BESIDE, (beside or {}).items(), strict=False):
             _draw_other(axes, arrangement, other, fitted, f"50%, {name}", colour)
@@ -148,7 +148,7 @@ def time_map(
         low, high = finite.min(), finite.max()
         norm = LogNorm(low, high) if low > 0 and high >= DECADE * low else Normalize(low, high)
     for axes, cell in zip(panels, arrangement.cells, strict=True):
-        mesh = _draw_cells(axes, arrangement, arrangement.cut(medians, cell), colormaps["viridis"], norm)
+        mesh = draw_cells(axes, arrangement, arrangement.cut(medians, cell), colormaps["viridis"], norm)
     label_outer(panels, ax)
     draw_colour_bar(figure, panels, mesh, title)
     return figure
@@ -159,7 +159,7 @@ def median_title(outcome: str) -> str:
     return MEDIANS.get(outcome) or literal(f"median {outcome.replace('_', ' ')}")
 
 
-def _draw_cells(
+def draw_cells(
     axes: Axes, arrangement: Arrangement, values: FloatArray, colours: Colormap, norm: Normalize | None
 ) -> QuadMesh:
     """Coloured cells; hatched where there is no value."""

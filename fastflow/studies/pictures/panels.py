@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,10 +27,13 @@ LETTERS = 66
 """Letters of a small title over one panel."""
 
 
-def make_figure(arrangement: Arrangement, result: Result, text: str, ax: Given = None) -> tuple[Figure, list[Axes]]:
+def make_figure(
+    arrangement: Arrangement, result: Result, text: str, ax: Given = None, unsaid: Container[str] = ()
+) -> tuple[Figure, list[Axes]]:
     """A figure with its title, and a panel for each combination of the values of other axes.
 
     Axes of the user's own, ``ax``, are taken as they are, and the title of their figure is his.
+    Of the result's setting the parameters that are ``unsaid`` are not stated.
     """
     count = len(arrangement.cells)
     if ax is not None:
@@ -40,7 +44,8 @@ def make_figure(arrangement: Arrangement, result: Result, text: str, ax: Given =
     columns = last if count % last == 0 and 1 < last <= 4 else min(count, 3)
     rows = -(-count // columns)
     figure = new_figure(PANEL_SIZE[0] * columns + 0.8, PANEL_SIZE[1] * rows + 0.9)
-    lines = (*_wrapped([arrangement.named(name, value) for name, value in result.setting.items()], ", ", columns),)
+    said = [arrangement.named(name, value) for name, value in result.setting.items() if name not in unsaid]
+    lines = (*_wrapped(said, ", ", columns),)
     figure.suptitle("\n".join((*lines, *_wrapped(text.split("; "), "; ", columns))), fontsize="small")
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for empty in panels[count:]:
