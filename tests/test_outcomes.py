@@ -319,12 +319,14 @@ def test_a_function_that_a_worker_cannot_import_is_named():
 
 def test_trials_that_diverge_have_none():
     words = (LowRank(n=3, rank=1, observed="estimation"), ff.DeepLinear(2), ff.inits.Gaussian(0.5))
-    asked = {"norm": "nuclear_norm", "x": ff.Outcome(users.first_two, shape=(2,), dtype="int64")}
+    asked = {"norm": "nuclear_norm", "x": ff.Outcome(users.first_two, shape=(2,), dtype="int64"), "s": "sharpness"}
     axes = {"step": (1e-2, 10.0)}
     result = run(ff.Study(*words, ff.GradientDescent(max_steps=200), axes=axes, trials=3, outcomes=asked))
     lost = result.outcomes["status"] == ff.Status.DIVERGED
     assert np.array_equal(lost, [[False] * 3, [True] * 3])
     assert np.array_equal(np.isnan(result["norm"]), lost)
+    assert np.array_equal(np.isnan(result["s"]), lost)
+    assert np.isnan(ff.theory.sharpness(ff.MatrixEstimation(np.eye(3)), [1e200 * np.eye(3)] * 2))
     assert np.array_equal(np.isnan(result["x"]).all(axis=-1), lost)
     assert not result.with_success(ff.Success("norm", at_least=0)).successes[1]
 
@@ -350,9 +352,16 @@ def test_success_on_any_outcome(reference, tmp_path):
             vectors(success=success)
 
 
-def test_a_strangers_success_is_not_imported(reference, tmp_path):
+def test_a_strangers_code_is_not_imported(reference, tmp_path):
     from fastflow.studies.spec import success_of
 
+    table = dict(reference.table)
+    table["outcomes"] = {**table["outcomes"], "largest": {**table["outcomes"]["largest"], "function": "nobody_s:code"}}
+    ff.StudyResult(table, reference.outcomes).save(tmp_path / "s.zarr")
+    found = ff.open_study(tmp_path / "s.zarr")
+    assert np.array_equal(found["largest"], reference["largest"])
+    with pytest.raises(ValueError, match="the study names code outside of fastflow, 'nobody_s:code'"):
+        _ = found.design
     success = success_of({"success": {"kind": "Success", "function": "nobody_s:judge", "version": 1}})
     with pytest.raises(ValueError, match="success is decided by nobody_s:judge, code of the store"):
         success.of(reference.outcomes)

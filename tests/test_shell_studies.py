@@ -56,6 +56,7 @@ def test_phase_writes_what_the_study_gives(here, capsys):
 def test_every_option_reaches_the_study(here):
     options = ["--matrix", "correlated", "--correlation", "0.3", "--scaling", "columns", "--coefficients", "flat"]
     options += ["--noise", "0.01", "--depth", "3", "--nonnegative", "--alpha", "1e-3", "--below", "0.1", "--seed", "4"]
+    options += ["--outcomes", "l1_norm,support_recovery"]
     assert shell.main(["phase", *SMALL, *options, "--out", "other", "--max-steps", "50"]) == 0
     study = ff.open_study("other.zarr").design
     wanted = ff.ensembles.Sparse(
@@ -66,6 +67,7 @@ def test_every_option_reaches_the_study(here):
     assert study.words["init"].scale == 1e-3
     assert study.words["method"] == ff.FlowLimit(max_steps=50)
     assert (study.seed, study.success) == (4, ff.Success(below=0.1))
+    assert list(study.asked) == ["l1_norm", "support_recovery"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fastflow.baselines import BasisPursuit
-from fastflow.checks import as_count, shown
+from fastflow.checks import as_count, one_of, shown
 from fastflow.ensembles.sparse import COEFFICIENTS, MATRICES, SCALINGS, Sparse
 from fastflow.inits import Constant
 from fastflow.methods import METHODS, Method
@@ -17,6 +17,7 @@ from fastflow.networks import DiagonalLinear
 from fastflow.shell.arguments import Commands, a_count, a_number, argument, as_real
 from fastflow.shell.study import add_running, run_and_show
 from fastflow.studies.axes import MOST_VALUES
+from fastflow.studies.measures import MEASURED
 from fastflow.studies.spec import build
 from fastflow.studies.study import Study
 from fastflow.studies.success import Success
@@ -72,6 +73,12 @@ def add_phase(commands: Commands) -> None:
     g = p.add_argument_group("trials and results")
     g.add_argument("--trials", type=a_count(1), default=50, help="of each cell (default: 50)")
     g.add_argument("--below", type=a_number(above=0), default=1e-3, help="relative error of a success (default: 1e-3)")
+    g.add_argument(
+        "--outcomes",
+        type=_names,
+        metavar="NAMES",
+        help="what is kept of each trial, too: a list of l1_norm, support_recovery, ... (those of fastflow.Study)",
+    )
     g.add_argument("--seed", type=a_count(0), default=0, help="seed of all random numbers (default: 0)")
     g.add_argument("--out", type=Path, default=Path("phase"), metavar="NAME", help="(default: phase)")
     add_running(p)
@@ -87,6 +94,12 @@ def _values(text: str) -> tuple[int, ...]:
         raise ValueError(f"expected FIRST:LAST or FIRST:LAST:COUNT, got {text!r}")
     many = as_count("the count", count[0] if count else min(VALUES, last - first + 1), 1, MOST_VALUES)
     return tuple(sorted({round(value) for value in np.linspace(first, last, many).tolist()}))
+
+
+@argument
+def _names(text: str) -> list[str]:
+    """Names of outcomes."""
+    return [one_of("an outcome", name.strip(), MEASURED) for name in text.split(",")]
 
 
 def _whole(text: str) -> int:
@@ -137,7 +150,8 @@ def study_of(a: argparse.Namespace) -> Study:
         steps = {} if a.max_steps is None else {"max_steps": a.max_steps}
         method = build({"kind": FOLLOWED[a.method].__name__, **steps})
     success = Success(below=a.below)
-    return Study(ensemble, network, init, method, axes=axes, trials=a.trials, seed=a.seed, success=success)
+    rest = {"trials": a.trials, "seed": a.seed, "success": success, "outcomes": a.outcomes}
+    return Study(ensemble, network, init, method, axes=axes, **rest)
 
 
 def _phase(a: argparse.Namespace) -> int:

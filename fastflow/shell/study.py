@@ -50,8 +50,8 @@ def add_study(commands: Commands) -> None:
         "study",
         help="run the Monte Carlo study that a TOML file describes",
         description="Run the Monte Carlo study that a TOML file describes: tables ensemble, network, init and method, "
-        "each with a kind and its parameters; axes; trials, seed and success. Writes FILE.zarr, a Zarr store (read it "
-        "with fastflow.open_study, or xarray), and the picture FILE.png.",
+        "each with a kind and its parameters; axes; trials, seed, outcomes and success. Writes FILE.zarr, a Zarr store "
+        "(read it with fastflow.open_study, or xarray), and the picture FILE.png.",
         epilog="example: fastflow study recovery.toml --out results/recovery",
     )
     p.set_defaults(command=_study)

@@ -21,10 +21,13 @@ from fastflow.methods import Method
 from fastflow.records import NAMED, Record
 from fastflow.studies.ends import Ends, Trial
 from fastflow.studies.measures import MEASURED, Case
-from fastflow.studies.outcomes import FIELDS, LABEL, NEVER, Field, Values, as_field, lacks, nothing
+from fastflow.studies.outcomes import FIELDS, LABEL, Field, Values, as_field, lacks, nothing
 
 STEPS, SPACING = 200, "log"
 """At how many steps a history is recorded that says nothing of it."""
+
+
+_NUMBER = as_field()
 
 
 class NotImportable(ImportError):
@@ -103,9 +106,9 @@ class Named(Asked):
         MEASURED[self.name].check(case)
 
     def evaluate(self, ends: Ends) -> Values:
-        values = np.asarray(MEASURED[self.name].make(ends), np.float64)
-        lost = np.isin(ends.kept["status"], NEVER)
-        return np.where(lost.reshape(-1, *[1] * (values.ndim - 1)), np.nan, values)
+        made = nothing(self.field, len(ends))
+        made[ends.ended] = np.asarray(MEASURED[self.name].make(ends))[ends.ended]
+        return made
 
 
 @by_value("title", "version", "field", "history", "steps", "spacing")
@@ -184,11 +187,13 @@ class Outcome(Asked):
             raise ValueError(f"the outcome {self.title} needs a history, which a baseline has not")
 
     def evaluate(self, ends: Ends) -> Values:
-        function, field, record = self._call(), self.field, self.record
-        values = nothing(field, len(ends))
-        moments = None if record is None else _moments(record, ends)
-        for place in np.flatnonzero(~np.isin(ends.kept["status"], NEVER)):
-            trial = ends.trial(int(place), moments)
+        function, record = self._call(), self.record
+        values = nothing(self.field, len(ends))
+        trials = ends.each
+        if record is not None:
+            moments = _moments(record, ends)
+            trials = {place: Trial(ends, place, moments) for place in trials}
+        for place, trial in trials.items():
             try:
                 values[place] = self._as_value(function(trial))
             except (MemoryError, OSError):
@@ -209,9 +214,11 @@ class Outcome(Asked):
             raise NotImportable(f"{self.title} cannot be imported here: {error}") from error
         return cast(Callable[[Trial], ArrayLike], found)
 
-    def _as_value(self, value: ArrayLike) -> Values:
+    def _as_value(self, value: ArrayLike) -> Values | float:
         """What the function has given, if it is of the field."""
         field = self.field
+        if isinstance(value, float) and field == _NUMBER and value > field.fill:  # as most are, without more ado
+            return value
         array = as_array("what it gives", value)
         if array.shape != field.shape:
             raise ValueError(f"it gives an array of shape {array.shape}, not {field.shape}: say shape={array.shape}")

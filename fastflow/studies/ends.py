@@ -18,7 +18,7 @@ from fastflow.records.snapshot import Snapshot, Subject
 from fastflow.results import Runs
 from fastflow.setting import Setting
 from fastflow.status import Status
-from fastflow.studies.outcomes import Arrays
+from fastflow.studies.outcomes import NEVER, Arrays
 
 
 class Trained(NamedTuple):
@@ -79,12 +79,23 @@ class Ends:
         return self.train()
 
     @cached_property
+    def solutions(self) -> FloatArray:
+        """The solutions, NaN of trials that have none, wherever they diverged to."""
+        return self._where_ended(self.solution)
+
+    def _where_ended(self, values: FloatArray) -> FloatArray:
+        """Values (trials, ...), NaN of trials that have no solution."""
+        kept = np.full_like(values, np.nan)
+        kept[self.ended] = values[self.ended]
+        return kept
+
+    @cached_property
     def seen(self) -> Snapshot:
         """The solutions, and the truths where there are any, as quantities of records see them."""
         truths = np.zeros((0, 0)) if self.truths is None else self.truths
         each = np.arange(len(self))
         nothing = np.zeros((0, 0))
-        return Snapshot(Subject((), self.architecture_of(), each, truths, nothing), each, self.solution, nothing)
+        return Snapshot(Subject((), self.architecture_of(), each, truths, nothing), each, self.solutions, nothing)
 
     @cached_property
     def seen_whole(self) -> Snapshot:
@@ -95,17 +106,18 @@ class Ends:
         subject = Subject(
             setting.problems, setting.architecture, setting.problem_index[chosen], setting.truths, starts[chosen]
         )
-        return Snapshot(subject, np.arange(len(self)), self.solution, runs.flat_factors[chosen])
+        factors = self._where_ended(runs.flat_factors[chosen])
+        return Snapshot(subject, np.arange(len(self)), self.solutions, factors)
 
-    def trial(self, place: int, moments: NDArray[np.int64] | None = None) -> Trial:
-        """One of them, by its place.
+    @cached_property
+    def ended(self) -> NDArray[np.int64]:
+        """The places of the trials that have a solution: they have neither diverged nor failed."""
+        return np.flatnonzero(~np.isin(self.kept["status"], NEVER))
 
-        Parameters
-        ----------
-        place : int
-        moments : the steps that its history has, None for all that there are
-        """
-        return Trial(self, place, moments)
+    @cached_property
+    def each(self) -> dict[int, Trial]:
+        """Those trials, by their places, as functions see them that need no history."""
+        return {place: Trial(self, place) for place in self.ended.tolist()}
 
     def history(self, place: int, moments: NDArray[np.int64] | None = None) -> History | None:
         """The history of a trial, by its place: arrays (records, ...), at those of the steps that are given."""

@@ -147,7 +147,7 @@ def _test_losses(ends: Ends) -> Numbers:
     values = np.full(len(ends), np.nan)
     for place in np.flatnonzero(ends.seen.finite):
         test = ends.test_of(ends.first + int(place))
-        values[place] = test.loss(ends.solution[place].reshape(test.shape))
+        values[place] = test.loss(ends.solutions[place].reshape(test.shape))
     return values
 
 
@@ -162,13 +162,13 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "entropy_rank",
         "Of a matrix: the exponential of the entropy of its singular values (`metrics.entropy_rank`).",
-        lambda ends: metrics.entropy_rank(ends.solution),
+        lambda ends: metrics.entropy_rank(ends.solutions),
         applies=_of_matrices,
     ),
     Measure(
         "stable_rank",
         "Of a matrix: the square of its Frobenius norm over that of its operator norm (`metrics.stable_rank`).",
-        lambda ends: metrics.stable_rank(ends.solution),
+        lambda ends: metrics.stable_rank(ends.solutions),
         applies=_of_matrices,
     ),
     Measure(
@@ -186,7 +186,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "frobenius_norm",
         "Of a matrix: the root of the sum of the squares of its entries.",
-        lambda ends: metrics.frobenius_norms(ends.solution),
+        lambda ends: metrics.frobenius_norms(ends.solutions),
         applies=_of_matrices,
     ),
     Measure(
@@ -197,6 +197,7 @@ MEASURES: tuple[Measure, ...] = (
         applies=lambda architecture: architecture.has_balance,
     ),
     _recorded("effective_alpha", Needs.FACTORS, (3,)),
+    _recorded("gain", Needs.FACTORS, (3,)),
     _recorded("sharpness", Needs.FACTORS),
     _recorded("limit_distance", Needs.FACTORS),
     Measure(

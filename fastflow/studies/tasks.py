@@ -17,7 +17,8 @@ from fastflow.baselines import Baseline, shortfalls
 from fastflow.checks import as_floats
 from fastflow.methods import Method, StackedMethod, SystemStack, execute
 from fastflow.metrics import relative_errors
-from fastflow.networks import Architecture
+from fastflow.networks import Architecture, Network
+from fastflow.problems import CompressedSensing
 from fastflow.setting import default_network, entries_of, pose_trials
 from fastflow.status import Status
 from fastflow.streams import Streams
@@ -245,7 +246,7 @@ def _run_stack(setup: Setup, method: StackedMethod, shape: tuple[int, int], firs
         truths,
         setup.problem,
         setup.test,
-        functools.partial(_architecture, setup, first),
+        functools.partial(_architecture_over, setup.network, n),
         functools.partial(_train, setup, method, first, last),
     )
 
@@ -287,6 +288,12 @@ def _train(setup: Setup, method: Method, first: int, last: int) -> Trained:
     loss = runs.loss.reshape(trials, starts)
     best = np.argmin(np.where(np.isnan(loss), np.inf, loss), axis=1)
     return Trained(setting, runs, np.arange(trials) * starts + best)
+
+
+@functools.lru_cache(64)
+def _architecture_over(network: Network, n: int) -> Architecture:
+    """The architecture over the unknown of a system, made once for all of one size."""
+    return network.architecture(network.pose(CompressedSensing(np.ones((1, n)), np.ones(1))))
 
 
 def _architecture(setup: Setup, trial: int) -> Architecture:

@@ -61,7 +61,7 @@ def sharpness(
 
     Returns
     -------
-    float, or of a stack of runs an array (runs,), NaN for those whose factors are not finite
+    float, or of a stack of runs an array (runs,), NaN for those whose factors, or Hessians, are not finite
 
     Examples
     --------
@@ -120,17 +120,22 @@ def is_finite(factors: Sequence[FloatArray]) -> bool:
 
 
 def end_of_spectrum(hessian: SymmetricOperator, which: str, rtol: float) -> tuple[float, FloatArray]:
-    """The `LARGEST` or `SMALLEST` eigenvalue, and a unit eigenvector."""
+    """The `LARGEST` or `SMALLEST` eigenvalue, and a unit eigenvector; NaN where the Hessian leaves float64."""
     at = -1 if which == LARGEST else 0
     if hessian.size <= DENSE:
         matrix = np.array([hessian.times(row) for row in np.eye(hessian.size)])
+        if not np.isfinite(matrix).all():
+            return np.nan, np.full(hessian.size, np.nan)
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
         return float(values[at]), vectors[:, at]
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     require_work(hessian.size, min(hessian.size, BASIS) + BESIDE, "Lanczos on vectors")
     start = stream("curvature", hessian.size).standard_normal(hessian.size)
-    if not hessian.times(start).any():
+    first = hessian.times(start)
+    if not np.isfinite(first).all():
+        return np.nan, np.full(hessian.size, np.nan)
+    if not first.any():
         return 0.0, start / np.linalg.norm(start)  # Lanczos would find no direction to go on in
     size, shift = (hessian.size, hessian.size), 0.0
     operator = LinearOperator(size, hessian.times, hessian.times, dtype=np.float64)
