@@ -219,8 +219,9 @@ def _fill(
     for chunk in all_chunks(shape):
         region = region_of(chunk, chunk_shape(shape), shape)
         read: Arrays = {}
-        for name in reversed(list(fields)):  # the status first: what it vouches for is there then
-            file = place / name / "c" / "/".join(map(str, chunk))
+        for name, field in reversed(fields.items()):  # the status first: what it vouches for is there then
+            whole = (*chunk, *[0] * len(field.shape))
+            file = place / name / "c" / "/".join(map(str, whole))
             try:
                 read[name] = group[name][region]
             except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
@@ -232,7 +233,7 @@ def _fill(
                     if not file.is_file():
                         yield f"the chunk {file} is missing"
                     break
-            elif name not in partial and np.any(lacks(read[name], fields[name])[done]):
+            elif name not in partial and np.any(lacks(read[name], field)[done]):
                 yield f"the chunk {file} is missing, or older than the status of its trials"
                 break
         else:
