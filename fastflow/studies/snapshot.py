@@ -219,7 +219,7 @@ def _fill(
     for chunk in all_chunks(shape):
         region = region_of(chunk, chunk_shape(shape), shape)
         read: Arrays = {}
-        for name, field in reversed(fields.items()):  # the status first: what it vouches for is there then
+        for name, field in reversed(list(fields.items())):  # the status first: what it vouches for is there then
             whole = (*chunk, *[0] * len(field.shape))
             file = place / name / "c" / "/".join(map(str, whole))
             try:
