@@ -29,6 +29,8 @@ import fastflow as ff
 from fastflow import baselines, ensembles, inits, metrics, theory
 from fastflow.arrays import as_array, as_real
 from fastflow.checks import as_number
+from fastflow.methods import METHODS
+from fastflow.methods.gradient_descent import SteppingMethod
 from fastflow.studies.statistics import wilson
 from fastflow.studies.transitions import boundary, compare
 
@@ -87,6 +89,18 @@ def loss_of_data(problem, index, product, gradient):
 
 
 ff.kernels.add_problem(Data, loss_of_data)
+
+
+class Shrinking(NamedTuple):
+    factor: float
+
+
+def shrink(rule, factors, gradient, memory, step, k):
+    for i in range(factors.size):
+        factors[i] = rule.factor * factors[i] - step * gradient[i]
+
+
+ff.kernels.add_rule(Shrinking, shrink)
 
 
 def of_factors(function: Callable[[list], object], factor: np.ndarray = SQUARE) -> Call:
@@ -170,7 +184,28 @@ CALLS: dict[str, Call] = {
     "fastflow.inits.Explicit: arrays": of_factors(lambda factors: inits.Explicit(factors).arrays),
     "fastflow.inits.Explicit: steps": Call(COUNTS, lambda a: inits.Explicit([np.ones((2, 3, 3))], a).steps, "steps"),
     # Methods, records, running
-    "fastflow.GradientDescent: step": Call(SMALL, lambda a: ff.GradientDescent(a).sequence, "step"),
+    **{
+        f"fastflow.{kind.__name__}: step": Call(SMALL, lambda a, kind=kind: kind(a).sequence, "step")
+        for kind in METHODS
+        if issubclass(kind, SteppingMethod)
+    },
+    "fastflow.LayerwiseDescent: multiples": Call(
+        SMALL, lambda a: ff.LayerwiseDescent(multiples=a).multiples, "multiples"
+    ),
+    "fastflow.CustomRule: step": Call(SMALL, lambda a: ff.CustomRule(a, update=Shrinking(0.5)).sequence, "step"),
+    "fastflow.StochasticGradientDescent: step": Call(
+        SMALL, lambda a: ff.StochasticGradientDescent(a).descent.sequence, "step"
+    ),
+    "fastflow.StochasticGradientDescent: batch_size": Call(
+        COUNTS, lambda a: ff.StochasticGradientDescent(batch_size=a).batch_sizes, "batch_size"
+    ),
+    "fastflow.StochasticGradientDescent: order": Call(
+        COUNTS[None], lambda a: ff.StochasticGradientDescent(order=a).order, "order"
+    ),
+    "fastflow.StochasticGradientDescent: label_noise": Call(
+        SMALL, lambda a: ff.StochasticGradientDescent(label_noise=a).label_noise, "label_noise"
+    ),
+    "fastflow.each: values": Call(SMALL, lambda a: ff.each(a).values, "each"),
     "fastflow.GradientFlow: times": Call(COUNTS / 2, lambda a: ff.GradientFlow(a).times, "times"),
     "fastflow.ProductFlow: times": Call(COUNTS / 2, lambda a: ff.ProductFlow(a).times, "times"),
     "fastflow.Record: steps": Call(COUNTS, lambda a: ff.Record(a).grid(9), "steps"),
@@ -182,6 +217,12 @@ CALLS: dict[str, Call] = {
     ),
     "fastflow.flow_distance: steps": Call(
         COUNTS, lambda a: ff.flow_distance(ESTIMATION, method=ff.GradientDescent(0.1, 9), runs=1, steps=a), "steps"
+    ),
+    "fastflow.flow_sharpness: runs": Call(
+        COUNTS, lambda a: ff.flow_sharpness(ESTIMATION, runs=a, times=[0.1], rounds=0).sharpness, "runs"
+    ),
+    "fastflow.flow_sharpness: times": Call(
+        COUNTS / 2, lambda a: ff.flow_sharpness(ESTIMATION, runs=1, times=a, rounds=0).sharpness, "times"
     ),
     "fastflow.flow_limit: matrix": Call(WIDE, lambda a: ff.flow_limit(a, Y3, 0.5, 2).x, "matrix"),
     "fastflow.flow_limit: values": Call(Y3, lambda a: ff.flow_limit(WIDE, a, 0.5, 2).x, "values"),
@@ -209,6 +250,8 @@ CALLS: dict[str, Call] = {
         "theory",
         gaps=True,
     ),
+    "fastflow.StudyResult.quantiles: q": Call(SMALL, lambda a: studied().quantiles("loss", a).value, "q"),
+    "fastflow.Outcome: steps": Call(COUNTS, lambda a: ff.Outcome(recovered_by, steps=a).steps, "steps"),
     "fastflow.studies.transitions.compare: theory": Call(
         np.array([2.5]), lambda a: compare(FOUND, a), "theory", gaps=True
     ),
@@ -356,6 +399,18 @@ CALLS: dict[str, Call] = {
     "fastflow.theory.nuclear_finite_dimension: rank": Call(
         COUNTS, lambda a: theory.nuclear_finite_dimension(a, (3, 4), samples=9), "rank"
     ),
+    "fastflow.theory.bifurcation: steps": Call(
+        SMALL, lambda a: theory.bifurcation(2, a, settle=10, kept=64).values, "steps"
+    ),
+    "fastflow.theory.period: path": Call(np.tile(X4, (1, 8)), theory.period, "path"),
+    **{
+        f"fastflow.theory.normalized_excess_bound: {name}": Call(
+            SMALL,
+            lambda a, name=name: theory.normalized_excess_bound(**{"ratio": 2.0, "start": 0.1, "norm": 1.0, name: a}),
+            name,
+        )
+        for name in ("ratio", "start", "norm")
+    },
     # Pictures
     "fastflow.results.plot.plot_images: images": Call(
         WIDE, lambda a: ff.plot.plot_images({"one": a}).axes[0].images[0].get_array().data, "image 'one'"
@@ -364,6 +419,18 @@ CALLS: dict[str, Call] = {
         SMALL, lambda a: len(ff.plot.plot_recovery(recovered(), PROBLEMS["CompressedSensing"], a).axes), "alphas"
     ),
 }
+
+
+@functools.cache
+def studied():
+    """The result of a study."""
+    ensemble = ensembles.Sparse(n=6, sparsity=1)
+    return ff.Study(ensemble, method=baselines.LeastNorm(), axes={"m": [3]}, trials=3).run(threads=1, progress=False)
+
+
+def recovered_by(trial):
+    """An outcome."""
+    return trial.solution
 
 
 @functools.cache
@@ -396,7 +463,12 @@ def taken_arrays():
         except (TypeError, ValueError):  # compiled, or an enumeration
             continue
         for parameter in parameters.values():
-            if parameter.name != "widths" and OF_ARRAYS.search(str(parameter.annotation)):
+            annotation = str(parameter.annotation)
+            if (
+                parameter.name not in ("widths", "shape")
+                and OF_ARRAYS.search(annotation)
+                and not annotation.startswith("Callable")
+            ):
                 yield f"{name}: {parameter.name}"
 
 

@@ -56,8 +56,9 @@ class DeepLinear(Network):
     def __post_init__(self) -> None:
         depth, widths = self.depth, self.widths
         if widths is not None:
-            given = as_list("widths", widths) if isinstance(widths, Sequence | np.ndarray) else []
-            if isinstance(widths, str) or len(given) < 2:
+            is_list = isinstance(widths, Sequence | np.ndarray) and not isinstance(widths, str)
+            given = as_list("widths", widths) if is_list else []
+            if len(given) < 2:
                 raise ValueError(f"widths must be (d_0, ..., d_N) with at least two entries, got {shown(widths)}")
             widths = tuple(as_count(f"widths[{j}]", width, 1) for j, width in enumerate(given))
             if depth is not None and as_count("depth", depth, 1) != len(widths) - 1:

@@ -13,8 +13,8 @@ from typing import ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastflow.arrays import as_array, as_list
-from fastflow.checks import as_count, as_number, one_of, shown
+from fastflow.arrays import as_array
+from fastflow.checks import as_number, one_of, shown
 from fastflow.ensembles.custom import importable
 from fastflow.equality import by_value
 from fastflow.methods import Method
@@ -145,7 +145,7 @@ class Outcome(Asked):
         shape: Sequence[int] = (),
         dtype: str = "float64",
         history: Sequence[str] = (),
-        steps: int | Sequence[int] = STEPS,
+        steps: int | ArrayLike = STEPS,
         spacing: str = SPACING,
     ) -> None:
         importable(function)
@@ -418,10 +418,10 @@ def _moments(record: Record, ends: Ends) -> NDArray[np.int64] | None:
     return None if history is None or history.steps is None else record.grid(ends.most_steps)
 
 
-def _as_steps(steps: object) -> int | tuple[int, ...]:
-    if isinstance(steps, list | tuple | np.ndarray | range):
-        return tuple(as_count("each of steps", step, 0) for step in as_list("steps", steps))
-    return as_count("steps", steps, 2)
+def _as_steps(steps: int | ArrayLike) -> int | tuple[int, ...]:
+    """Steps as a `Record` takes them, which can be compared and hashed."""
+    asked = Record(steps).steps
+    return asked if isinstance(asked, int) else tuple(asked.tolist())
 
 
 @functools.lru_cache(64)
