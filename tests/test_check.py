@@ -311,7 +311,7 @@ FACTORS, NETWORK = [np.eye(4)] * 2, ff.DeepLinear(2)
         (lambda: theory.safe_step(MATRIX, None, FACTORS), TypeError, "network must be"),
         (lambda: theory.safe_step(MATRIX, NETWORK, [np.eye(3)] * 2), ValueError, "chain to W, which is 4 x 4"),
         (lambda: theory.descent_region(VECTOR, FACTORS), TypeError, "DeepLinear network factors a matrix"),
-        (lambda: theory.descent_region(MATRIX, "ab"), TypeError, "factors must be a sequence of matrices"),
+        (lambda: theory.descent_region(MATRIX, "ab"), TypeError, "factors must be a sequence, first to last, got str"),
         (lambda: theory.descent_region(MATRIX, [np.eye(4), np.ones((2, 4, 4))]), ValueError, "or all stacks"),
         (lambda: theory.linear_rate(MATRIX, [np.eye(4), np.ones((4, 3))]), ValueError, "chain to W"),
         (lambda: theory.linear_rate(MATRIX, [np.eye(4) * 1j]), TypeError, "factor 1 must be an array of real"),
