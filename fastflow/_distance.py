@@ -95,6 +95,13 @@ def flow_distance(
     there = train(problem, network, init, flow, runs, seed, threads)
     assert there.history is not None
     assert there.history.product is not None
-    one, two = (history.reshape(*history.shape[:2], -1) for history in (down.history.product, there.history.product))
+    pairs = zip(down.history.product, there.history.product, strict=True)
+    return FlowDistance(k, times, np.stack([_relative_distance(one, two) for one, two in pairs]))
+
+
+def _relative_distance(one: FloatArray, two: FloatArray) -> FloatArray:
+    """The distance of two paths (moments, *shape) over the larger norm, (moments,)."""
+    one, two = (path.reshape(len(path), -1) for path in (one, two))
     larger = np.maximum(np.linalg.norm(one, axis=-1), np.linalg.norm(two, axis=-1))
-    return FlowDistance(k, times, np.linalg.norm(one - two, axis=-1) / np.where(larger == 0, 1, larger))
+    distance: FloatArray = np.linalg.norm(one - two, axis=-1) / np.where(larger == 0, 1, larger)
+    return distance

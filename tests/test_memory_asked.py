@@ -76,6 +76,12 @@ CALLS = {
     "basis_pursuit": "m = 9 if small else 120; a = draw((m, 40 * m)); ff.baselines.basis_pursuit(a, a[:, 0])",
     "least_norm": "m = 9 if small else 1000; a = draw((m, 3 * m)); ff.baselines.least_norm(a, a[:, 0])",
     "best_rank": "m = 9 if small else 1000; ff.baselines.best_rank(draw((m, m)), 2)",
+    "check": """m = 300 if small else 1000
+    a = draw((m, 2 * m)); ff.check(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(3), ff.inits.Constant(0.1))""",
+    "flow_distance": """ff.flow_distance(ff.MatrixEstimation(draw((60, 60))), ff.DeepLinear(2), ff.inits.Gaussian(0.1),
+                     ff.GradientDescent(1e-6, 20), runs=2 if small else 100, steps=range(20))""",
+    "normalized_limit": """m = 200 if small else 800
+    a = abs(draw((m, 2 * m))); ff.normalized_limit(a, a[:, 0], 0.5)""",
     "mode_value": "k = 9 if small else 20000; ff.theory.mode_value(np.linspace(0, 1, k), 1.0, 1e-2, 3)",
     "study": "study(9 if small else 10**6).run(max_seconds=0.1, progress=False)",
     "study, limits": """n = 600 if small else 1600

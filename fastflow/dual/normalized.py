@@ -54,6 +54,10 @@ FARTHEST = 30.0
 """The largest change of an entry of z in a step."""
 
 
+ONE_LIMIT = 5
+"""Copies of its matrix that finding one limit takes (measured)."""
+
+
 @quiet
 def normalized_limit(
     matrix: ArrayLike,
@@ -117,7 +121,8 @@ def normalized_limit(
     shapes = {"matrix": a.shape[:-2], "values": y.shape[:-1], "start": begin.shape[:-1], "ratio": kappa.shape}
     batch = common_axes(shapes)
     count = math.prod(batch)
-    require_memory(NUMBER_BYTES * count * (m * n + 3 * (m + n)), f"{count} problems of shape {(m, n)}", FEWER)
+    numbers = (count + ONE_LIMIT) * m * n + 3 * count * (m + n)
+    require_memory(NUMBER_BYTES * numbers, f"{count} problems of shape {(m, n)}", FEWER)
     a = np.broadcast_to(a, (*batch, m, n)).reshape(count, m, n).astype(np.float64)
     y, begin = (np.broadcast_to(v, (*batch, v.shape[-1])).reshape(count, -1).astype(np.float64) for v in (y, begin))
     kappa = np.broadcast_to(kappa, batch).ravel()

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, as_floats, brief_repr, frozen, one_of
 from fastflow.equality import by_value
+from fastflow.memory import require_work
 from fastflow.problems.minimum import Minimum
 
 NORMALIZATIONS = ("sum", "mean")
@@ -421,10 +422,7 @@ class VectorProblem(Problem):
         -------
         array (n,) in float64
         """
-        solution: FloatArray = np.linalg.lstsq(
-            self.matrix.astype(np.float64), self.values.astype(np.float64), rcond=None
-        )[0]
-        return solution
+        return solve_least_squares(self.matrix, self.values)[0]
 
     def least_loss(self) -> float:
         """A lower bound of the loss: its minimum where there are more measurements than unknowns, else 0.
@@ -454,9 +452,25 @@ class VectorProblem(Problem):
 
 def fitted(matrix: FloatArray, values: FloatArray) -> FloatArray:
     """What least squares fits of values (m,) or (m, k): their projection on the range of a matrix (m, n)."""
-    wide = matrix.astype(np.float64)
-    projection: FloatArray = wide @ np.linalg.lstsq(wide, values.astype(np.float64), rcond=None)[0]
+    projection: FloatArray = matrix.astype(np.float64) @ solve_least_squares(matrix, values)[0]
     return projection
+
+
+SOLVED = 4.5
+"""Copies of its matrix that least squares takes (measured)."""
+
+
+def solve_least_squares(matrix: FloatArray, values: FloatArray) -> tuple[FloatArray, int]:
+    """The least-squares solution of least norm, in float64, and the rank of the matrix.
+
+    Raises
+    ------
+    MemoryError
+        for more than memory, before any work
+    """
+    require_work(matrix.size, SOLVED, "least squares with a matrix")
+    solution, _, rank, _ = np.linalg.lstsq(matrix.astype(np.float64), values.astype(np.float64), rcond=None)
+    return solution, int(rank)
 
 
 def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:

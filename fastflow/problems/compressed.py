@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from fastflow.checks import FloatArray, as_floats, frozen
 from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.losses.shared_matrix import padded_columns, share_matrix
-from fastflow.problems.base import VectorProblem, stacked
+from fastflow.problems.base import VectorProblem, solve_least_squares, stacked
 from fastflow.problems.gram import regression_by_gram
 
 
@@ -67,9 +67,8 @@ class CompressedSensing(VectorProblem):
     @cached_property
     def _least_squares(self) -> tuple[FloatArray, int]:
         """`least_squares`, and the rank of A."""
-        matrix, values = self.matrix.astype(np.float64), self.values.astype(np.float64)
-        solution, _, rank, _ = np.linalg.lstsq(matrix, values, rcond=None)
-        return frozen(solution), int(rank)
+        solution, rank = solve_least_squares(self.matrix, self.values)
+        return frozen(solution), rank
 
     @property
     def prefers_gram(self) -> bool:
