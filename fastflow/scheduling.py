@@ -59,8 +59,9 @@ def _call(function: Callable[[], Result]) -> Result:
     return function()
 
 
-def next_budget(budget: int, seconds: float, wanted: float = SLICE_SECONDS) -> int:
-    """How much work the next slice gets if ``budget`` took so long, where it should take as many as are wanted."""
+def next_budget(budget: int, seconds: float, wanted: float | None = None) -> int:
+    """How much work the next slice gets if ``budget`` took so long, where it should take ``wanted``, or as usual."""
+    wanted = SLICE_SECONDS if wanted is None else wanted
     return max(1, int(budget * min(MOST_GROWTH, wanted / max(seconds, 1e-6))))
 
 
@@ -96,8 +97,8 @@ class Worker(ABC):
     """The work of the first slice."""
     members: int = 1
     """How many runs go together."""
-    slice_seconds: float = SLICE_SECONDS
-    """What a slice should take."""
+    slice_seconds: float | None = None
+    """What a slice should take, if not `SLICE_SECONDS`."""
     runs: NDArray[np.int64] = np.zeros(0, np.int64)
     """Those that it has in hand."""
 

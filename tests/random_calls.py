@@ -89,6 +89,17 @@ def mine(problem, index, product, gradient):
     return loss
 
 
+class Shrinking(NamedTuple):
+    """A user's update rule."""
+
+    factor: float
+
+
+def shrink(rule, factors, gradient, memory, step, k):
+    for i in range(factors.size):
+        factors[i] = rule.factor * factors[i] - step * gradient[i]
+
+
 def cases():
     """Each kernel by its name, its right arguments, and wrong ones for each."""
     a, b = np.ones((3, 4)), np.ones((4, 5))
@@ -170,6 +181,8 @@ def cases():
         no_problem = (3, None, (1, 2), mirror, work, "text")
         yield "loss_workspace", (problem, 6, FLOAT), (no_problem, (0, -1, 2.5, True, None, "6"), wrong_dtype)
     yield "add_problem", (Mine, mine), ((dict, 3, None, tuple, kernels.Estimation, Mine(x)), (3, None, "mine"))
+    no_rule, no_slots = (dict, 3, None, tuple, Shrinking(0.5)), (-1, 0.5, None, "1")
+    yield "add_rule", (Shrinking, shrink, 0), (no_rule, (3, None, "mine"), no_slots)
     yield "jit", (mine,), ((3, None, "mine", len, int, kernels.product_nn),)
 
 

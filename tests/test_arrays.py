@@ -23,6 +23,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import xarray as xr
+from random_calls import Shrinking, shrink
 from test_documentation import is_result, members
 
 import fastflow as ff
@@ -89,16 +90,6 @@ def loss_of_data(problem, index, product, gradient):
 
 
 ff.kernels.add_problem(Data, loss_of_data)
-
-
-class Shrinking(NamedTuple):
-    factor: float
-
-
-def shrink(rule, factors, gradient, memory, step, k):
-    for i in range(factors.size):
-        factors[i] = rule.factor * factors[i] - step * gradient[i]
-
 
 ff.kernels.add_rule(Shrinking, shrink)
 

@@ -537,7 +537,7 @@ def test_wrong_axes_are_named(axes, message):
         (lambda: ff.Study("sparse", method=ff.FlowLimit(), axes={"seed": (4,)}), "no field"),
         (lambda: ff.Study(SPARSE, method=Undescribed(), axes={"m": (4,)}), "made of dataclasses"),
         (lambda: small().run(shard=(2, 2)), "i in 0 .. k - 1"),
-        (lambda: small().run(shard=(0, 7)), "6 cells make no 7 shares"),
+        (lambda: small().run(shard=(0, 200)), "6 cells of 20 trials make no 200 shares"),
         (lambda: small().run(executor=3), "must have submit"),
         (lambda: ff.Study.from_table({"axes": {"m": [1]}, "trails": 3}), "has no 'trails'"),
         (lambda: ff.Study.from_table({"axes": {"m": [1]}, "ensemble": {"n": 3}}), "ensemble needs a kind"),

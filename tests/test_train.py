@@ -98,7 +98,8 @@ def test_float32_against_the_oracle(kind, make_problem, make_factors):
 def test_a_problem_class_and_dtype_is_compiled_once(make_problem):
     """Compilation takes seconds, so no option of a method, an init or a record may ask for one of its own.
 
-    A signature's first argument is the problem, its last one the group of runs, one at a time or one per lane.
+    A signature's first argument is the problem, its last ones the group of runs, one at a time or one per lane, and
+    what moves it.
     """
     problem, network = make_problem("estimation", (3, 3)), ff.DeepLinear(2)
     for step in (None, 1e-3, ff.Decreasing(1e-3), np.full(3, 1e-3)):
@@ -107,7 +108,7 @@ def test_a_problem_class_and_dtype_is_compiled_once(make_problem):
     ff.train([problem] * 2, network, as_start([np.eye(3, order="F")] * 2), descent(max_steps=3), threads=1)
     ff.train(ff.MatrixEstimation(np.asfortranarray(problem.target), truth=np.eye(3)), network, record=ALL)
     signatures = descend.signatures
-    assert len(signatures) == len({(signature[0], signature[-1]) for signature in signatures})
+    assert len(signatures) == len({(signature[0], *signature[-2:]) for signature in signatures})
 
 
 # Ends

@@ -27,7 +27,7 @@ from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_steps
-from fastflow.scheduling import SLICE_SECONDS, Worker, first_budget
+from fastflow.scheduling import Worker, first_budget
 from fastflow.setting import DTYPES, Setting
 from fastflow.status import Status
 from fastflow.theory import Edge, edge, safe_step, stability_edge
@@ -513,7 +513,7 @@ class SteppingWorker(Worker):
         self.members = len(self.group.run)
         # A slice evaluates where it ends: one step of each member is two gradients.
         self.is_aside = goes_aside(2 * self.members * e.flops_per_step)
-        self.slice_seconds = ASIDE_SECONDS if self.is_aside else SLICE_SECONDS
+        self.slice_seconds = ASIDE_SECONDS if self.is_aside else None
         size, parameters = e.solution.shape[1], e.factors.shape[1]
         self.mover = make_mover(e.method.rule, self.group.factors, self.members, parameters)
         self.tracing = Tracing(e.recording, e.truths, size, parameters, 8 * self.members, e.setting.dtype)

@@ -29,7 +29,7 @@ from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Hadamard, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_times
-from fastflow.scheduling import SLICE_SECONDS, QueueWorker, first_budget
+from fastflow.scheduling import QueueWorker, first_budget
 from fastflow.setting import Setting
 from fastflow.status import Status
 from fastflow.threads import interruptibly
@@ -298,7 +298,7 @@ class _LayerWorker(QueueWorker):
         e = self.execution = execution
         self.first_budget = first_budget(1000, e.flops_per_evaluation)
         self.is_aside = goes_aside(LONGEST_STEP * e.flops_per_evaluation)
-        self.slice_seconds = ASIDE_SECONDS if self.is_aside else SLICE_SECONDS
+        self.slice_seconds = ASIDE_SECONDS if self.is_aside else None
         self.aside: Aside[FlowRuns] | None = None
         like, size = e.factors[0], e.solution.shape[1]
         self.field = e.setting.architecture.make_field(e.problem, e.weights, like)
