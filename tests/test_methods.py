@@ -156,7 +156,8 @@ def test_interrupted_and_continued(kind, setting, monkeypatch):
     np.testing.assert_array_equal(part.solution[ended], whole.solution[ended])
     onwards = ff.train(problem, network, part.last, method)
     assert np.all(onwards.status != ff.Status.RUNNING)
-    assert np.all(onwards.loss <= part.loss * (1 + 1e-9) + 1e-30)
+    if kind is not ff.BarzilaiBorwein:  # whose steps may raise the loss, as may what makes them anew
+        assert np.all(onwards.loss <= part.loss * (1 + 1e-9) + 1e-30)
 
 
 @pairs
