@@ -97,7 +97,7 @@ def test_a_rule_is_that_of_its_textbook(rule, network):
     if network == "wide chain":  # plain NumPy takes its time
         count = min(count // 3, 40)
     method, gradients = kind(step, max_steps=count, **ENDS, **options), gradients_of(problem, words)
-    # In one of three runs of the wide chain a singular value of Muon's momentum goes through 0, where it rests on digits.
+    # In one run of the wide chain a singular value of Muon's momentum goes through 0, where digits decide.
     for number in {"chain": (3,), "wide chain": (1 if kind is ff.Muon else 3,)}.get(network, (1, 9)):
         runs = train(problem, words, scale, method, number)
         assert not np.any(runs.status == ff.Status.DIVERGED)
