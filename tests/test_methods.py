@@ -55,7 +55,7 @@ def short(kind, **options):
     fields = {field.name for field in dataclasses.fields(kind)}
     if "times" in fields:
         options = {"times": [0.1, 0.5], "t_max": 1.0} | options
-    if "batch_size" in fields:  # whose steps are many
+    if "batch_size" in fields or not kind.is_common:  # whose steps are many, or go round a minimum
         options = {"max_steps": 300} | options
     return kind(**options)
 
