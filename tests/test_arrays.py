@@ -31,7 +31,7 @@ from fastflow import baselines, ensembles, inits, metrics, theory
 from fastflow.arrays import as_array, as_real
 from fastflow.checks import as_number
 from fastflow.methods import METHODS
-from fastflow.methods.gradient_descent import SteppingMethod
+from fastflow.methods.stepping import SteppingMethod
 from fastflow.studies.statistics import wilson
 from fastflow.studies.transitions import boundary, compare
 

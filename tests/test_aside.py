@@ -10,7 +10,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import scheduling
-from fastflow.methods import gradient_descent, gradient_flow
+from fastflow.methods import gradient_flow, stepping
 
 TARGET = np.array([[2.0, 0.5, -1.0], [0.3, 1.0, 0.2], [0.1, -0.4, -1.5]])
 PROBLEMS = {
@@ -18,7 +18,7 @@ PROBLEMS = {
     "rows": ff.MatrixSensing(np.arange(36.0).reshape(4, 3, 3) / 36, np.ones(4)),
 }
 METHODS = {
-    "descent": (ff.GradientDescent(0.01, 40), gradient_descent, "descend"),
+    "descent": (ff.GradientDescent(0.01, 40), stepping, "descend"),
     "flow": (ff.GradientFlow([0.0, 0.4, 0.8], t_max=1.0), gradient_flow, "layer_flow_slice"),
 }
 

@@ -9,19 +9,20 @@ from fastflow.methods.base import Method as Method
 from fastflow.methods.base import execute as execute
 from fastflow.methods.custom_rule import CustomRule
 from fastflow.methods.flow_limit import FlowLimit
-from fastflow.methods.gradient_descent import SAFE as SAFE
-from fastflow.methods.gradient_descent import Cyclic, Decreasing, GradientDescent, Piecewise
-from fastflow.methods.gradient_descent import SteppingMethod as SteppingMethod
+from fastflow.methods.gradient_descent import GradientDescent
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.methods.layerwise import LayerwiseDescent
 from fastflow.methods.momentum import Momentum
 from fastflow.methods.muon import Muon
 from fastflow.methods.product_flow import ProductFlow
 from fastflow.methods.rates import BarzilaiBorwein, NormalizedDescent, SharedRate
+from fastflow.methods.schedules import SAFE as SAFE
+from fastflow.methods.schedules import Cyclic, Decreasing, Piecewise
 from fastflow.methods.sharpness_aware import SharpnessAware
 from fastflow.methods.stacked import StackedMethod as StackedMethod
 from fastflow.methods.stacked import StackEnds as StackEnds
 from fastflow.methods.stacked import SystemStack as SystemStack
+from fastflow.methods.stepping import SteppingMethod as SteppingMethod
 from fastflow.methods.stochastic import StochasticGradientDescent
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 from fastflow.checks import as_number
 from fastflow.kernels.rules.adaptive import AdamRule, RMSpropRule, SignRule
-from fastflow.methods.gradient_descent import FreeStepMethod
+from fastflow.methods.stepping import FreeStepMethod
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from fastflow.kernels.rules.taught import has_rule, try_rule
-from fastflow.methods.gradient_descent import FreeStepMethod
+from fastflow.methods.stepping import FreeStepMethod
 
 
 @dataclass(frozen=True, eq=False, repr=False)

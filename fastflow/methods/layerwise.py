@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from fastflow.checks import FloatArray, as_floats
 from fastflow.inits import Init
 from fastflow.kernels.rules.layerwise import Layerwise
-from fastflow.methods.gradient_descent import SteppingMethod
+from fastflow.methods.stepping import SteppingMethod
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 from fastflow.records import Record

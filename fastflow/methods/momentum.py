@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 from fastflow.checks import shown
 from fastflow.kernels.rules.momentum import BY_THE_BOOK, HEAVY_BALL, NESTEROV, MomentumRule
-from fastflow.methods.gradient_descent import SteppingMethod
+from fastflow.methods.stepping import SteppingMethod
 
 GROWING = "(k-1)/(k+2)"
 

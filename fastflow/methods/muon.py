@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 from fastflow.checks import as_count, shown
 from fastflow.kernels.rules.whole import MuonRule
-from fastflow.methods.gradient_descent import FreeStepMethod
+from fastflow.methods.stepping import FreeStepMethod
 from fastflow.networks import DeepLinear, Network
 
 QUICK, EXACT = 12, 7

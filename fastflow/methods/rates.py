@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 from fastflow.checks import one_of
 from fastflow.kernels.rules.rates import LONG, NORMALIZED, SHARED, SHORT, Rate
-from fastflow.methods.gradient_descent import FreeStepMethod, SteppingMethod
+from fastflow.methods.stepping import FreeStepMethod, SteppingMethod
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from fastflow.kernels.rules.sharpness import SharpnessRule
-from fastflow.methods.gradient_descent import SteppingMethod
+from fastflow.methods.stepping import SteppingMethod
 
 
 @dataclass(frozen=True, eq=False, repr=False)

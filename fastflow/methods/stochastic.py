@@ -18,16 +18,10 @@ from fastflow.kernels.descent.batches import Looks, descend_by_batches
 from fastflow.kernels.descent.descend import StepRule
 from fastflow.kernels.descent.order import Order, make_batch
 from fastflow.methods.base import Execution, Method, nbytes_of
-from fastflow.methods.gradient_descent import (
-    DEFAULT_STEPS,
-    SAFE,
-    Decreasing,
-    GradientDescent,
-    Schedule,
-    Stepping,
-    SteppingWorker,
-)
+from fastflow.methods.gradient_descent import GradientDescent
 from fastflow.methods.gradient_flow import GradientFlow
+from fastflow.methods.schedules import SAFE, Decreasing, Schedule
+from fastflow.methods.stepping import DEFAULT_STEPS, Stepping, SteppingWorker
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing
@@ -101,7 +95,7 @@ class StochasticGradientDescent(Method):
     'CONVERGED'
     """
 
-    step: float | str | Edge | Decreasing | Schedule | Each | ArrayLike | None = None
+    step: float | str | Edge | Schedule | Each | ArrayLike | None = None
     batch_size: int | ArrayLike | None = None
     order: ArrayLike | None = None
     replacement: bool = False
@@ -124,10 +118,7 @@ class StochasticGradientDescent(Method):
         noise, sizes = _as_noise(self.label_noise), _as_sizes(self.batch_size, order)
         lengths = [len(given) for given in (order, noise, sizes) if isinstance(given, np.ndarray)]
         step, most = self.step, self.max_steps
-        if (
-            not (step is None or isinstance(step, str | Edge | Decreasing | Schedule | Each))
-            and as_array("step", step).ndim > 0
-        ):
+        if not (step is None or isinstance(step, str | Edge | Schedule | Each)) and as_array("step", step).ndim > 0:
             lengths.append(len(as_array("step", step)))
         most = min(lengths, default=DEFAULT_STEPS) if most is None else as_count("max_steps", most, 0)
         if lengths and most > min(lengths):

@@ -1,0 +1,408 @@
+"""Methods that take steps of a size that the user chooses: what they say of them, and how their runs go."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastflow.arrays import as_array
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, shown
+from fastflow.each import Each
+from fastflow.inits import Init
+from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
+from fastflow.kernels.descent.moving import make_mover
+from fastflow.kernels.rules.rule import RATES, Descent, slot_count
+from fastflow.kernels.trace import Trace
+from fastflow.methods.aside import ASIDE_SECONDS, Aside, goes_aside
+from fastflow.methods.base import Execution, Method, nbytes_of
+from fastflow.methods.gradient_flow import GradientFlow
+from fastflow.methods.schedules import SAFE, Cyclic, Decreasing, Piecewise, Schedule, as_step
+from fastflow.networks import Architecture, Network
+from fastflow.problems import Problem
+from fastflow.records import Record, Tracing, recording_at_steps
+from fastflow.scheduling import Worker, first_budget
+from fastflow.setting import DTYPES, Setting
+from fastflow.status import Status
+from fastflow.theory import Edge, edge, safe_step, stability_edge
+from fastflow.theory.safety import check_knows_safe_steps
+from fastflow.threads import interruptibly
+
+DEFAULT_STEPS = 100_000
+
+TOL, REST = 1e-10, 1e-6
+"""The excess of the loss up to which a run has converged, and may be at rest, where the user names none: over the loss
+of the product 0."""
+
+HALF_EDGE = 0.5 * edge
+"""The step where the user names none."""
+
+ROUGH = 1e-3
+"""How accurately the edge is found that a step given as a number is compared with."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SteppingMethod(Method):
+    """What takes steps of a size that the user chooses, by a rule that its subclass says.
+
+    Parameters
+    ----------
+    step, max_steps, tol, gradient_tol : those of `GradientDescent`
+    """
+
+    step: float | str | Edge | Schedule | Each | ArrayLike | None = None
+    max_steps: int | None = None
+    tol: float | None = None
+    gradient_tol: float | None = None
+
+    def __post_init__(self) -> None:
+        step = self.step
+        limit = DEFAULT_STEPS
+        if step is not None and not isinstance(step, Schedule):
+            if isinstance(step, str | Edge | Each) or as_array("step", step).ndim == 0:
+                step = as_step("step", step)
+            else:
+                step = frozen(as_floats("step", step, 1).astype(np.float64))
+                if step.min() <= 0:
+                    raise ValueError(f"every step must be greater than 0, got {step.min():g}")
+                limit = step.size
+        max_steps = limit if self.max_steps is None else as_count("max_steps", self.max_steps, 0)
+        if isinstance(step, np.ndarray) and max_steps > step.size:
+            raise ValueError(f"max_steps is {max_steps}, but the sequence of steps has only {step.size} entries")
+        object.__setattr__(self, "step", step)
+        object.__setattr__(self, "max_steps", max_steps)
+        for name in ("tol", "gradient_tol"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, as_number(name, getattr(self, name), least=0))
+
+    @property
+    def sequence(self) -> FloatArray:
+        """The explicit steps, empty if there are none."""
+        return self.step if isinstance(self.step, np.ndarray) else np.zeros(0)
+
+    @property
+    def named_step(self) -> float | str | Edge | None:
+        """The first step: None, a number, or what stands for one; NaN of a sequence, and of one for each run."""
+        step = self.step.first if isinstance(self.step, Schedule) else self.step
+        return step if step is None or isinstance(step, float | str | Edge) else math.nan
+
+    @property
+    def per_run(self) -> tuple[Each, ...]:
+        step = self.step.first if isinstance(self.step, Schedule) else self.step
+        return (step,) if isinstance(step, Each) else ()
+
+    parts: ClassVar[tuple[type, ...]] = (Decreasing, Cyclic, Piecewise)
+    is_common: ClassVar[bool] = False
+    has_steps: ClassVar[bool] = True
+    dtypes: ClassVar[tuple[str, ...]] = DTYPES
+
+    knows_edge: ClassVar[bool] = True
+    """Whether its steps are to be compared with the linear stability edge."""
+    default_step: ClassVar[float | Edge] = HALF_EDGE
+    """The step where the user names none."""
+    gradients: ClassVar[int] = 1
+    """How many gradients a step takes."""
+
+    @property
+    def rule(self) -> NamedTuple:
+        """What the kernels are told of the rule by which it moves."""
+        return Descent()
+
+    @property
+    def stable_share(self) -> float:
+        """Up to which multiple of the edge of gradient descent a step is stable; infinite where that is not known."""
+        return 1.0
+
+    def memory(self, architecture: Architecture) -> FloatArray | float:
+        """What the rule remembers of each entry of the factors at first."""
+        return 0.0
+
+    def describe_step(self, step: float, edge: float | None) -> str | None:
+        if type(self.rule) is Descent:
+            return None
+        if edge is None or not self.knows_edge or math.isinf(self.stable_share):
+            return "no theorem here is about this rule"
+        share = step / (self.stable_share * edge)
+        return f"{share:.3g} times what is linearly stable at the expected solution by this rule"
+
+    def matching_flow(self, times: FloatArray, rtol: float) -> GradientFlow:
+        raise TypeError(f"{type(self).__name__} does not follow the gradient flow step by step: GradientDescent does")
+
+    def _check_number(
+        self, name: str, *, above: float | None = None, least: float | None = None, below: float | None = None
+    ) -> None:
+        """Make a field the number that it must be."""
+        number = as_number(name, getattr(self, name), above=above, least=least, below=below)
+        object.__setattr__(self, name, number)
+
+    @property
+    def own_fields(self) -> str:
+        """What it is beside its steps and ends, as its ``repr`` shows it."""
+        own = [field for field in fields(self) if field.name not in _COMMON]
+        return "".join(f", {field.name}={getattr(self, field.name)!r}" for field in own)
+
+    def check(
+        self,
+        network: Network,
+        init: Init | None = None,
+        record: Record | None = None,
+        dtype: DTypeLike = np.float64,
+        problem: Problem | None = None,
+    ) -> None:
+        super().check(network, init, record, dtype, problem)
+        if self.named_step == SAFE:
+            if type(self.rule) is not Descent:
+                raise ValueError(
+                    f"no step of {type(self).__name__} is known to be safe: {SAFE!r} is for GradientDescent"
+                )
+            check_knows_safe_steps(network)
+
+    def begin(self, setting: Setting) -> Execution:
+        return Stepping(setting, self)
+
+    def briefest(self) -> Self:
+        # No step is taken: any number will do to compile with.
+        return replace(self, step=1e-9 if self.step is None or self.per_run else self.step, max_steps=0)
+
+    def first_step(self, problem: Problem, network: Network, factors: Sequence[FloatArray]) -> float | None:
+        if self.sequence.size:
+            return float(self.sequence.max())
+        if self.per_run:
+            return float(self.per_run[0].values.max())
+        step = self.default_step if self.named_step is None else self.named_step
+        if step == SAFE:
+            return float(safe_step(problem, network, factors).step)
+        return step.step(problem, network) if isinstance(step, Edge) else float(step)
+
+    def step_sizes(self, first: float, count: int) -> FloatArray:
+        if self.sequence.size:
+            return self.sequence[:count]
+        if isinstance(self.step, Schedule):
+            return self.step.sizes(first, count)
+        return np.full(count, first)
+
+    def __repr__(self) -> str:
+        if isinstance(self.step, np.ndarray):
+            step = f"<{self.step.size} steps>"
+        else:
+            step = repr(self.step)
+        ends = {"tol": self.tol, "gradient_tol": self.gradient_tol}
+        given = "".join(f", {name}={value:g}" for name, value in ends.items() if value is not None)
+        return f"{type(self).__name__}(step={step}, max_steps={self.max_steps}{self.own_fields}{given})"
+
+
+_COMMON = ("step", "max_steps", "tol", "gradient_tol")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FreeStepMethod(SteppingMethod):
+    """A `SteppingMethod` whose steps are numbers: no stability edge is known for them.
+
+    Parameters
+    ----------
+    step, max_steps, tol, gradient_tol : those of `SignDescent`
+    """
+
+    knows_edge: ClassVar[bool] = False
+    default_step: ClassVar[float | Edge] = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.named_step, str | Edge):
+            raise ValueError(
+                f"step of {type(self).__name__} must be a number, as no stability edge and no safe step is known for "
+                f"it, got {shown(str(self.named_step))}"
+            )
+
+
+class Stepping(Execution):
+    """The runs of one call, by `kernels.descend`."""
+
+    method: SteppingMethod
+    frames: ClassVar[int] = 6
+    """From where a step is warned of up to the caller of `train`."""
+
+    def __init__(self, setting: Setting, method: SteppingMethod) -> None:
+        assert method.max_steps is not None
+        self.work_bytes = slots = slot_count(method.rule)
+        recording = recording_at_steps(setting.record, setting.architecture, method.max_steps, setting.has_truth)
+        super().__init__(setting, method, recording)
+        first = setting.problems[0]
+        self.problem = self.kernel_problem()
+        self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
+        self.flops_per_step = method.gradients * (setting.architecture.gradient_flops + first.loss_flops)
+        self.flops_per_evaluation = self.flops_per_step
+        self.runs_per_worker = setting.runs
+        self.state = RunState(
+            factors=self.factors,
+            solution=self.solution,
+            loss=self.loss,
+            status=self.status,
+            steps=self.steps,
+            recorded=np.zeros(setting.runs, np.int64),
+            problem=setting.problem_index,
+            memory=np.full(
+                (setting.runs, slots * self.factors.shape[1]), method.memory(setting.architecture), setting.dtype
+            ),
+            rates=np.zeros((setting.runs, RATES)),
+            begun=np.zeros(setting.runs, np.int64),
+        )
+        self.step[:] = self._step_sizes()[setting.problem_index]
+        for each in method.per_run:
+            self.step[:] = each.values
+        power, scale = 0.0, 1.0
+        first_steps, sequence = self.step, method.sequence.copy()
+        if isinstance(method.step, Decreasing):
+            power, scale = method.step.power, method.step.scale
+        elif isinstance(method.step, Schedule):
+            sequence = method.step.multiples(method.max_steps)
+        elif sequence.size:
+            first_steps = np.ones(setting.runs)
+        self.rule = StepRule(first_steps, power, scale, sequence)
+        gradient_tol = method.gradient_tol
+        if method.tol is not None:
+            tol = np.full(len(setting.problems), method.tol)
+            self.ends = Ends(method.max_steps, tol, gradient_tol or 0.0, tol, tol)
+        else:
+            least, sizes = setting.least_losses, setting.loss_sizes
+            if gradient_tol is None:
+                gradient_tol = -1.0 if type(method.rule) is Descent else 0.0
+            self.ends = Ends(method.max_steps, TOL * sizes + least, gradient_tol, REST * sizes + least, least)
+
+    def kernel_problem(self) -> NamedTuple:
+        """What the kernels are told of the problems."""
+        setting = self.setting
+        return setting.problems[0].kernel_data(setting.problems, setting.dtype, shared=setting.shared)
+
+    def _step_sizes(self) -> FloatArray:
+        """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start.
+
+        Of one for each run the largest, of which alone may be said that it is above the edge.
+        """
+        setting, method = self.setting, self.method
+        problems, network = setting.problems, setting.network
+        step = method.default_step if method.named_step is None else method.named_step
+        for each in method.per_run:
+            step = float(each.values.max())
+        if isinstance(step, str) or method.sequence.size:  # "safe" is the one word for a step
+            return np.full(len(problems), np.nan)
+        if isinstance(step, Edge):
+            return np.array([step.step(problem, network) for problem in problems])
+        if setting.shared and method.knows_edge and not isinstance(method.step, Schedule):
+            # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
+            try:
+                found = method.stable_share * stability_edge(problems[0], network, rtol=ROUGH)
+            except ValueError:
+                found = np.inf
+            if step > found:
+                warnings.warn(
+                    f"step {step:g} is above the linear stability edge {found:.3g} at the expected solution: "
+                    f"{method.title} will oscillate or diverge there; step=None takes half that of gradient descent",
+                    stacklevel=self.frames,
+                )
+        return np.full(len(problems), step)
+
+    def draw(self) -> None:
+        super().draw()
+        if self.setting.init.steps is not None:
+            self.steps[:] = self.setting.init.steps
+        self.state.begun[:] = self.steps
+        self.steps_before = int(self.steps.sum())
+
+    def admit(self) -> None:
+        super().admit()
+        if self.method.named_step != SAFE:
+            return
+        architecture = self.setting.architecture
+        for i, problem in enumerate(self.setting.problems):
+            runs = np.flatnonzero(self.setting.problem_index == i)
+            self.step[runs] = safe_step(problem, self.setting.network, architecture.unpack(self.factors[runs])).step
+
+    def compile(self) -> None:
+        worker, recorded = self.worker(), tuple(self.recording.histories.values())
+        self.workspace_bytes = nbytes_of(
+            (worker.group, worker.mover, worker.tracing.trace), (self.problem, self.state, self.truths, recorded)
+        )
+        if worker.is_aside:  # copies of the runs in hand, and of what they hand over
+            self.workspace_bytes += nbytes_of(worker.tracing.trace, (self.truths, recorded))
+            self.workspace_bytes += worker.members * nbytes_of(self.state) // self.setting.runs
+        worker.advance(np.zeros(0, np.int64), 0)
+
+    def worker(self) -> SteppingWorker:
+        return SteppingWorker(self)
+
+    def run(self, threads: int, progress: bool | None) -> None:
+        self.runs_per_worker = -(-self.setting.runs // min(threads, self.setting.runs))
+        try:
+            super().run(threads, progress)
+        finally:
+            self.flops = float(self.flops_per_step * (self.steps.sum() - self.steps_before))
+
+    def settle(self) -> None:
+        self.settle_waiting(lambda runs: self.worker().advance(runs, 0), self.flops_per_evaluation)
+        for run in np.flatnonzero((self.status != Status.RUNNING) & (self.status != Status.DIVERGED)):
+            self.recording.repeat_last(int(run), int(self.state.recorded[run]))
+
+
+class SteppingWorker(Worker):
+    """One thread's workspaces, and its kernel calls."""
+
+    is_aside: bool = False
+    """Whether Ctrl-C cannot wait for its slices."""
+    aside: Aside[RunState] | None = None
+    """What a slice has brought, until it is put back."""
+
+    def __init__(self, execution: Stepping) -> None:
+        e = self.execution = execution
+        self.first_budget = first_budget(64, e.flops_per_step)
+        self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
+        self.members = len(self.group.run)
+        # A slice evaluates where it ends: one step of each member is two gradients.
+        self.is_aside = goes_aside(2 * self.members * e.flops_per_step)
+        self.slice_seconds = ASIDE_SECONDS if self.is_aside else None
+        size, parameters = e.solution.shape[1], e.factors.shape[1]
+        self.mover = make_mover(e.method.rule, self.group.factors, self.members, parameters)
+        self.tracing = Tracing(e.recording, e.truths, size, parameters, 8 * self.members, e.setting.dtype)
+
+    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
+        """Take runs some steps further; a budget of 0 only evaluates them."""
+        e = self.execution
+        if not self.is_aside or budget == 0:
+            return self._descend(e.state, runs, e.rule, self.tracing.trace, budget)
+        few = runs[: self.members]
+        aside = Aside(e.state, few, self.tracing)
+        rule = e.rule._replace(first=e.rule.first[few])
+        taken = interruptibly(lambda: self._descend(aside.state, aside.rows, rule, aside.trace, budget))
+        self.aside = aside
+        return taken
+
+    def _descend(self, state: RunState, runs: NDArray[np.int64], rule: StepRule, trace: Trace, budget: int) -> int:
+        e = self.execution
+        taken: int = descend(
+            e.problem,
+            e.weights,
+            e.kernel_shape,
+            state,
+            runs,
+            rule,
+            e.ends,
+            trace,
+            budget,
+            self.group,
+            self.mover,
+        )
+        return taken
+
+    def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
+        return runs[self.execution.status[runs] == Status.RUNNING]
+
+    def settle(self) -> None:
+        if self.aside is not None:
+            self.aside.put_back()
+            self.aside = None
+        self.tracing.keep()
