@@ -102,6 +102,11 @@ class Method(ABC):
             raise ValueError(f"{name} needs a whole number of factors, got {network}: use FlowLimit or GradientFlow")
         if precision.name not in self.dtypes:
             raise ValueError(f"{name} computes in {' or '.join(self.dtypes)}, got dtype {precision}")
+        if problem is not None:
+            self.check_problem(network, problem)
+
+    def check_problem(self, network: Network, problem: Problem) -> None:  # noqa: B027, since most take any
+        """Whether this method takes such a problem, on a network that it takes; it raises as `check`."""
 
     @abstractmethod
     def begin(self, setting: Setting) -> Execution:

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from fastflow.checks import FloatArray, as_floats
-from fastflow.inits import Init
 from fastflow.kernels.rules.layerwise import Layerwise
 from fastflow.methods.stepping import SteppingMethod
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
-from fastflow.records import Record
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,17 +46,8 @@ class LayerwiseDescent(SteppingMethod):
                 raise ValueError(f"multiples must be at least 0, got {multiples}")
             object.__setattr__(self, "multiples", multiples)
 
-    def check(
-        self,
-        network: Network,
-        init: Init | None = None,
-        record: Record | None = None,
-        dtype: DTypeLike = np.float64,
-        problem: Problem | None = None,
-    ) -> None:
-        super().check(network, init, record, dtype, problem)
-        if problem is not None:
-            self.memory(network.architecture(network.pose(problem)))
+    def check_problem(self, network: Network, problem: Problem) -> None:
+        self.memory(network.architecture(network.pose(problem)))
 
     @property
     def rule(self) -> NamedTuple:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastflow.arrays import AnyArray, as_array
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, brief_repr, frozen, shown
 from fastflow.each import Each
-from fastflow.inits import Init
 from fastflow.kernels.descent.batches import Looks, descend_by_batches
 from fastflow.kernels.descent.descend import StepRule
 from fastflow.kernels.descent.order import Order, make_batch
@@ -24,7 +23,7 @@ from fastflow.methods.schedules import SAFE, Decreasing, Schedule
 from fastflow.methods.stepping import DEFAULT_STEPS, Stepping, SteppingWorker
 from fastflow.networks import Network
 from fastflow.problems import Problem
-from fastflow.records import Record, Tracing
+from fastflow.records import Tracing
 from fastflow.scheduling import first_budget
 from fastflow.setting import DTYPES, Setting
 from fastflow.streams import Streams
@@ -155,17 +154,8 @@ class StochasticGradientDescent(Method):
         """The sizes of batches that there are."""
         return np.atleast_1d(np.asarray(self.batch_size))[: max(self.max_steps or 0, 1)]
 
-    def check(
-        self,
-        network: Network,
-        init: Init | None = None,
-        record: Record | None = None,
-        dtype: DTypeLike = np.float64,
-        problem: Problem | None = None,
-    ) -> None:
-        super().check(network, init, record, dtype, problem)
-        if problem is not None:
-            self._check_samples(network.pose(problem))
+    def check_problem(self, network: Network, problem: Problem) -> None:
+        self._check_samples(network.pose(problem))
 
     def _check_samples(self, problem: Problem) -> None:
         count, largest = problem.sample_count, int(self.batch_sizes.max())
