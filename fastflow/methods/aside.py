@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from fastflow import scheduling
 from fastflow.kernels.descent.descend import RunState
 from fastflow.kernels.flow.layer_flow import FlowRuns
+from fastflow.methods.base import nbytes_of
 from fastflow.records import Tracing
+from fastflow.scheduling import Worker
 
 PATIENCE_SECONDS = 0.5
 """What a call of a kernel may take of its caller's time where Ctrl-C has to wait for it."""
@@ -24,11 +26,6 @@ ASIDE_SECONDS = 1.0
 """What a slice aside should take: each costs an evaluation of the loss, and a tenth of a slice is nothing to lose."""
 
 State = TypeVar("State", RunState, FlowRuns)
-
-
-def goes_aside(operations: float) -> bool:
-    """Whether a slice of at least so many operations is to be done aside."""
-    return operations > PATIENCE_SECONDS * scheduling.SLOW
 
 
 class Aside(Generic[State]):
@@ -59,3 +56,44 @@ class Aside(Generic[State]):
         for array, own in zip(self._all, self.state, strict=True):
             array[self._runs] = own
         self._tracing.take(self._runs, self.trace)
+
+
+class AsideWorker(Worker, Generic[State]):
+    """A worker that keeps a trace, and does its slices aside where Ctrl-C cannot wait for them.
+
+    Attributes
+    ----------
+    tracing : Tracing
+    is_aside : bool, whether Ctrl-C cannot wait for its slices
+    aside : what a slice has brought, until it is put back
+    """
+
+    tracing: Tracing
+    is_aside: bool = False
+    aside: Aside[State] | None = None
+
+    def plan_slices(self, operations: float) -> None:
+        """Do slices aside if the least of them are of so many operations that Ctrl-C cannot wait."""
+        self.is_aside = operations > PATIENCE_SECONDS * scheduling.SLOW
+        self.slice_seconds = ASIDE_SECONDS if self.is_aside else None
+
+    def settle(self) -> None:
+        if self.aside is not None:
+            self.aside.put_back()
+            self.aside = None
+        self.tracing.keep()
+
+    def nbytes(self, made: object, given: tuple[object, ...], state: State) -> int:
+        """Bytes of what it has made for itself, its trace and copies of the runs in hand included.
+
+        Parameters
+        ----------
+        made : arrays in nested tuples
+        given : those that it works on, which are not its own
+        state : of all runs
+        """
+        trace = self.tracing.trace
+        needed = nbytes_of((made, trace), given)
+        if self.is_aside:
+            needed += nbytes_of(trace, given) + self.members * nbytes_of(state) // len(state.status)
+        return needed

@@ -22,8 +22,8 @@ from fastflow.kernels.losses.any_loss import as_any_loss
 from fastflow.kernels.queues import PLACE
 from fastflow.kernels.trace import Trace
 from fastflow.mapping import Sizes
-from fastflow.methods.aside import ASIDE_SECONDS, Aside, goes_aside
-from fastflow.methods.base import Execution, Method, nbytes_of
+from fastflow.methods.aside import Aside, AsideWorker
+from fastflow.methods.base import Execution, Method
 from fastflow.methods.dual_execution import DualExecution
 from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Hadamard, Network
@@ -274,12 +274,9 @@ class _LayerFlow(Execution):
         self.ends = FlowEnds(method.t_max, tol, gradient_tol, method.max_steps, rtol, atol)
 
     def compile(self) -> None:
-        worker, recorded = self.worker(), tuple(self.recording.histories.values())
-        needed = (worker.field, worker.memory, worker.tracing.trace)
-        self.workspace_bytes = nbytes_of(needed, (self.problem, self.weights, self.truths, recorded))
-        if worker.is_aside:  # copies of the run in hand, and of what it hands over
-            self.workspace_bytes += nbytes_of(worker.tracing.trace, (self.truths, recorded))
-            self.workspace_bytes += nbytes_of(self.state) // self.setting.runs
+        worker = self.worker()
+        given = (self.problem, self.weights, self.truths, *self.recording.histories.values())
+        self.workspace_bytes = worker.nbytes((worker.field, worker.memory), given, self.state)
         worker.advance(np.zeros(0, np.int64), 1)
 
     def worker(self) -> _LayerWorker:
@@ -291,15 +288,13 @@ class _LayerFlow(Execution):
             self.recording.repeat_last(run, int(self.state.recorded[run]))
 
 
-class _LayerWorker(QueueWorker):
+class _LayerWorker(AsideWorker[FlowRuns], QueueWorker):
     """One thread's memory, and its kernel calls; its work is counted in evaluations of the gradient."""
 
     def __init__(self, execution: _LayerFlow) -> None:
         e = self.execution = execution
         self.first_budget = first_budget(1000, e.flops_per_evaluation)
-        self.is_aside = goes_aside(LONGEST_STEP * e.flops_per_evaluation)
-        self.slice_seconds = ASIDE_SECONDS if self.is_aside else None
-        self.aside: Aside[FlowRuns] | None = None
+        self.plan_slices(LONGEST_STEP * e.flops_per_evaluation)
         like, size = e.factors[0], e.solution.shape[1]
         self.field = e.setting.architecture.make_field(e.problem, e.weights, like)
         self.methods = Methods(dormand_prince(), chebyshev())
@@ -327,12 +322,6 @@ class _LayerWorker(QueueWorker):
         ends = self.execution.ends
         spent: int = layer_flow_slice(self.field, self.methods, state, runs, ends, trace, budget, self.memory)
         return spent
-
-    def settle(self) -> None:
-        if self.aside is not None:
-            self.aside.put_back()
-            self.aside = None
-        self.tracing.keep()
 
     def evaluate(self, runs: NDArray[np.int64]) -> None:
         """The loss, the solution and the record at time 0 of runs that have not begun."""

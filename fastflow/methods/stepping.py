@@ -19,14 +19,14 @@ from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.kernels.descent.moving import make_mover
 from fastflow.kernels.rules.rule import RATES, Descent, slot_count
 from fastflow.kernels.trace import Trace
-from fastflow.methods.aside import ASIDE_SECONDS, Aside, goes_aside
-from fastflow.methods.base import Execution, Method, nbytes_of
+from fastflow.methods.aside import Aside, AsideWorker
+from fastflow.methods.base import Execution, Method
 from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.methods.schedules import SAFE, Cyclic, Decreasing, Piecewise, Schedule, as_step
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_steps
-from fastflow.scheduling import Worker, first_budget
+from fastflow.scheduling import first_budget
 from fastflow.setting import DTYPES, Setting
 from fastflow.status import Status
 from fastflow.theory import Edge, edge, safe_step, stability_edge
@@ -324,13 +324,9 @@ class Stepping(Execution):
             self.step[runs] = safe_step(problem, self.setting.network, architecture.unpack(self.factors[runs])).step
 
     def compile(self) -> None:
-        worker, recorded = self.worker(), tuple(self.recording.histories.values())
-        self.workspace_bytes = nbytes_of(
-            (worker.group, worker.mover, worker.tracing.trace), (self.problem, self.state, self.truths, recorded)
-        )
-        if worker.is_aside:  # copies of the runs in hand, and of what they hand over
-            self.workspace_bytes += nbytes_of(worker.tracing.trace, (self.truths, recorded))
-            self.workspace_bytes += worker.members * nbytes_of(self.state) // self.setting.runs
+        worker = self.worker()
+        given = (self.problem, self.state, self.truths, *self.recording.histories.values())
+        self.workspace_bytes = worker.nbytes((worker.group, worker.mover), given, self.state)
         worker.advance(np.zeros(0, np.int64), 0)
 
     def worker(self) -> SteppingWorker:
@@ -349,13 +345,8 @@ class Stepping(Execution):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
 
 
-class SteppingWorker(Worker):
+class SteppingWorker(AsideWorker[RunState]):
     """One thread's workspaces, and its kernel calls."""
-
-    is_aside: bool = False
-    """Whether Ctrl-C cannot wait for its slices."""
-    aside: Aside[RunState] | None = None
-    """What a slice has brought, until it is put back."""
 
     def __init__(self, execution: Stepping) -> None:
         e = self.execution = execution
@@ -363,8 +354,7 @@ class SteppingWorker(Worker):
         self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
         self.members = len(self.group.run)
         # A slice evaluates where it ends: one step of each member is two gradients.
-        self.is_aside = goes_aside(2 * self.members * e.flops_per_step)
-        self.slice_seconds = ASIDE_SECONDS if self.is_aside else None
+        self.plan_slices(2 * self.members * e.flops_per_step)
         size, parameters = e.solution.shape[1], e.factors.shape[1]
         self.mover = make_mover(e.method.rule, self.group.factors, self.members, parameters)
         self.tracing = Tracing(e.recording, e.truths, size, parameters, 8 * self.members, e.setting.dtype)
@@ -400,9 +390,3 @@ class SteppingWorker(Worker):
 
     def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
         return runs[self.execution.status[runs] == Status.RUNNING]
-
-    def settle(self) -> None:
-        if self.aside is not None:
-            self.aside.put_back()
-            self.aside = None
-        self.tracing.keep()
