@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.studies.axes import Value
+from fastflow.studies.frames import require_pandas
 from fastflow.studies.layout import dimensions_of
 from fastflow.studies.outcomes import FIELDS, NOT_DONE, Arrays, Field, numbers_of
 from fastflow.studies.success import Success
@@ -56,10 +57,7 @@ def to_dataframe(
     pilot: int,
 ) -> pandas.DataFrame:
     """What `StudyResult.to_dataframe` gives."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError("to_dataframe needs pandas: pip install 'fastflow[study]'") from error
+    makes = require_pandas()
     counted = outcomes["status"] != NOT_DONE
     counted[..., :pilot] = False
     places = np.nonzero(counted)
@@ -75,4 +73,4 @@ def to_dataframe(
         for at in np.ndindex(field.shape):
             columns["_".join((name, *map(str, at)))] = values[:, *at]
     columns["success"] = success.of(outcomes)[places]
-    return pandas.DataFrame(columns)
+    return makes.DataFrame(columns)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray
 from fastflow.equality import by_value
+from fastflow.studies.frames import frame_of_cells
 from fastflow.studies.quantiles import quantiles
 from fastflow.studies.statistics import as_probability
 
@@ -73,17 +74,7 @@ class Paired:
         ImportError
             without pandas
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_dataframe needs pandas: pip install 'fastflow[study]'") from error
-        places = np.unravel_index(np.arange(self.pairs.size), self.pairs.shape) if self.axes else ()
-        columns = [
-            pandas.Series(np.asarray(values)[at], name=name)
-            for (name, values), at in zip(self.axes.items(), places, strict=True)
-        ]
-        columns += [pandas.Series(np.ravel(getattr(self, name)), name=name) for name in _ARRAYS]
-        frame = pandas.concat(columns, axis=1)
+        frame = frame_of_cells(self.axes, self.pairs.shape, {name: getattr(self, name) for name in _ARRAYS})
         frame.attrs |= {name: getattr(self, name) for name in ("axis", "first", "second", "outcome", "confidence")}
         return frame
 

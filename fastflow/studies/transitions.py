@@ -15,6 +15,7 @@ from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, as_count, as_floats, broadcast, shown
 from fastflow.equality import by_value
 from fastflow.streams import stream
+from fastflow.studies.frames import frame_of_cells
 from fastflow.studies.statistics import (
     as_probability,
     as_tallies,
@@ -131,20 +132,15 @@ class Boundary:
         ImportError
             without pandas
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_dataframe needs pandas: pip install 'fastflow[study]'") from error
-        shape, count = self.value.shape, self.value.size
+        shape = self.value.shape
         slices = self.slices or {f"axis_{i}": range(size) for i, size in enumerate(shape)}
-        places = np.unravel_index(np.arange(count), shape) if shape else ()
-        columns: list[tuple[str, ArrayLike]] = [
-            (name, np.asarray(values)[at]) for (name, values), at in zip(slices.items(), places, strict=True)
-        ]
-        columns += [("along", np.full(count, self.along)), ("level", np.full(count, self.level))]
-        columns += [(column, np.ravel(getattr(self, name))) for name, column in _COLUMNS.items()]
-        columns.append(("status", [Crossing(int(status)).name.lower() for status in np.ravel(self.status)]))
-        frame = pandas.concat([pandas.Series(values, name=name) for name, values in columns], axis=1)
+        columns: dict[str, ArrayLike | Sequence[str]] = {
+            "along": np.full(shape, self.along),
+            "level": np.full(shape, self.level),
+            **{column: getattr(self, name) for name, column in _COLUMNS.items()},
+            "status": [Crossing(int(status)).name.lower() for status in np.ravel(self.status)],
+        }
+        frame = frame_of_cells(slices, shape, columns)
         frame.attrs["confidence"] = self.confidence
         return frame
 
