@@ -42,6 +42,14 @@ def has_room(trace, records):
 
 
 @jit_inline
+def next_record(trace, record, k):
+    """The first record from this one on that is not due before moment k."""
+    while record < trace.moments.size and trace.moments[record] < k:
+        record += 1
+    return record
+
+
+@jit_inline
 def write_record(trace, run, record, index, loss, norm, product, factors):
     """One record of a run, all but its balancedness; ``index`` is that of its problem."""
     if trace.loss.size > 0:

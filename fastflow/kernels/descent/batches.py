@@ -7,13 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline
-from fastflow.kernels.descent.descend import Ends, step_at
+from fastflow.kernels.descent.descend import Ends, leave_member, record_member, step_at
 from fastflow.kernels.descent.order import find_place, order_places, take_batch
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING
 from fastflow.kernels.networks.batches import batch_places, batch_step
 from fastflow.kernels.networks.group import (
     backward,
-    balancedness,
     extract_member,
     forward,
     gradient_norms,
@@ -21,8 +20,7 @@ from fastflow.kernels.networks.group import (
     load_member,
     measure,
 )
-from fastflow.kernels.trace import has_room, write_record
-from fastflow.kernels.vectors.elementwise import copy
+from fastflow.kernels.trace import has_room, next_record
 
 
 class Looks(NamedTuple):
@@ -78,8 +76,7 @@ def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks,
         first, weight = samples.bounds[index], weights[index]
         count = samples.bounds[index + 1] - first
         load_member(group, 0, state.factors[run], group.problem, index)
-        while record < trace.moments.size and trace.moments[record] < k:
-            record += 1
+        record = next_record(trace, record, k)
         find_place(order, batch, places, run, k, count)
         step, noise = rule.first[run], order.noise.first[run]
         finite, pause = True, False
@@ -101,16 +98,11 @@ def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks,
                 # What is due now, and the state at an end, which the rest of the history repeats.
                 writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.moments.size - record)
                 for _ in range(writes):
-                    if trace.balancedness.size > 0:
-                        trace.balancedness[run, record] = balancedness(group, widths)
-                    write_record(trace, run, record, index, loss, norm, group.row.product, group.row_factors)
+                    record_member(trace, run, record, index, loss, norm, widths, group)
                     record += 1
             if pause or end != RUNNING:
                 extract_member(group, 0)
-                copy(state.factors[run], group.row_factors, group.row_factors.size)
-                copy(state.solution[run], group.row.product, group.row.product.size)
-                state.loss[run], state.steps[run], state.recorded[run] = loss, k, record
-                state.status[run] = end
+                leave_member(state, run, loss, k, record, end, group)
             else:
                 # As far as there is nothing to look at.
                 event = min(ends.max_steps, k - k % every + every, k + budget - used)

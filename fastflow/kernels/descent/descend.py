@@ -28,7 +28,7 @@ from fastflow.kernels.networks.group import (
     radial_slope,
 )
 from fastflow.kernels.rules.rule import is_fused, take_steps
-from fastflow.kernels.trace import has_room, write_record
+from fastflow.kernels.trace import has_room, next_record, write_record
 from fastflow.kernels.vectors.elementwise import copy
 
 
@@ -113,7 +113,6 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
     factors also makes it return.
     """
     members = group.run.size
-    parameters = group.row_factors.size
     varying = rule.power != 0 or rule.sequence.size > 0
     group.run[:] = -1
     group.idle[:] = 1
@@ -178,14 +177,11 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                 # What is due now, and the state at an end, which the rest of the history repeats.
                 writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.moments.size - record)
                 for _ in range(writes):
-                    _write_record(trace, run, record, state.problem[run], loss, norm, widths, group)
+                    record_member(trace, run, record, state.problem[run], loss, norm, widths, group)
                     record += 1
                 group.record[member] = record
                 if end != RUNNING or pause:
-                    copy(state.factors[run], group.row_factors, parameters)
-                    copy(state.solution[run], group.row.product, group.row.product.size)
-                    state.loss[run], state.steps[run], state.recorded[run] = loss, k, record
-                    state.status[run] = end
+                    leave_member(state, run, loss, k, record, end, group)
                     keep_memory(mover.rule, mover, group, member, state.memory[run], state.rates[run])
                     group.run[member], group.idle[member] = -1, 1
                     group.step[member], group.least[member], mover.sizes[member] = 0, -1, 0
@@ -211,8 +207,7 @@ def _admit(problem, weights, state, rule, ends, trace, run, ticks, member, group
     index, k, record = state.problem[run], state.steps[run], state.recorded[run]
     load_member(group, member, state.factors[run], problem, index)
     load_memory(mover.rule, mover, group, member, state.memory[run], state.rates[run], state.begun[run])
-    while record < trace.moments.size and trace.moments[record] < k:
-        record += 1
+    record = next_record(trace, record, k)
     group.run[member], group.idle[member], group.moved[member] = run, 0, 1
     group.offset[member], group.record[member] = k - ticks, record
     # A little early, so that rounding here hides no loss that is at most tol; `_end` decides.
@@ -279,7 +274,17 @@ def step_at(rule, run, k):
 
 
 @jit_inline
-def _write_record(trace, run, record, index, loss, norm, widths, group):
+def leave_member(state, run, loss, k, record, end, group):
+    """Write to its run where the member is that `extract_member` has brought."""
+    copy(state.factors[run], group.row_factors, group.row_factors.size)
+    copy(state.solution[run], group.row.product, group.row.product.size)
+    state.loss[run], state.steps[run], state.recorded[run] = loss, k, record
+    state.status[run] = end
+
+
+@jit_inline
+def record_member(trace, run, record, index, loss, norm, widths, group):
+    """Write one record of the member that `extract_member` has brought."""
     if trace.balancedness.size > 0:
         trace.balancedness[run, record] = balancedness(group, widths)
     write_record(trace, run, record, index, loss, norm, group.row.product, group.row_factors)

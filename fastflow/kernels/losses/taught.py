@@ -42,18 +42,31 @@ def add_problem(problem_class: type, formula: Callable[..., float]) -> None:
     "__main__"``. Code specialised on a class that is not fastflow's
     is never cached on disk: it is compiled in each process (some seconds), and what you edit takes effect in the next.
     """
-    if not is_named_tuple(problem_class):
-        raise TypeError(f"problem_class must be a NamedTuple class, got {problem_class!r}")
-    if not isinstance(formula, FunctionType | Dispatcher):
-        raise TypeError(f"formula must be a function, got {formula!r}")
-    if problem_class.__module__.split(".", 1)[0] == PACKAGE:
-        raise ValueError(f"{problem_class.__name__} is one of fastflow's own problems")
+    compiled = compiled_for("problem_class", problem_class, "formula", formula)
     setattr(problem_class, CARRIED, formula)
-    compiled = formula if isinstance(formula, Dispatcher) else numba.njit(nogil=True, error_model="numpy")(formula)
 
     @loss.formula(problem_class)
     def _(problem, index, product, columns, work):
         work.loss[0] = compiled(problem, index, product, work.gradient)
+
+
+def compiled_for(class_name: str, kind: type, function_name: str, function: Callable[..., object]) -> Dispatcher:
+    """A user's function compiled, for a NamedTuple class of theirs; both by the names that messages have for them.
+
+    Raises
+    ------
+    TypeError
+        for what is not a NamedTuple class, or not a function
+    ValueError
+        for a class of fastflow's own
+    """
+    if not is_named_tuple(kind):
+        raise TypeError(f"{class_name} must be a NamedTuple class, got {kind!r}")
+    if not isinstance(function, FunctionType | Dispatcher):
+        raise TypeError(f"{function_name} must be a function, got {function!r}")
+    if kind.__module__.split(".", 1)[0] == PACKAGE:
+        raise ValueError(f"{kind.__name__} is one of fastflow's own {class_name.removesuffix('_class')}s")
+    return function if isinstance(function, Dispatcher) else numba.njit(nogil=True, error_model="numpy")(function)
 
 
 def is_named_tuple(kind: object) -> bool:

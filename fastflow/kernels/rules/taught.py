@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType
 from typing import NamedTuple
 
-import numba
 import numpy as np
-from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 
-from fastflow.kernels.compile.cache import PACKAGE
 from fastflow.kernels.compile.protocol import implements, is_implemented
-from fastflow.kernels.losses.taught import is_named_tuple
+from fastflow.kernels.losses.taught import compiled_for
 from fastflow.kernels.losses.trial import FormulaError, guarded
 from fastflow.kernels.rules.rule import slot_count
 from fastflow.kernels.rules.whole import update
@@ -49,16 +45,10 @@ def add_rule(rule_class: type, function: Callable[..., None], slots: int = 0) ->
     Train by it through `fastflow.CustomRule`, which tries the function first. As for `add_problem`, worker processes
     must know it as well, and its code is never cached on disk.
     """
-    if not is_named_tuple(rule_class):
-        raise TypeError(f"rule_class must be a NamedTuple class, got {rule_class!r}")
-    if not isinstance(function, FunctionType | Dispatcher):
-        raise TypeError(f"function must be a function, got {function!r}")
+    compiled = compiled_for("rule_class", rule_class, "function", function)
     if not isinstance(slots, int) or isinstance(slots, bool) or slots < 0:
         raise ValueError(f"slots must be an integer, at least 0, got {slots!r}")
-    if rule_class.__module__.split(".", 1)[0] == PACKAGE:
-        raise ValueError(f"{rule_class.__name__} is one of fastflow's own rules")
     setattr(rule_class, CARRIED, (function, slots))
-    compiled = function if isinstance(function, Dispatcher) else numba.njit(nogil=True, error_model="numpy")(function)
     slot_count.register(rule_class)(lambda rule: slots)
 
     @implements(update, rule_class)

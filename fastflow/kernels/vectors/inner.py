@@ -41,6 +41,23 @@ LEAST_SQUARE_32, LEAST_SQUARE_64 = 1e-30, 1e-300
 """Sums of squares below these may have lost digits to squares that are not normal numbers, in either precision."""
 
 
+def _emit_measured(context, builder, zero, places, columns, rows, pointers_of):
+    """Measure so many rows, at most as many as `rows_together` has it, at the pointers that there are for a number."""
+    sums = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
+    vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
+    residual, values, matrix, x, gradient = map(vector.at, places)
+
+    def emit(count):
+        pointers = pointers_of(matrix, count)
+        few, at = Vector(context, builder, zero, count), constant(0)
+        left = builder.fsub(emit_dots(builder, sums, pointers, x, columns), few.load(values, at))
+        few.store(left, residual, at)
+        emit_added_rows(builder, vector, gradient, lanes_splat(vector, left), pointers, columns)
+
+    for_row_counts(builder, rows, emit)
+    return context.get_dummy_value()
+
+
 @intrinsic
 def measure_block(typingctx, zero, residual, values, matrix, columns, rows, x, gradient):
     """``residual[i] = <row i, x> - values[i]``, and that times row i added to ``gradient``, for ``i < rows``.
@@ -52,20 +69,13 @@ def measure_block(typingctx, zero, residual, values, matrix, columns, rows, x, g
     signature = types.void(zero, n, n, n, n, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        sums = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
-        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
-        columns, rows = arguments[4:6]
-        residual, values, matrix, x, gradient = (vector.at(arguments[i]) for i in (1, 2, 3, 6, 7))
+        _, residual, values, matrix, columns, rows, x, gradient = arguments
 
-        def emit(count):
-            pointers = row_pointers(builder, matrix, constant(0), columns, count)
-            few, at = Vector(context, builder, zero, count), constant(0)
-            left = builder.fsub(emit_dots(builder, sums, pointers, x, columns), few.load(values, at))
-            few.store(left, residual, at)
-            emit_added_rows(builder, vector, gradient, lanes_splat(vector, left), pointers, columns)
+        def pointers_of(matrix, count):
+            return row_pointers(builder, matrix, constant(0), columns, count)
 
-        for_row_counts(builder, rows, emit)
-        return context.get_dummy_value()
+        places = (residual, values, matrix, x, gradient)
+        return _emit_measured(context, builder, zero, places, columns, rows, pointers_of)
 
     return signature, codegen
 
@@ -77,22 +87,15 @@ def measure_picked(typingctx, zero, residual, values, matrix, picked, columns, r
     signature = types.void(zero, n, n, n, n, n, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        sums = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
-        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
-        numbers = builder.inttoptr(arguments[4], I64.as_pointer())
-        columns, rows = arguments[5:7]
-        residual, values, matrix, x, gradient = (vector.at(arguments[i]) for i in (1, 2, 3, 7, 8))
+        _, residual, values, matrix, picked, columns, rows, x, gradient = arguments
+        numbers = builder.inttoptr(picked, I64.as_pointer())
 
-        def emit(count):
+        def pointers_of(matrix, count):
             chosen = [builder.load(builder.gep(numbers, [constant(i)])) for i in range(count)]
-            pointers = [builder.gep(matrix, [builder.mul(number, columns)]) for number in chosen]
-            few, at = Vector(context, builder, zero, count), constant(0)
-            left = builder.fsub(emit_dots(builder, sums, pointers, x, columns), few.load(values, at))
-            few.store(left, residual, at)
-            emit_added_rows(builder, vector, gradient, lanes_splat(vector, left), pointers, columns)
+            return [builder.gep(matrix, [builder.mul(number, columns)]) for number in chosen]
 
-        for_row_counts(builder, rows, emit)
-        return context.get_dummy_value()
+        places = (residual, values, matrix, x, gradient)
+        return _emit_measured(context, builder, zero, places, columns, rows, pointers_of)
 
     return signature, codegen
 
