@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import published
 import pytest
 
 import fastflow as ff
-from benchmarks import published
 
 
 def test_sharpness_and_l1_norm_against_the_step():

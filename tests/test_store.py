@@ -25,7 +25,7 @@ from test_studies import BITS, SPARSE, same_bits, small
 
 import fastflow as ff
 from fastflow.ensembles import Sparse
-from fastflow.studies import document, driver, store
+from fastflow.studies import document, driver, running, store
 from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import FIELDS
 
@@ -688,7 +688,7 @@ def test_a_store_that_is_no_longer_ours_is_left_alone(path, monkeypatch, what, m
     other = path.with_name("other")
     run(small(trials=2, m=(8,)), other)
     before = {file: file.read_bytes() for file in other.rglob("*") if file.is_file()}
-    keep = driver._Driver._keep
+    keep = driver.Driver._keep
 
     def keep_and_change(self, finished):
         keep(self, finished)
@@ -700,7 +700,7 @@ def test_a_store_that_is_no_longer_ours_is_left_alone(path, monkeypatch, what, m
                 other.rename(path)
 
     monkeypatch.setattr(driver, "FLUSH_SECONDS", 0.0)
-    monkeypatch.setattr(driver._Driver, "_keep", keep_and_change)
+    monkeypatch.setattr(driver.Driver, "_keep", keep_and_change)
     with pytest.raises(ff.StoreError, match=message) as caught:
         run(small(trials=200), path)
     assert caught.value.result.done.any()
@@ -785,7 +785,7 @@ def test_ctrl_c_before_the_first_trial_has_a_result_too(path, reference, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver, where, pressed)
+        patch.setattr(running, where, pressed)
         with pytest.raises(ff.StudyInterrupted, match="before any trial was begun") as caught:
             run(small(trials=50), path)
     assert caught.value.result.done.shape == (3, 2, 50)

@@ -260,13 +260,13 @@ def test_theory_is_said_only_where_it_holds_for_all(axis, program):
 
 def test_time_is_kept(reference, monkeypatch):
     """What was done before the time was up is what it would have been; by a clock that each trial moves by a second."""
-    keep, kept = driver._Driver._keep, []
+    keep, kept = driver.Driver._keep, []
 
     def keep_and_count(self, finished):
         keep(self, finished)
         kept.extend(finished.outcomes["status"])
 
-    monkeypatch.setattr(driver._Driver, "_keep", keep_and_count)
+    monkeypatch.setattr(driver.Driver, "_keep", keep_and_count)
     monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: float(len(kept))))
     result = small().run(threads=2, max_seconds=30, task_seconds=1e-9, progress=False)
     done = result.done
@@ -474,14 +474,14 @@ def test_a_trial_that_raises_is_named_and_takes_nothing_along():
 
 def test_an_interrupt_gives_what_is_done(reference, monkeypatch):
     study, before = small(trials=20_000), threading.active_count()
-    keep, numbers = driver._Driver._keep, iter([signal.SIGINT])
+    keep, numbers = driver.Driver._keep, iter([signal.SIGINT])
 
     def keep_and_interrupt(self, finished):
         keep(self, finished)
         for number in numbers:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(driver._Driver, "_keep", keep_and_interrupt)
+    monkeypatch.setattr(driver.Driver, "_keep", keep_and_interrupt)
     with pytest.raises(ff.StudyInterrupted, match="of 120000 trials are done") as caught:
         study.run(threads=2, progress=False)
     assert threading.active_count() == before

@@ -11,49 +11,37 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from fastflow.checks import as_count, as_number, one_of, shown
-from fastflow.memory import require_memory
 from fastflow.scheduling import telling_of_compiling
 from fastflow.status import Status
-from fastflow.studies import growth
 from fastflow.studies.design import Design
 from fastflow.studies.errors import StoreError
 from fastflow.studies.executors import Crew, Future
 from fastflow.studies.held import Held
 from fastflow.studies.journal import Journal
-from fastflow.studies.layout import require_zarr, store_path
-from fastflow.studies.locks import Lock, locked
 from fastflow.studies.nodes import Node, difference, this_node
 from fastflow.studies.outcomes import (
     NEVER,
     NOT_DONE,
     Arrays,
-    bytes_of,
-    empty_outcomes,
     fill_up,
     has_none,
     lacks,
     partial_of,
     rows_of,
 )
-from fastflow.studies.plan import Order, Plan, held_by, order_of, share_with_twins
+from fastflow.studies.plan import Plan
 from fastflow.studies.result import StudyResult
-from fastflow.studies.snapshot import read_store
 from fastflow.studies.spec import Table, fields_of
-from fastflow.studies.store import Store, attach, create, mend_document, recover
-from fastflow.studies.tasks import ON_ERROR, RAISE, RECORD, Finished, Piece, TrialError, failed, trials_of
+from fastflow.studies.store import Store
+from fastflow.studies.tasks import RECORD, Finished, Piece, TrialError, failed, trials_of
 from fastflow.studies.tries import TRIES, Tries
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-WORKING = 1.6
-"""What a running study takes for its outcomes, over what these take in the end (measured)."""
 
 TASK_SECONDS = 0.25
 """What a task should take: many times what handing it out costs, and short enough for a bar that moves."""
@@ -106,141 +94,7 @@ class StudyInterrupted(KeyboardInterrupt):
     result: StudyResult
 
 
-def run_study(
-    design: Design,
-    executor: object = None,
-    store: str | Path | None = None,
-    threads: int | None = None,
-    shard: tuple[int, int] | None = None,
-    max_seconds: float | None = None,
-    progress: bool | None = None,
-    adaptive: bool = False,
-    repair: bool = False,
-    task_seconds: float | None = None,
-    on_error: str = RAISE,
-    task_timeout: float | None = None,
-) -> StudyResult:
-    """What `Study.run` does, where the arguments are explained."""
-    shard = _as_shard(shard, design)
-    if max_seconds is not None:
-        max_seconds = as_number("max_seconds", max_seconds, above=0)
-    task_seconds = TASK_SECONDS if task_seconds is None else as_number("task_seconds", task_seconds, above=0)
-    one_of("on_error", on_error, ON_ERROR)
-    timeout = math.inf if task_timeout is None else as_number("task_timeout", task_timeout, above=0)
-    driver: _Driver | None = None
-    try:
-        with contextlib.ExitStack() as stack:
-            order = order_of(design, shard, adaptive)
-            held = held_by(design, order)
-            size = int(WORKING * held.count * design.trials * bytes_of(design.fields))
-            require_memory(size, f"the outcomes of {held.count} x {design.trials} trials", "take fewer")
-            kept = None
-            arrays, pilots = {}, False
-            table: Table = design.describe()
-            if store is None:
-                arrays = empty_outcomes(held.array_shape(design.trials), design.fields)
-            else:
-                path = store_path(store).resolve()  # not a link, which would have a lock of its own
-                require_zarr()
-                lock = stack.enter_context(locked(path))
-                kept, arrays, held = lock.keeping(functools.partial(_open, path, design, held, repair, lock))
-                pilots, table = kept.facts.adaptive, growth.with_outcomes(table, kept.facts.table)
-            crew = Crew(executor, threads, on_error, timeout)
-            stack.callback(crew.close)
-            shared = share_with_twins(design, fields_of(table), arrays, held)
-            _tell_of_reruns(design, arrays, held, order)
-            plan = Plan(design, arrays, held, order, adaptive)
-            driver = _Driver(
-                design,
-                table,
-                arrays,
-                held,
-                kept,
-                crew,
-                plan,
-                task_seconds,
-                timeout,
-                on_error,
-                pilots=pilots or adaptive,
-            )
-            driver.changed(shared)
-            try:
-                return driver.run(max_seconds, progress)
-            except StudyInterrupted:
-                raise
-            except KeyboardInterrupt as stop:  # one more, at another place, when the lock is still ours
-                raise driver.interrupted() from stop
-    except StudyInterrupted:
-        raise
-    except KeyboardInterrupt as stop:  # before the work, or after it
-        raise (_nothing_done(design) if driver is None else driver.interrupted()) from stop
-
-
-def _nothing_done(design: Design) -> StudyInterrupted:
-    """The interrupt before the work."""
-    told = StudyInterrupted("interrupted before any trial was begun: what the store has it keeps; .result has none")
-    cells = (*design.shape, design.trials)
-    nothing = {
-        name: np.broadcast_to(np.array(field.fill, field.dtype), (*cells, *field.shape))
-        for name, field in design.fields.items()
-    }
-    told.result = StudyResult(design.describe(), nothing, None, design)
-    return told
-
-
-def _tell_of_reruns(design: Design, arrays: Arrays, held: Held, order: Order) -> None:
-    """Say how many trials are to be run again for outcomes that they lack."""
-    flat = rows_of(arrays, held.count, design.trials)
-    rows = [held.row(cell) for cell in order.cells.tolist()]
-    done, again = flat["status"][rows] != NOT_DONE, []
-    done[:, : order.first] = done[:, order.last :] = False
-    for name in design.asked:
-        lacking = done & lacks(flat[name][rows], design.fields[name])
-        if lacking.any():
-            again.append((name, lacking))
-    if again:
-        count = np.count_nonzero(np.any([lacking for _, lacking in again], axis=0))
-        warnings.warn(
-            f"{count} trials that the store has lack outcomes ({', '.join(name for name, _ in again)}): they are run "
-            "again for these, and must come out as they did",
-            stacklevel=4,
-        )
-
-
-def _as_shard(shard: tuple[int, int] | None, design: Design) -> tuple[int, int]:
-    if shard is None:
-        return 0, 1
-    if np.shape(shard) != (2,):
-        raise TypeError(f"shard must be (i, k), share i of k, got {shown(shard)}")
-    i, k = as_count("shard[0]", shard[0], 0), as_count("shard[1]", shard[1], 1)
-    if i >= k:
-        raise ValueError(f"shard must be (i, k) with i in 0 .. k - 1, got ({i}, {k})")
-    return i, k
-
-
-def _open(path: Path, design: Design, held: Held, repair: bool, lock: Lock) -> tuple[Store, Arrays, Held]:
-    """The store at a path, made or grown to what is wanted; what is in it, and of which cells."""
-    recover(path)
-    table: Table = design.describe()
-    if not path.exists():
-        arrays = empty_outcomes(held.array_shape(design.trials), design.fields)
-        return create(path, table, arrays, held, lock), arrays, held
-    if repair:
-        mend_document(path)
-    found = read_store(path, repair=repair)
-    old = found.facts.table
-    why = growth.conflict(old, table) or growth.lacking(old, table)
-    if why is not None:
-        raise StoreError(f"the store {path} is of another study: {why}")
-    table = growth.with_outcomes(table, old)
-    arrays, held = growth.moved(found.arrays, found.held, old, table, held)
-    if arrays is not found.arrays or not found.sound:
-        adaptive, makers = found.facts.adaptive, found.facts.makers
-        return create(path, table, arrays, held, lock, adaptive=adaptive, makers=makers), arrays, held
-    return attach(path, found.facts, arrays["status"].shape, lock), arrays, held
-
-
-class _Driver:
+class Driver:
     """One run: what is handed out, what came back, what is not yet stored."""
 
     def __init__(
@@ -252,7 +106,7 @@ class _Driver:
         store: Store | None,
         crew: Crew,
         plan: Plan,
-        task_seconds: float,
+        task_seconds: float | None,
         timeout: float,
         on_error: str,
         *,
@@ -275,7 +129,8 @@ class _Driver:
         self.dirty: set[tuple[int, ...]] = set()
         self.unshown = 0
         self.next_flush = time.monotonic() + FLUSH_SECONDS
-        self.task_seconds, self.seconds_per_trial = task_seconds, task_seconds / FIRST_TRIALS
+        self.task_seconds = TASK_SECONDS if task_seconds is None else task_seconds
+        self.seconds_per_trial = self.task_seconds / FIRST_TRIALS
         self.failure: BaseException | None = None
         self.computed = 0
         self.told: dict[Status | str, str] = {}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from fastflow.studies.cost import Cost, predict_cost
 from fastflow.studies.design import Design
-from fastflow.studies.driver import run_study
 from fastflow.studies.executors import Submits
 from fastflow.studies.result import StudyResult
+from fastflow.studies.running import run_study
 from fastflow.studies.tasks import RAISE
 
 
