@@ -375,7 +375,11 @@ def test_trials_without_an_outcome_do_not_tell_what_it_is():
             {"on_error": "record"},
             "no trial of the first 8 has told what the outcome 'x' is, since m = 8,",
         ),
-        (users.largest, {"max_seconds": 1e-9}, "time was up before the first trial, m = 8, init.scale = 0.01, had told"),
+        (
+            users.largest,
+            {"max_seconds": 1e-9},
+            "time was up before the first trial, m = 8, init.scale = 0.01, had told",
+        ),
         (users.as_many_as_measurements, {}, r"m = 14, .* it gives an array of shape \(14,\), not \(8,\)"),
     ],
 )
@@ -559,7 +563,7 @@ def test_outcomes_in_files():
 
 
 def test_integers_have_a_none_of_their_own():
-    field = ff.Outcome(users.first_two, dtype="int8").field
+    field = ff.Outcome(users.first_two, shape=(), dtype="int8").field
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         arrays = {"status": np.array([-1, 1, 1], np.int8), "x": np.array([field.fill, field.none, 5], np.int8)}
