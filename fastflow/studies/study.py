@@ -52,6 +52,7 @@ class Study(Design):
     success : Success
     asked : label -> what is asked of each trial, the outcomes
     fields : label -> what is kept of each trial: its dtype and shape, and what stands for what is not done
+        Where an `Outcome` does not state these, the result's ``fields`` has them.
 
     Raises
     ------
@@ -122,7 +123,9 @@ class Study(Design):
             More where the executor has hundreds of workers; no bit depends on it.
         on_error : "raise" or "record", what becomes of the study when a trial raises an exception
             It ends and names the trial; or the trial has the status FAILED, for good, and a warning names the first.
-            Where only an outcome raises that was asked for, the trial has none instead (NaN), and keeps the others.
+            Where only an outcome raises that was asked for, the trial has none instead (NaN), and keeps the others. One
+            that gets no memory is tried with nothing beside it, and fails if that does not help either; where hardly
+            any is left to the process the study ends.
             Trials that hang, see ``task_timeout``, or of which workers die, are tried three times and more, and end or
             fail likewise, but when all the others are done. After three of a cell no more of it are tried.
             A `concurrent.futures.ProcessPoolExecutor` that a death has broken is replaced by another like it.
@@ -144,7 +147,8 @@ class Study(Design):
         StoreError
             when the store is damaged, in use, of another study, or cannot be written
         StudyError
-            when a trial raises, hangs or kills its workers, with ``on_error="raise"``, or the executor is lost
+            when a trial raises, hangs or kills its workers, with ``on_error="raise"``, or the executor is lost; when no
+            trial tells which shape and dtype an `Outcome` has
         StudyInterrupted
             on Ctrl-C, a `KeyboardInterrupt`
         MemoryError
