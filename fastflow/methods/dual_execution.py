@@ -64,6 +64,6 @@ class DualExecution(Execution):
     def settle(self) -> None:
         for run, i in enumerate(self.setting.problem_index):
             problem = self.setting.problems[i].of_vector()
-            matrix, values = np.asarray(problem.matrix, np.float64), np.asarray(problem.values, np.float64)
+            matrix, values = np.asarray(problem.entries("the dual"), np.float64), np.asarray(problem.values, np.float64)
             residual = np.einsum("mn,n->m", matrix, self.solution[run]) - values
             self.loss[run] = 0.5 * problem.weight * np.sum(residual**2)
