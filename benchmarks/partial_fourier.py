@@ -2,10 +2,10 @@
 
     python -m benchmarks.partial_fourier --out partial-fourier.png
 
-The setting of Chou, Maly, Verdun (arXiv:2207.08437): gradient descent on two equal nonnegative factors with step 0.2 from
-alpha = 1e-6, ..., 1e-2, all five at once. It draws the errors along the way and what is left of zeros at the end, and
-prints CPU time for a step of all five beside that of plain NumPy and SciPy, which make the same steps one run after the
-other. Sides are timed in turns.
+The setting of Chou, Maly, Verdun (arXiv:2207.08437): gradient descent on two equal nonnegative factors with step 0.2
+from alpha = 1e-6, ..., 1e-2, all five at once. It draws the errors along the way and what is left of zeros at the end,
+and prints CPU time for a step beside that of plain NumPy and SciPy, which make the same steps one run after the other.
+Sides are timed in turns.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def main() -> None:
     medians = {name: float(np.median(seconds)) for name, seconds in found.items()}
     for name, seconds in medians.items():
         share = medians["fastflow"] / seconds
-        print(f"{name:10s} {1e6 * seconds / len(ALPHAS):7.0f} us of CPU a step and run (fastflow takes {share:.2f} of it)")
+        print(
+            f"{name:10s} {1e6 * seconds / len(ALPHAS):7.0f} us of CPU a step and run (fastflow takes {share:.2f} of it)"
+        )
     moments = np.unique(np.geomspace(1, options.steps, 200).astype(int))
     wall, cpu = time.perf_counter(), time.process_time()
     runs = ours(problem, options.steps, options.threads, record=ff.Record(moments, error=True))

@@ -131,7 +131,7 @@ class UsersOperator(Operator):
         return type(self.products).__name__
 
     def _probe(self, stacklevel: int) -> None:
-        """Look at products with random vectors: shapes, whether they are complex, whether one is the other's adjoint."""
+        """Look at products with random vectors: shapes, whether complex, whether one is the adjoint of the other."""
         m, n = self.shape
         random = stream("probe", m, n)
         x, residual = random.standard_normal(n), random.standard_normal(2 * m)
