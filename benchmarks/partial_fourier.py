@@ -100,6 +100,13 @@ def main() -> None:
     print(f"{options.steps} steps of {len(ALPHAS)} runs: {wall:.1f} s, {cpu:.1f} s of CPU, {runs.threads} threads")
     for alpha, error, loss in zip(ALPHAS, runs.error, runs.loss, strict=True):
         print(f"alpha {alpha:g}: relative error {error:.3e}, loss {loss:.3e}")
+    cpu = time.process_time()
+    limits = ff.train(problem, NETWORK, START, ff.FlowLimit(), threads=options.threads)
+    cpu = time.process_time() - cpu
+    print(f"FlowLimit: {limits.seconds:.1f} s, {cpu:.1f} s of CPU, {limits.status_counts()}")
+    for alpha, limit, steps in zip(ALPHAS, limits.solution, limits.steps, strict=True):
+        residual = np.linalg.norm(problem.residual(limit)) / np.linalg.norm(problem.values)
+        print(f"alpha {alpha:g}: {steps} Newton steps, relative residual {residual:.1e}")
     if options.out is not None:
         draw(runs, options.out)
 

@@ -321,9 +321,7 @@ def test_wrong_rows_and_values_are_refused(make, error, words):
         make()
 
 
-@pytest.mark.parametrize(
-    "method", [ff.FlowLimit(), ff.GradientFlow(t_max=1.0), ff.StochasticGradientDescent(0.1, batch_size=1)]
-)
+@pytest.mark.parametrize("method", [ff.GradientFlow(t_max=1.0), ff.StochasticGradientDescent(0.1, batch_size=1)])
 def test_methods_that_need_the_entries_say_so(method, rng):
     problem, _ = problem_of(rng)
     with pytest.raises(ValueError, match=r"needs all entries of A, .* use GradientDescent, .* A.toarray\(\)"):
