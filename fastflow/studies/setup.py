@@ -57,8 +57,9 @@ class Setup(NamedTuple):
 
     def _test_problem(self, trial: int) -> Problem:
         key = self.seed, "test", self.ensemble.key(), self.ensemble.test_size
-        rng = stream(*key, trial) if self.fresh else stream(*key)
-        return self.ensemble.draw_test(rng, self.problem(trial))
+        problem = problem_key(self.ensemble, self.seed)
+        rng, drawn = (stream(*one, trial) if self.fresh else stream(*one) for one in (key, problem))
+        return self.ensemble.draw_test(rng, self.problem(trial), drawn)
 
 
 def problem_key(ensemble: Ensemble, seed: int) -> tuple[Key, ...]:

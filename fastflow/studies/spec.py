@@ -24,6 +24,7 @@ from fastflow.checks import printable, shown
 from fastflow.each import Each
 from fastflow.ensembles import ENSEMBLES, Custom
 from fastflow.ensembles.base import digest
+from fastflow.ensembles.custom import title_of
 from fastflow.inits import INITS
 from fastflow.methods import METHODS
 from fastflow.networks import ARCHITECTURES
@@ -84,7 +85,8 @@ def describe(thing: object) -> Any:
         return {str(name): describe(value) for name, value in thing.items()}
     if isinstance(thing, Custom):
         fields = {"function": thing.title, "version": thing.version, "parameters": describe(thing.parameters)}
-        return {"kind": "Custom", **fields}
+        test = {} if thing.test is None else {"test": title_of(thing.test)}
+        return {"kind": "Custom", **fields, **test}
     if isinstance(thing, Edge):
         return str(thing)
     if isinstance(thing, Each):
@@ -92,8 +94,8 @@ def describe(thing: object) -> Any:
     if isinstance(thing, Named):
         return thing.name
     if isinstance(thing, Outcome):
-        field = thing.field
-        what = {"function": thing.title, "version": thing.version, "shape": list(field.shape), "dtype": field.dtype}
+        shape = None if thing.shape is None else list(thing.shape)
+        what = {"function": thing.title, "version": thing.version, "shape": shape, "dtype": thing.dtype}
         when = {"history": list(thing.history), "steps": describe(thing.steps), "spacing": thing.spacing}
         return {"kind": "Outcome", **what, **(when if thing.history else {})}
     if isinstance(thing, Success):
@@ -136,7 +138,7 @@ def foreign_names(table: object) -> Iterator[str]:
     """
     if isinstance(table, Mapping):
         for key, value in table.items():
-            if key in ("kind", "function") and isinstance(value, str) and ":" in value and not _is_own(value):
+            if key in ("kind", "function", "test") and isinstance(value, str) and ":" in value and not _is_own(value):
                 yield value
             yield from foreign_names(value)
     elif isinstance(table, list | tuple):
@@ -186,6 +188,8 @@ def build(table: object, where: str = "the study") -> Any:
             raise ValueError(f"{where}: a Custom ensemble needs a function, 'module:name', and a version")
         function = _imported(fields.pop("function"), where)
         parameters = as_table(f"{where}.parameters", fields.pop("parameters", {}))
+        if ":" in str(fields.get("test", "")):
+            fields["test"] = _imported(fields["test"], where)
         return Custom(function, fields.pop("version"), **{**parameters, **fields})
     cls = Outcome if kind == Outcome.__name__ else KINDS.get(kind) if isinstance(kind, str) else None
     if cls in (Outcome, Success) and "function" in fields:
@@ -257,14 +261,15 @@ def success_of(table: Table) -> Success:
 
 
 def fields_of(table: Table) -> dict[str, Field]:
-    """What the trials of a study's table have, of which nothing is imported.
+    """What the trials of a study's table have, as far as that is stated; nothing of it is imported.
 
     Raises
     ------
     ValueError, TypeError
         for outcomes that there are not
     """
-    return fields_with({name: _field_of(name, one) for name, one in asked_of(table).items()})
+    found = {name: _field_of(name, one) for name, one in asked_of(table).items()}
+    return fields_with({name: field for name, field in found.items() if field is not None})
 
 
 def asked_of(table: Table) -> Table:
@@ -282,7 +287,8 @@ def asked_of(table: Table) -> Table:
     return asked
 
 
-def _field_of(label: str, one: object) -> Field:
+def _field_of(label: str, one: object) -> Field | None:
+    """What an outcome is of one trial, None where that is not stated."""
     if isinstance(one, str):
         return Named(one).field
     fields = as_table(f"outcomes.{label}", one)
@@ -290,7 +296,8 @@ def _field_of(label: str, one: object) -> Field:
         return as_field()
     if fields.get("kind") != Outcome.__name__ or not isinstance(fields.get("function"), str):
         raise ValueError(f"outcomes.{label} must be a name, an Event or an Outcome, got {shown(dict(fields))}")
-    return as_field(fields.get("dtype", "float64"), fields.get("shape", ()))
+    dtype, shape = fields.get("dtype"), fields.get("shape")
+    return None if dtype is None or shape is None else as_field(dtype, shape)
 
 
 def meaning_of(table: Table, label: str) -> str:
