@@ -12,6 +12,7 @@ from fastflow.baselines import low_rank, sparse
 from fastflow.baselines.base import Baseline
 from fastflow.baselines.systems import as_weights
 from fastflow.checks import FloatArray, as_count, as_number, brief_repr, frozen
+from fastflow.operators import Operator
 from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing, Problem
 
 
@@ -198,7 +199,7 @@ def _system(baseline: Baseline, problem: Problem) -> LinearSystem:
             problem,
             "CompressedSensing, LinearRegression with one output, and what else has a matrix and values",
         )
-    if problem.is_matrix_free:
+    if isinstance(problem.matrix, Operator):
         raise ValueError(
             f"{type(baseline).__name__} needs all entries of A, and the problem has an operator for it: give "
             "A.toarray() where there is room for them"
