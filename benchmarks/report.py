@@ -82,8 +82,8 @@ def stamp(others: float) -> str:
 
 
 def stamp_of_load() -> str:
-    """When it was measured, and how busy the machine was: for times of the processor, which that disturbs less."""
-    return f"Measured on {datetime.date.today():%Y-%m-%d} at a load of {os.getloadavg()[0]:.0f}."
+    """Where and when it was measured, and how busy the machine was: for processor time, which that disturbs less."""
+    return f"{_cpu()}; measured on {datetime.date.today():%Y-%m-%d} at a load of {os.getloadavg()[0]:.0f}."
 
 
 def write(name: str, text: str) -> None:

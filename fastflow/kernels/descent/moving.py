@@ -100,7 +100,7 @@ def _nothing_to_keep(rule, mover, group, member, memory, rates):
     pass
 
 
-@implements(take_steps, *BY_FORMULA)
+@implements(take_steps, *BY_FORMULA, inline=True)
 def _by_formula(rule, mover, group, at, widths, ticks):
     for member in range(group.run.size):
         size = mover.sizes[member]
@@ -168,7 +168,7 @@ def _keep_flat(rule, mover, group, member, memory, rates):
         rates[i] = mover.rates[member, i]
 
 
-@implements(take_steps, Rate)
+@implements(take_steps, Rate, inline=True)
 def _by_rate(rule, mover, group, at, widths, ticks):
     if rule.kind == NORMALIZED or rule.kind == SHARED:
         gradient_norms(group)

@@ -224,7 +224,7 @@ def norm(v):
     return largest * math.sqrt(total)
 
 
-@jit_inline
+@jit_internal
 def has_digits(square):
     """Whether a sum of squares has neither overflowed nor lost digits to squares that are not normal numbers."""
     least = LEAST_SQUARE_32 if item_bytes(square) == 4 else LEAST_SQUARE_64
