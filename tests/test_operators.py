@@ -255,6 +255,7 @@ def test_what_an_operator_raises_loses_nothing(rng):
     with pytest.raises(ff.OperatorError, match="raised OSError: lost the connection; 0 of 1 runs had ended") as caught:
         ff.train(problem, NONNEGATIVE, START, method)
     assert isinstance(caught.value.__cause__, OSError)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     stopped = caught.value.runs
     assert stopped.status[0] == ff.Status.RUNNING
     assert 100 < stopped.steps[0] < 1500
