@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 QUANTILES = (0.1, 0.5, 0.9)
+MEASURED_BYTES = 2**22
+"""Of so many bytes of solutions at a time is measured what a summary says."""
 
 
 @by_value(hashable=False)
@@ -135,9 +137,7 @@ class Runs:
         kept = self.status != Status.DIVERGED
         rows: list[tuple[str, NumberArray]] = [("loss", self.loss), ("steps", self.steps)]
         if kept.any():
-            for name, measured in self.architecture.measures(self.solution[kept]).items():
-                values = np.full(len(self), np.nan)
-                values[kept] = measured
+            for name, values in self._measures(kept).items():
                 rows.insert(-1, (name, values))
         if self.error is not None:
             rows.insert(-1, ("error", self.error))
@@ -154,6 +154,16 @@ class Runs:
             lines.append(f"{count:6d} {status.label}: {status.message}")
         lines.append(f"{self.seconds:.3g} s, {self.steps.sum():.4g} steps in all{self._speed()}")
         return "\n".join(lines)
+
+    def _measures(self, kept: NDArray[np.bool_]) -> dict[str, NumberArray]:
+        """What the architecture measures of some runs, NaN of the others; a few at a time, for little memory."""
+        few = max(1, MEASURED_BYTES // max(1, self.solution[0].nbytes))
+        chosen, values = np.flatnonzero(kept), dict[str, NumberArray]()
+        for first in range(0, len(chosen), few):
+            runs = chosen[first : first + few]
+            for name, measured in self.architecture.measures(self.solution[runs]).items():
+                values.setdefault(name, np.full(len(self), np.nan))[runs] = measured
+        return values
 
     def _speed(self) -> str:
         """What the machine did and could do, where the time is long enough to say."""
