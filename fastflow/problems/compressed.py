@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, as_floats, frozen
 from fastflow.kernels.losses.sensing import Sensing
@@ -26,6 +26,7 @@ class CompressedSensing(VectorProblem):
     matrix : array (m, n), A
     values : array (m,), y
     truth : array (n,) or None, what errors are measured against
+    test : problem of the same unknown, or None: measurements that are held out (`Problem.hold_out`)
     normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises
@@ -46,6 +47,9 @@ class CompressedSensing(VectorProblem):
             )
         self._set(matrix=matrix, values=values)
         self._check_common()
+
+    def _part(self, samples: NDArray[np.int64]) -> Self:
+        return replace(self, matrix=self.matrix[samples], values=self.values[samples])
 
     @property
     def title(self) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, as_floats
 from fastflow.kernels.losses.sensing import Sensing, SharedSensing
@@ -23,6 +23,7 @@ class MatrixSensing(MatrixProblem):
     operators : array (m, d_N, d_0)
     values : array (m,)
     truth : array (d_N, d_0) or None, what errors are measured against
+    test : problem of the same unknown, or None: measurements that are held out (`Problem.hold_out`)
     normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises
@@ -41,6 +42,9 @@ class MatrixSensing(MatrixProblem):
             raise ValueError(f"values must have one entry for each of {len(operators)} operators, got {values.shape}")
         self._set(operators=operators, values=values)
         self._check_common()
+
+    def _part(self, samples: NDArray[np.int64]) -> Self:
+        return replace(self, operators=self.operators[samples], values=self.values[samples])
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -112,6 +112,21 @@ def _determinant_signs(seen: Snapshot) -> FloatArray:
     return np.where(seen.finite & singular, 0.0, signs)
 
 
+def _test_losses(seen: Snapshot) -> FloatArray:
+    """The losses of the measurements that are held out, NaN where the product is not finite."""
+    values = np.full(len(seen.products), np.nan)
+    for moment in np.flatnonzero(seen.finite):
+        test = seen.subject.problems[int(seen.subject.problem_index[seen.runs[moment]])].test
+        assert test is not None
+        values[moment] = test.loss(seen.products[moment])
+    return values
+
+
+def _check_tests(subject: Subject) -> None:
+    if any(problem.test is None for problem in subject.problems):
+        raise ValueError("test_loss needs measurements that are held out: train on problem.hold_out(count)")
+
+
 REVIEWED = 2**20
 """How many values are looked at together, as there may be more than memory."""
 
@@ -282,6 +297,15 @@ QUANTITIES: tuple[Quantity, ...] = (
         default=False,
         prepare=lambda subject: check_has_hessian(subject.architecture.network),
         costly=True,
+    ),
+    Quantity(
+        "test_loss",
+        "The loss of the measurements that are held out, where the problem has a ``test`` (`Problem.hold_out`).",
+        Source.PRODUCTS,
+        _test_losses,
+        default=False,
+        prepare=_check_tests,
+        label="test loss",
     ),
     Quantity(
         "limit_distance",

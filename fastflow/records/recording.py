@@ -142,6 +142,11 @@ class Recording:
             if make is not None:
                 values[runs, moments] = make(seen)
 
+    def forget(self, run: int, entry: int) -> None:
+        """Take back what was written of a run at a moment."""
+        for values in self.histories.values():
+            values[run, entry] = np.nan
+
     def repeat_last(self, run: int, recorded: int) -> None:
         """Let the history of a run that is at rest repeat the last of so many values."""
         if 0 < recorded < len(self.moments):
