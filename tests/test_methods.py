@@ -163,9 +163,7 @@ def test_interrupted_and_continued(kind, setting, monkeypatch):
     np.testing.assert_array_equal(part.solution[ended], whole.solution[ended])
     onwards = ff.train(problem, network, part.last, method)
     assert np.all(onwards.status != ff.Status.RUNNING)
-    if (
-        kind.has_steps and kind is not ff.EarlyStopping
-    ):  # what the rule remembers goes along, so that nothing tells that it was interrupted
+    if kind.has_steps and kind is not ff.EarlyStopping:  # what the rule remembers goes along
         for name in ("flat_factors", "solution", "loss", "status", "steps"):
             np.testing.assert_array_equal(getattr(onwards, name), getattr(whole, name), name)
     else:
