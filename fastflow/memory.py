@@ -120,9 +120,13 @@ def require_work(numbers: int, copies: float, what: str) -> None:
         require_memory(count, f"{what} of {numbers} numbers", "take a smaller one, or a machine with more memory")
 
 
+UNASKED = 2**20
+"""Bytes up to which nothing is asked for: the system's files that tell of it take longer to read than small work."""
+
+
 def require_memory(count: int, what: str, advice: str) -> None:
     """Raise `MemoryError` if ``count`` bytes are more than there are with some room to spare, before any are taken."""
-    available = available_memory() if count else None
+    available = available_memory() if count > UNASKED else None
     if available is not None and count > (1 - HEADROOM) * available:
         raise MemoryError(
             f"{what} would take {format_bytes(count)}, but this process may take only {format_bytes(available)} more; "

@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 import pytest
+import test_leaving
 from test_studies import same_bits, small
 
 import fastflow as ff
@@ -114,6 +115,15 @@ def test_a_dask_worker_killed_in_mid_study(client, tmp_path):
     assert result.complete
     expected = fatal_study(flag).run(threads=2, progress=False)
     assert same_bits(result, expected)
+
+
+def test_a_dask_worker_that_is_told_to_end(client, tmp_path):
+    """It hands back what it has, another does the rest, and the bits are the same."""
+    study = test_leaving.asked(tmp_path / "flag")
+    result = study.run(client, task_seconds=10.0, max_task_seconds=600.0, progress=False)
+    assert (tmp_path / "flag").exists()
+    assert result.complete
+    assert same_bits(result, study.run(threads=1, progress=False))
 
 
 def test_a_killed_pool_loses_nothing(tmp_path):

@@ -75,6 +75,7 @@ def test_what_is_more_than_a_share_of_memory_lies_in_a_file(tmp_path, monkeypatc
     assert mapped(tmp_path)
     assert loaded == expected
     monkeypatch.setattr(memory, "available_memory", lambda: 100)
+    monkeypatch.setattr(memory, "UNASKED", 0)
     with pytest.raises(MemoryError, match=r"results of 5 runs would take .* take fewer runs, or record less"):
         train("descent", folder=tmp_path)
     with pytest.raises(MemoryError, match="reading the arrays"):
@@ -144,6 +145,7 @@ def test_a_disk_in_memory_is_memory(tmp_path, monkeypatch):
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "mounts").write_text(f"dev / ext4 rw 0 0\nnone {tmp_path.resolve()} tmpfs rw 0 0\n")
     monkeypatch.setattr(memory, "PROC", tmp_path)
+    monkeypatch.setattr(memory, "UNASKED", 0)
     assert mapping._lies_in_memory(tmp_path / "self")
     assert not mapping._lies_in_memory(Path("/"))
     (tmp_path / "meminfo").write_text("MemAvailable: 8 kB\n")

@@ -66,11 +66,16 @@ def test_a_job_without_groups(system, monkeypatch):
 
 
 def test_nothing_is_asked_for_up_to_the_last_byte(monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
-    memory.require_memory(900, "this", "take less")
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**9)
+    memory.require_memory(900 * 10**6, "this", "take less")
     with pytest.raises(
-        MemoryError, match=r"this would take 901 B, but this process may take only 1 kB more; take less"
+        MemoryError, match=r"this would take 901 MB, but this process may take only 1 GB more; take less"
     ):
-        memory.require_memory(901, "this", "take less")
+        memory.require_memory(901 * 10**6, "this", "take less")
     monkeypatch.setattr(memory, "available_memory", lambda: None)
     memory.require_memory(10**30, "this", "take less")
+
+
+def test_small_work_reads_no_file_of_the_system(monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: pytest.fail("it was asked"))
+    memory.require_memory(2**20, "this", "take less")

@@ -198,6 +198,7 @@ def test_what_had_not_begun_has_its_record_at_the_start(kind, setting, monkeypat
 def test_memory_is_asked_for_before_any_work(kind, setting, monkeypatch):
     problem, network, init = SETTINGS[setting]
     monkeypatch.setattr(memory, "available_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "UNASKED", 0)
     monkeypatch.setattr(type(init), "fill", lambda *_: pytest.fail("starts were drawn"))
     with pytest.raises(MemoryError, match="take fewer runs, or record less"):
         ff.train(problem, network, init, short(kind), 100)

@@ -101,6 +101,12 @@ def add_running(p: argparse.ArgumentParser) -> None:
         metavar="T",
         help="seconds that a trial may take before it is given up (default: no limit)",
     )
+    g.add_argument(
+        "--max-task-seconds",
+        type=a_number(above=0),
+        metavar="T",
+        help="seconds after which a task hands back the trials that it has done (default: no limit)",
+    )
     g.add_argument("--cost", action="store_true", help="only say what it will cost in time and memory")
 
 
@@ -157,6 +163,7 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
                 repair=a.repair,
                 on_error=a.on_error,
                 task_timeout=a.task_timeout,
+                max_task_seconds=a.max_task_seconds,
             )
     except StudyInterrupted as stop:
         result, code, ended = stop.result, INTERRUPTED, f"interrupted; --resume goes on from {store}"

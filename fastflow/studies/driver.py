@@ -124,6 +124,7 @@ class Driver:
         self.aside: list[str] = []
         self.timeout, self.on_error = timeout, on_error
         self.broken: BaseException | None = None
+        self.leaving = False
         self.cancelled = 0
         self.heard = time.monotonic()
         self.dirty: set[tuple[int, ...]] = set()
@@ -252,7 +253,7 @@ class Driver:
                 if not self.crew.renew():
                     self.failure = self.broken
                     return
-                self.broken = None
+                self.broken, self.leaving = None, False
             pieces = self._next()
             if not pieces:
                 return
@@ -335,8 +336,10 @@ class Driver:
         except KeyboardInterrupt:  # a worker heard the Ctrl-C that was meant for all
             raise
         except self.crew.deaths as error:
-            self.tries.lost(pieces)
-            self.broken = error if isinstance(error, BrokenExecutor) else self.broken
+            breaks = isinstance(error, BrokenExecutor)
+            lost = self.tries.again if breaks and self.leaving else self.tries.lost
+            lost(pieces)
+            self.broken = error if breaks else self.broken
             return
         except CancelledError as error:  # not by us: a scheduler was lost, and may be back
             self.cancelled += 1
@@ -350,11 +353,17 @@ class Driver:
             self._call_back()
             return
         self.cancelled = 0
-        ended = {(finished.cell, finished.first) for finished in report.finished}
+        self.leaving = self.leaving or report.leaving
+        ended = {(finished.cell, finished.first): len(finished.outcomes["status"]) for finished in report.finished}
+        left = [piece._replace(first=piece.first + ended.get((piece.cell, piece.first), 0)) for piece in pieces]
         if report.late is not None:
-            self.tries.late(report.late, self.timeout)
-            ended.add((report.late.cell, report.late.first))
-        self.tries.again([piece for piece in pieces if (piece.cell, piece.first) not in ended])
+            late = report.late
+            self.tries.late(late, self.timeout)
+            left = [
+                one._replace(first=late.last) if one.cell == late.cell and one.first == late.first else one
+                for one in left
+            ]
+        self.tries.again([piece for piece in left if piece.first < piece.last])
         self.elsewhere = self.elsewhere or difference(report.node, this_node())
         if report.node not in self.makers and report.finished:
             self.makers += (report.node,)

@@ -17,6 +17,7 @@ from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, Th
 from typing import Protocol, runtime_checkable
 
 from fastflow.checks import shown
+from fastflow.studies.leaving import this_process
 from fastflow.studies.tasks import RAISE, Piece, Report, run_task
 from fastflow.threads import thread_count
 
@@ -66,6 +67,7 @@ class Crew:
     threads : how many, without an executor; default the CPUs that this process may use
     on_error : one of `ON_ERROR`
     timeout : seconds that a task may take
+    most_seconds : after which a task begins nothing more
 
     Attributes
     ----------
@@ -73,12 +75,19 @@ class Crew:
     deaths : what futures raise whose worker has died
     """
 
-    def __init__(self, executor: object, threads: int | None, on_error: str = RAISE, timeout: float = math.inf) -> None:
+    def __init__(
+        self,
+        executor: object,
+        threads: int | None,
+        on_error: str = RAISE,
+        timeout: float = math.inf,
+        most_seconds: float = math.inf,
+    ) -> None:
         self.deaths: tuple[type[BaseException], ...] = (BrokenExecutor,)
         self._asked_to_stop = threading.Event()
         self._pool: Executor | None = None
         self._processes: ProcessPoolExecutor | None = None
-        run = functools.partial(run_task, on_error=on_error, timeout=timeout)
+        run = functools.partial(run_task, on_error=on_error, timeout=timeout, most_seconds=most_seconds)
         self._run: Callable[[Sequence[Piece]], Report] = run
         self._submit: Callable[..., Future]
         if executor is None:
@@ -95,6 +104,7 @@ class Crew:
                 raise TypeError(f"executor must have submit(f, *args), got {shown(executor)}")
             self.workers = _workers(executor)
             self._submit = executor.submit
+            self._run = functools.partial(run, home=this_process())
             if type(executor) is ProcessPoolExecutor:
                 self._processes = executor
             if _client_of(executor) is not None:

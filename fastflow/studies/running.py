@@ -52,6 +52,7 @@ def run_study(
     task_seconds: float | None = None,
     on_error: str = RAISE,
     task_timeout: float | None = None,
+    max_task_seconds: float | None = None,
 ) -> StudyResult:
     """What `Study.run` does, where the arguments are explained."""
     shard = _as_shard(shard, design)
@@ -61,6 +62,7 @@ def run_study(
         task_seconds = as_number("task_seconds", task_seconds, above=0)
     one_of("on_error", on_error, ON_ERROR)
     timeout = math.inf if task_timeout is None else as_number("task_timeout", task_timeout, above=0)
+    most = math.inf if max_task_seconds is None else as_number("max_task_seconds", max_task_seconds, above=0)
     driver: Driver | None = None
     try:
         with contextlib.ExitStack() as stack:
@@ -79,7 +81,7 @@ def run_study(
                 lock = stack.enter_context(locked(path))
                 kept, arrays, held = lock.keeping(functools.partial(_open, path, design, held, repair, lock))
                 pilots, table = kept.facts.adaptive, growth.with_outcomes(table, kept.facts.table)
-            crew = Crew(executor, threads, on_error, timeout)
+            crew = Crew(executor, threads, on_error, timeout, most)
             stack.callback(crew.close)
             shared = share_with_twins(design, fields_of(table), arrays, held)
             _tell_of_reruns(design, arrays, held, order)

@@ -86,6 +86,7 @@ class Study(Design):
         task_seconds: float | None = None,
         on_error: str = RAISE,
         task_timeout: float | None = None,
+        max_task_seconds: float | None = None,
     ) -> StudyResult:
         """Compute the trials that are not yet done.
 
@@ -128,6 +129,11 @@ class Study(Design):
         task_timeout : float, seconds that a task may take; default no limit
             What takes longer is left behind, and its trials are tried again one at a time. So it is the time that one
             trial may take, and what compiling takes, up to a minute. Processes of which none answers are killed.
+        max_task_seconds : float, after which a task begins no other trial and hands back those that it has done
+            The rest is handed out again, and no bit depends on it; the trial that a task is at is brought to its end.
+            For workers that have but so much time. A process of a pool, or of dask, that is told to end (SIGTERM) hands
+            back what its task has done, too, as far as nobody else listens to that signal there; with
+            ``max_task_seconds`` up to the last trials, else cell by cell.
 
         Returns
         -------
@@ -164,6 +170,7 @@ class Study(Design):
             task_seconds,
             on_error,
             task_timeout,
+            max_task_seconds,
         )
 
     def cost(self, cells: int = 64, trials: int = 2, threads: int | None = None) -> Cost:

@@ -5,28 +5,21 @@ What a trial comes to depends on its own setup and number alone: not on the task
 
 from __future__ import annotations
 
-import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.baselines import Baseline, shortfalls
-from fastflow.checks import as_floats
-from fastflow.methods import Method, StackedMethod, SystemStack, execute
-from fastflow.metrics import relative_errors
-from fastflow.networks import Architecture, Network
-from fastflow.problems import CompressedSensing
-from fastflow.setting import default_network, entries_of, pose_trials
 from fastflow.status import Status
-from fastflow.streams import Streams
-from fastflow.studies.asked import NotImportable, record_for
-from fastflow.studies.ends import Ends, Trained
+from fastflow.studies.asked import NotImportable
+from fastflow.studies.ends import Ends
+from fastflow.studies.leaving import Process, worker
 from fastflow.studies.nodes import Node, this_node
 from fastflow.studies.outcomes import NEVER, Arrays, has_none, joined, make_outcomes, nothing, with_asked
-from fastflow.studies.setup import NUMBER_BYTES, Setup, problem_key
+from fastflow.studies.setup import NUMBER_BYTES, Setup
+from fastflow.studies.solving import Tell, way_to_ends
 from fastflow.threads import interruptibly, one_blas_thread, stopped_by
 
 STACK_BYTES = 2**24
@@ -58,12 +51,22 @@ class Finished(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a task hands back: outcomes, the seconds that they took it, on what kind of node, and what took too long."""
+    """What a task hands back.
+
+    Attributes
+    ----------
+    finished : the outcomes of its pieces, of the last of them perhaps but the first trials
+    seconds : that they took it
+    node : on what kind of node
+    late : what took too long, None for nothing
+    leaving : bool, whether the process was told to end, and will
+    """
 
     finished: list[Finished]
     seconds: float
     node: Node
     late: Piece | None = None
+    leaving: bool = False
 
 
 class TrialError(Exception):
@@ -88,49 +91,83 @@ def run_task(
     on_error: str = RAISE,
     asked_to_stop: Callable[[], bool] | None = None,
     timeout: float = math.inf,
+    most_seconds: float = math.inf,
+    home: Process | None = None,
 ) -> Report:
-    """Compute the pieces, one after the other; if asked to stop, or out of time, those that are done by then.
+    """Compute the pieces, one after the other; if asked to stop, or out of time, the trials that are done by then.
 
     Parameters
     ----------
     pieces : sequence of Piece
     on_error : one of `ON_ERROR`
-    asked_to_stop : says whether to stop; what a piece is doing then is left behind
-    timeout : seconds for all of them; what a piece is doing then is left behind, too
+    asked_to_stop : says whether to stop; what the task is doing then is left behind
+    timeout : seconds for all of them; what the task is doing then is left behind, too
+    most_seconds : after which nothing more is begun; pieces are then computed in parts, as large as there is time for
+    home : the process of the driver; any other one hears SIGTERM meanwhile, and stops
 
     Raises
     ------
     TrialError
         when one of them raises, and is not to be recorded
     """
-    finished: list[Finished] = []
-    late: Piece | None = None
-    started = time.perf_counter()
+    done: list[list[Finished]] = []
+    begun: list[Piece] = []
+    began = time.perf_counter()
 
-    def is_late() -> bool:
-        return time.perf_counter() - started > timeout
+    def left(of: float) -> float:
+        return of - (time.perf_counter() - began)
 
-    def should_stop() -> bool:
-        return is_late() or (asked_to_stop is not None and asked_to_stop())
+    with worker.at_work(home) as hears, one_blas_thread():
 
-    may_be_left = asked_to_stop is not None or timeout < math.inf
-    with one_blas_thread(), stopped_by(should_stop):
-        for piece in pieces:
-            if should_stop():
-                break
-            run = functools.partial(_run_or_record, piece, on_error)
+        def should_stop() -> bool:
+            told = hears and worker.told.is_set()
+            return told or left(timeout) < 0 or (asked_to_stop is not None and asked_to_stop())
+
+        def work() -> None:
+            for piece in pieces:
+                done.append([])
+                for part in _parts(piece, left, most_seconds):
+                    if should_stop() or (begun and left(most_seconds) < 0):
+                        return
+                    begun.append(part)
+                    done[-1].append(_run_or_record(part, on_error))
+
+        late: Piece | None = None
+        with stopped_by(should_stop):
             try:
-                finished.append(interruptibly(run) if may_be_left else run())
+                if hears or asked_to_stop is not None or timeout < math.inf:
+                    interruptibly(work)
+                else:
+                    work()
             except KeyboardInterrupt:
                 if not should_stop():
                     raise
-                late = piece if is_late() else None
-                break
-    return Report(finished, time.perf_counter() - started, this_node(), late)
+                late = begun[-1] if begun and left(timeout) < 0 else None
+        whole = [list(parts) for parts in done]  # work that was left behind may go on
+        if late is not None and (late.cell, late.first) in {(one.cell, one.first) for parts in whole for one in parts}:
+            late = None  # it has come to its end just now
+        told_to_end = hears and worker.told.is_set()
+    return Report([_together(parts) for parts in whole if parts], -left(0), this_node(), late, told_to_end)
 
 
-Tell = Callable[[Status | str, int, str], None]
-"""Told how a trial ended, or which outcome it has not got; its number, and why."""
+def _parts(piece: Piece, left: Callable[[float], float], most: float) -> Iterator[Piece]:
+    """A piece, whole; where a task has but so many seconds, in parts that grow as long as there is time for them."""
+    first, count = piece.first, 1 if most < math.inf else piece.last - piece.first
+    while first < piece.last:
+        before, last = left(most), min(first + count, piece.last)
+        yield piece._replace(first=first, last=last)
+        if last < piece.last:
+            each = (before - left(most)) / (last - first)
+            count = max(1, min(2 * count, int(left(most) / max(each, 1e-9))))
+        first = last
+
+
+def _together(parts: Sequence[Finished]) -> Finished:
+    """Outcomes of parts of a piece that follow each other; of what there is to say the first of each."""
+    if len(parts) == 1:
+        return parts[0]
+    told = {what: text for one in reversed(parts) for what, text in one.told}
+    return Finished(parts[0].cell, parts[0].first, joined([one.outcomes for one in parts]), tuple(told.items()))
 
 
 def _say_nothing(what: Status | str, trial: int, message: str) -> None:
@@ -155,9 +192,7 @@ def _run_or_record(piece: Piece, on_error: str) -> Finished:
             raise TrialError(f"{piece.where}, {trials_of(piece)}: {message}{hint}") from error
         if last - first == 1:
             return failed(piece, message)
-    each = [_run_or_record(piece._replace(first=i, last=i + 1), on_error) for i in range(first, last)]
-    every = {status: text for one in reversed(each) for status, text in one.told}  # the first of each last
-    return Finished(piece.cell, first, joined([one.outcomes for one in each]), tuple(every.items()))
+    return _together([_run_or_record(piece._replace(first=i, last=i + 1), on_error) for i in range(first, last)])
 
 
 def failed(piece: Piece, why: str) -> Finished:
@@ -181,7 +216,7 @@ def run_piece(setup: Setup, first: int, last: int, tell: Tell = _say_nothing, on
     ``tell`` is called for trials of baselines whose solution is not finite or not as accurate as stated, and for those
     that have not got an outcome, though they have a solution.
     """
-    size, run = _way(setup, first, tell)
+    size, run = way_to_ends(setup, first, tell)
     stack = max(1, STACK_BYTES // (NUMBER_BYTES * size)) if size else last - first
     parts = [run(i, min(i + stack, last)) for i in range(first, last, stack)]
     return joined([with_asked(ends.kept, _asked_of(setup, ends, tell, on_error)) for ends in parts])
@@ -207,144 +242,3 @@ def _asked_of(setup: Setup, ends: Ends, tell: Tell, on_error: str) -> Arrays:
                 tell(label, ends.first + int(without[0]), f"the outcome {label!r} is NaN")
         found[label] = values
     return found
-
-
-def _way(setup: Setup, first: int, tell: Tell) -> tuple[int, Callable[[int, int], Ends]]:
-    """How many numbers a trial's problem has, 0 where trials share one, and what brings trials to their ends."""
-    method = setup.method
-    shape = setup.ensemble.system_shape
-    if isinstance(method, StackedMethod) and shape is not None and setup.fresh and setup.starts == 1:
-        return shape[0] * shape[1], lambda i, j: _run_stack(setup, method, shape, i, j)
-    size = entries_of(setup.problem(first)) if setup.fresh else 0
-    if isinstance(method, Method):
-        return size, lambda i, j: _run_method(setup, method, i, j)
-    return size, lambda i, j: _run_baseline(setup, method, i, j, tell)
-
-
-def _run_stack(setup: Setup, method: StackedMethod, shape: tuple[int, int], first: int, last: int) -> Ends:
-    """By arrays, since making problems of them would cost what a fifth of the work on small ones does."""
-    count, (m, n) = last - first, shape
-    matrices, values, truths = np.empty((count, m, n)), np.empty((count, m)), np.zeros((count, n))
-    draw = Streams(*problem_key(setup.ensemble, setup.seed))
-    for i in range(count):
-        setup.ensemble.fill(draw(first + i), matrices[i], values[i], truths[i])
-    assert setup.network is not None
-    assert setup.init is not None
-    stack = SystemStack(matrices, values, setup.ensemble.rows_independent)
-    ends = method.solve_stack(stack, setup.network, setup.init, setup.seed, np.arange(first, last))
-    kept = make_outcomes(
-        error=relative_errors(ends.solution, truths, np.arange(count)),
-        loss=ends.loss,
-        steps=ends.steps,
-        seconds=np.full(count, ends.seconds / count),
-        status=ends.status,
-    )
-    return Ends(
-        first,
-        kept,
-        ends.solution,
-        truths,
-        setup.problem,
-        setup.test,
-        functools.partial(_architecture_over, setup.network, n),
-        functools.partial(_train, setup, method, first, last),
-    )
-
-
-def _run_method(setup: Setup, method: Method, first: int, last: int) -> Ends:
-    """By runs of the method; of several starts of a trial the one with the least loss counts, and the steps of all."""
-    trained = _train(setup, method, first, last)
-    setting, runs, chosen = trained
-    trials = last - first
-    kept = make_outcomes(
-        error=np.full(trials, np.nan) if runs.error is None else runs.error[chosen],
-        loss=runs.loss[chosen],
-        steps=runs.steps.reshape(trials, setup.starts).sum(axis=1),
-        seconds=np.full(trials, runs.seconds / trials),
-        status=runs.status[chosen],
-    )
-    return Ends(
-        first,
-        kept,
-        runs.solution[chosen],
-        setting.truths[setting.problem_index[chosen]] if setting.has_truth else None,
-        setup.problem,
-        setup.test,
-        lambda: setting.architecture,
-        lambda: trained,
-        method.max_steps or 0,
-    )
-
-
-def _train(setup: Setup, method: Method, first: int, last: int) -> Trained:
-    """Trials as runs of the method."""
-    assert setup.network is not None
-    assert setup.init is not None
-    problem = [setup.problem(trial) for trial in range(first, last)] if setup.fresh else setup.problem(first)
-    trials, starts = last - first, setup.starts
-    record = record_for(setup.asked, method)
-    setting = pose_trials(problem, setup.network, setup.init, np.arange(first, last), starts, setup.seed, record)
-    runs = execute(setting, method)
-    loss = runs.loss.reshape(trials, starts)
-    best = np.argmin(np.where(np.isnan(loss), np.inf, loss), axis=1)
-    return Trained(setting, runs, np.arange(trials) * starts + best)
-
-
-@functools.lru_cache(64)
-def _architecture_over(network: Network, n: int) -> Architecture:
-    """The architecture over the unknown of a system, made once for all of one size."""
-    return network.architecture(network.pose(CompressedSensing(np.ones((1, n)), np.ones(1))))
-
-
-def _architecture(setup: Setup, trial: int) -> Architecture:
-    """The architecture over the unknown of a trial: of a baseline that of a network that could have its solution."""
-    problem = setup.problem(trial)
-    network = default_network(problem) if setup.network is None else setup.network
-    return network.architecture(network.pose(problem))
-
-
-def _run_baseline(setup: Setup, baseline: Baseline, first: int, last: int, tell: Tell) -> Ends:
-    """By a baseline: what is not finite has diverged, what misses the tolerance that it states is inaccurate."""
-    rows, solutions, truths = [], [], []
-    for trial in range(first, last):
-        problem = setup.problem(trial)
-        started = time.perf_counter()
-        with shortfalls() as missed:
-            found = baseline.solve(problem)
-        seconds = time.perf_counter() - started
-        solution = as_floats("the solution", found, None, finite=False)
-        if _long(solution.shape) != _long(problem.shape):  # a matrix of one row may come as a vector
-            raise ValueError(f"the solution must have the shape {problem.shape}, got {solution.shape}")
-        solution = solution.reshape(problem.shape)
-        error, loss, status = np.nan, np.nan, Status.CONVERGED
-        if np.isfinite(solution).all():
-            with np.errstate(over="ignore", invalid="ignore"):
-                loss = problem.loss(solution)
-            if problem.truth is not None:
-                truth = np.reshape(problem.truth, (1, -1))
-                error = relative_errors(solution.reshape(1, -1), truth, np.zeros(1, int))[0]
-        if missed:
-            status = Status.INACCURATE
-            tell(status, trial, missed[0])
-        if not np.isfinite(loss):
-            status = Status.DIVERGED
-            tell(status, trial, f"the solution of {baseline.kind.__name__}, or its loss, is not finite")
-        rows.append((error, loss, 0, seconds, status))
-        solutions.append(solution)
-        truths.append(None if problem.truth is None else np.ravel(problem.truth))
-    known = [truth for truth in truths if truth is not None]
-    return Ends(
-        first,
-        make_outcomes(*zip(*rows, strict=True)),
-        np.array(solutions, np.float64),
-        np.array(known) if len(known) == len(truths) else None,
-        setup.problem,
-        setup.test,
-        functools.partial(_architecture, setup, first),
-        None,
-    )
-
-
-def _long(shape: tuple[int, ...]) -> list[int]:
-    """A shape without its axes of length 1."""
-    return [size for size in shape if size != 1]
