@@ -146,3 +146,21 @@ def test_a_study_draws_the_test_of_each_trial():
     assert "EarlyStopping" in str(study)
     with pytest.raises(ValueError, match="EarlyStopping needs measurements that are held out"):
         ff.Study(ff.ensembles.Sparse(20, sparsity=2), NETWORK, INIT, method, axes={"m": [8, 10]}, trials=2)
+
+
+@pytest.mark.parametrize("first", [0, 100])
+def test_averages_are_those_of_the_iterates(first):
+    """Of all of them, or of a tail; an end counts once, and what goes on begins anew."""
+    problem, steps = ff.CompressedSensing(A, A @ SPARSE, truth=SPARSE), np.arange(first, 4001)
+    record = ff.Record(steps, product=True, average=True, average_loss=True, average_error=True)
+    runs = ff.train(problem, NETWORK, INIT, ff.GradientDescent(0.05, 4000, tol=1e-2), record=record)
+    ended = int(runs.steps[0])
+    assert first + 10 < ended < 4000
+    x = runs.history.product[0, : ended - first + 1]
+    means = np.cumsum(x, axis=0) / np.arange(1, len(x) + 1)[:, None]
+    np.testing.assert_allclose(runs.history.average[0, : len(x)], means, rtol=1e-12)
+    np.testing.assert_allclose(runs.history.average[0, len(x) :], means[-1:].repeat(4000 - ended, axis=0), rtol=1e-12)
+    loss = 0.5 * np.sum((means @ A.T - problem.values) ** 2, axis=1)
+    np.testing.assert_allclose(runs.history.average_loss[0, : len(x)], loss, rtol=1e-9)
+    error = np.linalg.norm(means - SPARSE, axis=1) / np.linalg.norm(SPARSE)
+    np.testing.assert_allclose(runs.history.average_error[0, : len(x)], error, rtol=1e-9)

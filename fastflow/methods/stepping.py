@@ -250,6 +250,7 @@ class Stepping(Execution):
         self.work_bytes = slots = slot_count(method.rule)
         recording = recording_at_steps(setting.record, setting.architecture, method.max_steps, setting.has_truth)
         super().__init__(setting, method, recording)
+        recording.taken = self.steps
         first = setting.problems[0]
         self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
