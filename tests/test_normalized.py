@@ -252,6 +252,25 @@ def test_descent_follows_the_flow_and_both_end_at_the_limit(rng):
     assert ended.status[0] == Status.MAX_TIME
 
 
+def test_the_direction_grows_by_its_law(rng):
+    """``||u||^2`` by ``h^2 ratio^2 ||df/du||^2`` a step, since u is orthogonal to that; u is what `runs.memory` has."""
+    matrix, values, _ = sparse(rng, 4, 9, 9)
+    problem, h, kappa, start = ff.CompressedSensing(matrix, values), 0.05, 4.0, 0.2 + rng.random(9)
+    init = ff.inits.Explicit([start])
+    kept = [
+        ff.train(problem, NONNEGATIVE, init, ff.WeightNormalization(h, k, ratio=kappa, tol=0)) for k in range(1, 41)
+    ]
+    u, length = np.array([runs.memory.slots[0] for runs in kept]), []
+    w = np.array([runs.factors[0][0] for runs in kept])
+    for k in range(39):
+        length.append(u[k] @ u[k])
+        unit, r = u[k] / np.linalg.norm(u[k]), np.linalg.norm(w[k])
+        slope = w[k] * (matrix.T @ (matrix @ w[k] ** 2 - values))
+        across = r / np.linalg.norm(u[k]) * (slope - slope @ unit * unit)
+        assert u[k + 1] @ u[k + 1] == pytest.approx(u[k] @ u[k] + (h * kappa) ** 2 * across @ across, rel=1e-13)
+    assert length[-1] > 1.01 * length[0]
+
+
 def recovered(seed, trials, ratio=300.0, n=40, m=16):
     """How many of so many sparse vectors weight normalization and plain descent recover from w(0) = .1, to 1e-2."""
     counts = [0, 0]

@@ -333,6 +333,19 @@ def test_momentum_is_stable_up_to_its_own_edge(b, nesterov):
         assert bool(runs.status[0] == ff.Status.CONVERGED) is converges
 
 
+def test_momentum_has_paths_of_its_intrinsic_step():
+    """They agree for equal ``h / (1-b)^2`` at equal times ``k h / (1-b)``, up to ``1 - b`` (Papazov et al. 2024)."""
+    ends = []
+    for b in (0.9, 0.95, 0.975):
+        method = ff.Momentum((1 - b) ** 2, round(2 / (1 - b)), momentum=b, **ENDS)
+        ends.append(ff.train(VECTOR, ff.DiagonalLinear(2), ff.inits.Constant(0.5), method).solution[0])
+    far, near = (np.abs(ends[i] - ends[i + 1]).max() for i in (0, 1))
+    assert far < 0.1
+    assert far / near == pytest.approx(2, rel=0.3)
+    plain = ff.train(VECTOR, ff.DiagonalLinear(2), ff.inits.Constant(0.5), ff.GradientDescent(0.001, 2000, **ENDS))
+    assert np.abs(plain.solution[0] - ends[2]).max() > 3 * near  # whose step is another
+
+
 @pytest.mark.parametrize(
     ("alpha", "gamma", "wanted"),
     [

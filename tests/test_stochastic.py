@@ -8,6 +8,7 @@ import os
 import naive as textbook
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 import fastflow as ff
 from fastflow.kernels.descent import philox
@@ -393,6 +394,12 @@ def test_published_numbers():
         runs = ff.train(problem, network, start, SGD(gamma / 20, order=order, tol=0), threads=1)
         error = np.mean((fresh @ (runs.solution[0] - theta)) ** 2) / 2
         np.testing.assert_allclose(error, published, rtol=1e-10)
+    # One sample a step, by the stream of the notebook after the five runs before.
+    order = rng.randint(20, size=(6, 10_001))[5, :, None]
+    start = ff.inits.Explicit([np.full(30, 0.1), np.zeros(30)])
+    runs = ff.train(problem, network, start, SGD(10 / 90 / 20, order=order, tol=0), threads=1)
+    error = np.mean((fresh @ (runs.solution[0] - theta)) ** 2) / 2
+    np.testing.assert_allclose(error, 0.00917508147156238, rtol=1e-10)
 
 
 def sparse_problems(runs, n=20, m=10):
@@ -414,6 +421,22 @@ def test_label_noise_is_sparser_than_gradient_descent_and_the_less_so_the_deeper
     plain = ff.train(problems, ff.DiagonalLinear(2), ff.inits.Constant(1.0), ff.GradientDescent(0.01, 10_000))
     for gap in (np.abs(plain.solution).sum(1) - norms[2], norms[4] - norms[2]):
         assert gap.mean() > 3 * gap.std(ddof=1) / np.sqrt(runs)
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0])
+def test_label_noise_ends_at_its_linear_program(alpha):
+    """``min sum ||A_j||^2 x_j`` over what fits, whatever the start: columns of unequal norms tell it from least l1."""
+    rng = np.random.default_rng(1)
+    matrix = rng.standard_normal((5, 12)) / np.sqrt(5) * (0.5 + 2 * rng.random(12))
+    values, cost = matrix[:, :2].sum(1), np.sum(matrix**2, axis=0)
+    least, l1 = (linprog(c, A_eq=matrix, b_eq=values).x for c in (cost, np.ones(12)))
+    problem, network = ff.CompressedSensing(matrix, values), ff.DiagonalLinear(2, signed=False)
+    noise = np.repeat([0.5, 0.0], [300_000, 30_000])
+    noisy = ff.train(problem, network, ff.inits.Constant(alpha), SGD(0.004, 1, label_noise=noise, tol=0), threads=1)
+    plain = ff.train(problem, network, ff.inits.Constant(alpha), ff.GradientDescent(0.01, 50_000), threads=1)
+    np.testing.assert_allclose(noisy.solution[0] @ matrix.T, values, atol=1e-3)
+    assert cost @ noisy.solution[0] <= 1.05 * (cost @ least)
+    assert min(cost @ l1, cost @ plain.solution[0]) >= 1.3 * (cost @ least)
 
 
 @pytest.mark.parametrize(

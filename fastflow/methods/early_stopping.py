@@ -33,7 +33,7 @@ class EarlyStopping(Method):
 
     Parameters
     ----------
-    method : None, `StochasticGradientDescent`, `GradientDescent`, `Momentum`, ...
+    method : None, or a method such as `StochasticGradientDescent`, `GradientDescent` or `Momentum`
         What takes the steps, with its own ends; None is ``GradientDescent()``.
     every : None or int >= 1
         The loss of the problem's ``test`` is found at steps that are multiples of this. None is a thousandth of

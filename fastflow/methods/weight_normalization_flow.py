@@ -34,12 +34,13 @@ class WeightNormalizationFlow(GradientFlow):
         A run ends at this time; infinity, the default, is the limit, which Newton's method finds without following the
         flow (`normalized_limit`).
     rtol : float >= 1e-12, for the error of an entry of x, relative to itself
+    atol : None, as there is none
     tol : None or float >= 0
         The loss at which a run ends; None takes 1e-20 times the loss of the product 0 on the way to a ``t_max``, and
         none on the way to the limit.
     max_steps : int >= 1, of the integrator
+    gradient_tol : None, as there is none
     ratio : float from 1e-9 to 1e9, what the rate of u is of that of r
-    atol, gradient_tol : None, as there are none
 
     Notes
     -----

@@ -36,8 +36,8 @@ class Problem:
     """
 
     truth: ArrayLike | None = None
-    normalization: str = "sum"
     test: Problem | None = None
+    normalization: str = "sum"
 
     name: ClassVar[str]
     unknown: ClassVar[str]
