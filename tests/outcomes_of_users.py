@@ -40,6 +40,25 @@ def has_another_shape(trial):
     return trial.solution
 
 
+def of_some(trial):
+    """An array, of the later trials only."""
+    if trial.number == 0:
+        raise ZeroDivisionError("no such array")
+    return np.array([trial.number, trial.steps], np.float32)
+
+
+def is_none(trial):
+    return None
+
+
+def whole_or_nan(trial):
+    return trial.number if trial.number % 2 == 0 else np.nan
+
+
+def as_many_as_measurements(trial):
+    return trial.problem.values
+
+
 def is_complex(trial):
     return 1.0 + 1.0j
 

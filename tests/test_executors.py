@@ -11,8 +11,10 @@ import subprocess
 import sys
 
 import numpy as np
+import outcomes_of_users
 import pytest
 import test_leaving
+import test_outcomes
 from test_studies import same_bits, small
 
 import fastflow as ff
@@ -115,6 +117,19 @@ def test_a_dask_worker_killed_in_mid_study(client, tmp_path):
     assert result.complete
     expected = fatal_study(flag).run(threads=2, progress=False)
     assert same_bits(result, expected)
+
+
+def test_outcomes_of_a_user_by_dask(client, tmp_path):
+    """As by threads: what nobody states a worker tells, one that fails is named, and what is left is done."""
+    path = tmp_path / "s.zarr"
+    study = test_outcomes.vectors()
+    test_outcomes.vectors(trials=2, m=(14,)).run(client, path, progress=False)
+    result = study.run(client, path, task_seconds=0.01, progress=False)
+    assert test_outcomes.same(result, test_outcomes.run(study))
+    assert result.fields["largest"].dtype == "float64"
+    failing = test_outcomes.vectors({"x": outcomes_of_users.raises})
+    with pytest.raises(ff.StudyError, match="the outcome 'x': trial 2: ZeroDivisionError: no such number"):
+        failing.run(client, progress=False)
 
 
 def test_a_dask_worker_that_is_told_to_end(client, tmp_path):

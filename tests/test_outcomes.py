@@ -18,6 +18,7 @@ from fastflow.studies.measures import MEASURES, Needs
 from fastflow.studies.outcomes import numbers_of
 from fastflow.studies.quantiles import quantiles
 
+STATED = {"shape": (), "dtype": "float64"}
 VECTOR_NAMES = ["l1_norm", "l2_norm", "support_size", "support_recovery"]
 MATRIX_NAMES = [
     "effective_rank",
@@ -198,7 +199,7 @@ def test_a_store_keeps_them_grows_and_is_merged(tmp_path, reference):
     merged = ff.merge(shares, into=tmp_path / "merged.zarr")
     assert same(merged, reference)
     assert same(ff.open_study(tmp_path / "merged.zarr"), reference)
-    assert ff.Study.from_table(found.table) == vectors()
+    assert ff.Study.from_table(found.table) == grown.design
 
 
 def test_xarray_reads_what_a_store_has(tmp_path, reference):
@@ -242,6 +243,28 @@ def test_an_outcome_is_added_afterwards(tmp_path, reference, bare):
     assert same(again, run(vectors(trials=8)))
 
 
+def test_an_outcome_is_added_to_an_adaptive_study(tmp_path):
+    """Pilots decide again as they did, whatever decides, and where the study was left in between."""
+    asked = {"l1_norm": "l1_norm", "largest": ff.Outcome(users.largest, **STATED)}
+    for success in (None, ff.Success("largest", at_least=2.05)):
+        study, path = vectors(asked, trials=50, success=success), tmp_path / f"{success is None}.zarr"
+        whole = run(study, adaptive=True)
+        assert len(np.unique(whole.trials)) > 1
+        run(vectors(None, trials=50), store=path, adaptive=True)
+        with pytest.warns(UserWarning, match="trials that the store has lack outcomes"):
+            left = run(study, store=path, adaptive=True, max_seconds=1e-9)
+        assert left.computed < whole.trials.sum()
+        with pytest.warns(UserWarning, match="trials that the store has lack outcomes"):
+            found = run(study, store=path, adaptive=True, threads=2, task_seconds=1e-3)
+        done = whole.outcomes["status"] >= 0  # by another success the store may have more
+        for name, array in whole.outcomes.items():
+            assert name == "seconds" or np.array_equal(found.outcomes[name][done], array[done], equal_nan=True), name
+        assert success is not None or same(found, whole)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if success else "error")  # of trials that its cells need no more
+            assert run(study, store=path, adaptive=True).computed == 0
+
+
 def test_what_is_run_again_must_come_out_the_same(tmp_path, bare):
     path = tmp_path / "s.zarr"
     forged = {name: array.copy() for name, array in bare.outcomes.items()}
@@ -276,10 +299,18 @@ def test_a_lost_chunk_of_an_outcome_is_found(tmp_path, reference):
     ("function", "options", "message"),
     [
         (users.raises, {}, r"the outcome 'x': trial 2: ZeroDivisionError: no such number"),
-        (users.has_another_shape, {}, r"the outcome 'x': trial 0: ValueError: it gives an array of shape \(24,\), not"),
-        (users.is_complex, {}, "the outcome 'x': trial 0: TypeError: it gives complex128, not float64"),
-        (users.is_a_fraction, {"dtype": "int64"}, "the outcome 'x': trial 0: TypeError: it gives float64, not int64"),
-        (users.writes, {}, "the outcome 'x': trial 0: ValueError: assignment destination is read-only"),
+        (
+            users.has_another_shape,
+            STATED,
+            r"the outcome 'x': trial 0: ValueError: it gives an array of shape \(24,\), not",
+        ),
+        (users.is_complex, STATED, "the outcome 'x': trial 0: TypeError: it gives complex128, not float64"),
+        (
+            users.is_a_fraction,
+            {"shape": (), "dtype": "int64"},
+            "the outcome 'x': trial 0: TypeError: it gives float64, not int64",
+        ),
+        (users.writes, STATED, "the outcome 'x': trial 0: ValueError: assignment destination is read-only"),
     ],
 )
 def test_an_outcome_that_fails_is_named_and_takes_nothing_along(function, options, message, bare, tmp_path):
@@ -295,6 +326,74 @@ def test_an_outcome_that_fails_is_named_and_takes_nothing_along(function, option
         assert name == "seconds" or np.array_equal(array, result.outcomes[name], equal_nan=True), name
     assert not np.isnan(result["l1_norm"]).any()
     assert run(study, store=path).computed == 0  # none is the outcome, for good
+
+
+@pytest.mark.filterwarnings("ignore:.*have no outcome 'whole'")
+def test_what_nobody_states_the_first_trial_tells(tmp_path):
+    """Shares, resumed studies, sizes of tasks and processes agree on it; stating it changes no bit."""
+    unstated = {"pair": ff.Outcome(users.first_two), "whole": users.whole_or_nan, "largest": users.largest}
+    found = run(vectors(unstated))
+    assert {label: (found.fields[label].dtype, found.fields[label].shape) for label in unstated} == {
+        "pair": ("int64", (2,)),
+        "whole": ("int64", ()),
+        "largest": ("float64", ()),
+    }
+    assert np.array_equal(found["whole"][1, 1], [0, np.nan, 2, np.nan, 4, np.nan], equal_nan=True)
+    pair = ff.Outcome(users.first_two, shape=(2,), dtype="int64")
+    assert same(found, run(vectors({**unstated, "pair": pair}), threads=2, task_seconds=1e-4))
+    shares = [tmp_path / f"{i}.zarr" for i in range(3)]
+    for i, share in enumerate(shares):
+        run(vectors(unstated, trials=2), store=share, shard=(i, 3))
+    path = tmp_path / "s.zarr"
+    assert ff.merge(shares, into=path).table == run(vectors(unstated, trials=2)).table
+    assert same(run(vectors(unstated), store=path), found)
+    # A store that has other numbers than the function gives today is asked, not the function.
+    run(vectors({"x": ff.Outcome(users.largest, shape=(), dtype="float32")}, trials=1), store=tmp_path / "x.zarr")
+    assert run(vectors({"x": users.largest}, trials=2), store=tmp_path / "x.zarr")["x"].dtype == np.float32
+
+
+def test_trials_without_an_outcome_do_not_tell_what_it_is():
+    words = (LowRank(n=3, rank=1, observed="estimation"), ff.DeepLinear(2), ff.inits.Gaussian(0.5))
+    axes, asked = {"step": (10.0, 1e-2)}, {"x": users.of_some}
+    study = ff.Study(*words, ff.GradientDescent(max_steps=200), axes=axes, trials=3, outcomes=asked)
+    with pytest.warns(UserWarning, match="have no outcome 'x'; the first: step = 0.01, trial 0: .* no such array"):
+        found = run(study, on_error="record")
+    assert (found.fields["x"].dtype, found.fields["x"].shape) == ("float32", (2,))
+    assert np.isnan(found["x"][0]).all()  # they diverged
+    assert np.array_equal(found["x"][1, 1:, 0], [1, 2])
+    with pytest.raises(ff.StudyError, match=r"step = 0.01, trial 0.*: the outcome 'x': trial 0: ZeroDivisionError"):
+        run(study)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        (users.is_none, {}, r"m = 8, init.scale = 0.01, trial 0: the outcome 'x': trial 0: TypeError: it gives None"),
+        (users.is_complex, {}, r"trial 0: the outcome 'x': trial 0: TypeError: it gives complex128, which is no real"),
+        (
+            users.is_none,
+            {"on_error": "record"},
+            "no trial of the first 8 has told what the outcome 'x' is, since m = 8,",
+        ),
+        (
+            users.largest,
+            {"max_seconds": 1e-9},
+            "time was up before the first trial, m = 8, init.scale = 0.01, had told",
+        ),
+        (users.as_many_as_measurements, {}, r"m = 14, .* it gives an array of shape \(14,\), not \(8,\)"),
+    ],
+)
+def test_what_no_trial_tells_is_named(function, options, message):
+    with pytest.raises(ff.StudyError, match=message) as caught:
+        run(vectors({"x": function}), **options)
+    assert not caught.value.result.complete
+
+
+def test_an_array_decides_about_no_success():
+    with pytest.raises(ValueError, match=r"success is by 'x', of which each trial has an array \(2,\), no number"):
+        run(vectors({"x": users.first_two}, success=ff.Success("x", below=1.0)))
+    found = run(vectors({"x": users.largest}, success=ff.Success("x", below=1.0)))
+    assert np.array_equal(found.successes, np.sum(found["x"] <= 1, axis=-1))
 
 
 def test_nan_is_kept_and_told():
@@ -464,7 +563,7 @@ def test_outcomes_in_files():
 
 
 def test_integers_have_a_none_of_their_own():
-    field = ff.Outcome(users.first_two, dtype="int8").field
+    field = ff.Outcome(users.first_two, shape=(), dtype="int8").field
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         arrays = {"status": np.array([-1, 1, 1], np.int8), "x": np.array([field.fill, field.none, 5], np.int8)}

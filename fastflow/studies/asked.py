@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import inspect
@@ -21,7 +22,7 @@ from fastflow.methods import Method
 from fastflow.records import NAMED, Record
 from fastflow.studies.ends import Ends, Trial
 from fastflow.studies.measures import MEASURED, Case
-from fastflow.studies.outcomes import FIELDS, LABEL, Field, Values, as_field, lacks, nothing
+from fastflow.studies.outcomes import DTYPES, FIELDS, LABEL, Field, Values, as_field, lacks, nothing
 
 STEPS, SPACING = 200, "log"
 """At how many steps a history is recorded that says nothing of it."""
@@ -43,9 +44,14 @@ class Asked(ABC):
     """Whether that a trial has no such number is nothing to warn of."""
 
     @property
+    def is_stated(self) -> bool:
+        """Whether it is known what it is of one trial, before there is any."""
+        return True
+
+    @property
     @abstractmethod
     def field(self) -> Field:
-        """What it is of one trial."""
+        """What it is of one trial, if that is stated."""
 
     @property
     @abstractmethod
@@ -111,7 +117,7 @@ class Named(Asked):
         return made
 
 
-@by_value("title", "version", "field", "history", "steps", "spacing")
+@by_value("title", "version", "shape", "dtype", "history", "steps", "spacing")
 class Outcome(Asked):
     """An outcome of your own: a function of where a trial has ended, ``function(trial) -> number or small array``.
 
@@ -125,7 +131,9 @@ class Outcome(Asked):
         Change it when the function changes what it gives: outcomes of two versions are never put into one store.
     shape : tuple of int, of what the function gives; () is a number
     dtype : "float64", "float32", "int64" or "int8"
-        What is none of that kind raises. Integers have no NaN: the least but one stands for it.
+        What is none of that kind raises. Integers have no NaN: the least but one stands for it, where the function
+        gives NaN, too. Shape and dtype that are not stated are those of what the function gives of the study's first
+        trial, which is computed once more for it when there is no store yet that knows; whole numbers are int64 then.
     history : names of what `Record` has, which are recorded for the function
     steps, spacing : when, as those of `Record`
 
@@ -142,8 +150,8 @@ class Outcome(Asked):
         function: Callable[[Trial], ArrayLike],
         version: int | str = 0,
         *,
-        shape: Sequence[int] = (),
-        dtype: str = "float64",
+        shape: Sequence[int] | None = None,
+        dtype: str | None = None,
         history: Sequence[str] = (),
         steps: int | ArrayLike = STEPS,
         spacing: str = SPACING,
@@ -156,7 +164,8 @@ class Outcome(Asked):
         if not isinstance(version, int | str) or isinstance(version, bool):
             raise TypeError(f"version must be an integer or a string, got {shown(version)}")
         self.version = version
-        self._field = as_field(dtype, shape)
+        field = as_field("float64" if dtype is None else dtype, () if shape is None else shape)
+        self.shape, self.dtype = None if shape is None else field.shape, None if dtype is None else field.dtype
         names = [history] if isinstance(history, str) else history
         self.history = tuple(one_of("each of history", name, NAMED) for name in names)
         self.steps, self.spacing = _as_steps(steps), spacing
@@ -167,8 +176,22 @@ class Outcome(Asked):
         return {**vars(self), "function": self.function if self.title.startswith("__main__:") else None}
 
     @property
+    def is_stated(self) -> bool:
+        return self.shape is not None and self.dtype is not None
+
+    @property
     def field(self) -> Field:
-        return self._field
+        if self.shape is None or self.dtype is None:
+            raise ValueError(f"shape and dtype of {self.title} are not stated, and no trial has told them")
+        return as_field(self.dtype, self.shape)
+
+    def as_of(self, dtype: str, shape: tuple[int, ...]) -> Outcome:
+        """The outcome with these where it states none."""
+        told = copy.copy(self)
+        told.__dict__.update(vars(self))  # with the function, which a pickle has not
+        told.dtype = dtype if self.dtype is None else self.dtype
+        told.shape = shape if self.shape is None else self.shape
+        return told
 
     @property
     def label(self) -> str:
@@ -188,19 +211,24 @@ class Outcome(Asked):
 
     def evaluate(self, ends: Ends) -> Values:
         function, record = self._call(), self.record
-        values = nothing(self.field, len(ends))
+        field = self.field if self.is_stated else None
+        values = None if field is None else nothing(field, len(ends))
         trials = ends.each
         if record is not None:
             moments = _moments(record, ends)
             trials = {place: Trial(ends, place, moments) for place in trials}
         for place, trial in trials.items():
             try:
-                values[place] = self._as_value(function(trial))
+                value = function(trial)
+                if field is None or values is None:
+                    field = self._field_of(value)
+                    values = nothing(field, len(ends))
+                values[place] = self._as_value(value, field)
             except (MemoryError, OSError):
                 raise
             except Exception as error:
                 raise RuntimeError(f"trial {trial.number}: {type(error).__name__}: {error}") from error
-        return values
+        return nothing(as_field(), len(ends)) if values is None else values
 
     def _call(self) -> Callable[[Trial], ArrayLike]:
         if self.function is not None:
@@ -214,14 +242,30 @@ class Outcome(Asked):
             raise NotImportable(f"{self.title} cannot be imported here: {error}") from error
         return cast(Callable[[Trial], ArrayLike], found)
 
-    def _as_value(self, value: ArrayLike) -> Values | float:
+    def _field_of(self, value: ArrayLike) -> Field:
+        """What the function gives, by the first value."""
+        if value is None:
+            raise TypeError("it gives None, which has no shape: give NaN where there is no such number")
+        array = as_array("what it gives", value)
+        kinds = {"b": "int8", "i": "int64", "u": "int64", "f": "float64"}
+        found = str(array.dtype) if str(array.dtype) in DTYPES else kinds.get(array.dtype.kind)
+        if found is None and self.dtype is None:
+            raise TypeError(f"it gives {array.dtype}, which is no real number")
+        told = self.as_of(found or "", array.shape)
+        return as_field(told.dtype, told.shape)
+
+    def _as_value(self, value: ArrayLike, field: Field) -> Values | float:
         """What the function has given, if it is of the field."""
-        field = self.field
         if isinstance(value, float) and field == _NUMBER and value > field.fill:  # as most are, without more ado
             return value
+        if value is None:
+            raise TypeError("it gives None: give NaN where there is no such number")
         array = as_array("what it gives", value)
         if array.shape != field.shape:
             raise ValueError(f"it gives an array of shape {array.shape}, not {field.shape}: say shape={array.shape}")
+        whole = np.dtype(field.dtype).kind == "i"
+        if whole and array.dtype.kind == "f" and np.isnan(array).all():
+            return nothing(field, 1)[0]
         if array.dtype.kind != "b" and not (
             array.dtype.kind in "iuf" and np.can_cast(array.dtype, field.dtype, "same_kind")
         ):
@@ -235,10 +279,8 @@ class Outcome(Asked):
         return made
 
     def __repr__(self) -> str:
-        field = self.field
-        of_field = "".join(
-            f", {name}={value!r}" for name, value in (("shape", field.shape), ("dtype", field.dtype)) if value
-        )
+        stated = {"shape": self.shape, "dtype": self.dtype}
+        of_field = "".join(f", {name}={value!r}" for name, value in stated.items() if value is not None)
         return f"Outcome({self.title}, version={self.version!r}{of_field})"
 
 

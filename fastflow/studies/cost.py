@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from fastflow.studies.executors import Crew
 from fastflow.studies.outcomes import bytes_of
 from fastflow.studies.setup import Setup
 from fastflow.studies.tasks import Piece
+from fastflow.studies.unstated import find_fields
 
 UNITS = (("days", 86400.0), ("h", 3600.0), ("min", 60.0))
 """Units of time beyond seconds, and what they are in seconds."""
@@ -75,6 +77,7 @@ def predict_cost(design: Design, cells: int = 64, trials: int = 2, threads: int 
     chosen = stream(design.seed, "cost").choice(design.cells, cells, replace=False)
     crew = Crew(None, threads)
     try:
+        design = find_fields(design, {}, crew, math.inf)
         pieces = [Piece(cell, design.setup(cell), design.where(cell), 0, trials) for cell in chosen.tolist()]
         first_of_a_kind = {_kind(piece.setup): piece._replace(last=1) for piece in reversed(pieces)}
         crew.submit(list(first_of_a_kind.values())).result()  # compiles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Self
 
@@ -21,6 +22,7 @@ from fastflow.studies.axes import Axis, Follower, spread_values
 from fastflow.studies.compatibility import PER_TRIAL, PROBLEMS, check_cells
 from fastflow.studies.following import FOLLOWING
 from fastflow.studies.grid import Grid
+from fastflow.studies.outcomes import as_field
 from fastflow.studies.setup import Setup
 from fastflow.studies.spec import WORDS, Table, as_table, build, build_follower, describe, fields_of, foreign_names
 from fastflow.studies.success import Success
@@ -75,12 +77,28 @@ class Design:
         words: dict[str, object] = {"ensemble": ensemble, "network": network, "init": init, "method": method}
         _set_defaults(words, axes)
         self._grid = Grid(words, axes)
-        self.asked: Mapping[str, Asked] = as_asked(outcomes)
-        labels = {label: describe(one) for label, one in self.asked.items()}
-        self.fields = fields_of({"axes": [axis.name for axis in self.axes], "outcomes": labels})
-        self.success.check(self.fields)
+        self._ask(as_asked(outcomes))
         check_cells(self._grid, self.problem, self.starts, self.seed, self.success, self.asked)
         self.describe()
+
+    def _ask(self, asked: Mapping[str, Asked]) -> None:
+        self.asked = asked
+        labels = {label: describe(one) for label, one in asked.items()}
+        self.fields = fields_of({"axes": [axis.name for axis in self.axes], "outcomes": labels})
+        unstated = {label: as_field() for label, one in asked.items() if not one.is_stated}
+        self.success.check(self.fields | unstated)  # of which the first trial will tell
+
+    def asking(self, asked: Mapping[str, Asked]) -> Self:
+        """The design that asks for the same outcomes, as it is now known what they are.
+
+        Raises
+        ------
+        ValueError
+            where one that decides about success is no number
+        """
+        told = copy.copy(self)
+        told._ask(asked)
+        return told
 
     @classmethod
     def from_table(cls, table: Table, *, trust: bool = False) -> Self:

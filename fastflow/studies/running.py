@@ -14,7 +14,7 @@ from fastflow.checks import as_count, as_number, one_of, shown
 from fastflow.memory import require_memory
 from fastflow.studies import growth
 from fastflow.studies.design import Design
-from fastflow.studies.driver import Driver, StudyInterrupted
+from fastflow.studies.driver import Driver, StudyError, StudyInterrupted
 from fastflow.studies.errors import StoreError
 from fastflow.studies.executors import Crew
 from fastflow.studies.held import Held
@@ -30,10 +30,11 @@ from fastflow.studies.outcomes import (
 )
 from fastflow.studies.plan import Order, Plan, held_by, order_of, share_with_twins
 from fastflow.studies.result import StudyResult
-from fastflow.studies.snapshot import read_store
+from fastflow.studies.snapshot import Snapshot, read_store
 from fastflow.studies.spec import Table, fields_of
 from fastflow.studies.store import Store, attach, create, mend_document, recover
-from fastflow.studies.tasks import ON_ERROR, RAISE
+from fastflow.studies.tasks import ON_ERROR, RAISE, TrialError
+from fastflow.studies.unstated import find_fields
 
 WORKING = 1.6
 """What a running study takes for its outcomes, over what these take in the end (measured)."""
@@ -68,23 +69,29 @@ def run_study(
         with contextlib.ExitStack() as stack:
             order = order_of(design, shard, adaptive)
             held = held_by(design, order)
+            there, lock, path = None, None, None
+            if store is not None:
+                path = store_path(store).resolve()  # not a link, which would have a lock of its own
+                require_zarr()
+                lock = stack.enter_context(locked(path))
+                there = lock.keeping(functools.partial(_read, path, repair))
+            crew = Crew(executor, threads, on_error, timeout, most)
+            stack.callback(crew.close)
+            known = {} if there is None else there.facts.table
+            design = find_fields(design, known, crew, math.inf if max_seconds is None else max_seconds)
             size = int(WORKING * held.count * design.trials * bytes_of(design.fields))
             require_memory(size, f"the outcomes of {held.count} x {design.trials} trials", "take fewer")
             kept = None
             arrays, pilots = {}, False
             table: Table = design.describe()
-            if store is None:
+            if path is None or lock is None:
                 arrays = empty_outcomes(held.array_shape(design.trials), design.fields)
             else:
-                path = store_path(store).resolve()  # not a link, which would have a lock of its own
-                require_zarr()
-                lock = stack.enter_context(locked(path))
-                kept, arrays, held = lock.keeping(functools.partial(_open, path, design, held, repair, lock))
+                kept, arrays, held = lock.keeping(functools.partial(_open, path, design, held, there, lock))
+                there = None
                 pilots, table = kept.facts.adaptive, growth.with_outcomes(table, kept.facts.table)
-            crew = Crew(executor, threads, on_error, timeout, most)
-            stack.callback(crew.close)
             shared = share_with_twins(design, fields_of(table), arrays, held)
-            _tell_of_reruns(design, arrays, held, order)
+            _tell_of_reruns(design, arrays, held, order, adaptive)
             plan = Plan(design, arrays, held, order, adaptive)
             driver = Driver(
                 design,
@@ -109,23 +116,29 @@ def run_study(
     except StudyInterrupted:
         raise
     except KeyboardInterrupt as stop:  # before the work, or after it
-        raise (_nothing_done(design) if driver is None else driver.interrupted()) from stop
+        if driver is not None:
+            raise driver.interrupted() from stop
+        told = StudyInterrupted("interrupted before any trial was begun: what the store has it keeps; .result has none")
+        told.result = _nothing_done(design)
+        raise told from stop
+    except TrialError as error:
+        failed = StudyError(f"{error} (no other trial was begun; .result has none)")
+        failed.result = _nothing_done(design)
+        raise failed from error
 
 
-def _nothing_done(design: Design) -> StudyInterrupted:
-    """The interrupt before the work."""
-    told = StudyInterrupted("interrupted before any trial was begun: what the store has it keeps; .result has none")
+def _nothing_done(design: Design) -> StudyResult:
+    """What there is before the work."""
     cells = (*design.shape, design.trials)
     nothing = {
         name: np.broadcast_to(np.array(field.fill, field.dtype), (*cells, *field.shape))
         for name, field in design.fields.items()
     }
-    told.result = StudyResult(design.describe(), nothing, None, design)
-    return told
+    return StudyResult(design.describe(), nothing, None, design)
 
 
-def _tell_of_reruns(design: Design, arrays: Arrays, held: Held, order: Order) -> None:
-    """Say how many trials are to be run again for outcomes that they lack."""
+def _tell_of_reruns(design: Design, arrays: Arrays, held: Held, order: Order, adaptive: bool) -> None:
+    """Say how many trials are to be run again for outcomes that they lack; pilots may find that less will do."""
     flat = rows_of(arrays, held.count, design.trials)
     rows = [held.row(cell) for cell in order.cells.tolist()]
     done, again = flat["status"][rows] != NOT_DONE, []
@@ -138,7 +151,7 @@ def _tell_of_reruns(design: Design, arrays: Arrays, held: Held, order: Order) ->
         count = np.count_nonzero(np.any([lacking for _, lacking in again], axis=0))
         warnings.warn(
             f"{count} trials that the store has lack outcomes ({', '.join(name for name, _ in again)}): they are run "
-            "again for these, and must come out as they did",
+            f"again for these{', as far as their cells need them' * adaptive}, and must come out as they did",
             stacklevel=4,
         )
 
@@ -154,16 +167,22 @@ def _as_shard(shard: tuple[int, int] | None, design: Design) -> tuple[int, int]:
     return i, k
 
 
-def _open(path: Path, design: Design, held: Held, repair: bool, lock: Lock) -> tuple[Store, Arrays, Held]:
-    """The store at a path, made or grown to what is wanted; what is in it, and of which cells."""
+def _read(path: Path, repair: bool) -> Snapshot | None:
+    """What is in the store at a path, None where there is none."""
     recover(path)
-    table: Table = design.describe()
     if not path.exists():
-        arrays = empty_outcomes(held.array_shape(design.trials), design.fields)
-        return create(path, table, arrays, held, lock), arrays, held
+        return None
     if repair:
         mend_document(path)
-    found = read_store(path, repair=repair)
+    return read_store(path, repair=repair)
+
+
+def _open(path: Path, design: Design, held: Held, found: Snapshot | None, lock: Lock) -> tuple[Store, Arrays, Held]:
+    """The store at a path, made or grown to what is wanted; what is in it, and of which cells."""
+    table: Table = design.describe()
+    if found is None:
+        arrays = empty_outcomes(held.array_shape(design.trials), design.fields)
+        return create(path, table, arrays, held, lock), arrays, held
     old = found.facts.table
     why = growth.conflict(old, table) or growth.lacking(old, table)
     if why is not None:

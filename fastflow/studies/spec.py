@@ -92,8 +92,8 @@ def describe(thing: object) -> Any:
     if isinstance(thing, Named):
         return thing.name
     if isinstance(thing, Outcome):
-        field = thing.field
-        what = {"function": thing.title, "version": thing.version, "shape": list(field.shape), "dtype": field.dtype}
+        shape = None if thing.shape is None else list(thing.shape)
+        what = {"function": thing.title, "version": thing.version, "shape": shape, "dtype": thing.dtype}
         when = {"history": list(thing.history), "steps": describe(thing.steps), "spacing": thing.spacing}
         return {"kind": "Outcome", **what, **(when if thing.history else {})}
     if isinstance(thing, Success):
@@ -257,14 +257,15 @@ def success_of(table: Table) -> Success:
 
 
 def fields_of(table: Table) -> dict[str, Field]:
-    """What the trials of a study's table have, of which nothing is imported.
+    """What the trials of a study's table have, as far as that is stated; nothing of it is imported.
 
     Raises
     ------
     ValueError, TypeError
         for outcomes that there are not
     """
-    return fields_with({name: _field_of(name, one) for name, one in asked_of(table).items()})
+    found = {name: _field_of(name, one) for name, one in asked_of(table).items()}
+    return fields_with({name: field for name, field in found.items() if field is not None})
 
 
 def asked_of(table: Table) -> Table:
@@ -282,7 +283,8 @@ def asked_of(table: Table) -> Table:
     return asked
 
 
-def _field_of(label: str, one: object) -> Field:
+def _field_of(label: str, one: object) -> Field | None:
+    """What an outcome is of one trial, None where that is not stated."""
     if isinstance(one, str):
         return Named(one).field
     fields = as_table(f"outcomes.{label}", one)
@@ -290,7 +292,8 @@ def _field_of(label: str, one: object) -> Field:
         return as_field()
     if fields.get("kind") != Outcome.__name__ or not isinstance(fields.get("function"), str):
         raise ValueError(f"outcomes.{label} must be a name, an Event or an Outcome, got {shown(dict(fields))}")
-    return as_field(fields.get("dtype", "float64"), fields.get("shape", ()))
+    dtype, shape = fields.get("dtype"), fields.get("shape")
+    return None if dtype is None or shape is None else as_field(dtype, shape)
 
 
 def meaning_of(table: Table, label: str) -> str:

@@ -52,6 +52,7 @@ class Study(Design):
     success : Success
     asked : label -> what is asked of each trial, the outcomes
     fields : label -> what is kept of each trial: its dtype and shape, and what stands for what is not done
+        Where an `Outcome` does not state these, the result's ``fields`` has them.
 
     Raises
     ------
@@ -144,7 +145,8 @@ class Study(Design):
         StoreError
             when the store is damaged, in use, of another study, or cannot be written
         StudyError
-            when a trial raises, hangs or kills its workers, with ``on_error="raise"``, or the executor is lost
+            when a trial raises, hangs or kills its workers, with ``on_error="raise"``, or the executor is lost; when no
+            trial tells which shape and dtype an `Outcome` has
         StudyInterrupted
             on Ctrl-C, a `KeyboardInterrupt`
         MemoryError

@@ -200,7 +200,7 @@ def failed(piece: Piece, why: str) -> Finished:
     count = piece.last - piece.first
     none, zero = np.full(count, np.nan), np.zeros(count)
     kept = make_outcomes(none, none, zero, zero, np.full(count, Status.FAILED))
-    asked = {label: nothing(one.field, count) for label, one in piece.setup.asked.items()}
+    asked = {label: nothing(one.field, count) for label, one in piece.setup.asked.items() if one.is_stated}
     told = (Status.FAILED, f"{piece.where}, {trials_of(piece)}: {why}")
     return Finished(piece.cell, piece.first, with_asked(kept, asked), (told,))
 
@@ -235,10 +235,15 @@ def _asked_of(setup: Setup, ends: Ends, tell: Tell, on_error: str) -> Arrays:
             if on_error == RAISE or len(ends) > 1 or isinstance(error, NO_FAULT):
                 raise OutcomeError(message) from error
             tell(label, ends.first, message)
-            values = nothing(one.field, 1)
-        else:
-            without = np.flatnonzero(has_none(values, one.field) & ~lost)
-            if without.size and not one.may_lack:
-                tell(label, ends.first + int(without[0]), f"the outcome {label!r} is NaN")
+            if one.is_stated:
+                found[label] = nothing(one.field, 1)
+            continue
+        if not one.is_stated:  # this is a trial that should tell, unless it has none
+            if not lost.all():
+                found[label] = values
+            continue
+        without = np.flatnonzero(has_none(values, one.field) & ~lost)
+        if without.size and not one.may_lack:
+            tell(label, ends.first + int(without[0]), f"the outcome {label!r} is NaN")
         found[label] = values
     return found
