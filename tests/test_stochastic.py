@@ -431,11 +431,11 @@ def test_label_noise_ends_at_its_linear_program(alpha):
     values, cost = matrix[:, :2].sum(1), np.sum(matrix**2, axis=0)
     least, l1 = (linprog(c, A_eq=matrix, b_eq=values).x for c in (cost, np.ones(12)))
     problem, network = ff.CompressedSensing(matrix, values), ff.DiagonalLinear(2, signed=False)
-    noise = np.repeat([0.5, 0.0], [300_000, 30_000])
+    noise = np.repeat([0.8, 0.0], [300_000, 30_000])
     noisy = ff.train(problem, network, ff.inits.Constant(alpha), SGD(0.004, 1, label_noise=noise, tol=0), threads=1)
     plain = ff.train(problem, network, ff.inits.Constant(alpha), ff.GradientDescent(0.01, 50_000), threads=1)
-    np.testing.assert_allclose(noisy.solution[0] @ matrix.T, values, atol=1e-3)
-    assert cost @ noisy.solution[0] <= 1.05 * (cost @ least)
+    np.testing.assert_allclose(noisy.solution[0] @ matrix.T, values, atol=0.02)
+    assert cost @ noisy.solution[0] <= 1.02 * (cost @ least)
     assert min(cost @ l1, cost @ plain.solution[0]) >= 1.3 * (cost @ least)
 
 
