@@ -316,11 +316,13 @@ def test_balancedness_changes_by_its_laws_under_batches():
             assert np.abs(ours - before).max() > 1e-4
 
 
-def test_a_rule_goes_on_along_batches_with_what_it_remembers():
+def test_a_rule_goes_on_along_batches_with_what_it_remembers(tmp_path):
     network, init = ff.DiagonalLinear(2), ff.inits.Gaussian(0.3)
     problem, update = vector_problem(), ff.Momentum(momentum=0.9)
     runs = [ff.train(problem, network, init, SGD(0.002, 2, max_steps=k, update=update), 2) for k in (70, 150)]
-    onwards = ff.train(problem, network, runs[0].last, SGD(0.002, 2, max_steps=150, update=update))
+    kept = ff.load(runs[0].save(tmp_path / "runs"))
+    assert kept == runs[0]
+    onwards = ff.train(problem, network, kept.last, SGD(0.002, 2, max_steps=150, update=update))
     np.testing.assert_array_equal(onwards.flat_factors, runs[1].flat_factors)
     anew = ff.inits.Explicit(runs[0].factors, steps=runs[0].steps)
     other = ff.train(problem, network, anew, SGD(0.002, 2, max_steps=150, update=update))

@@ -18,6 +18,7 @@ from fastflow.networks import Architecture, Chain, DeepLinear, Network
 from fastflow.streams import Streams
 
 Factors = list[FloatArray]
+WHOSE = ("factor", "product")
 
 
 class RuleMemory(NamedTuple):
@@ -35,9 +36,6 @@ class RuleMemory(NamedTuple):
     slots: FloatArray
     rates: FloatArray
     begun: NDArray[np.int64]
-
-
-WHOSE = ("factor", "product")
 
 
 @by_value()

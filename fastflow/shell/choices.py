@@ -128,7 +128,7 @@ def _for_vector(a: argparse.Namespace, problem: CompressedSensing) -> Choices:
             "--widths": a.widths is not None,
             "--init": a.init is not None,
             "--runs": a.runs is not None,
-            "--seed": a.seed != 0 and not _has_batches(a),
+            "--seed": a.seed != 0 and not _has_batches(a) and a.hold_out is None,
         },
     )
     network = DiagonalLinear(_depth(a), signed=not a.nonnegative)
