@@ -35,8 +35,8 @@ RULES = {
     "sharpness": (ff.SharpnessAware, 0.02, {"radius": 0.05}),
     "muon": (ff.Muon, 1e-3, {"momentum": 0.9, "weight_decay": 0.01}),
     "muon of nesterov": (ff.Muon, 1e-3, {"momentum": 0.9, "nesterov": True}),
-    "polar": (ff.WeightNormalization, 0.01, {"ratio": 3.0}),
 }
+OF_VECTORS = {"polar": (ff.WeightNormalization, 0.01, {"ratio": 3.0})}
 CHAOTIC = {
     "sharpness": 60,
     "sign": 30,
@@ -92,7 +92,7 @@ def test_a_rule_is_that_of_its_textbook(rule, network):
         count = len(words.architecture(words.pose(problem)).factor_shapes)
         options = {"multiples": options["multiples"][:count]}
     if not isinstance(words, kind.networks):
-        pytest.skip("muon is for matrices, weight normalization for vectors")
+        pytest.skip("a diagonal network has no singular values")
     if kind is ff.Muon and network == "chain":  # of which no gradient has a rank that it must have
         words = ff.DeepLinear(widths=(3, 3, 4))
     count = CHAOTIC.get(rule, 1000)
@@ -120,20 +120,20 @@ PROBLEMS = {
 }
 WHOLE = [
     (rule, name, depth, dtype)
-    for rule in RULES
+    for rule in RULES | OF_VECTORS
     for name in PROBLEMS
     for depth in range(1, 9 if name == "vector" else 6)
     for dtype in ("float64", "float32")
-    if issubclass(ff.DiagonalLinear if name == "vector" else ff.DeepLinear, RULES[rule][0].networks)
+    if issubclass(ff.DiagonalLinear if name == "vector" else ff.DeepLinear, (RULES | OF_VECTORS)[rule][0].networks)
 ]
-SOME = [("heavy ball", "estimation", 5, "float64"), ("adam", "vector", 8, "float64")]
+SOME = [("heavy ball", "estimation", 5, "float64"), ("adam", "vector", 8, "float64"), ("polar", "vector", 3, "float64")]
 CLOSE = {"float64": 1e-8, "float32": 5e-3}
 
 
 @pytest.mark.parametrize(("rule", "name", "depth", "dtype"), WHOLE if "FASTFLOW_WHOLE" in os.environ else SOME)
 def test_rules_of_all_problems_depths_and_precisions(rule, name, depth, dtype):
     """Everything where the environment has FASTFLOW_WHOLE; float32 by what it rounds to over so many steps."""
-    kind, step, options = RULES[rule]
+    kind, step, options = (RULES | OF_VECTORS)[rule]
     problem, words = PROBLEMS[name], ff.DiagonalLinear(depth) if name == "vector" else ff.DeepLinear(depth)
     if "multiples" in options:
         options = {"multiples": options["multiples"][: len(words.architecture(words.pose(problem)).factor_shapes)]}
