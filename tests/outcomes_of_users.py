@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+import fastflow as ff
+from fastflow.ensembles import Sparse
+
 
 def largest(trial):
     """The largest entry in magnitude."""
@@ -75,3 +78,19 @@ def writes(trial):
 def of_two(outcomes):
     """A success by a function of outcomes."""
     return (outcomes["error"] <= 1e-2) | (outcomes["largest"] < 1)
+
+
+def draws(rng, m=5):
+    """An ensemble."""
+    return Sparse(n=8, m=m, sparsity=1).draw(rng)
+
+
+def draws_more(rng, problem):
+    """What is held out of it."""
+    matrix = rng.standard_normal((7, 8))
+    return ff.CompressedSensing(matrix, matrix @ problem.truth, truth=problem.truth, normalization="mean")
+
+
+def draws_too_much(rng, problem):
+    """What has another unknown."""
+    return ff.CompressedSensing(np.eye(9), np.ones(9))

@@ -12,7 +12,7 @@ import outcomes_of_users as users
 import pytest
 
 import fastflow as ff
-from fastflow.ensembles import LowRank, Regression, Sparse
+from fastflow.ensembles import Autoencoder, Custom, LowRank, Regression, Sparse
 from fastflow.studies.asked import Outcome
 from fastflow.studies.measures import MEASURES, Needs
 from fastflow.studies.outcomes import numbers_of
@@ -515,19 +515,54 @@ def test_baselines_give_outcomes_of_their_solution():
         (Regression(n=4, samples=6, outputs=2, noise=0.1, test=7), 7),
         (LowRank(n=4, rank=1, m=6, test=7), 7),
         (LowRank(n=4, rank=1, m=6, observed="completion", test=7), 7),
+        (Autoencoder(n=4, samples=40, rank=2, spectrum=[3.0, 1.0], noise=0.1, test=50), 50),
+        (Custom(users.draws, 1, test=users.draws_more), 7),
     ],
 )
 def test_what_is_held_out_is_of_the_same_unknown(ensemble, held_out):
     rng = np.random.default_rng(0)
     problem = ensemble.draw(rng)
-    test = ensemble.draw_test(np.random.default_rng(1), problem)
+    test = ensemble.draw_test(np.random.default_rng(1), problem, np.random.default_rng(0))
     assert np.array_equal(test.truth, problem.truth)
-    assert test.residual_count == held_out * (2 if isinstance(ensemble, Regression) else 1)
+    outputs = {Regression: 2, Autoencoder: 4}
+    assert test.residual_count == held_out * outputs.get(type(ensemble), 1)
     exact = np.sqrt(test.loss(test.truth))
     assert exact == pytest.approx(0.1, rel=0.5) if getattr(ensemble, "noise", 0) else exact < 1e-12
     if isinstance(problem, ff.MatrixCompletion):
         seen = set(zip(problem.rows.tolist(), problem.cols.tolist(), strict=True))
         assert not seen & set(zip(test.rows.tolist(), test.cols.tolist(), strict=True))
+
+
+def test_a_function_draws_what_is_held_out_of_a_custom_ensemble(tmp_path):
+    """It changes nothing else, is part of a store's study, and is named where it fails."""
+
+    def study(test, outcomes=("test_loss",)):
+        custom = Custom(users.draws, 1, **({} if test is None else {"test": test}))
+        return ff.Study(custom, method=ff.baselines.LeastNorm(), axes={"m": (4, 6)}, trials=3, outcomes=outcomes)
+
+    result, path = run(study(users.draws_more)), tmp_path / "s.zarr"
+    setup = result.design.setup(1)
+    for trial in range(3):
+        problem, test = setup.problem(trial), setup.test(trial)
+        solution = ff.baselines.least_norm(problem.matrix, problem.values)
+        expected = np.mean((test.matrix @ solution - test.values) ** 2)
+        assert result["test_loss"][1, trial] == pytest.approx(expected, rel=1e-9)
+    plain = run(study(None, ()))
+    assert np.array_equal(plain["error"], result["error"])
+    result.save(path)
+    assert ff.Study.from_table(ff.open_study(path).table) == study(users.draws_more)
+    with pytest.raises(
+        ff.StoreError, match=r"ensemble.test is 'outcomes_of_users:draws_more' there and .*too_much' here"
+    ):
+        run(study(users.draws_too_much), store=path)
+    with pytest.raises(ff.StudyError, match="outcomes_of_users:draws_too_much must return a problem whose unknown has"):
+        run(study(users.draws_too_much))
+    table = study(users.draws_more).describe()
+    table["ensemble"]["test"] = "nobody_s:code"
+    with pytest.raises(ValueError, match="the study names code outside of fastflow, 'nobody_s:code'"):
+        ff.Study.from_table(table)
+    with pytest.raises(ValueError, match=r"or those of a function, Custom\(\.\.\., test=function\)"):
+        study(None)
 
 
 def test_quantiles_are_order_statistics(rng):

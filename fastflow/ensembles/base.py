@@ -132,13 +132,14 @@ class Ensemble(ABC):
         """How many measurements a problem's test has, which are held out of it; 0 for none."""
         return 0
 
-    def draw_test(self, rng: np.random.Generator, problem: Problem) -> Problem:
+    def draw_test(self, rng: np.random.Generator, problem: Problem, drawn: np.random.Generator) -> Problem:
         """Measurements of the same unknown as a problem's that are held out of it, by ``normalization="mean"``.
 
         Parameters
         ----------
         rng : numpy.random.Generator, of a stream of their own: nothing else changes where a test is drawn
         problem : as `draw` gives it
+        drawn : numpy.random.Generator, as `draw` was given it, for what the problem does not tell
 
         Raises
         ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from fastflow.problems import Problem
 from fastflow.streams import Key, encode
 
 
-@by_value("function", "version", "parameters")
+@by_value("function", "version", "test", "parameters")
 class Custom(Ensemble):
     """Problems that a function of yours draws: ``function(rng, **parameters) -> problem``.
 
@@ -27,6 +27,10 @@ class Custom(Ensemble):
         from ``rng``, a `numpy.random.Generator`; its other parameters may be axes of a study.
     version : int or str
         Change it when the function changes what it draws: results of two versions are never put into one store.
+    test : a function at the top level of a module, ``test(rng, problem) -> problem``; default none
+        It draws what is held out of a problem for the outcome "test_loss": measurements of the same unknown, or more
+        samples, as a problem with ``normalization="mean"``. ``rng`` is of another stream than that of the problem. What
+        is no function is a parameter of that name.
     **parameters : numbers and strings
         Those of the function that have no default, or another value.
 
@@ -36,8 +40,21 @@ class Custom(Ensemble):
     whether its network, init and methods take it: numbers should change sizes, and not the kind of the problem.
     """
 
-    def __init__(self, function: Callable[..., Problem], version: int | str, **parameters: object) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Problem],
+        version: int | str,
+        *,
+        test: object = None,
+        **parameters: object,
+    ) -> None:
         self.function, self.version = function, version
+        self.test: Callable[[np.random.Generator, Problem], Problem] | None = None
+        if callable(test):
+            importable(test)
+            self.test = test
+        elif test is not None:
+            parameters["test"] = test
         self.parameters: dict[str, Key] = {}
         if not isinstance(version, int | str) or isinstance(version, bool):
             raise TypeError(f"version must be an integer or a string, got {shown(version)}")
@@ -67,10 +84,13 @@ class Custom(Ensemble):
     @property
     def title(self) -> str:
         """``module:function``."""
-        return f"{self.function.__module__}:{self.function.__qualname__}"
+        return title_of(self.function)
 
     def replaced(self, **changes: object) -> Self:
-        return type(self)(self.function, self.version, **(self.parameters | changes))
+        parameters: dict[str, Any] = self.parameters | changes
+        made = type(self)(self.function, self.version, **parameters)
+        made.test = self.test
+        return made
 
     def check(self) -> None:
         self._required(**dict.fromkeys(self._missing))
@@ -90,9 +110,29 @@ class Custom(Ensemble):
             raise TypeError(f"{self.title} must return a problem such as CompressedSensing, got {shown(problem)}")
         return problem
 
+    @property
+    def test_size(self) -> int:
+        return 0 if self.test is None else 1
+
+    def draw_test(self, rng: np.random.Generator, problem: Problem, drawn: np.random.Generator) -> Problem:
+        assert self.test is not None
+        found = self.test(rng, problem)
+        if not isinstance(found, Problem) or found.shape != problem.shape:
+            raise TypeError(
+                f"{title_of(self.test)} must return a problem whose unknown has the shape {problem.shape}, got "
+                f"{shown(found)}"
+            )
+        return found
+
     def __repr__(self) -> str:
-        parameters = "".join(f", {name}={value!r}" for name, value in self.parameters.items())
+        held_out = {} if self.test is None else {"test": title_of(self.test)}
+        parameters = "".join(f", {name}={value!r}" for name, value in (held_out | self.parameters).items())
         return f"Custom({self.title}, version={self.version!r}{parameters})"
+
+
+def title_of(function: Callable[..., Problem]) -> str:
+    """``module:function``."""
+    return f"{function.__module__}:{function.__qualname__}"
 
 
 def importable(function: object) -> str:

@@ -135,7 +135,9 @@ class LowRank(Ensemble):
     def test_size(self) -> int:
         return self.test or 0
 
-    def draw_test(self, rng: np.random.Generator, problem: Problem) -> MatrixSensing | MatrixCompletion:
+    def draw_test(
+        self, rng: np.random.Generator, problem: Problem, drawn: np.random.Generator
+    ) -> MatrixSensing | MatrixCompletion:
         truth, count = np.asarray(problem.truth), self.test_size
         if isinstance(problem, MatrixCompletion):
             rows, columns = self.shape

@@ -77,7 +77,7 @@ class Regression(Ensemble):
     def test_size(self) -> int:
         return self.test or 0
 
-    def draw_test(self, rng: np.random.Generator, problem: Problem) -> LinearRegression:
+    def draw_test(self, rng: np.random.Generator, problem: Problem, drawn: np.random.Generator) -> LinearRegression:
         return self._observed(rng, np.asarray(problem.truth), self.test_size, "mean")
 
     def _observed(
@@ -104,6 +104,7 @@ class Autoencoder(Ensemble):
     spectrum : "power", "flat" or array (rank,) of the sizes
     decay : float >= 0, for ``spectrum="power"``, sizes ``k^-decay``
     noise : float >= 0, the standard deviation of the noise of each entry of X
+    test : int >= 1, how many more samples are drawn alike and held out, for the outcome "test_loss"; default none
     """
 
     n: int
@@ -112,9 +113,10 @@ class Autoencoder(Ensemble):
     spectrum: str | ArrayLike = "flat"
     decay: float = 1.0
     noise: float = 0.0
+    test: int | None = None
 
     def __post_init__(self) -> None:
-        self._counts(n=self.n, samples=self.samples, rank=self.rank)
+        self._counts(n=self.n, samples=self.samples, rank=self.rank, test=self.test)
         spectrum, decay = as_spectrum(self.spectrum, self.decay)
         if isinstance(spectrum, str) and spectrum == "gaussian":
             raise ValueError("spectrum of an Autoencoder must be 'power', 'flat' or an array of sizes")
@@ -144,12 +146,26 @@ class Autoencoder(Ensemble):
     def draw(self, rng: np.random.Generator) -> LinearRegression:
         self.check()
         assert self.samples is not None
-        assert self.rank is not None
-        left = np.linalg.qr(rng.standard_normal((self.n, self.rank)))[0]
-        inputs = (left * sizes_of(self.spectrum, self.decay, self.rank)) @ rng.standard_normal(
-            (self.rank, self.samples)
-        )
-        if self.noise:
-            inputs += self.noise * rng.standard_normal(inputs.shape)
+        inputs = self._sampled(rng, self._directions(rng), self.samples)
         leading = np.linalg.svd(inputs, full_matrices=False)[0][:, : self.rank]
         return LinearRegression.autoencoder(inputs, truth=leading @ leading.T, samples="columns")
+
+    @property
+    def test_size(self) -> int:
+        return self.test or 0
+
+    def draw_test(self, rng: np.random.Generator, problem: Problem, drawn: np.random.Generator) -> LinearRegression:
+        inputs = self._sampled(rng, self._directions(drawn), self.test_size)
+        return LinearRegression.autoencoder(inputs, truth=problem.truth, normalization="mean", samples="columns")
+
+    def _directions(self, rng: np.random.Generator) -> FloatArray:
+        """``U diag(sizes)``, array (n, rank), the first of what is drawn."""
+        assert self.rank is not None
+        left = np.linalg.qr(rng.standard_normal((self.n, self.rank)))[0]
+        return np.asarray(left * sizes_of(self.spectrum, self.decay, self.rank))
+
+    def _sampled(self, rng: np.random.Generator, directions: FloatArray, samples: int) -> FloatArray:
+        inputs = directions @ rng.standard_normal((directions.shape[1], samples))
+        if self.noise:
+            inputs += self.noise * rng.standard_normal(inputs.shape)
+        return np.asarray(inputs)

@@ -186,7 +186,7 @@ class Sparse(Ensemble):
     def test_size(self) -> int:
         return self.test or 0
 
-    def draw_test(self, rng: np.random.Generator, problem: Problem) -> CompressedSensing:
+    def draw_test(self, rng: np.random.Generator, problem: Problem, drawn: np.random.Generator) -> CompressedSensing:
         assert problem.truth is not None
         truth, matrix = np.asarray(problem.truth), np.empty((self.test_size, self.n))
         self._fill_matrix(rng, matrix)

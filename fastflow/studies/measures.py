@@ -112,7 +112,8 @@ class Measure:
             raise ValueError(f"the outcome {self.name!r} needs problems with a truth")
         if self.needs is Needs.TEST and not case.ensemble.test_size:
             raise ValueError(
-                f"the outcome {self.name!r} needs measurements that are held out, such as Sparse(..., test=1000)"
+                f"the outcome {self.name!r} needs measurements that are held out, such as Sparse(..., test=1000), or "
+                "those of a function, Custom(..., test=function)"
             )
         if self.needs is Needs.FACTORS:
             if case.init is None:

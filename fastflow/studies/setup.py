@@ -64,8 +64,9 @@ class Setup(NamedTuple):
 
     def _draw_test(self, trial: int, problem: Problem) -> Problem:
         key = self.seed, "test", self.ensemble.key(), self.ensemble.test_size
-        rng = stream(*key, trial) if self.fresh else stream(*key)
-        return self.ensemble.draw_test(rng, problem)
+        of_problem = problem_key(self.ensemble, self.seed)
+        rng, drawn = (stream(*one, trial) if self.fresh else stream(*one) for one in (key, of_problem))
+        return self.ensemble.draw_test(rng, problem, drawn)
 
 
 def problem_key(ensemble: Ensemble, seed: int) -> tuple[Key, ...]:

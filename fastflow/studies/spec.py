@@ -24,6 +24,7 @@ from fastflow.checks import printable, shown
 from fastflow.each import Each
 from fastflow.ensembles import ENSEMBLES, Custom
 from fastflow.ensembles.base import digest
+from fastflow.ensembles.custom import title_of
 from fastflow.inits import INITS
 from fastflow.methods import METHODS
 from fastflow.networks import ARCHITECTURES
@@ -84,7 +85,8 @@ def describe(thing: object) -> Any:
         return {str(name): describe(value) for name, value in thing.items()}
     if isinstance(thing, Custom):
         fields = {"function": thing.title, "version": thing.version, "parameters": describe(thing.parameters)}
-        return {"kind": "Custom", **fields}
+        test = {} if thing.test is None else {"test": title_of(thing.test)}
+        return {"kind": "Custom", **fields, **test}
     if isinstance(thing, Edge):
         return str(thing)
     if isinstance(thing, Each):
@@ -136,7 +138,7 @@ def foreign_names(table: object) -> Iterator[str]:
     """
     if isinstance(table, Mapping):
         for key, value in table.items():
-            if key in ("kind", "function") and isinstance(value, str) and ":" in value and not _is_own(value):
+            if key in ("kind", "function", "test") and isinstance(value, str) and ":" in value and not _is_own(value):
                 yield value
             yield from foreign_names(value)
     elif isinstance(table, list | tuple):
@@ -186,6 +188,8 @@ def build(table: object, where: str = "the study") -> Any:
             raise ValueError(f"{where}: a Custom ensemble needs a function, 'module:name', and a version")
         function = _imported(fields.pop("function"), where)
         parameters = as_table(f"{where}.parameters", fields.pop("parameters", {}))
+        if ":" in str(fields.get("test", "")):
+            fields["test"] = _imported(fields["test"], where)
         return Custom(function, fields.pop("version"), **{**parameters, **fields})
     cls = Outcome if kind == Outcome.__name__ else KINDS.get(kind) if isinstance(kind, str) else None
     if cls in (Outcome, Success) and "function" in fields:
