@@ -182,7 +182,6 @@ def test_regression_from_arrays(here, capsys):
         ("train m.npy --method momentum --momentum (k-1)", "momentum must be a number or '(k-1)/(k+2)', got '(k-1)'"),
         ("train m.npy --method adam --step 0.9edge", "step of Adam must be a number"),
         ("train m.npy --method flow --batch 2", "--batch-size is for --method descent, sgd, momentum"),
-        ("train m.npy --method flow --hold-out 2", "--hold-out is for methods that take steps"),
         ("train m.npy --method early-stopping", "--method early-stopping needs --hold-out"),
         ("train m.npy --hold-out 2", "MatrixEstimation has no measurements that can be held out"),
         ("train m.npy --ratio 2", "--ratio is for --method weight-normalization, weight-normalization-flow"),
