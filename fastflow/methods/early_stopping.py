@@ -66,7 +66,7 @@ class EarlyStopping(Method):
 
     method: SteppingMethod | StochasticGradientDescent | None = None
     every: int | None = None
-    patience: int = 10
+    patience: int = 100
 
     label: ClassVar[str] = "early-stopping"
     title: ClassVar[str] = "early stopping"
