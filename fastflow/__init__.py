@@ -8,7 +8,7 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
     print(runs.summary())
 """
 
-from fastflow import baselines, ensembles, inits, kernels, methods, metrics, networks, problems, theory
+from fastflow import baselines, ensembles, inits, kernels, methods, metrics, networks, operators, problems, theory
 from fastflow._check import Guarantees, check
 from fastflow._distance import FlowDistance, flow_distance
 from fastflow._sharpness import FlowSharpness, flow_sharpness
@@ -29,7 +29,7 @@ from fastflow.methods import *  # noqa: F403, every method that there is
 from fastflow.networks import *  # noqa: F403
 from fastflow.problems import *  # noqa: F403
 from fastflow.records import History, Record
-from fastflow.results import Interrupted, Runs, plot
+from fastflow.results import Interrupted, OperatorError, Runs, plot
 from fastflow.status import Status
 from fastflow.studies.asked import Event, Outcome
 from fastflow.studies.cost import Cost
@@ -54,6 +54,7 @@ __all__ = [
     "History",
     "Interrupted",
     "LimitResult",
+    "OperatorError",
     "Outcome",
     "Record",
     "Runs",
@@ -82,6 +83,7 @@ __all__ = [
     "normalized_flow",
     "normalized_limit",
     "open_study",
+    "operators",
     "plot",
     "saddle_paths",
     "theory",

@@ -35,6 +35,11 @@ def raises(trial):
     return 1.0
 
 
+def asks_for_too_much(trial):
+    """Memory, of one trial."""
+    return float(np.empty(2**57 if trial.number == 2 else 1).size)
+
+
 def is_nan(trial):
     return np.nan if trial.number == 1 else 1.0
 

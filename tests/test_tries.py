@@ -12,6 +12,7 @@ import time
 from collections import Counter
 
 import numpy as np
+import outcomes_of_users as users
 import pytest
 
 import fastflow as ff
@@ -52,6 +53,27 @@ def deadly(rng, m=3):
     return problem
 
 
+def hungry(rng, m=3):
+    """A user's ensemble, one draw of which asks for more memory than there is."""
+    problem = plain(rng, m)
+    if is_bad(problem, -0.15):
+        np.empty(2**57)
+    return problem
+
+
+WITHOUT = []
+
+
+def hungry_beside(rng, m=3):
+    """A user's ensemble, the first draw of which gets no memory."""
+    problem = plain(rng, m)
+    in_study = threading.current_thread() is not threading.main_thread()
+    if in_study and not WITHOUT:
+        WITHOUT.append(problem)
+        raise MemoryError("another one has it")
+    return problem
+
+
 def stopped(rng, m=3, flag=""):
     """A user's ensemble that stops its process, which then hears nothing, but once."""
     problem = plain(rng, m)
@@ -86,8 +108,8 @@ def check(result, failed):
 
 
 NONE = np.zeros((len(CELLS), 4), bool)
-HANGS, DIES = NONE.copy(), NONE.copy()
-HANGS[2, 1] = DIES[2, 3] = True
+HANGS, DIES, STARVES = NONE.copy(), NONE.copy(), NONE.copy()
+HANGS[2, 1] = DIES[2, 3] = STARVES[2, 0] = True
 
 
 def test_a_trial_that_hangs_fails_or_ends_the_study_when_the_others_are_done():
@@ -130,6 +152,42 @@ def test_a_process_that_hears_nothing_is_ended(tmp_path, monkeypatch):
 def test_no_trial_is_to_blame_where_no_worker_comes_up():
     with processes(initializer=os.abort) as pool, pytest.raises(ff.StudyError, match=r"executor failed.*\(0 of 16"):
         study(plain).run(pool, on_error="record", progress=False)
+
+
+def test_a_trial_that_asks_for_too_much_memory_fails(monkeypatch):
+    """It alone, by its name; where little is left to the process it is not the trial's fault, and the study ends."""
+    with pytest.warns(
+        UserWarning, match=r"1 trial of this run ended as failed; the first: m = 5, .*Unable to allocate"
+    ):
+        found = study(hungry).run(threads=2, on_error="record", progress=False)
+    assert found.complete
+    check(found, STARVES)
+    with pytest.raises(ff.StudyError, match=r"m = 5, trial .*MemoryError: Unable to allocate"):
+        study(hungry).run(threads=2, progress=False)
+    monkeypatch.setattr("fastflow.studies.tasks.available_memory", lambda: 10**6)
+    with pytest.raises(ff.StudyError, match=r"m = 5, trial .*MemoryError: Unable to allocate"):
+        study(hungry).run(threads=2, on_error="record", progress=False)
+
+
+def test_a_trial_that_gets_memory_when_it_is_alone():
+    WITHOUT.clear()
+    found = study(hungry_beside).run(threads=2, on_error="record", progress=False)
+    assert found.complete
+    assert WITHOUT
+    for name, array in study(hungry_beside).run(threads=1, progress=False).outcomes.items():
+        assert name == "seconds" or np.array_equal(array, found.outcomes[name]), name
+
+
+def test_an_outcome_that_asks_for_too_much_memory():
+    """The trial keeps the rest."""
+    method, axes = ff.baselines.LeastNorm(), {"m": CELLS}
+    asked = {"x": ff.Outcome(users.asks_for_too_much, shape=(), dtype="float64")}
+    hungry_study = ff.Study(Custom(plain, 1), method=method, axes=axes, trials=4, outcomes=asked)
+    with pytest.warns(UserWarning, match=r"4 trials of this run have no outcome 'x'; .*trial 2: .*MemoryError: Unable"):
+        found = hungry_study.run(threads=2, on_error="record", progress=False)
+    assert np.array_equal(np.isnan(found["x"]), np.broadcast_to(np.arange(4) == 2, (4, 4)))
+    for name, array in study(plain).run(threads=1, progress=False).outcomes.items():
+        assert name == "seconds" or np.array_equal(array, found.outcomes[name]), name
 
 
 def test_an_executor_that_gives_no_answer_is_named_with_what_it_was_at(monkeypatch):

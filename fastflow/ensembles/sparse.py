@@ -89,8 +89,7 @@ class Sparse(Ensemble):
                 raise ValueError(f"matrix must have n = {self.n} columns, got shape {matrix.shape}")
             if self.delta is not None or self.m not in (None, len(matrix)):
                 raise ValueError(f"m is {self.measurements}, but the matrix has {len(matrix)} rows")
-            ours = self.matrix is matrix and matrix.flags.owndata and not matrix.flags.writeable
-            self._set(matrix=matrix if ours else frozen(matrix), m=len(matrix))
+            self._set(matrix=frozen(matrix), m=len(matrix))
         one_of("scaling", self.scaling, SCALINGS)
         one_of("coefficients", self.coefficients, COEFFICIENTS)
         self._set(noise=as_number("noise", self.noise, least=0), decay=as_number("decay", self.decay, least=0))

@@ -73,6 +73,7 @@ class EarlyStopping(Method):
     is_common: ClassVar[bool] = False
     has_steps: ClassVar[bool] = True
     needs_test: ClassVar[bool] = True
+    takes_operators: ClassVar[bool] = True
     dtypes: ClassVar[tuple[str, ...]] = DTYPES
 
     def __post_init__(self) -> None:

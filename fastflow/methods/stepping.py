@@ -19,10 +19,11 @@ from fastflow.inits import Init
 from fastflow.inits.base import RuleMemory
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.kernels.descent.moving import make_mover
+from fastflow.kernels.losses.measured import failure_of
 from fastflow.kernels.rules.rule import RATES, Descent, slot_count
 from fastflow.kernels.trace import Trace
 from fastflow.methods.aside import Aside, AsideWorker
-from fastflow.methods.base import Execution, Method
+from fastflow.methods.base import Execution, MeasuringFailed, Method
 from fastflow.methods.schedules import SAFE, Cyclic, Decreasing, Piecewise, Schedule, as_step
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
@@ -42,6 +43,9 @@ of the product 0."""
 
 HALF_EDGE = 0.5 * edge
 """The step where the user names none."""
+
+COMPARED = 0.01
+"""The share of the gradients of all runs, at most, for which a step is compared with the edge."""
 
 ROUGH = 1e-3
 """How accurately the edge is found that a step given as a number is compared with."""
@@ -101,6 +105,7 @@ class SteppingMethod(Method):
     is_common: ClassVar[bool] = False
     has_steps: ClassVar[bool] = True
     dtypes: ClassVar[tuple[str, ...]] = DTYPES
+    takes_operators: ClassVar[bool] = True
 
     knows_edge: ClassVar[bool] = True
     """Whether its steps are to be compared with the linear stability edge."""
@@ -255,7 +260,8 @@ class Stepping(Execution):
         self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.flops_per_step = method.gradients * (setting.architecture.gradient_flops + first.loss_flops)
-        self.flops_per_evaluation = self.flops_per_step
+        # What an operator takes is not known before it is called, and may be more than anybody would wait for.
+        self.operations = math.inf if first.is_matrix_free else float(self.flops_per_step)
         self.runs_per_worker = setting.runs
         self.state = RunState(
             factors=self.factors,
@@ -314,8 +320,10 @@ class Stepping(Execution):
             return np.array([step.step(problem, network) for problem in problems])
         if setting.shared and method.knows_edge and not isinstance(method.step, Schedule):
             # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
+            assert method.max_steps is not None
+            most = int(COMPARED * setting.runs * method.max_steps)
             try:
-                found = method.stable_share * stability_edge(problems[0], network, rtol=ROUGH)
+                found = method.stable_share * stability_edge(problems[0].rationed(most), network, rtol=ROUGH)
             except ValueError:
                 found = np.inf
             if step > found:
@@ -419,7 +427,8 @@ class Stepping(Execution):
                 self.recording.forget(run, entry)
 
     def settle(self) -> None:
-        self.settle_waiting(lambda runs: self.worker().advance(runs, 0), self.flops_per_evaluation)
+        operations = math.inf if failure_of(self.problem) else float(self.flops_per_step)
+        self.settle_waiting(lambda runs: self.worker().advance(runs, 0), operations)
         for run in np.flatnonzero((self.status != Status.RUNNING) & (self.status != Status.DIVERGED)):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
 
@@ -429,11 +438,11 @@ class SteppingWorker(AsideWorker[RunState]):
 
     def __init__(self, execution: Stepping) -> None:
         e = self.execution = execution
-        self.first_budget = first_budget(64, e.flops_per_step)
+        self.first_budget = first_budget(64, e.operations)
         self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
         self.members = len(self.group.run)
         # A slice evaluates where it ends: one step of each member is two gradients.
-        self.plan_slices(2 * self.members * e.flops_per_step)
+        self.plan_slices(2 * self.members * e.operations)
         size, parameters = e.solution.shape[1], e.factors.shape[1]
         self.mover = make_mover(e.method.rule, self.group.factors, self.members, parameters)
         self.tracing = Tracing(e.recording, e.truths, size, parameters, 8 * self.members, e.setting.dtype)
@@ -442,13 +451,24 @@ class SteppingWorker(AsideWorker[RunState]):
         """Take runs some steps further; a budget of 0 only evaluates them."""
         e = self.execution
         if not self.is_aside or budget == 0:
-            return self._descend(e.state, runs, e.rule, self.tracing.trace, budget)
+            taken = self._descend(e.state, runs, e.rule, self.tracing.trace, budget)
+            self.look_for_failure()
+            return taken
         few = runs[: self.members]
         aside = Aside(e.state, few, self.tracing)
         rule = e.rule._replace(first=e.rule.first[few])
         taken = interruptibly(lambda: self._descend(aside.state, aside.rows, rule, aside.trace, budget))
+        self.look_for_failure()
         self.aside = aside
         return taken
+
+    def look_for_failure(self) -> None:
+        """Raise where what the problem calls has raised: nobody may read what the kernel wrote."""
+        failure = failure_of(self.execution.problem)
+        if isinstance(failure, Exception):
+            raise MeasuringFailed from failure
+        if failure is not None:
+            raise failure
 
     def _descend(self, state: RunState, runs: NDArray[np.int64], rule: StepRule, trace: Trace, budget: int) -> int:
         e = self.execution

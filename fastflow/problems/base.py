@@ -13,6 +13,7 @@ from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, as_count, as_floats, brief_repr, frozen, kind_of, one_of
 from fastflow.equality import by_value
 from fastflow.memory import require_work
+from fastflow.operators.base import Operator
 from fastflow.problems.minimum import Minimum
 from fastflow.streams import stream
 
@@ -63,6 +64,22 @@ class Problem:
             for array in value if isinstance(value, tuple) else (value,):
                 if isinstance(array, np.ndarray):
                     array.flags.writeable = False
+
+    @property
+    def is_matrix_free(self) -> bool:
+        """Whether what is measured is known by products alone, see `fastflow.operators`."""
+        return False
+
+    def rationed(self, gradients: int) -> Self:
+        """The problem for an inquiry that must not cost more than so many gradients.
+
+        It may raise ValueError once it has cost that; where an inquiry costs nearly nothing it is the problem itself.
+
+        Parameters
+        ----------
+        gradients : int
+        """
+        return self
 
     @property
     def title(self) -> str:
@@ -439,7 +456,7 @@ class MatrixProblem(Problem):
 class VectorProblem(Problem):
     """Linear measurements of a vector x (n,): ``1/2 ||A x - y||^2``.
 
-    A subclass has A as ``matrix`` (m, n) and y as ``values`` (m,).
+    A subclass has A as ``matrix`` (m, n), an array or an `Operator`, and y as ``values``, one for each of its rows.
     """
 
     unknown: ClassVar[str] = "x"
@@ -447,7 +464,7 @@ class VectorProblem(Problem):
     if TYPE_CHECKING:  # fields of subclasses, as the shape is
 
         @property
-        def matrix(self) -> FloatArray:
+        def matrix(self) -> FloatArray | Operator:
             """A, (m, n)."""
 
         @property
@@ -459,6 +476,41 @@ class VectorProblem(Problem):
         """The shape (n,) of x."""
         return (self.matrix.shape[1],)
 
+    @property
+    def is_matrix_free(self) -> bool:
+        return isinstance(self.matrix, Operator)
+
+    def entries(self, purpose: str) -> FloatArray:
+        """All entries of A, (m, n), where there are any.
+
+        Parameters
+        ----------
+        purpose : str, what they are for, in words that begin a message
+
+        Raises
+        ------
+        ValueError
+            where A is known by its products alone
+        """
+        if isinstance(self.matrix, Operator):
+            raise ValueError(
+                f"{purpose} needs all entries of A, which is a {type(self.matrix).__name__} and known by its products: "
+                "where there is room for them give A.toarray(), of ff.operators.as_operator(A)"
+            )
+        return self.matrix
+
+    def measured(self, vector: FloatArray) -> FloatArray:
+        """``A x``, in real form, of a vector (n,)."""
+        if isinstance(self.matrix, Operator):
+            return self.matrix.forward(np.ascontiguousarray(vector)[None])[0]
+        return self.matrix @ vector
+
+    def transposed(self, residual: FloatArray) -> FloatArray:
+        """``A^T r``, of the real form of A."""
+        if isinstance(self.matrix, Operator):
+            return self.matrix.adjoint(np.array(residual)[None])[0]
+        return residual @ self.matrix
+
     def of_vector(self) -> VectorProblem:
         return self
 
@@ -469,31 +521,43 @@ class VectorProblem(Problem):
         -------
         array (n,) in float64
         """
-        return solve_least_squares(self.matrix, self.values)[0]
+        return self.solved()[0]
+
+    def solved(self) -> tuple[FloatArray, int]:
+        """The least-squares solution of least norm, in float64, and the rank of A."""
+        if isinstance(self.matrix, Operator):
+            return solve_by_products(self.matrix, self.values), self.matrix.rank
+        return solve_least_squares(self.matrix, self.values)
 
     def least_loss(self) -> float:
         """A lower bound of the loss: its minimum where there are more measurements than unknowns, else 0.
+
+        It is 0 where A is known by its products, too: what these come to is never below the minimum.
 
         Returns
         -------
         float
         """
-        return self.loss(self.least_squares()) if self.values.size > self.shape[0] else 0.0
+        if self.is_matrix_free or self.values.size <= self.shape[0]:
+            return 0.0
+        return self.loss(self.least_squares())
 
     @property
     def residual_count(self) -> int:
         return self.values.size
 
     def residual(self, product: ArrayLike) -> FloatArray:
-        return self.matrix @ self._of_shape(product) - self.values
+        return self.measured(self._of_shape(product)) - self.values
 
     def gradient(self, product: ArrayLike) -> FloatArray:
-        return self.weight * (self.residual(product) @ self.matrix)
+        return self.weight * self.transposed(self.residual(product))
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
-        return (self.matrix @ self._of_shape(direction, "direction")) @ self.matrix
+        return self.transposed(self.measured(self._of_shape(direction, "direction")))
 
     def explained(self, residual: FloatArray) -> FloatArray:
+        if isinstance(self.matrix, Operator):
+            return self.measured(solve_by_products(self.matrix, self._residuals(residual)))
         return fitted(self.matrix, self._residuals(residual))
 
 
@@ -518,6 +582,46 @@ def solve_least_squares(matrix: FloatArray, values: FloatArray) -> tuple[FloatAr
     require_work(matrix.size, SOLVED, "least squares with a matrix")
     solution, _, rank, _ = np.linalg.lstsq(matrix.astype(np.float64), values.astype(np.float64), rcond=None)
     return solution, int(rank)
+
+
+BY_PRODUCTS = 1e-10
+"""How accurately least squares are solved by products: of a residual, and of a gradient, relative to their sizes."""
+
+
+def solve_by_products(operator: Operator, values: FloatArray, rtol: float = BY_PRODUCTS) -> FloatArray:
+    """The least-squares solution of least norm, in float64, by LSMR.
+
+    Parameters
+    ----------
+    operator : Operator
+    values : array (rows,)
+    rtol : float, as `BY_PRODUCTS`
+
+    Raises
+    ------
+    ValueError
+        where so many products as there are rows and columns do not bring it there
+    """
+    from scipy.sparse.linalg import LinearOperator, lsmr
+
+    n, rows = operator.shape[1], operator.rows
+    linear = LinearOperator(
+        (rows, n),
+        lambda x: operator.forward(np.ascontiguousarray(x, np.float64).reshape(1, n))[0],
+        lambda r: operator.adjoint(np.array(r, np.float64).reshape(1, rows))[0],
+        dtype=np.float64,
+    )
+    most = rows + n
+    solution, stop, *_ = lsmr(linear, values.astype(np.float64), atol=rtol, btol=rtol, conlim=0, maxiter=most)
+    if stop == OUT_OF_TURNS:
+        raise ValueError(
+            f"least squares by products did not come to {rtol:g} in {most} turns: rows of A depend on each other"
+        )
+    return np.asarray(solution)
+
+
+OUT_OF_TURNS = 7
+"""How LSMR says that it has not converged."""
 
 
 def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:

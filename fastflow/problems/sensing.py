@@ -9,9 +9,10 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastflow.checks import FloatArray, as_floats
+from fastflow.checks import FloatArray
 from fastflow.kernels.losses.sensing import Sensing, SharedSensing
 from fastflow.problems.base import MatrixProblem, fitted, stacked
+from fastflow.problems.measurements import as_measurements
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -20,8 +21,8 @@ class MatrixSensing(MatrixProblem):
 
     Parameters
     ----------
-    operators : array (m, d_N, d_0)
-    values : array (m,)
+    operators : array (m, d_N, d_0), real or complex
+    values : array (m,), complex where the operators are
     truth : array (d_N, d_0) or None, what errors are measured against
     test : problem of the same unknown, or None: measurements that are held out (`Problem.hold_out`)
     normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
@@ -29,7 +30,12 @@ class MatrixSensing(MatrixProblem):
     Raises
     ------
     ValueError, TypeError
-        for shapes that do not match, and entries that are not finite real numbers
+        for shapes that do not match, and entries that are not finite numbers
+
+    Notes
+    -----
+    W is real; of complex measurements ``sum_kl (A_i)_kl W_kl`` the problem keeps the real form, with 2m operators:
+    first the real parts, then the imaginary ones (`CompressedSensing`).
     """
 
     operators: FloatArray
@@ -37,9 +43,7 @@ class MatrixSensing(MatrixProblem):
     name: ClassVar[str] = "sensing"
 
     def __post_init__(self) -> None:
-        operators, values = as_floats("operators", self.operators, 3), as_floats("values", self.values, 1)
-        if values.shape != operators.shape[:1]:
-            raise ValueError(f"values must have one entry for each of {len(operators)} operators, got {values.shape}")
+        operators, values = as_measurements("operators", self.operators, 3, self.values)
         self._set(operators=operators, values=values)
         self._check_common()
 

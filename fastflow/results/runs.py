@@ -301,3 +301,23 @@ class Interrupted(KeyboardInterrupt):
     def __str__(self) -> str:
         done = int(np.sum(self.runs.status != Status.RUNNING))
         return f"interrupted: {done} of {len(self.runs)} runs had ended; .runs has them all"
+
+
+class OperatorError(RuntimeError):
+    """An operator of a problem raised during `train`, what it raised being the cause of this.
+
+    Attributes
+    ----------
+    runs : `Runs`, everything that was done before, ended or not, as of `Interrupted`
+    """
+
+    def __init__(self, runs: Runs) -> None:
+        super().__init__(runs)  # what is made again of what it was made of
+        self.runs = runs
+
+    def __str__(self) -> str:
+        done = int(np.sum(self.runs.status != Status.RUNNING))
+        return (
+            f"the operator of the problem raised {type(self.__cause__).__name__}: {self.__cause__}; {done} of "
+            f"{len(self.runs)} runs had ended; .runs has them all, and train(..., init=error.runs.last) goes on"
+        )

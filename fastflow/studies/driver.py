@@ -354,16 +354,16 @@ class Driver:
             return
         self.cancelled = 0
         self.leaving = self.leaving or report.leaving
-        ended = {(finished.cell, finished.first): len(finished.outcomes["status"]) for finished in report.finished}
-        left = [piece._replace(first=piece.first + ended.get((piece.cell, piece.first), 0)) for piece in pieces]
-        if report.late is not None:
-            late = report.late
-            self.tries.late(late, self.timeout)
-            left = [
-                one._replace(first=late.last) if one.cell == late.cell and one.first == late.first else one
-                for one in left
-            ]
-        self.tries.again([piece for piece in left if piece.first < piece.last])
+        left = {(piece.cell, piece.first): piece for piece in pieces}
+        for finished in report.finished:
+            key, count = (finished.cell, finished.first), len(finished.outcomes["status"])
+            left[key] = left[key]._replace(first=finished.first + count)
+        rest = list(left.values())
+        for tried, again in ((report.late, self._try_late), (report.starved, self.tries.starved)):
+            if tried is not None:
+                again(tried)
+                rest = [_after(piece, tried) for piece in rest]
+        self.tries.again([piece for piece in rest if piece.first < piece.last])
         self.elsewhere = self.elsewhere or difference(report.node, this_node())
         if report.node not in self.makers and report.finished:
             self.makers += (report.node,)
@@ -374,6 +374,9 @@ class Driver:
         if trials:
             latest = report.seconds / trials
             self.seconds_per_trial = max(1e-6, (1 - LATEST) * self.seconds_per_trial + LATEST * latest)
+
+    def _try_late(self, piece: Piece) -> None:
+        self.tries.late(piece, self.timeout)
 
     def _keep(self, finished: Finished) -> None:
         first, last = finished.first, finished.first + len(finished.outcomes["status"])
@@ -484,6 +487,12 @@ class Driver:
                 self.failure = StudyInterrupted("interrupted")
             except StoreError as error:
                 self.failure = error
+
+
+def _after(piece: Piece, tried: Piece) -> Piece:
+    """What follows in a piece on its first trials."""
+    is_of_it = piece.cell == tried.cell and piece.first == tried.first
+    return piece._replace(first=tried.last) if is_of_it else piece
 
 
 @contextlib.contextmanager

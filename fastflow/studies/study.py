@@ -123,7 +123,9 @@ class Study(Design):
             More where the executor has hundreds of workers; no bit depends on it.
         on_error : "raise" or "record", what becomes of the study when a trial raises an exception
             It ends and names the trial; or the trial has the status FAILED, for good, and a warning names the first.
-            Where only an outcome raises that was asked for, the trial has none instead (NaN), and keeps the others.
+            Where only an outcome raises that was asked for, the trial has none instead (NaN), and keeps the others. One
+            that gets no memory is tried with nothing beside it, and fails if that does not help either; where hardly
+            any is left to the process the study ends.
             Trials that hang, see ``task_timeout``, or of which workers die, are tried three times and more, and end or
             fail likewise, but when all the others are done. After three of a cell no more of it are tried.
             A `concurrent.futures.ProcessPoolExecutor` that a death has broken is replaced by another like it.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastflow.memory import available_memory
 from fastflow.status import Status
 from fastflow.studies.asked import NotImportable
 from fastflow.studies.ends import Ends
@@ -27,13 +28,17 @@ STACK_BYTES = 2**24
 
 
 class Piece(NamedTuple):
-    """The trials first to last, without the last, of a cell, whose place is in words in ``where``."""
+    """The trials first to last, without the last, of a cell, whose place is in words in ``where``.
+
+    Nothing is computed beside one that is ``alone``, so what memory it does not get is more than it may have.
+    """
 
     cell: int
     setup: Setup
     where: str
     first: int
     last: int
+    alone: bool = False
 
 
 Told = tuple[tuple[Status | str, str], ...]
@@ -59,6 +64,7 @@ class Report(NamedTuple):
     seconds : that they took it
     node : on what kind of node
     late : what took too long, None for nothing
+    starved : what did not get its memory, perhaps since there was other work beside it; None for nothing
     leaving : bool, whether the process was told to end, and will
     """
 
@@ -66,6 +72,7 @@ class Report(NamedTuple):
     seconds: float
     node: Node
     late: Piece | None = None
+    starved: Piece | None = None
     leaving: bool = False
 
 
@@ -77,8 +84,15 @@ class OutcomeError(Exception):
     """An outcome that was asked for raised an exception, which this one says the name of."""
 
 
-NO_FAULT = (MemoryError, OSError, NotImportable)
-"""What says nothing of a trial: elsewhere it may end well."""
+class StarvedError(Exception):
+    """A piece did not get the memory that it asked for, with other work beside it."""
+
+
+NO_FAULT = (OSError, NotImportable)
+"""What says nothing of a trial, which may end well elsewhere; so it is with memory where there is other work."""
+
+LITTLE_MEMORY = 2**26
+"""Bytes; with less left the shortage is that of the whole process, whatever a trial asks for."""
 
 
 RAISE, RECORD = "raise", "record"
@@ -112,6 +126,7 @@ def run_task(
     """
     done: list[list[Finished]] = []
     begun: list[Piece] = []
+    starved: list[Piece] = []
     began = time.perf_counter()
 
     def left(of: float) -> float:
@@ -130,7 +145,11 @@ def run_task(
                     if should_stop() or (begun and left(most_seconds) < 0):
                         return
                     begun.append(part)
-                    done[-1].append(_run_or_record(part, on_error))
+                    try:
+                        done[-1].append(_run_or_record(part, on_error))
+                    except StarvedError:
+                        starved.append(part)
+                        return
 
         late: Piece | None = None
         with stopped_by(should_stop):
@@ -147,7 +166,8 @@ def run_task(
         if late is not None and (late.cell, late.first) in {(one.cell, one.first) for parts in whole for one in parts}:
             late = None  # it has come to its end just now
         told_to_end = hears and worker.told.is_set()
-    return Report([_together(parts) for parts in whole if parts], -left(0), this_node(), late, told_to_end)
+    finished = [_together(parts) for parts in whole if parts]
+    return Report(finished, -left(0), this_node(), late, starved[0] if starved else None, told_to_end)
 
 
 def _parts(piece: Piece, left: Callable[[float], float], most: float) -> Iterator[Piece]:
@@ -178,16 +198,23 @@ def _run_or_record(piece: Piece, on_error: str) -> Finished:
     """The outcomes of a piece; where a trial raises, and that is to be recorded, those of each trial by itself."""
     told: dict[Status | str, str] = {}
     first, last = piece.first, piece.last
+    fatal: Errors = (Exception,) if on_error == RAISE else NO_FAULT if piece.alone else (MemoryError, *NO_FAULT)
 
     def tell(what: Status | str, trial: int, message: str) -> None:
         told.setdefault(what, f"{piece.where}, trial {trial}: {message}")
 
     try:
-        outcomes = run_piece(piece.setup, first, last, tell, on_error)
+        outcomes = run_piece(piece.setup, first, last, tell, fatal)
         return Finished(piece.cell, first, outcomes, tuple(told.items()))
     except Exception as error:
         message = str(error) if isinstance(error, OutcomeError) else f"{type(error).__name__}: {error}"
-        if on_error == RAISE or isinstance(error.__cause__ if isinstance(error, OutcomeError) else error, NO_FAULT):
+        cause = error.__cause__ if isinstance(error, OutcomeError) else error
+        if isinstance(cause, MemoryError) and on_error == RECORD:
+            if (available_memory() or math.inf) < LITTLE_MEMORY:
+                fatal = (MemoryError,)
+            elif not piece.alone:
+                raise StarvedError from error
+        if isinstance(cause, fatal):
             hint = "" if on_error == RECORD else "; on_error='record' takes such a trial for failed and goes on"
             raise TrialError(f"{piece.where}, {trials_of(piece)}: {message}{hint}") from error
         if last - first == 1:
@@ -210,19 +237,24 @@ def trials_of(piece: Piece) -> str:
     return f"trial {piece.first}" + f" to {piece.last - 1}" * (piece.last - piece.first > 1)
 
 
-def run_piece(setup: Setup, first: int, last: int, tell: Tell = _say_nothing, on_error: str = RAISE) -> Arrays:
+Errors = tuple[type[Exception], ...]
+"""Kinds of them."""
+
+
+def run_piece(setup: Setup, first: int, last: int, tell: Tell = _say_nothing, fatal: Errors = (Exception,)) -> Arrays:
     """The outcomes of the trials first to last of a cell, by stacks of problems that fit the memory.
 
     ``tell`` is called for trials of baselines whose solution is not finite or not as accurate as stated, and for those
-    that have not got an outcome, though they have a solution.
+    that have not got an outcome, though they have a solution. Where an outcome of one trial raises what is not
+    ``fatal``, it has not got that.
     """
     size, run = way_to_ends(setup, first, tell)
     stack = max(1, STACK_BYTES // (NUMBER_BYTES * size)) if size else last - first
     parts = [run(i, min(i + stack, last)) for i in range(first, last, stack)]
-    return joined([with_asked(ends.kept, _asked_of(setup, ends, tell, on_error)) for ends in parts])
+    return joined([with_asked(ends.kept, _asked_of(setup, ends, tell, fatal)) for ends in parts])
 
 
-def _asked_of(setup: Setup, ends: Ends, tell: Tell, on_error: str) -> Arrays:
+def _asked_of(setup: Setup, ends: Ends, tell: Tell, fatal: Errors) -> Arrays:
     """What the study asks of trials that have ended, by its labels."""
     found: Arrays = {}
     lost = np.isin(ends.kept["status"], NEVER)
@@ -230,9 +262,10 @@ def _asked_of(setup: Setup, ends: Ends, tell: Tell, on_error: str) -> Arrays:
         try:
             values = one.evaluate(ends)
         except Exception as error:
-            message = f"the outcome {label!r}: {error if one.is_function else f'{type(error).__name__}: {error}'}"
+            names = one.is_function and not isinstance(error, MemoryError | OSError)  # the trial and the error
+            message = f"the outcome {label!r}: {error if names else f'{type(error).__name__}: {error}'}"
             # One trial at a time is looked at where errors are recorded; then the others keep theirs.
-            if on_error == RAISE or len(ends) > 1 or isinstance(error, NO_FAULT):
+            if len(ends) > 1 or isinstance(error, fatal):
                 raise OutcomeError(message) from error
             tell(label, ends.first, message)
             if one.is_stated:

@@ -71,6 +71,10 @@ class Tries:
             if not self._tried(one, f"took longer than {seconds:g} s"):
                 self._again.append([one])
 
+    def starved(self, piece: Piece) -> None:
+        """A piece did not get its memory, perhaps since there was other work: it is tried with nothing beside it."""
+        self._groups.append([piece._replace(alone=True)])
+
     def _narrow(self) -> None:
         """Part the pieces that were lost into halves; what was alone is tried again, or set aside."""
         pieces, self._lost = self._lost, []

@@ -119,7 +119,8 @@ def _load_laid_out(rule, mover, group, member, memory, rates, begun):
     for slot in range(len(mover.memory)):
         place_entries(group, mover.memory[slot], member, memory[slot * size : (slot + 1) * size])
     mover.written[member] = np.nan
-    mover.rates[member] = rates
+    for i in range(RATES):
+        mover.rates[member, i] = rates[i]
     mover.begun[member] = begun
 
 
@@ -128,7 +129,8 @@ def _keep_laid_out(rule, mover, group, member, memory, rates):
     size = group.row_factors.size
     for slot in range(len(mover.memory)):
         gather_entries(group, mover.memory[slot], member, memory[slot * size : (slot + 1) * size])
-    rates[:] = mover.rates[member]
+    for i in range(RATES):
+        rates[i] = mover.rates[member, i]
 
 
 @implements(load_memory, tuple)
@@ -136,7 +138,8 @@ def _load_flat(rule, mover, group, member, memory, rates, begun):
     for slot in range(mover.memory.shape[1]):
         for i in range(mover.memory.shape[2]):
             mover.memory[member, slot, i] = memory[slot * mover.memory.shape[2] + i]
-    mover.rates[member] = rates
+    for i in range(RATES):
+        mover.rates[member, i] = rates[i]
     mover.begun[member] = begun
 
 
@@ -145,7 +148,8 @@ def _keep_flat(rule, mover, group, member, memory, rates):
     for slot in range(mover.memory.shape[1]):
         for i in range(mover.memory.shape[2]):
             memory[slot * mover.memory.shape[2] + i] = mover.memory[member, slot, i]
-    rates[:] = mover.rates[member]
+    for i in range(RATES):
+        rates[i] = mover.rates[member, i]
 
 
 @implements(take_steps, Rate)
