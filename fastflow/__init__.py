@@ -13,6 +13,7 @@ from fastflow._check import Guarantees, check
 from fastflow._distance import FlowDistance, flow_distance
 from fastflow._sharpness import FlowSharpness, flow_sharpness
 from fastflow._train import train
+from fastflow._versions import show_versions
 from fastflow._warmup import warmup
 from fastflow.dual import (
     Flow,
@@ -86,6 +87,7 @@ __all__ = [
     "operators",
     "plot",
     "saddle_paths",
+    "show_versions",
     "theory",
     "together",
     "train",
