@@ -83,6 +83,49 @@ def test_what_users_have_is_its_dense_form(rng):
         np.testing.assert_allclose(whole.adjoint(r.copy()), r @ real_form(dense), rtol=0, atol=1e-13)
 
 
+def rank_one(rng, m=9, shape=(3, 4)):
+    """Measurements ``a_i^T W b_i``, and the same as matrices."""
+    left, right = rng.standard_normal((m, shape[0])), rng.standard_normal((m, shape[1]))
+    return ff.operators.RankOne(left, right), np.einsum("mi,mj->mij", left, right)
+
+
+def test_operators_on_matrices_are_their_dense_form(rng):
+    operator, dense = rank_one(rng)
+    check_products(operator, dense.reshape(9, 12), rng)
+    check_products(ff.operators.OnMatrices(sparse.csr_array(dense.reshape(9, 12)), (3, 4)), dense.reshape(9, 12), rng)
+    assert operator.energy == pytest.approx(np.sum(dense**2), rel=1e-13)
+    values, product = rng.standard_normal(9), rng.standard_normal((3, 4))
+    expected = ff.MatrixSensing(dense, values)
+    for given in (operator, ff.operators.OnMatrices(aslinearoperator(dense.reshape(9, 12)), (3, 4))):
+        problem = ff.MatrixSensing(given, values)
+        assert problem.shape == (3, 4)
+        for name in ("residual", "gradient", "normal_operator"):
+            np.testing.assert_allclose(getattr(problem, name)(product), getattr(expected, name)(product), atol=1e-12)
+        np.testing.assert_allclose(problem.estimate(), expected.estimate(), rtol=0, atol=1e-12)
+        edges = [ff.theory.stability_edge(each, ff.DeepLinear(2)) for each in (problem, expected)]
+        assert edges[0] == pytest.approx(edges[1], rel=1e-9)
+    with pytest.raises(ValueError, match=r"needs all entries of A.*toarray\(\)"):
+        ff.baselines.NuclearNorm().solve(problem)
+
+
+def test_descent_on_rank_one_measurements_is_that_of_the_formula(rng):
+    operator, dense = rank_one(rng)
+    values, step = rng.standard_normal(9), 1e-3
+    first, second = rng.standard_normal((2, 3, 4)) / 2, rng.standard_normal((2, 3, 3)) / 2
+    runs = ff.train(
+        ff.MatrixSensing(operator, values),
+        ff.DeepLinear(2),
+        ff.inits.Explicit([first, second]),
+        ff.GradientDescent(step, 40, tol=0.0),
+    )
+    for run in range(2):
+        w1, w2 = first[run], second[run]
+        for _ in range(40):
+            gradient = np.tensordot(np.tensordot(dense, w2 @ w1) - values, dense, 1)
+            w1, w2 = w1 - step * w2.T @ gradient, w2 - step * gradient @ w1.T
+        np.testing.assert_allclose(runs.solution[run], w2 @ w1, rtol=0, atol=1e-12)
+
+
 def test_subtract_values(rng):
     residuals, values, losses = rng.standard_normal((3, 7)), rng.standard_normal(7), np.zeros(3)
     left, halves = naive.subtract_values(residuals, values)
@@ -212,6 +255,7 @@ def test_what_an_operator_raises_loses_nothing(rng):
     with pytest.raises(ff.OperatorError, match="raised OSError: lost the connection; 0 of 1 runs had ended") as caught:
         ff.train(problem, NONNEGATIVE, START, method)
     assert isinstance(caught.value.__cause__, OSError)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     stopped = caught.value.runs
     assert stopped.status[0] == ff.Status.RUNNING
     assert 100 < stopped.steps[0] < 1500
@@ -304,6 +348,18 @@ def test_what_is_no_operator_is_refused(make, error, words):
         (lambda: ff.operators.SubsampledHadamard(6, [0]), ValueError, "n must be a power of 2, got 6"),
         (lambda: ff.operators.Circulant([1.0, np.nan]), ValueError, "kernel must be finite"),
         (lambda: ff.operators.PartialCosine(4, [0]) @ np.ones(3), ValueError, "vector must have 4 entries"),
+        (lambda: ff.operators.RankOne(np.eye(2), np.ones((3, 2))), ValueError, "as many rows, got 2 and 3"),
+        (lambda: ff.operators.OnMatrices(sparse.eye_array(4), (2, 3)), ValueError, "must have 6 columns, got 4"),
+        (
+            lambda: ff.MatrixSensing(sparse.eye_array(4), np.ones(4)),
+            TypeError,
+            r"OnMatrices\(operators, \(d_N, d_0\)\)",
+        ),
+        (
+            lambda: ff.CompressedSensing(ff.operators.RankOne(np.eye(2), np.eye(2)), np.ones(2)),
+            TypeError,
+            "give it to MatrixSensing",
+        ),
         (
             lambda: ff.CompressedSensing(ff.operators.PartialFourier(4, [0, 1]), np.ones(2)),
             TypeError,

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 import fastflow as ff
+from fastflow.kernels.rules.adaptive import RMSpropRule
+from fastflow.kernels.rules.elementwise import take_rule_steps_at
+from fastflow.kernels.vectors.layouts import VECTOR_BYTES, OfLanes, address
 
 RNG = np.random.default_rng(11)
 TARGET = RNG.standard_normal((4, 3))
@@ -18,6 +21,8 @@ MATRIX = ff.MatrixEstimation(TARGET)
 A = RNG.standard_normal((6, 14)) / np.sqrt(6)
 VECTOR = ff.CompressedSensing(A, A @ np.where(np.arange(14) < 2, 1.0, 0.0))
 ENDS = {"tol": 0, "gradient_tol": 0}
+OF_LANES = VECTOR_BYTES // 8
+"""Runs that travel together in the lanes of a vector."""
 
 RULES = {
     "heavy ball": (ff.Momentum, 0.004, {"momentum": 0.9}),
@@ -188,6 +193,52 @@ def test_one_rate_for_all_is_gradient_descent_with_the_steps_that_it_took(kind, 
         down = ff.GradientDescent(np.array(steps), **ENDS)
         again = ff.train(problem, words, ff.inits.Gaussian(scale), down, [run])
         np.testing.assert_array_equal(again.flat_factors[0], runs.flat_factors[run])
+
+
+@pytest.mark.parametrize("network", ["diagonal", "independent"])
+def test_norms_are_those_of_a_run_alone(network):
+    """In strips of lanes, whose coordinates lie in an order of their own; where squares overflow or vanish, too."""
+    problem, words, _ = NETWORKS[network]
+    rng, record = np.random.default_rng(8), ff.Record(np.arange(2))
+    scale = np.array([0.5, 0.5, 0.5, 1e-140, 0.5, 1e90, 0.5, 0.5, 0.5])[:, None]
+    starts = [scale * rng.standard_normal((9, *shape)) for shape in words.architecture(problem).factor_shapes]
+    options = {"record": record, "threads": 1}
+    runs = ff.train(problem, words, ff.inits.Explicit(starts), ff.SharedRate(1e-3, 1, **ENDS), **options)
+    for run in range(9):
+        start = ff.inits.Explicit([factor[run] for factor in starts])
+        alone = ff.train(problem, words, start, ff.SharedRate(1e-3, 1, **ENDS), **options)
+        np.testing.assert_array_equal(alone.history.gradient_norm[0], runs.history.gradient_norm[run])
+
+
+@ff.kernels.jit
+def take_steps(rule, factors, gradient, memory, numbers, moved):
+    take_rule_steps_at(
+        OfLanes(0.0),
+        rule,
+        address(factors, 0),
+        address(gradient, 0),
+        address(memory, 0),
+        memory.size * 8,
+        address(numbers, 0),
+        numbers.shape[1] * 8,
+        address(moved, 0),
+        len(factors),
+    )
+
+
+def test_adaptive_quotients_have_all_digits():
+    """The move of RMSprop from gradients of all sizes, to 4 units in the last place: of roots, sums and a quotient."""
+    lanes, b, eps = OF_LANES, 0.75, 1e-8
+    gradient = 10.0 ** RNG.uniform(-140, 140, (1000, lanes)) * RNG.choice([-1.0, 1.0], (1000, lanes))
+    gradient[:50] = RNG.choice([0.0, 1e-8, 1e-30], (50, lanes))
+    factors, memory = np.zeros((1000, lanes)), np.zeros((1000, lanes))
+    numbers = np.repeat([[-1.0], [eps], [1.0], [b], [np.sqrt(1 - b)]], lanes, axis=1)
+    moved = np.zeros(lanes, np.int64)
+    take_steps(RMSpropRule(b, eps, 0.0), factors, gradient, memory, numbers, moved)
+    wanted = -gradient / (np.sqrt((1 - b) * gradient**2) + eps)
+    np.testing.assert_allclose(factors, wanted, rtol=4 * np.finfo(float).eps)
+    np.testing.assert_array_equal(memory, gradient**2)
+    assert np.all(moved == 1)
 
 
 SCHEDULES = {

@@ -492,6 +492,17 @@ def test_a_study_and_its_file_know_it():
         assert build(describe(method)) == method
 
 
+def test_a_run_that_diverged_leaves_nothing_behind():
+    """Steps along entries go over whole vectors, whose ends are no numbers of the run."""
+    problem, network = matrix_problems()["completion"], ff.DeepLinear(widths=(8, 30, 30, 9))
+    init, options = ff.inits.Gaussian(0.15), {"max_steps": 100, "tol": 0}
+    with pytest.warns(UserWarning, match="above the linear stability edge"):
+        both = ff.train(problem, network, init, SGD(ff.each([1e308, 0.01]), 1, **options), 2, seed=7, threads=1)
+    alone = ff.train(problem, network, init, SGD(0.01, 1, **options), [1], seed=7, threads=1)
+    assert list(both.status) == [ff.Status.DIVERGED, ff.Status.MAX_STEPS]
+    np.testing.assert_array_equal(both.flat_factors[1], alone.flat_factors[0])
+
+
 def test_too_long_a_step_diverges():
     runs = ff.train([vector_problem()], method=SGD(50.0, 2), runs=1)
     assert runs.status[0] == ff.Status.DIVERGED

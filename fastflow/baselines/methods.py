@@ -137,6 +137,8 @@ class NuclearNorm(Baseline):
     def check(self, problem: Problem) -> None:
         if not isinstance(problem, MatrixCompletion | MatrixSensing):
             raise _misfit(self, problem, "MatrixCompletion or MatrixSensing")
+        if problem.is_matrix_free:
+            raise _lacks_entries(self)
 
     def solve(self, problem: Problem) -> FloatArray:
         self.check(problem)
@@ -145,6 +147,7 @@ class NuclearNorm(Baseline):
             dense[problem.rows, problem.cols] = problem.values
             return low_rank.nuclear_norm_completion(dense, tol=self.tol, max_steps=self.max_steps).solution
         assert isinstance(problem, MatrixSensing)
+        assert not isinstance(problem.operators, Operator)
         return low_rank.nuclear_norm_sensing(
             problem.operators, problem.values, tol=self.tol, max_steps=self.max_steps
         ).solution
@@ -200,11 +203,15 @@ def _system(baseline: Baseline, problem: Problem) -> LinearSystem:
             "CompressedSensing, LinearRegression with one output, and what else has a matrix and values",
         )
     if isinstance(problem.matrix, Operator):
-        raise ValueError(
-            f"{type(baseline).__name__} needs all entries of A, and the problem has an operator for it: give "
-            "A.toarray() where there is room for them"
-        )
+        raise _lacks_entries(baseline)
     return problem
+
+
+def _lacks_entries(baseline: Baseline) -> ValueError:
+    return ValueError(
+        f"{type(baseline).__name__} needs all entries of A, and the problem has an operator for it: give A.toarray() "
+        "where there is room for them"
+    )
 
 
 def _misfit(baseline: Baseline, problem: Problem, fitting: str) -> TypeError:

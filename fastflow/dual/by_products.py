@@ -18,7 +18,6 @@ from fastflow.memory import require_memory
 from fastflow.operators import Operator
 from fastflow.problems import VectorProblem
 from fastflow.status import Status
-from fastflow.streams import stream
 
 BOLD = 1.5
 """What theta, of which x is an exponential, may move by in a step."""
@@ -145,7 +144,8 @@ class LimitByProducts:
             self.error, self.status = 0.0, Status.CONVERGED
             return
         best, since, unsolved = np.inf, 0, 0
-        frame = self._frame()
+        # About the eigenvalue of A A^T, were they all one.
+        frame = self.operator.energy / self.operator.rank
         while self.steps < self.max_steps:
             left = float(np.linalg.norm(self.residual)) / size
             if not np.isfinite(left):
@@ -165,11 +165,6 @@ class LimitByProducts:
                 self.status = Status.CONVERGED
                 return
         self.status = Status.INACCURATE
-
-    def _frame(self) -> float:
-        """About the eigenvalue of ``A A^T``, were they all one: ``||A||_F^2`` over the rank."""
-        noise = stream("frame", *self.operator.shape).standard_normal((4, self.operator.shape[1]))
-        return float(np.sum(self.operator.forward(noise) ** 2)) / (4 * self.operator.rank)
 
     def _move(self, direction: FloatArray) -> bool:
         """Take a step, or a part of it; False where no part of it leads down."""

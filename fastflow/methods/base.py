@@ -372,5 +372,7 @@ def execute(
         except KeyboardInterrupt:
             raise Interrupted(execution.finish(stacklevel + 1)) from None
         except MeasuringFailed as failed:
-            raise OperatorError(execution.finish(stacklevel + 1)) from failed.__cause__
+            raised = failed.__cause__
+            words = f"{type(raised).__name__}: {raised}"
+            raise OperatorError(execution.finish(stacklevel + 1), words) from raised
         return execution.finish(stacklevel + 1)

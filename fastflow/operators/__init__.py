@@ -8,7 +8,17 @@ from fastflow.operators.base import Operator
 from fastflow.operators.circulant import Circulant
 from fastflow.operators.fourier import PartialCosine, PartialFourier
 from fastflow.operators.hadamard import SubsampledHadamard
+from fastflow.operators.matrices import OnMatrices, RankOne
 from fastflow.operators.users import as_operator
 from fastflow.operators.users import is_operator as is_operator
 
-__all__ = ["Circulant", "Operator", "PartialCosine", "PartialFourier", "SubsampledHadamard", "as_operator"]
+__all__ = [
+    "Circulant",
+    "OnMatrices",
+    "Operator",
+    "PartialCosine",
+    "PartialFourier",
+    "RankOne",
+    "SubsampledHadamard",
+    "as_operator",
+]

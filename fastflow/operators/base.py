@@ -10,6 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from fastflow.checks import FloatArray, as_count, as_floats
 from fastflow.equality import by_value
 from fastflow.memory import require_work
+from fastflow.streams import stream
+
+PROBES = 32
+"""Vectors of random signs from which the size of an operator is told."""
 
 Entries = NDArray[np.float32 | np.float64 | np.complex64 | np.complex128]
 """Measurements, or a matrix of them."""
@@ -29,10 +33,12 @@ class Operator(ABC):
     ----------
     shape : (m, n)
     is_complex : bool
+    unknown_shape : (d_N, d_0) of an operator on matrices, whose rows lie one after the other; None of one on vectors
     """
 
     shape: tuple[int, int]
     is_complex: bool
+    unknown_shape: tuple[int, int] | None = None
 
     @abstractmethod
     def forward(self, vectors: FloatArray) -> FloatArray:
@@ -69,6 +75,15 @@ class Operator(ABC):
     def rank(self) -> int:
         """The rank of the real form, or what it is where no rows or columns depend on each other."""
         return min(self.rows, self.shape[1])
+
+    @property
+    def energy(self) -> float:
+        """About the sum of the squares of all entries: exact for few columns, else within some percent."""
+        n = self.shape[1]
+        if n <= PROBES:
+            return float(np.sum(self.forward(np.eye(n)) ** 2))
+        probes = stream("energy", *self.shape).choice([-1.0, 1.0], (PROBES, n))
+        return float(np.sum(self.forward(probes) ** 2)) / PROBES
 
     @property
     def flops(self) -> int:

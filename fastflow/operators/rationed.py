@@ -18,6 +18,7 @@ class Rationed(Operator):
     def __init__(self, operator: Operator, left: int) -> None:
         self.operator, self.left = operator, left
         self.shape, self.is_complex = operator.shape, operator.is_complex
+        self.unknown_shape = operator.unknown_shape
 
     def _take(self, vectors: FloatArray) -> None:
         self.left -= len(vectors)

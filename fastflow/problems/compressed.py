@@ -64,6 +64,8 @@ class CompressedSensing(VectorProblem):
         if is_operator(self.matrix):
             # From the user to here there are __init__ and this.
             operator, values = as_measured_by(self.matrix, self.values, stacklevel=3)
+            if operator.unknown_shape is not None:
+                raise TypeError(f"matrix is an operator on {operator.unknown_shape} matrices: give it to MatrixSensing")
             self._set(matrix=operator, values=values)
         else:
             assert not isinstance(self.matrix, Operator)
@@ -131,7 +133,7 @@ class CompressedSensing(VectorProblem):
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if any(p.is_matrix_free for p in problems):
-            return measured_by_operators(problems, dtype)
+            return measured_by_operators([p.matrix for p in problems], [p.values for p in problems], dtype)
         if all(p.prefers_gram for p in problems):
             return regression_by_gram([(p.entries("descent").T, p.values[None]) for p in problems], dtype)
         if shared:

@@ -10,7 +10,7 @@ from fastflow.checks import FloatArray, as_real_form
 from fastflow.kernels.losses.measured import Measured, measured_by, subtract_values
 from fastflow.operators import Operator
 from fastflow.operators.users import adapted
-from fastflow.problems.base import VectorProblem, stacked
+from fastflow.problems.base import stacked
 
 
 def as_measurements(name: str, rows: ArrayLike, ndim: int, values: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -60,7 +60,9 @@ def check_alike(name: str, is_complex: bool, is_observed_complex: bool) -> None:
         raise TypeError(f"{name} is complex and values are real: give .astype(complex) if their imaginary parts are 0")
 
 
-def as_measured_by(operator: object, values: ArrayLike, stacklevel: int = 1) -> tuple[Operator, FloatArray]:
+def as_measured_by(
+    operator: object, values: ArrayLike, stacklevel: int = 1, name: str = "matrix"
+) -> tuple[Operator, FloatArray]:
     """An operator and what it observes of a real unknown, in real form.
 
     Parameters
@@ -68,6 +70,7 @@ def as_measured_by(operator: object, values: ArrayLike, stacklevel: int = 1) -> 
     operator : what `fastflow.operators.as_operator` takes
     values : array (m,), complex where the operator is, or in real form
     stacklevel : int, of a warning of the operator, from the caller of this function
+    name : what the operator is called in messages
 
     Raises
     ------
@@ -78,35 +81,41 @@ def as_measured_by(operator: object, values: ArrayLike, stacklevel: int = 1) -> 
     observed, is_observed_complex = as_real_form("values", values, 1)
     is_real_form = made.is_complex and not is_observed_complex and observed.size == made.rows
     if not is_real_form:
-        check_alike("matrix", made.is_complex, is_observed_complex)
+        check_alike(name, made.is_complex, is_observed_complex)
     if observed.size != made.rows:
         raise ValueError(
-            f"values must have one entry for each of the {made.shape[0]} rows of matrix, "
+            f"values must have one entry for each of the {made.shape[0]} rows of {name}, "
             f"got shape {(observed.size // (1 + made.is_complex),)}"
         )
     return made, observed
 
 
-def measured_by_operators(problems: Sequence[VectorProblem], dtype: DTypeLike) -> Measured:
+def measured_by_operators(
+    matrices: Sequence[FloatArray | Operator], observed: Sequence[FloatArray], dtype: DTypeLike
+) -> Measured:
     """What the kernels are told of problems whose measurements Python makes.
+
+    Parameters
+    ----------
+    matrices : those of the problems
+    observed : sequence of arrays (rows,), what these measure
+    dtype : of all arithmetic
 
     Raises
     ------
     ValueError
         for problems of which some have an array, or another number of measurements
     """
-    operators: list[Operator] = []
-    for problem in problems:
-        if not isinstance(problem.matrix, Operator):
-            raise ValueError("either every problem of a list has an operator for its matrix, or none")
-        operators.append(problem.matrix)
-    if len({problem.values.size for problem in problems}) > 1:
+    operators = [matrix for matrix in matrices if isinstance(matrix, Operator)]
+    if len(operators) < len(matrices):
+        raise ValueError("either every problem of a list has an operator for its matrix, or none")
+    if len({array.size for array in observed}) > 1:
         raise ValueError("problems in one list must have the same number of measurements")
-    values = stacked([problem.values for problem in problems], dtype)
+    values = stacked(observed, dtype)
 
     def measure(index: int, products: FloatArray, gradients: FloatArray, losses: FloatArray) -> None:
         residuals = operators[index].forward(products)
         subtract_values(residuals, values[index], losses)
         gradients[:] = operators[index].adjoint(residuals)
 
-    return measured_by(measure, values, problems[0].shape[0])
+    return measured_by(measure, values, operators[0].shape[1])

@@ -309,15 +309,16 @@ class OperatorError(RuntimeError):
     Attributes
     ----------
     runs : `Runs`, everything that was done before, ended or not, as of `Interrupted`
+    raised : str, what was raised, in words, which other processes have as well
     """
 
-    def __init__(self, runs: Runs) -> None:
-        super().__init__(runs)  # what is made again of what it was made of
-        self.runs = runs
+    def __init__(self, runs: Runs, raised: str) -> None:
+        super().__init__(runs, raised)  # what is made again of what it was made of
+        self.runs, self.raised = runs, raised
 
     def __str__(self) -> str:
         done = int(np.sum(self.runs.status != Status.RUNNING))
         return (
-            f"the operator of the problem raised {type(self.__cause__).__name__}: {self.__cause__}; {done} of "
-            f"{len(self.runs)} runs had ended; .runs has them all, and train(..., init=error.runs.last) goes on"
+            f"the operator of the problem raised {self.raised}; {done} of {len(self.runs)} runs had ended; .runs has "
+            "them all, and train(..., init=error.runs.last) goes on"
         )

@@ -17,7 +17,7 @@ from fastflow.kernels.descent.moving import keep_memory, load_memory
 from fastflow.kernels.descent.order import find_place, order_places, take_batch
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING
 from fastflow.kernels.losses.batch import BatchLoss
-from fastflow.kernels.networks.batches import batch_places, batch_step
+from fastflow.kernels.networks.batches import batch_places, batch_rest, batch_step
 from fastflow.kernels.networks.group import (
     backward,
     extract_member,
@@ -141,9 +141,11 @@ def descend_by_batches(
         while state.status[run] == RUNNING and not pause:
             forward(group, at, widths)
             measure(group, widths[0])
-            backward(group, at, widths, False)
-            gradient_norms(group)
-            loss, norm = weight * group.work.loss[0], weight * group.norm[0]
+            loss, norm = weight * group.work.loss[0], np.nan
+            if ends.gradient_tol > 0 or record < trace.moments.size:  # else nobody asks
+                backward(group, at, widths, False)
+                gradient_norms(group)
+                norm = weight * group.norm[0]
             pause = used >= budget or not has_room(trace, 4)
             end = RUNNING
             if not pause:
@@ -152,9 +154,10 @@ def descend_by_batches(
                 elif k % every == 0 or k >= ends.max_steps:
                     end = _end(loss, norm, k, ends.tol[index], ends)
                 due = record < trace.moments.size and trace.moments[record] == k and end != DIVERGED
-                extract_member(group, 0)
                 # What is due now, and the state at an end, which the rest of the history repeats.
                 writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.moments.size - record)
+                if writes > 0:
+                    extract_member(group, 0)
                 for _ in range(writes):
                     record_member(trace, run, record, index, loss, norm, widths, group)
                     record += 1
@@ -178,6 +181,7 @@ def descend_by_batches(
                         mover.rule, mover, of_batch, to_move, zero, widths, weight, step, count, size, k
                     )
                     k += int(finite)
+                batch_rest(to_move, zero, widths)
                 used += k - begun
         if pause and (budget > 0 or trace.pending_count[0] > 0):
             break
