@@ -61,6 +61,8 @@ class MatrixSensing(MatrixProblem):
         self._check_common()
 
     def _part(self, samples: NDArray[np.int64]) -> Self:
+        if isinstance(self.operators, Operator):
+            return super()._part(samples)
         return replace(self, operators=self.operators[samples], values=self.values[samples])
 
     @property
