@@ -21,6 +21,7 @@ from fastflow.dual import (
     SaddlePath,
     flow_limit,
     gradient_flow,
+    normalized_flow,
     normalized_limit,
     saddle_paths,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "load",
     "merge",
     "metrics",
+    "normalized_flow",
     "normalized_limit",
     "open_study",
     "operators",

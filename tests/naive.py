@@ -307,6 +307,16 @@ def descend_by(rule: str, gradients, factors: Factors, step: Step, count: int, a
                         g[j] + b * first[j] if options.get("nesterov") else first[j], full_matrices=False
                     )
                     factors[j] = (1 - h * mu) * factors[j] - h * left @ right
+            case "weight-normalization":
+                if k == 0:
+                    first = [f / np.linalg.norm(f) for f in factors]
+                    radii = [np.linalg.norm(f) for f in factors]
+                for j in range(size):
+                    r, u, length = radii[j], first[j], np.linalg.norm(first[j])
+                    along = g[j] @ u / length
+                    radii[j] = r - h * along
+                    first[j] = u - h * options["ratio"] * r / length * (g[j] - along * u / length)
+                    factors[j] = radii[j] * first[j] / np.linalg.norm(first[j])
             case _:
                 raise ValueError(rule)
     return factors

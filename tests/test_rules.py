@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ RULES = {
     "muon": (ff.Muon, 1e-3, {"momentum": 0.9, "weight_decay": 0.01}),
     "muon of nesterov": (ff.Muon, 1e-3, {"momentum": 0.9, "nesterov": True}),
 }
+OF_VECTORS = {"polar": (ff.WeightNormalization, 0.01, {"ratio": 3.0})}
 CHAOTIC = {
     "sharpness": 60,
     "sign": 30,
@@ -112,6 +114,44 @@ def test_a_rule_is_that_of_its_textbook(rule, network):
             ends = naive.descend_by(kind.label, gradients, start, step, count, alike=alike, **options)
             for got, wanted in zip(end, ends, strict=True):
                 np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9)
+
+
+PROBLEMS = {
+    "estimation": MATRIX,
+    "completion": ff.MatrixCompletion.from_dense(np.where(RNG.random((4, 3)) < 0.7, TARGET, np.nan)),
+    "sensing": ff.MatrixSensing(OPERATORS := RNG.standard_normal((8, 4, 3)) / 3, np.tensordot(OPERATORS, TARGET, 2)),
+    "regression": ff.LinearRegression(INPUTS := RNG.standard_normal((3, 9)) / 3, TARGET @ INPUTS, samples="columns"),
+    "vector": VECTOR,
+}
+WHOLE = [
+    (rule, name, depth, dtype)
+    for rule in RULES | OF_VECTORS
+    for name in PROBLEMS
+    for depth in range(1, 9 if name == "vector" else 6)
+    for dtype in ("float64", "float32")
+    if issubclass(ff.DiagonalLinear if name == "vector" else ff.DeepLinear, (RULES | OF_VECTORS)[rule][0].networks)
+]
+SOME = [("heavy ball", "estimation", 5, "float64"), ("adam", "vector", 8, "float64"), ("polar", "vector", 3, "float64")]
+CLOSE = {"float64": 1e-8, "float32": 5e-3}
+
+
+@pytest.mark.parametrize(("rule", "name", "depth", "dtype"), WHOLE if "FASTFLOW_WHOLE" in os.environ else SOME)
+def test_rules_of_all_problems_depths_and_precisions(rule, name, depth, dtype):
+    """Everything where the environment has FASTFLOW_WHOLE; float32 by what it rounds to over so many steps."""
+    kind, step, options = (RULES | OF_VECTORS)[rule]
+    problem, words = PROBLEMS[name], ff.DiagonalLinear(depth) if name == "vector" else ff.DeepLinear(depth)
+    if "multiples" in options:
+        options = {"multiples": options["multiples"][: len(words.architecture(words.pose(problem)).factor_shapes)]}
+    if name != "vector":  # of which no factor's gradient lacks a rank
+        words = ff.DeepLinear(widths=(3, *[3] * (depth - 1), 4))
+    count = CHAOTIC.get(rule, 1000) // (1 if dtype == "float64" else 4)
+    method, gradients = kind(step, max_steps=count, **ENDS, **options), gradients_of(problem, words)
+    runs = train(problem, words, 0.7, method, 2, np.dtype(dtype))
+    start, end = start_and_end(runs, 1)
+    alike = depth if name == "vector" else 1
+    ends = naive.descend_by(kind.label, gradients, start, step, count, alike=alike, **options)
+    for got, wanted in zip(end, ends, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=CLOSE[dtype])
 
 
 def path(problem, network, init, method):
@@ -342,6 +382,19 @@ def test_momentum_is_stable_up_to_its_own_edge(b, nesterov):
                 with pytest.warns(UserWarning, match="above the linear stability edge"):
                     runs = ff.train(problem, words, ff.inits.Explicit(near), method)
         assert bool(runs.status[0] == ff.Status.CONVERGED) is converges
+
+
+def test_momentum_has_paths_of_its_intrinsic_step():
+    """They agree for equal ``h / (1-b)^2`` at equal times ``k h / (1-b)``, up to ``1 - b`` (Papazov et al. 2024)."""
+    ends = []
+    for b in (0.9, 0.95, 0.975):
+        method = ff.Momentum((1 - b) ** 2, round(2 / (1 - b)), momentum=b, **ENDS)
+        ends.append(ff.train(VECTOR, ff.DiagonalLinear(2), ff.inits.Constant(0.5), method).solution[0])
+    far, near = (np.abs(ends[i] - ends[i + 1]).max() for i in (0, 1))
+    assert far < 0.1
+    assert far / near == pytest.approx(2, rel=0.3)
+    plain = ff.train(VECTOR, ff.DiagonalLinear(2), ff.inits.Constant(0.5), ff.GradientDescent(0.001, 2000, **ENDS))
+    assert np.abs(plain.solution[0] - ends[2]).max() > 3 * near  # whose step is another
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from fastflow.checks import FloatArray
 from fastflow.each import Each
 from fastflow.equality import by_value
 from fastflow.inits import Init
+from fastflow.inits.base import RuleMemory
 from fastflow.mapping import Sizes
 from fastflow.memory import require_memory
 from fastflow.metrics import relative_errors
@@ -58,6 +59,9 @@ class Method(ABC):
 
     has_steps: ClassVar[bool] = False
     """Whether it takes steps of sizes that the user chooses."""
+
+    needs_test: ClassVar[bool] = False
+    """Whether problems must have measurements that are held out."""
 
     takes_operators: ClassVar[bool] = False
     """Whether it takes problems that are known by products alone (`Problem.is_matrix_free`)."""
@@ -301,6 +305,10 @@ class Execution(ABC):
     def settle(self) -> None:
         """Bring loss, solution and histories of every run to where it is, ended or not."""
 
+    def remembered(self) -> RuleMemory | None:
+        """What an update rule remembers of the runs."""
+        return None
+
     def finish(self, stacklevel: int = 1) -> Runs:
         """The results.
 
@@ -327,6 +335,7 @@ class Execution(ABC):
             flops=self.flops,
             description=setting.description(self.words),
             flat_factors=self.factors,
+            memory=self.remembered(),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, NamedTuple, Self
@@ -15,6 +16,7 @@ from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, shown
 from fastflow.each import Each
 from fastflow.inits import Init
+from fastflow.inits.base import RuleMemory
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.kernels.descent.moving import make_mover
 from fastflow.kernels.losses.measured import failure_of
@@ -22,7 +24,6 @@ from fastflow.kernels.rules.rule import RATES, Descent, slot_count
 from fastflow.kernels.trace import Trace
 from fastflow.methods.aside import Aside, AsideWorker
 from fastflow.methods.base import Execution, MeasuringFailed, Method
-from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.methods.schedules import SAFE, Cyclic, Decreasing, Piecewise, Schedule, as_step
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
@@ -119,6 +120,11 @@ class SteppingMethod(Method):
         return Descent()
 
     @property
+    def remembers(self) -> str | None:
+        """The name of what its rule remembers from one step to the next; None where that is nothing."""
+        return None
+
+    @property
     def stable_share(self) -> float:
         """Up to which multiple of the edge of gradient descent a step is stable; infinite where that is not known."""
         return 1.0
@@ -135,7 +141,7 @@ class SteppingMethod(Method):
         share = step / (self.stable_share * edge)
         return f"{share:.3g} times what is linearly stable at the expected solution by this rule"
 
-    def matching_flow(self, times: FloatArray, rtol: float) -> GradientFlow:
+    def matching_flow(self, times: FloatArray, rtol: float) -> Method:
         raise TypeError(f"{type(self).__name__} does not follow the gradient flow step by step: GradientDescent does")
 
     def _check_number(
@@ -225,10 +231,22 @@ class FreeStepMethod(SteppingMethod):
             )
 
 
+class Watch(ABC):
+    """What looks at runs that take steps every so many of these, and may end them."""
+
+    every: int
+    """The steps from one look to the next."""
+
+    @abstractmethod
+    def look(self, execution: Stepping, runs: NDArray[np.int64]) -> None:
+        """Look at runs that have not ended, the loss and solution of which are at hand."""
+
+
 class Stepping(Execution):
     """The runs of one call, by `kernels.descend`."""
 
     method: SteppingMethod
+    watch: Watch | None = None
     frames: ClassVar[int] = 6
     """From where a step is warned of up to the caller of `train`."""
 
@@ -237,6 +255,7 @@ class Stepping(Execution):
         self.work_bytes = slots = slot_count(method.rule)
         recording = recording_at_steps(setting.record, setting.architecture, method.max_steps, setting.has_truth)
         super().__init__(setting, method, recording)
+        recording.taken = self.steps
         first = setting.problems[0]
         self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
@@ -320,7 +339,21 @@ class Stepping(Execution):
         if self.setting.init.steps is not None:
             self.steps[:] = self.setting.init.steps
         self.state.begun[:] = self.steps
+        self._remember(self.setting.init.memory)
         self.steps_before = int(self.steps.sum())
+
+    def _remember(self, memory: RuleMemory | None) -> None:
+        """Go on with what the rule remembers, if it is of this rule."""
+        state = self.state
+        if memory is None or memory.rule != self.method.remembers or memory.slots.shape != state.memory.shape:
+            return
+        with np.errstate(over="ignore"):  # what does not fit the dtype diverges
+            state.memory[:] = memory.slots
+        state.rates[:], state.begun[:] = memory.rates, memory.begun
+
+    def remembered(self) -> RuleMemory | None:
+        name, state = self.method.remembers, self.state
+        return None if name is None else RuleMemory(name, state.memory, state.rates, state.begun)
 
     def admit(self) -> None:
         super().admit()
@@ -343,9 +376,55 @@ class Stepping(Execution):
     def run(self, threads: int, progress: bool | None) -> None:
         self.runs_per_worker = -(-self.setting.runs // min(threads, self.setting.runs))
         try:
-            super().run(threads, progress)
+            if self.watch is None:
+                super().run(threads, progress)
+            else:
+                self._run_watched(self.watch, threads, progress)
         finally:
             self.flops = float(self.flops_per_step * (self.steps.sum() - self.steps_before))
+
+    def limit_steps(self, most: int) -> None:
+        """Let runs end at this step."""
+        self.ends = self.ends._replace(max_steps=most)
+
+    def _run_watched(self, watch: Watch, threads: int, progress: bool | None) -> None:
+        """Take every run to its end, from one look to the next."""
+        most, seconds = self.ends.max_steps, 0.0
+        # The test for rest knows max_steps, which here is that of a look.
+        self.ends = self.ends._replace(gradient_tol=max(self.ends.gradient_tol, 0.0))
+        step = int(self.steps.min()) // watch.every * watch.every
+        while True:
+            step = min(step, most)
+            self.limit_steps(step)
+            try:
+                super().run(threads, progress)
+                there = self.steps == step
+                waiting = self._not_at_their_end(most)
+                self.status[waiting] = Status.RUNNING
+                watch.look(self, waiting[there[waiting]])
+            finally:
+                seconds += self.seconds
+                self.seconds = seconds
+                self.limit_steps(most)
+                waiting = np.union1d(self._not_at_their_end(most), np.flatnonzero(self.status == Status.RUNNING))
+                self.status[waiting] = Status.RUNNING
+                self._forget_records(waiting)
+            if step == most or not waiting.size:
+                return
+            step += watch.every
+
+    def _not_at_their_end(self, most: int) -> NDArray[np.int64]:
+        """The runs that have ended at the step of a look."""
+        return np.flatnonzero((self.status == Status.MAX_STEPS) & (self.steps < most))
+
+    def _forget_records(self, runs: NDArray[np.int64]) -> None:
+        """Take back what was recorded of runs as of the end, which has not come."""
+        moments, recorded = self.recording.moments, self.state.recorded
+        due = np.searchsorted(moments, self.steps[runs], side="right")
+        for run, entry in zip(runs.tolist(), due.tolist(), strict=True):
+            if recorded[run] > entry:
+                recorded[run] = entry
+                self.recording.forget(run, entry)
 
     def settle(self) -> None:
         operations = math.inf if failure_of(self.problem) else float(self.flops_per_step)

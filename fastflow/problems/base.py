@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import as_real
-from fastflow.checks import FloatArray, as_floats, brief_repr, frozen, one_of
+from fastflow.checks import FloatArray, as_count, as_floats, brief_repr, frozen, kind_of, one_of
 from fastflow.equality import by_value
 from fastflow.memory import require_work
 from fastflow.operators.base import Operator
 from fastflow.problems.minimum import Minimum
+from fastflow.streams import stream
 
 NORMALIZATIONS = ("sum", "mean")
 
@@ -28,11 +29,15 @@ class Problem:
     ----------
     truth : array of the unknown's shape, or None
         What errors are measured against; never used for training.
+    test : Problem or None
+        Measurements of the same unknown that are held out, for the record "test_loss" and `EarlyStopping`; never used
+        for training. `hold_out` makes them of the problem's own.
     normalization : "sum" or "mean"
         The loss is ``1/2 sum r_i^2``, or ``1/m sum r_i^2`` over the m residuals.
     """
 
     truth: ArrayLike | None = None
+    test: Problem | None = None
     normalization: str = "sum"
 
     name: ClassVar[str]
@@ -112,6 +117,43 @@ class Problem:
     def weight(self) -> float:
         """The loss over ``1/2 sum r_i^2``: 1, or 2/m with ``normalization="mean"``."""
         return 1.0 if self.normalization == "sum" else 2.0 / self.residual_count
+
+    def hold_out(self, count: int, seed: int = 0) -> Self:
+        """This problem without some of its samples, which are drawn at random and become its ``test``.
+
+        Parameters
+        ----------
+        count : int, how many: at least 1, and fewer than there are
+        seed : int
+
+        Returns
+        -------
+        problem of the same class, whose ``test`` has ``normalization="mean"``
+
+        Raises
+        ------
+        TypeError
+            for a problem that is not made of samples that can be left out
+        ValueError
+            for more than there are
+
+        Examples
+        --------
+        >>> import numpy as np, fastflow as ff
+        >>> problem = ff.CompressedSensing(np.eye(5), np.arange(5.0)).hold_out(2)
+        >>> problem.matrix.shape, problem.test.matrix.shape
+        ((3, 5), (2, 5))
+        """
+        total = self.sample_count
+        if as_count("count", count, 1) >= total:
+            raise ValueError(f"count must be less than {total}, the samples that there are, got {count}")
+        order = stream(as_count("seed", seed, 0, None), "test", total).permutation(total)
+        test = replace(self._part(np.sort(order[:count])), normalization="mean", test=None)
+        return replace(self._part(np.sort(order[count:])), test=test)
+
+    def _part(self, samples: NDArray[np.int64]) -> Self:
+        """This problem with some of its samples alone."""
+        raise TypeError(f"{type(self).__name__} has no measurements that can be held out")
 
     def residual(self, product: ArrayLike) -> FloatArray:
         """The residuals r where the unknown has such a value.
@@ -315,6 +357,11 @@ class Problem:
                 kind = "matrix" if truth.ndim == 2 else "vector"
                 raise ValueError(f"truth is the zero {kind}: no error is relative to it")
             self._set(truth=truth)
+        if self.test is not None:
+            if not isinstance(self.test, Problem):
+                raise TypeError(f"test must be a problem, got {kind_of(self.test)}")
+            if self.test.shape != self.shape or not self.test.has_gradient:
+                raise ValueError(f"test must be of the same {self.unknown} of shape {self.shape}, got {self.test!r}")
 
     def _residuals(self, residual: ArrayLike) -> FloatArray:
         array = as_real("residual", residual)

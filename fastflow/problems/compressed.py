@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, frozen
 from fastflow.kernels.losses.sensing import Sensing
@@ -38,6 +38,7 @@ class CompressedSensing(VectorProblem):
         ``scipy.sparse.linalg.LinearOperator`` (`fastflow.operators.as_operator`).
     values : array (m,), y, complex where A is
     truth : array (n,) or None, what errors are measured against
+    test : problem of the same unknown, or None: measurements that are held out (`Problem.hold_out`)
     normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises
@@ -71,6 +72,11 @@ class CompressedSensing(VectorProblem):
             matrix, values = as_measurements("matrix", self.matrix, 2, self.values)
             self._set(matrix=matrix, values=values)
         self._check_common()
+
+    def _part(self, samples: NDArray[np.int64]) -> Self:
+        if isinstance(self.matrix, Operator):
+            return super()._part(samples)
+        return replace(self, matrix=self.matrix[samples], values=self.values[samples])
 
     def rationed(self, gradients: int) -> Self:
         if isinstance(self.matrix, Operator):

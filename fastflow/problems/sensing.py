@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.checks import FloatArray
 from fastflow.kernels.losses.sensing import Sensing, SharedSensing
@@ -27,6 +27,7 @@ class MatrixSensing(MatrixProblem):
         That is `fastflow.operators.RankOne`, or any operator as ``fastflow.operators.OnMatrices(A, (d_N, d_0))``.
     values : array (m,), complex where the operators are
     truth : array (d_N, d_0) or None, what errors are measured against
+    test : problem of the same unknown, or None: measurements that are held out (`Problem.hold_out`)
     normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises
@@ -58,6 +59,11 @@ class MatrixSensing(MatrixProblem):
             operators, values = as_measurements("operators", self.operators, 3, self.values)
             self._set(operators=operators, values=values)
         self._check_common()
+
+    def _part(self, samples: NDArray[np.int64]) -> Self:
+        if isinstance(self.operators, Operator):
+            return super()._part(samples)
+        return replace(self, operators=self.operators[samples], values=self.values[samples])
 
     @property
     def shape(self) -> tuple[int, int]:
