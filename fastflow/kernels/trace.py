@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit_inline
+from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.vectors.elementwise import copy
 from fastflow.kernels.vectors.inner import has_digits, norm
 
@@ -49,7 +49,7 @@ def next_record(trace, record, k):
     return record
 
 
-@jit_inline
+@jit_internal
 def write_record(trace, run, record, index, loss, norm, product, factors):
     """One record of a run, all but its balancedness; ``index`` is that of its problem."""
     if trace.loss.size > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.arrays import AnyArray
 from fastflow.checks import FloatArray, NumberArray
 from fastflow.equality import by_value
 from fastflow.inits import Explicit
+from fastflow.inits.base import RuleMemory
 from fastflow.kernels.vectors.peak import measured_peak
 from fastflow.networks import Architecture, Chain
 from fastflow.records import History
 from fastflow.results import pictures
 from fastflow.results.figures import Given
-from fastflow.results.files import Facts, read_runs, write_runs
+from fastflow.results.files import MEMORY, Facts, read_runs, write_runs
 from fastflow.results.tables import dataset_of
 from fastflow.status import Status
 from fastflow.theory.large_steps import FEWEST, period
@@ -50,6 +52,8 @@ class Runs:
     threads : int, that were used
     flops : float, floating-point operations of the products in that time
     description : dict of str, how the runs were made, in words
+    memory : what the update rule remembers, such as velocities, ``(rule, slots, rates, begun)``; None of what has none
+        ``memory.slots`` is (runs, slots * parameters), factors laid out as in ``flat_factors``.
     """
 
     solution: FloatArray
@@ -67,6 +71,7 @@ class Runs:
     flops: float
     description: dict[str, str]
     flat_factors: FloatArray = field(repr=False)
+    memory: RuleMemory | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -99,8 +104,12 @@ class Runs:
 
     @property
     def last(self) -> Explicit:
-        """Where every run is: ``train(problem, network, runs.last, ...)`` goes on from here, counting steps on."""
-        return Explicit(self.factors, steps=self.steps)
+        """Where every run is: ``train(problem, network, runs.last, ...)`` goes on from here, counting steps on.
+
+        By a method of the same class it goes on with what the update rule remembers, such as velocities: with the bits
+        of never having stopped. By another one that begins anew.
+        """
+        return Explicit(self.factors, steps=self.steps).remembering(self.memory)
 
     def status_counts(self) -> dict[Status, int]:
         """How many runs ended in which way."""
@@ -219,6 +228,8 @@ class Runs:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         if self.error is not None:
             arrays["error"] = self.error
+        if self.memory is not None:
+            arrays |= {f"{MEMORY}{name}": np.asarray(part) for name, part in self.memory._asdict().items()}
         facts = Facts(seconds=self.seconds, threads=self.threads, flops=self.flops, description=self.description)
         return write_runs(path, arrays, self.architecture, self.history, facts)
 
@@ -246,6 +257,7 @@ class Runs:
             error=arrays.get("error"),
             architecture=architecture,
             history=history,
+            memory=_memory_of(arrays),
         )
 
 
@@ -260,6 +272,14 @@ def drawn_of(runs: Runs) -> pictures.Drawn:
     if runs.history is None:
         raise ValueError("these runs have no history to draw: train(..., record=ff.Record())")
     return pictures.Drawn(runs.history, runs.status != Status.DIVERGED, runs.steps, runs.description)
+
+
+def _memory_of(arrays: Mapping[str, AnyArray]) -> RuleMemory | None:
+    """What a rule remembers, of the arrays of a file."""
+    if f"{MEMORY}rule" not in arrays:
+        return None
+    slots, rates, begun = (arrays[f"{MEMORY}{name}"] for name in ("slots", "rates", "begun"))
+    return RuleMemory(str(arrays[f"{MEMORY}rule"]), slots, rates, begun)
 
 
 _ARRAYS = ("solution", "loss", "status", "steps", "step", "problem_index", "run_index", "flat_factors")
@@ -281,3 +301,24 @@ class Interrupted(KeyboardInterrupt):
     def __str__(self) -> str:
         done = int(np.sum(self.runs.status != Status.RUNNING))
         return f"interrupted: {done} of {len(self.runs)} runs had ended; .runs has them all"
+
+
+class OperatorError(RuntimeError):
+    """An operator of a problem raised during `train`, what it raised being the cause of this.
+
+    Attributes
+    ----------
+    runs : `Runs`, everything that was done before, ended or not, as of `Interrupted`
+    raised : str, what was raised, in words, which other processes have as well
+    """
+
+    def __init__(self, runs: Runs, raised: str) -> None:
+        super().__init__(runs, raised)  # what is made again of what it was made of
+        self.runs, self.raised = runs, raised
+
+    def __str__(self) -> str:
+        done = int(np.sum(self.runs.status != Status.RUNNING))
+        return (
+            f"the operator of the problem raised {self.raised}; {done} of {len(self.runs)} runs had ended; .runs has "
+            "them all, and train(..., init=error.runs.last) goes on"
+        )

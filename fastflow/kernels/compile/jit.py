@@ -16,6 +16,7 @@ from numba.core.registry import CPUDispatcher
 
 from fastflow.kernels.compile.cache import KernelCache
 from fastflow.kernels.compile.compiler import KernelCompiler
+from fastflow.kernels.compile.garbage import uncollected
 from fastflow.kernels.compile.interrupts import interruptible
 
 if config.DISABLE_JIT:
@@ -29,7 +30,7 @@ class Kernel(CPUDispatcher):
     """Numba's dispatcher, which Ctrl-C may interrupt, and which other processes find by its name."""
 
     def compile(self, sig: object) -> object:
-        with interruptible():
+        with interruptible(), uncollected():
             return super().compile(sig)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
