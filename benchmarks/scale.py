@@ -4,8 +4,8 @@
     python -m benchmarks.scale --cells 100000 --trials 2 --by threads        # trials of a baseline that does nothing
     python -m benchmarks.scale --cells 10000 --trials 20 --by dask           # as well, by a local cluster
 
-Each line says how long it took, how much of that this process was at work (with the scheduler of the local cluster, which
-is a thread of it), its main thread alone (the driver), and what that is for a million trials.
+Each line says how long it took, how much of that this process was at work (with the scheduler of the local cluster,
+which is a thread of it), its main thread alone (the driver), and what that is for a million trials.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def main() -> None:
     trials = result.computed
     print(
         f"{options.by}: {study.cells} cells x {study.trials} trials in {wall:.1f} s, {executor.tasks} tasks, "
-        f"{executor.tasks / wall:.0f} a second; CPU of this process {process:.1f} s, of its main thread {thread:.1f} s, "
-        f"{1e6 * thread / trials:.1f} s a million trials"
+        f"{executor.tasks / wall:.0f} a second; CPU of this process {process:.1f} s, of its main thread {thread:.1f} "
+        f"s, {1e6 * thread / trials:.1f} s a million trials"
     )
 
 
