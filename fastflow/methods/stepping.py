@@ -259,7 +259,8 @@ class Stepping(Execution):
         first = setting.problems[0]
         self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
-        self.flops_per_step = method.gradients * (setting.architecture.gradient_flops + first.loss_flops)
+        self.whole_flops = setting.architecture.gradient_flops + first.loss_flops
+        self.flops_per_step = method.gradients * self.whole_flops
         # What an operator takes is not known before it is called, and may be more than anybody would wait for.
         self.operations = math.inf if first.is_matrix_free else float(self.flops_per_step)
         self.runs_per_worker = setting.runs
@@ -427,10 +428,14 @@ class Stepping(Execution):
                 self.recording.forget(run, entry)
 
     def settle(self) -> None:
-        operations = math.inf if failure_of(self.problem) else float(self.flops_per_step)
+        operations = math.inf if failure_of(self.problem) else float(self.whole_flops)
         self.settle_waiting(lambda runs: self.worker().advance(runs, 0), operations)
         for run in np.flatnonzero((self.status != Status.RUNNING) & (self.status != Status.DIVERGED)):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
+
+
+Rows = slice | NDArray[np.int64]
+"""Of which runs the rows of a state are."""
 
 
 class SteppingWorker(AsideWorker[RunState]):
@@ -451,13 +456,12 @@ class SteppingWorker(AsideWorker[RunState]):
         """Take runs some steps further; a budget of 0 only evaluates them."""
         e = self.execution
         if not self.is_aside or budget == 0:
-            taken = self._descend(e.state, runs, e.rule, self.tracing.trace, budget)
+            taken = self._descend(e.state, runs, slice(None), self.tracing.trace, budget)
             self.look_for_failure()
             return taken
         few = runs[: self.members]
         aside = Aside(e.state, few, self.tracing)
-        rule = e.rule._replace(first=e.rule.first[few])
-        taken = interruptibly(lambda: self._descend(aside.state, aside.rows, rule, aside.trace, budget))
+        taken = interruptibly(lambda: self._descend(aside.state, aside.rows, few, aside.trace, budget))
         self.look_for_failure()
         self.aside = aside
         return taken
@@ -470,7 +474,8 @@ class SteppingWorker(AsideWorker[RunState]):
         if failure is not None:
             raise failure
 
-    def _descend(self, state: RunState, runs: NDArray[np.int64], rule: StepRule, trace: Trace, budget: int) -> int:
+    def _descend(self, state: RunState, runs: NDArray[np.int64], rows: Rows, trace: Trace, budget: int) -> int:
+        """Call the kernel; ``rows`` says of which runs the rows of the state are."""
         e = self.execution
         taken: int = descend(
             e.problem,
@@ -478,7 +483,7 @@ class SteppingWorker(AsideWorker[RunState]):
             e.kernel_shape,
             state,
             runs,
-            rule,
+            e.rule._replace(first=e.rule.first[rows]),
             e.ends,
             trace,
             budget,

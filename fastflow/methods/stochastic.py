@@ -16,13 +16,14 @@ from fastflow.checks import FloatArray, as_count, as_floats, as_number, brief_re
 from fastflow.each import Each
 from fastflow.inits import Init
 from fastflow.kernels.descent.batches import Looks, descend_by_batches, group_of_batch
-from fastflow.kernels.descent.descend import StepRule
+from fastflow.kernels.descent.descend import RunState, StepRule
 from fastflow.kernels.descent.moving import make_mover
 from fastflow.kernels.descent.order import Order, make_batch
+from fastflow.kernels.trace import Trace
 from fastflow.methods.base import Execution, Method, nbytes_of
 from fastflow.methods.gradient_descent import GradientDescent
 from fastflow.methods.schedules import SAFE, Decreasing, Schedule
-from fastflow.methods.stepping import DEFAULT_STEPS, Stepping, SteppingMethod, SteppingWorker
+from fastflow.methods.stepping import DEFAULT_STEPS, Rows, Stepping, SteppingMethod, SteppingWorker
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing
@@ -323,8 +324,7 @@ class _Batches(Stepping):
         if method.look is not None:
             every[:] = method.look
         self.looks = Looks(every, self.ends._replace(gradient_tol=max(self.ends.gradient_tol, 0.0)))
-        whole = setting.architecture.gradient_flops + problems[0].loss_flops
-        self.flops_per_step = min(whole, max(1, whole * self.largest // int(counts[0])))
+        self.flops_per_step = min(self.whole_flops, max(1, self.whole_flops * self.largest // int(counts[0])))
 
     def limit_steps(self, most: int) -> None:
         super().limit_steps(most)
@@ -362,20 +362,22 @@ class _BatchesWorker(SteppingWorker):
         self.of_batch = group_of_batch(self.batches, self.batch)
         self.mover = make_mover(e.method.rule, self.of_batch.factors, 1, e.factors.shape[1])
         self.members = 1
+        self.plan_slices(2 * e.whole_flops)  # where a slice ends it evaluates the loss of all samples
         self.tracing = Tracing(e.recording, e.truths, e.solution.shape[1], e.factors.shape[1], 8, setting.dtype)
 
-    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
+    def _descend(self, state: RunState, runs: NDArray[np.int64], rows: Rows, trace: Trace, budget: int) -> int:
         e = self.execution
+        noise = e.order.noise._replace(first=e.order.noise.first[rows])
         taken: int = descend_by_batches(
             e.weights,
             e.kernel_shape,
-            e.state,
+            state,
             runs,
-            e.rule,
-            e.order,
+            e.rule._replace(first=e.rule.first[rows]),
+            e.order._replace(keys=e.order.keys[rows], noise=noise),
             self.batch,
             e.looks,
-            self.tracing.trace,
+            trace,
             budget,
             self.batches,
             self.of_batch,
