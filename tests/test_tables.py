@@ -154,7 +154,7 @@ def test_files_that_are_not_there(tmp_path):
         ({"matrix": TABLE}, {"kind": "autoencoder"}, "both axes of a 5 x 4 table could be samples: say --samples rows"),
         ({"inputs": TABLE, "outputs": TABLE[:, :3]}, {"samples": "columns"}, "one column a sample"),
         ({"operators": TABLE, "values": TABLE[0]}, {}, "operators must have 3 dimension"),
-        ({"operators": TABLE[:, :, None], "values": TABLE[0]}, {}, "one entry for each of 5 operators"),
+        ({"operators": TABLE[:, :, None], "values": TABLE[0]}, {}, "one entry for each of the 5 rows of operators"),
         ({"matrix": TABLE[0]}, {}, r"must have 2 dimension\(s\), got shape \(4,\)"),
         ({"matrix": TABLE[:0]}, {}, "the matrix is empty"),
         ({"matrix": TABLE + 1j}, {}, "real numbers, got dtype complex128"),
