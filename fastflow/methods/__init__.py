@@ -3,6 +3,7 @@
 One module each, with what the user says and how it is executed.
 """
 
+from fastflow.checks import kind_of
 from fastflow.methods.adaptive import Adam, RMSprop, SignDescent
 from fastflow.methods.base import Execution as Execution
 from fastflow.methods.base import Method as Method
@@ -88,6 +89,6 @@ def as_method(method: object) -> Method:
         for what is none
     """
     if not isinstance(method, Method):
-        names = ", ".join(kind.__name__ for kind in METHODS)
-        raise TypeError(f"method must be one of {names}, got {type(method).__name__}")
+        some = "GradientDescent(), GradientFlow() or FlowLimit()"
+        raise TypeError(f"method must be a method such as {some}, got {kind_of(method)}")
     return method
