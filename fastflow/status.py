@@ -22,7 +22,7 @@ class Status(IntEnum):
     MAX_TIME = endings.MAX_TIME
     INACCURATE = endings.INACCURATE
     FAILED = endings.FAILED
-    STOPPED = endings.FAILED + 1  # which no kernel writes
+    STOPPED = endings.STOPPED
 
     @property
     def message(self) -> str:

@@ -100,6 +100,20 @@ def of_factors(function: Callable[[list], object], factor: np.ndarray = SQUARE) 
 
 
 CALLS: dict[str, Call] = {
+    # Operators
+    "fastflow.operators.PartialFourier: rows": Call(
+        COUNTS, lambda a: ff.operators.PartialFourier(4, a).frequencies, "rows"
+    ),
+    "fastflow.operators.PartialCosine: rows": Call(
+        COUNTS, lambda a: ff.operators.PartialCosine(4, a).frequencies, "rows"
+    ),
+    "fastflow.operators.SubsampledHadamard: rows": Call(
+        COUNTS, lambda a: ff.operators.SubsampledHadamard(4, a).chosen, "rows"
+    ),
+    "fastflow.operators.Circulant: kernel": Call(X4, lambda a: ff.operators.Circulant(a).kernel, "kernel"),
+    "fastflow.operators.Circulant: rows": Call(COUNTS, lambda a: ff.operators.Circulant(X4, a).places, "rows"),
+    "fastflow.operators.RankOne: left": Call(WIDE, lambda a: ff.operators.RankOne(a, OTHER).left, "left"),
+    "fastflow.operators.RankOne: right": Call(WIDE, lambda a: ff.operators.RankOne(OTHER, a).right, "right"),
     # Problems
     "fastflow.MatrixEstimation: target": Call(WIDE, lambda a: ff.MatrixEstimation(a).target, "target"),
     "fastflow.MatrixEstimation: truth": Call(WIDE, lambda a: ff.MatrixEstimation(WIDE, truth=a).truth, "truth"),
@@ -140,7 +154,9 @@ CALLS: dict[str, Call] = {
     "fastflow.LinearRegression.autoencoder: truth": Call(
         SQUARE, lambda a: ff.LinearRegression.autoencoder(WIDE[:2], truth=a, samples="columns").truth, "truth"
     ),
-    "fastflow.CompressedSensing: matrix": Call(WIDE, lambda a: ff.CompressedSensing(a, Y3).matrix, "matrix"),
+    "fastflow.CompressedSensing: matrix": Call(
+        WIDE, lambda a: ff.CompressedSensing(a, Y3).matrix, "matrix", kept=("scipy.sparse",)
+    ),
     "fastflow.CompressedSensing: values": Call(Y3, lambda a: ff.CompressedSensing(WIDE, a).values, "values"),
     "fastflow.CompressedSensing: truth": Call(X4, lambda a: ff.CompressedSensing(WIDE, Y3, truth=a).truth, "truth"),
     "fastflow.CustomProblem: truth": Call(
@@ -198,6 +214,7 @@ CALLS: dict[str, Call] = {
     ),
     "fastflow.each: values": Call(SMALL, lambda a: ff.each(a).values, "each"),
     "fastflow.GradientFlow: times": Call(COUNTS / 2, lambda a: ff.GradientFlow(a).times, "times"),
+    "fastflow.WeightNormalizationFlow: times": Call(COUNTS / 2, lambda a: ff.WeightNormalizationFlow(a).times, "times"),
     "fastflow.ProductFlow: times": Call(COUNTS / 2, lambda a: ff.ProductFlow(a).times, "times"),
     "fastflow.Record: steps": Call(COUNTS, lambda a: ff.Record(a).grid(9), "steps"),
     "fastflow.train: runs": Call(
@@ -223,6 +240,13 @@ CALLS: dict[str, Call] = {
     "fastflow.normalized_limit: values": Call(Y3, lambda a: ff.normalized_limit(WIDE, a, 0.5).x, "values"),
     "fastflow.normalized_limit: start": Call(X4, lambda a: ff.normalized_limit(WIDE, Y3, a).x, "start"),
     "fastflow.normalized_limit: ratio": Call(np.ones(2), lambda a: ff.normalized_limit(WIDE, Y3, 0.5, a).x, "ratio"),
+    "fastflow.normalized_flow: matrix": Call(WIDE, lambda a: ff.normalized_flow(a, Y3, 0.5, [1.0]).x, "matrix"),
+    "fastflow.normalized_flow: values": Call(Y3, lambda a: ff.normalized_flow(WIDE, a, 0.5, [1.0]).x, "values"),
+    "fastflow.normalized_flow: start": Call(X4, lambda a: ff.normalized_flow(WIDE, Y3, a, [1.0]).x, "start"),
+    "fastflow.normalized_flow: times": Call(COUNTS / 2, lambda a: ff.normalized_flow(WIDE, Y3, 0.5, a).x, "times"),
+    "fastflow.normalized_flow: ratio": Call(
+        np.ones(2), lambda a: ff.normalized_flow(WIDE, Y3, 0.5, [1.0], a).x, "ratio"
+    ),
     "fastflow.flow_limit: alpha": Call(X4, lambda a: ff.flow_limit(WIDE, Y3, a, 2).x, "alpha"),
     "fastflow.flow_limit: negative": Call(X4, lambda a: ff.flow_limit(WIDE, Y3, 0.5, 2, negative=a).x, "negative"),
     "fastflow.gradient_flow: matrix": Call(WIDE, lambda a: ff.gradient_flow(a, Y3, 0.5, [1.0], 2).x, "matrix"),
@@ -432,7 +456,7 @@ def recovered():
 
 
 OF_ARRAYS = re.compile(r"ArrayLike|FloatArray|NDArray|NumberArray|ndarray|Sequence\[(int|float)\]")
-BETWEEN_OURSELVES = ("fill", "solve_stack", "first_step", "matching_flow")
+BETWEEN_OURSELVES = ("fill", "solve_stack", "first_step", "matching_flow", "forward", "adjoint")
 """Methods that fastflow calls with arrays of its own."""
 
 

@@ -610,7 +610,7 @@ def sensing(**options):
 
 BAD = [
     (lambda: ff.CompressedSensing(np.ones(3), np.ones(3)), ValueError, r"matrix must have 2 dimension\(s\)"),
-    (lambda: ff.CompressedSensing(EYE, np.ones(4)), ValueError, "one entry for each of the 3 rows of the matrix"),
+    (lambda: ff.CompressedSensing(EYE, np.ones(4)), ValueError, "one entry for each of the 3 rows of matrix"),
     (lambda: ff.CompressedSensing(EYE * np.nan, np.ones(3)), ValueError, "matrix must be finite, got nan"),
     (lambda: ff.CompressedSensing(EYE, [1.0, np.nan, 0.0]), ValueError, "values must be finite, got nan"),
     (lambda: ff.CompressedSensing(np.zeros((0, 3)), []), ValueError, "matrix is empty"),

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.integrate import LSODA
 
 from fastflow.checks import FloatArray, as_count, as_number, as_times
 from fastflow.dual.flow import Flow
@@ -127,6 +126,8 @@ def follow_normalized(
         return Followed(x, Status.CONVERGED, 0)
     finite, steps = int(np.isfinite(times).sum()), 0
     if reached < finite:
+        from scipy.integrate import LSODA
+
         rtol = max(SHARE * ends.rtol, LEAST_STEP_RTOL)
         atol = rtol / max(float(np.abs(a).sum(axis=0).max()), np.finfo(float).tiny)
         solver = LSODA(path.slope, 0.0, np.zeros(len(y)), times[finite - 1], rtol=rtol, atol=atol, jac=path.jacobian)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_count, as_floats
 from fastflow.equality import by_value
 from fastflow.memory import require_work
@@ -135,7 +136,7 @@ def as_rows(rows: ArrayLike, count: int) -> NDArray[np.int64]:
     TypeError, ValueError
         for what are no such numbers
     """
-    given = np.asarray(rows)
+    given = as_array("rows", rows)
     if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu":
         raise TypeError(f"rows must be a sequence of integers, got {given.dtype} of shape {given.shape}")
     if given.min() < 0 or given.max() >= count:
