@@ -31,5 +31,6 @@ def test_checks_can_fail():
 
 def test_command(capsys):
     assert shell.main(["reproduce", "--list"]) == shell.DONE
-    assert all(name in capsys.readouterr().out for name in ENTRIES)
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ENTRIES)
     assert shell.main(["reproduce", "nothing"]) == shell.WRONG_INPUT

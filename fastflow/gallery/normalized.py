@@ -46,8 +46,8 @@ def check(data: Data) -> Verdict:
     share = float(np.max(data["excess"][:, -1] / data["plain"]))
     return Verdict(
         under and share < 0.01,
-        f"the excess is {'' if under else 'not '}under the bound everywhere, and at ratio {data['ratio'][-1]:g} at most "
-        f"{share:.1e} of that without normalisation",
+        f"the excess is {'' if under else 'not '}under the bound everywhere, and at ratio {data['ratio'][-1]:g} "
+        f"at most {share:.1e} of that without normalisation",
     )
 
 
