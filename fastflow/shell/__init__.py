@@ -1,7 +1,7 @@
 """The command ``fastflow``: training from a data file, phase diagrams and studies, and what this installation is.
 
-``fastflow train DATA``, ``fastflow phase``, ``fastflow study FILE``, ``fastflow merge STORE ...`` and
-``fastflow info``. A mistake in the arguments
+``fastflow train DATA``, ``fastflow phase``, ``fastflow study FILE``, ``fastflow merge STORE ...``,
+``fastflow reproduce NAME`` and ``fastflow info``. A mistake in the arguments
 or in the data is one line on standard error and exit code 2, before any work; Ctrl-C and SIGTERM save what is done and
 give exit code 130.
 """
@@ -15,6 +15,7 @@ from fastflow.shell.info import add_info
 from fastflow.shell.merge import add_merge
 from fastflow.shell.output import DONE, FAILED, INCOMPLETE, INTERRUPTED, WRONG_INPUT, complain, plain_warnings
 from fastflow.shell.phase import add_phase
+from fastflow.shell.reproduce import add_reproduce
 from fastflow.shell.study import add_study
 from fastflow.shell.train import add_train
 from fastflow.version import __version__
@@ -63,6 +64,7 @@ def _parser() -> Parser:
     add_info(commands)
     add_merge(commands)
     add_phase(commands)
+    add_reproduce(commands)
     add_study(commands)
     add_train(commands)
     return parser
