@@ -307,7 +307,7 @@ def update_rules(session: Session) -> Table:
         goal = rules.GOALS.get(name, rules.GOAL)
         table.rows.append([name, *(number(each[name]) for each in found), number(goal)])
         _show(table)
-    table.remarks = "Processor time, in turns in one process."
+    table.remarks = f"Processor time, in turns in one process. {report.stamp_of_load()}"
     return table
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastflow as ff
-from benchmarks.report import Table, number
+from benchmarks.report import Table, number, stamp_of_load
 from benchmarks.tasks import Array
 
 RUNS = 64
@@ -285,4 +285,5 @@ def tables(threads: int) -> Table:
             cells.append(number(seconds["JAX tuned"] / seconds["fastflow"], 2) if "JAX tuned" in seconds else "-")
             table.rows.append([name, str(batch), *cells])
             print(dict(zip(header, table.rows[-1], strict=True)), flush=True)
+    table.remarks = stamp_of_load()
     return table

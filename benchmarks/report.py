@@ -81,6 +81,11 @@ def stamp(others: float) -> str:
     )
 
 
+def stamp_of_load() -> str:
+    """Where and when it was measured, and how busy the machine was: for processor time, which that disturbs less."""
+    return f"{_cpu()}; measured on {datetime.date.today():%Y-%m-%d} at a load of {os.getloadavg()[0]:.0f}."
+
+
 def write(name: str, text: str) -> None:
     """Put the text between the README's markers of that name."""
     readme = README.read_text(encoding="utf-8")

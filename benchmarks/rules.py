@@ -21,6 +21,10 @@ GOAL, GOALS = 1.25, {"Adam": 1.6, "Muon": NONE, "SharpnessAware": NONE, "CustomR
 
 FLOPS, RUNS, WIDTHS, REPETITIONS = 6e8, 64, (4, 10, 20, 50, 100), 9
 
+FEWEST, LONG = 8, 300
+"""Steps of a measurement: at least so many; and no more of `BarzilaiBorwein`, after which quotients of round-off are
+steps that diverge, so that it is asked several times instead."""
+
 
 class Heavy(NamedTuple):
     """Momentum as a user would write it."""
@@ -69,14 +73,18 @@ def advance(task: tasks.Task | tasks.DiagonalTask, rule: str, steps: int) -> flo
 
 def over_descent(task: tasks.Task | tasks.DiagonalTask, rules: list[str], repetitions: int) -> dict[str, float]:
     """The time of a step of each rule over that of gradient descent."""
-    steps = max(8, int(FLOPS / task.flops))
+    steps = max(FEWEST, int(FLOPS / task.flops))
     seconds: dict[str, list[float]] = {rule: [] for rule in ("GradientDescent", *rules)}
     for rule in seconds:
         advance(task, rule, 2)
     for _ in range(repetitions):
         for rule, taken in seconds.items():
-            count = steps if rule != "Muon" else max(8, steps // 10)
-            taken.append((count * advance(task, rule, count) - 2 * advance(task, rule, 2)) / (count - 2))
+            count = steps if rule != "Muon" else max(FEWEST, steps // 10)
+            times = 1
+            if rule == "BarzilaiBorwein":
+                times, count = -(-count // LONG), min(count, LONG)
+            several = sum(count * advance(task, rule, count) - 2 * advance(task, rule, 2) for _ in range(times))
+            taken.append(several / (count - 2) / times)
     return {rule: statistics.median(seconds[rule]) / statistics.median(seconds["GradientDescent"]) for rule in rules}
 
 
@@ -91,7 +99,9 @@ class Rules:
             raise NotImplementedError
         width = int(network.split()[-1]) if network != "diagonal" else 0
         self.task: Any = tasks.estimation(width, RUNS) if width else tasks.diagonal(100, 40, RUNS, True)
-        self.steps = max(8, int(FLOPS / self.task.flops))
+        self.steps = max(FEWEST, int(FLOPS / self.task.flops))
+        if rule == "BarzilaiBorwein":
+            self.steps = min(self.steps, LONG)
         advance(self.task, rule, 2)
 
     def time_train(self, rule: str, network: str) -> None:

@@ -1,6 +1,6 @@
 """How Sphinx builds the manual: ``python -m sphinx -W --keep-going -b html docs FOLDER``, offline.
 
-The reference is made from the names in ``__all__`` of the package and of its public modules, so that a new one is in it.
+The reference is made from the names in ``__all__`` of the package and of its public modules, so a new one is in it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ MODULES = ("inits", "metrics", "theory", "baselines", "ensembles", "plot", "kern
 KINDS = {"Problems": ff.problems.__all__, "Networks": ff.networks.__all__, "Methods and steps": ff.methods.__all__}
 """What has a table of its own among the names of the package itself."""
 
+FOREIGN = "tuple, int, IntEnum, Exception, object"
+"""Bases of which no method is listed."""
+
 
 def tables() -> Iterator[tuple[str, str, list[str]]]:
     """The title of each table of the reference, where its names live, and the names."""
@@ -63,7 +66,7 @@ def entry(path: str) -> str:
     """The page of one public name."""
     member = find(path)
     if inspect.isclass(member):
-        directive, options = "autoclass", "   :members:\n   :inherited-members: tuple, int, IntEnum, Exception, object\n"
+        directive, options = "autoclass", f"   :members:\n   :inherited-members: {FOREIGN}\n"
     elif callable(member):
         directive, options = "autofunction", ""
     else:

@@ -8,11 +8,12 @@ A computation is a problem (what is observed) x a network (how the unknown is fa
     print(runs.summary())
 """
 
-from fastflow import baselines, ensembles, inits, kernels, methods, metrics, networks, problems, theory
+from fastflow import baselines, ensembles, inits, kernels, methods, metrics, networks, operators, problems, theory
 from fastflow._check import Guarantees, check
 from fastflow._distance import FlowDistance, flow_distance
 from fastflow._sharpness import FlowSharpness, flow_sharpness
 from fastflow._train import train
+from fastflow._versions import show_versions
 from fastflow._warmup import warmup
 from fastflow.dual import (
     Flow,
@@ -20,6 +21,7 @@ from fastflow.dual import (
     SaddlePath,
     flow_limit,
     gradient_flow,
+    normalized_flow,
     normalized_limit,
     saddle_paths,
 )
@@ -28,7 +30,7 @@ from fastflow.methods import *  # noqa: F403, every method that there is
 from fastflow.networks import *  # noqa: F403
 from fastflow.problems import *  # noqa: F403
 from fastflow.records import History, Record
-from fastflow.results import Interrupted, Runs, plot
+from fastflow.results import Interrupted, OperatorError, Runs, plot
 from fastflow.status import Status
 from fastflow.studies.asked import Event, Outcome
 from fastflow.studies.cost import Cost
@@ -53,6 +55,7 @@ __all__ = [
     "History",
     "Interrupted",
     "LimitResult",
+    "OperatorError",
     "Outcome",
     "Record",
     "Runs",
@@ -78,10 +81,13 @@ __all__ = [
     "load",
     "merge",
     "metrics",
+    "normalized_flow",
     "normalized_limit",
     "open_study",
+    "operators",
     "plot",
     "saddle_paths",
+    "show_versions",
     "theory",
     "together",
     "train",

@@ -94,6 +94,27 @@ def as_floats(
     return array
 
 
+def as_real_form(name: str, value: ArrayLike, ndim: int) -> tuple[FloatArray, bool]:
+    """Finite numbers as `as_floats`, complex ones by their real parts and then, along the first axis, imaginary ones.
+
+    Returns
+    -------
+    array, of complex numbers new and read-only; and whether they were complex
+
+    Raises
+    ------
+    TypeError, ValueError
+        as `as_floats`
+    """
+    array = as_array(name, value)
+    if array.dtype.kind != "c":
+        return as_floats(name, value, ndim), False
+    parts = [as_floats(name, part, ndim) for part in (array.real, array.imag)]
+    stacked = np.concatenate(parts)
+    stacked.flags.writeable = False
+    return stacked, True
+
+
 LARGEST = 2**63 - 1
 """The largest integer that arrays hold."""
 
@@ -195,7 +216,13 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> str:
 
 
 def frozen(array: FloatArray) -> FloatArray:
-    """A read-only copy, so that what was checked stays as it was."""
+    """A read-only array of these entries, so that what was checked stays as it was.
+
+    That is a copy, unless the array itself is read-only, in C order and the owner of its memory.
+    """
+    flags = array.flags
+    if flags.owndata and flags.c_contiguous and flags.aligned and not flags.writeable:
+        return array
     copy = array.copy()
     copy.flags.writeable = False
     return copy

@@ -22,6 +22,7 @@ class Status(IntEnum):
     MAX_TIME = endings.MAX_TIME
     INACCURATE = endings.INACCURATE
     FAILED = endings.FAILED
+    STOPPED = endings.FAILED + 1  # which no kernel writes
 
     @property
     def message(self) -> str:
@@ -57,4 +58,5 @@ _MESSAGES = {
     "that it states.",
     Status.FAILED: "The trial of a study raised an exception, which a warning named; Study.run(on_error='raise') ends "
     "with the first one.",
+    Status.STOPPED: "The loss of what is held out fell no further: the run is where it was least (EarlyStopping).",
 }

@@ -307,6 +307,16 @@ def descend_by(rule: str, gradients, factors: Factors, step: Step, count: int, a
                         g[j] + b * first[j] if options.get("nesterov") else first[j], full_matrices=False
                     )
                     factors[j] = (1 - h * mu) * factors[j] - h * left @ right
+            case "weight-normalization":
+                if k == 0:
+                    first = [f / np.linalg.norm(f) for f in factors]
+                    radii = [np.linalg.norm(f) for f in factors]
+                for j in range(size):
+                    r, u, length = radii[j], first[j], np.linalg.norm(first[j])
+                    along = g[j] @ u / length
+                    radii[j] = r - h * along
+                    first[j] = u - h * options["ratio"] * r / length * (g[j] - along * u / length)
+                    factors[j] = radii[j] * first[j] / np.linalg.norm(first[j])
             case _:
                 raise ValueError(rule)
     return factors
@@ -498,3 +508,33 @@ def derivative(problem) -> np.ndarray:
         unit[entry] = 1
         columns.append(problem.residual(unit) - problem.residual(zero))
     return np.array(columns).T
+
+
+def partial_fourier(n, rows):
+    """The rows of the discrete Fourier transform that are measured, over the root of their number."""
+    angles = np.outer(rows, np.arange(n)) * (2 * np.pi / n)
+    return np.exp(-1j * angles) / np.sqrt(len(rows))
+
+
+def partial_cosine(n, rows):
+    """The rows of the orthonormal DCT-II times ``sqrt(n / m)``."""
+    whole = np.sqrt(2 / n) * np.cos(np.pi * np.outer(np.arange(n), np.arange(n) + 0.5) / n)
+    whole[0] /= np.sqrt(2)
+    return np.sqrt(n / len(rows)) * whole[rows]
+
+
+def circulant(kernel, rows):
+    """``C_kj = kernel_{(k - j) mod n}``, the rows that are measured."""
+    n = len(kernel)
+    return np.array([[kernel[(k - j) % n] for j in range(n)] for k in rows])
+
+
+def subsampled_hadamard(n, rows):
+    """``(-1)^b / sqrt(m)``, b the number of binary digits that are 1 in both numbers."""
+    return np.array([[(-1.0) ** (int(k) & j).bit_count() for j in range(n)] for k in rows]) / np.sqrt(len(rows))
+
+
+def subtract_values(residuals, values):
+    """``r - y`` in each row, and half of its squared norm."""
+    left = residuals - values
+    return left, 0.5 * np.sum(left**2, axis=1)

@@ -89,7 +89,11 @@ PROBLEMS = [
     (lambda: ff.MatrixCompletion.from_dense([["1", "x"]]), TypeError, f"matrix {NOT_REAL}"),
     # Sensing
     (lambda: ff.MatrixSensing(EYE, [1.0]), ValueError, r"operators must have 3 dimension\(s\), got shape \(3, 3\)"),
-    (lambda: ff.MatrixSensing(EYE[None], [1.0, 2.0]), ValueError, "values must have one entry for each of 1 operators"),
+    (
+        lambda: ff.MatrixSensing(EYE[None], [1.0, 2.0]),
+        ValueError,
+        "values must have one entry for each of the 1 rows of operators",
+    ),
     (lambda: ff.MatrixSensing(np.zeros((0, 3, 3)), []), ValueError, r"operators is empty: shape \(0, 3, 3\)"),
     (lambda: ff.MatrixSensing(NAN[None], [1.0]), ValueError, r"operators must be finite, got nan at index \(0, 0, 1\)"),
     (lambda: ff.MatrixSensing(EYE[None], [np.nan]), ValueError, "values must be finite"),

@@ -14,7 +14,7 @@ import scipy.optimize
 import fastflow as ff
 from fastflow import baselines, theory
 from fastflow.streams import Streams
-from fastflow.studies.tasks import problem_key
+from fastflow.studies.setup import problem_key
 
 GAP = 1e-8
 A23, Y2 = np.array([[1.0, 2.0, 0.0], [0.0, 1.0, -1.0]]), np.array([1.0, 2.0])

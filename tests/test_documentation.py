@@ -10,7 +10,7 @@ from numpydoc.validate import validate
 
 import fastflow as ff
 
-MODULES = (ff, ff.baselines, ff.ensembles, ff.inits, ff.kernels, ff.metrics, ff.plot, ff.theory)
+MODULES = (ff, ff.baselines, ff.ensembles, ff.inits, ff.kernels, ff.metrics, ff.operators, ff.plot, ff.theory)
 
 RULES = {
     "GL01": "the summary starts on the line of the quotes",

@@ -11,6 +11,7 @@ import fastflow as ff
 from fastflow import ensembles
 from fastflow.ensembles import Autoencoder, Custom, LowRank, Regression, Sparse
 from fastflow.streams import Streams, encode, stream
+from fastflow.studies.setup import draw_problem
 
 
 def biased(rng, n=4, size=1.0):
@@ -238,3 +239,35 @@ def test_programs_are_those_of_gaussian_measurements_without_noise():
 def test_every_ensemble_is_registered():
     classes = {thing for thing in vars(ensembles).values() if isinstance(thing, type)}
     assert set(ensembles.ENSEMBLES) == classes - {ensembles.Ensemble, Custom}
+
+
+def test_rows_of_transforms_are_drawn_as_operators(rng):
+    """The cosine transform is the "dct" of the same stream; noise is in both parts of complex measurements."""
+    seed = int(rng.integers(2**31))
+    drawn = {
+        kind: Sparse(n=20, m=8, sparsity=3, matrix=kind, noise=0.1).draw(np.random.default_rng(seed))
+        for kind in ("cosine", "dct", "fourier")
+    }
+    cosine, dense, fourier = drawn.values()
+    np.testing.assert_allclose(cosine.matrix.toarray(), dense.matrix, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(cosine.values, dense.values, rtol=0, atol=1e-14)
+    for problem in (cosine, fourier):
+        np.testing.assert_array_equal(problem.truth, dense.truth)
+        assert 0.02 < np.abs(problem.residual(problem.truth)).max() < 0.5
+    assert fourier.values.shape == (16,)
+    with pytest.raises(ValueError, match="a partial Fourier transform has at most n = 10 rows"):
+        Sparse(n=10, matrix="fourier", m=11, sparsity=1)
+    with pytest.raises(ValueError, match="scaling must be 'entries'"):
+        Sparse(n=10, matrix="cosine", scaling="columns")
+
+
+def test_a_study_of_operators_has_the_trials_that_train_has():
+    ensemble = Sparse(n=32, m=12, sparsity=2, matrix="fourier")
+    network, init, method = ff.DiagonalLinear(2), ff.inits.Constant(1e-2), ff.FlowLimit()
+    study = ff.Study(ensemble, network, init, method, axes={"m": [6, 12]}, trials=2)
+    result = study.run(threads=1)
+    assert np.all(result["status"] == ff.Status.CONVERGED)
+    for j, m in enumerate((6, 12)):
+        for trial in range(2):
+            alone = ff.train(draw_problem(ensemble.replaced(m=m), 0, trial), network, init, method)
+            assert alone.error[0] == result["error"][j, trial]

@@ -194,3 +194,120 @@ def test_the_bound_on_the_excess(rng):
     assert "is not below its" in str(ff.check(problem, network, ff.inits.Constant(1.0))).replace("\n ", "")
     with pytest.raises(ValueError, match="ratio must be greater than 0, got 0"):
         ff.theory.normalized_excess_bound(0.0, [0.1], 1.0)
+
+
+# The flow in time, and descent
+
+
+def test_the_flow_of_the_dual_is_that_of_r_and_u(rng):
+    """At all times, to the error that was asked for; and what starts at 0 stays there."""
+    matrix, values, _ = sparse(rng, 4, 9, 9)
+    times = [0.0, 0.1, 1.0, 10.0]
+    for kappa, scale, rtol in ((0.3, 0.01, 1e-9), (1.0, 1.0, 1e-6), (30.0, 1.0, 1e-9)):
+        start = scale * (0.5 + rng.random(9))
+        start[3] = 0
+        r = np.sqrt(start.sum())
+        flow = ff.normalized_flow(matrix, values, start, times, kappa, rtol=rtol)
+        np.testing.assert_array_equal(flow.x[0], start)
+        for time, x, loss in zip(times[1:], flow.x[1:], flow.loss[1:], strict=True):
+            radius, u = flow_end(matrix, values, r, np.sqrt(start) / r, (1.0, kappa), time)
+            np.testing.assert_allclose(x, (radius * u / np.linalg.norm(u)) ** 2, rtol=max(rtol, 1e-9), atol=1e-11)
+            assert loss == pytest.approx(0.5 * np.sum((matrix @ x - values) ** 2))
+
+
+def test_long_flows_end_at_the_limit(rng):
+    """To 1e-8, over ratios and starts; at infinity they are it."""
+    for m, n, s in ((3, 6, 6), (10, 24, 3)):
+        matrix, values, _ = sparse(rng, m, n, s)
+        starts = np.array([[1e-4], [0.01], [1.0]]) * (0.5 + rng.random(n))
+        for kappa in (0.1, 1.0, 30.0):
+            flow = ff.normalized_flow(matrix, values, starts, [1e9, np.inf], kappa)
+            limit = normalized_limit(matrix, values, starts, kappa)
+            assert limit.converged.all()
+            np.testing.assert_allclose(flow.x[:, 0], limit.x, rtol=0, atol=1e-8)
+            np.testing.assert_array_equal(flow.x[:, 1], limit.x)
+            assert np.all(flow.status == Status.CONVERGED)
+
+
+NONNEGATIVE = ff.DiagonalLinear(2, signed=False)
+
+
+def test_descent_follows_the_flow_and_both_end_at_the_limit(rng):
+    """In `train`: by steps h the distance to the flow is of the order of h, and halves with it."""
+    matrix, values, truth = sparse(rng, 4, 9, 9)
+    problem, init, kappa = ff.CompressedSensing(matrix, values, truth=truth), ff.inits.Constant(0.3), 2.0
+    distances = [
+        ff.flow_distance(problem, NONNEGATIVE, init, ff.WeightNormalization(h, int(4 / h), ratio=kappa)).distance.max()
+        for h in (0.02, 0.01)
+    ]
+    assert distances[0] < 0.05
+    assert distances[0] / distances[1] == pytest.approx(2, rel=0.1)
+    limit = normalized_limit(matrix, values, 0.09, kappa).x
+    flow = ff.train(problem, NONNEGATIVE, init, ff.WeightNormalizationFlow([1.0, 50.0], ratio=kappa))
+    np.testing.assert_array_equal(flow.solution[0], limit)
+    np.testing.assert_allclose(flow.factors[0][0] ** 2, limit, rtol=1e-12)
+    assert flow.history.error.shape == (1, 2)
+    ended = ff.train(problem, NONNEGATIVE, init, ff.WeightNormalizationFlow(t_max=1.0, ratio=kappa))
+    np.testing.assert_allclose(ended.solution[0], flow.history.product[0, 0], rtol=1e-7)
+    assert ended.status[0] == Status.MAX_TIME
+
+
+def test_the_direction_grows_by_its_law(rng):
+    """``||u||^2`` by ``h^2 ratio^2 ||df/du||^2`` a step, since u is orthogonal to that; u is what `runs.memory` has."""
+    matrix, values, _ = sparse(rng, 4, 9, 9)
+    problem, h, kappa, start = ff.CompressedSensing(matrix, values), 0.05, 4.0, 0.2 + rng.random(9)
+    init = ff.inits.Explicit([start])
+    kept = [
+        ff.train(problem, NONNEGATIVE, init, ff.WeightNormalization(h, k, ratio=kappa, tol=0)) for k in range(1, 41)
+    ]
+    u, length = np.array([runs.memory.slots[0] for runs in kept]), []
+    w = np.array([runs.factors[0][0] for runs in kept])
+    for k in range(39):
+        length.append(u[k] @ u[k])
+        unit, r = u[k] / np.linalg.norm(u[k]), np.linalg.norm(w[k])
+        slope = w[k] * (matrix.T @ (matrix @ w[k] ** 2 - values))
+        across = r / np.linalg.norm(u[k]) * (slope - slope @ unit * unit)
+        assert u[k + 1] @ u[k + 1] == pytest.approx(u[k] @ u[k] + (h * kappa) ** 2 * across @ across, rel=1e-13)
+    assert length[-1] > 1.01 * length[0]
+
+
+def recovered(seed, trials, ratio=300.0, n=40, m=16):
+    """How many of so many sparse vectors weight normalization and plain descent recover from w(0) = .1, to 1e-2."""
+    counts = [0, 0]
+    for trial in range(trials):
+        matrix, values, truth = sparse(np.random.default_rng((seed, trial)), m, n, 3)
+        problem = ff.CompressedSensing(matrix, values, truth=truth)
+        methods = (ff.WeightNormalization(0.5 / ratio, 50_000, ratio=ratio), ff.GradientDescent(0.05, 50_000))
+        for i, method in enumerate(methods):
+            runs = ff.train(problem, NONNEGATIVE, ff.inits.Constant(0.1), method, threads=1)
+            counts[i] += int(runs.error[0] <= 1e-2)
+    return counts
+
+
+def test_descent_recovers_from_large_starts_where_plain_descent_fails():
+    normalized, plain = recovered(0, 12)
+    assert normalized >= 9
+    assert plain == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ff.WeightNormalization(ratio=0), "ratio must be greater than 0, got 0"),
+        (lambda: ff.WeightNormalization("0.5 edge"), "step of WeightNormalization must be a number"),
+        (lambda: ff.WeightNormalizationFlow(ratio=1e10), r"ratio must be at most 1e\+09"),
+        (lambda: ff.WeightNormalizationFlow(gradient_tol=1e-3), "gradient_tol does not apply"),
+        (lambda: ff.WeightNormalizationFlow(rtol=1e-13), "rtol must be at least 1e-12"),
+        (lambda: train_flow(ff.DiagonalLinear(2), 0.1), r"is that of x = w o w, DiagonalLinear\(2, signed=False\)"),
+        (lambda: train_flow(NONNEGATIVE, 1e-13), "start must be 0 or from 1e-24"),
+        (lambda: train_flow(NONNEGATIVE, [np.zeros(2)]), "start must have an entry that is not 0"),
+    ],
+)
+def test_methods_refuse_bad_input(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def train_flow(network, start):
+    init = ff.inits.Explicit(start) if isinstance(start, list) else ff.inits.Constant(start)
+    return ff.train(ff.CompressedSensing([[1.0, 2.0]], [1.0]), network, init, ff.WeightNormalizationFlow())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from typing import NamedTuple
 
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 
 import fastflow as ff
+from fastflow.kernels.rules.adaptive import RMSpropRule
+from fastflow.kernels.rules.elementwise import take_rule_steps_at
+from fastflow.kernels.vectors.layouts import VECTOR_BYTES, OfLanes, address
 
 RNG = np.random.default_rng(11)
 TARGET = RNG.standard_normal((4, 3))
@@ -17,6 +21,8 @@ MATRIX = ff.MatrixEstimation(TARGET)
 A = RNG.standard_normal((6, 14)) / np.sqrt(6)
 VECTOR = ff.CompressedSensing(A, A @ np.where(np.arange(14) < 2, 1.0, 0.0))
 ENDS = {"tol": 0, "gradient_tol": 0}
+OF_LANES = VECTOR_BYTES // 8
+"""Runs that travel together in the lanes of a vector."""
 
 RULES = {
     "heavy ball": (ff.Momentum, 0.004, {"momentum": 0.9}),
@@ -35,6 +41,7 @@ RULES = {
     "muon": (ff.Muon, 1e-3, {"momentum": 0.9, "weight_decay": 0.01}),
     "muon of nesterov": (ff.Muon, 1e-3, {"momentum": 0.9, "nesterov": True}),
 }
+OF_VECTORS = {"polar": (ff.WeightNormalization, 0.01, {"ratio": 3.0})}
 CHAOTIC = {
     "sharpness": 60,
     "sign": 30,
@@ -109,6 +116,44 @@ def test_a_rule_is_that_of_its_textbook(rule, network):
                 np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9)
 
 
+PROBLEMS = {
+    "estimation": MATRIX,
+    "completion": ff.MatrixCompletion.from_dense(np.where(RNG.random((4, 3)) < 0.7, TARGET, np.nan)),
+    "sensing": ff.MatrixSensing(OPERATORS := RNG.standard_normal((8, 4, 3)) / 3, np.tensordot(OPERATORS, TARGET, 2)),
+    "regression": ff.LinearRegression(INPUTS := RNG.standard_normal((3, 9)) / 3, TARGET @ INPUTS, samples="columns"),
+    "vector": VECTOR,
+}
+WHOLE = [
+    (rule, name, depth, dtype)
+    for rule in RULES | OF_VECTORS
+    for name in PROBLEMS
+    for depth in range(1, 9 if name == "vector" else 6)
+    for dtype in ("float64", "float32")
+    if issubclass(ff.DiagonalLinear if name == "vector" else ff.DeepLinear, (RULES | OF_VECTORS)[rule][0].networks)
+]
+SOME = [("heavy ball", "estimation", 5, "float64"), ("adam", "vector", 8, "float64"), ("polar", "vector", 3, "float64")]
+CLOSE = {"float64": 1e-8, "float32": 5e-3}
+
+
+@pytest.mark.parametrize(("rule", "name", "depth", "dtype"), WHOLE if "FASTFLOW_WHOLE" in os.environ else SOME)
+def test_rules_of_all_problems_depths_and_precisions(rule, name, depth, dtype):
+    """Everything where the environment has FASTFLOW_WHOLE; float32 by what it rounds to over so many steps."""
+    kind, step, options = (RULES | OF_VECTORS)[rule]
+    problem, words = PROBLEMS[name], ff.DiagonalLinear(depth) if name == "vector" else ff.DeepLinear(depth)
+    if "multiples" in options:
+        options = {"multiples": options["multiples"][: len(words.architecture(words.pose(problem)).factor_shapes)]}
+    if name != "vector":  # of which no factor's gradient lacks a rank
+        words = ff.DeepLinear(widths=(3, *[3] * (depth - 1), 4))
+    count = CHAOTIC.get(rule, 1000) // (1 if dtype == "float64" else 4)
+    method, gradients = kind(step, max_steps=count, **ENDS, **options), gradients_of(problem, words)
+    runs = train(problem, words, 0.7, method, 2, np.dtype(dtype))
+    start, end = start_and_end(runs, 1)
+    alike = depth if name == "vector" else 1
+    ends = naive.descend_by(kind.label, gradients, start, step, count, alike=alike, **options)
+    for got, wanted in zip(end, ends, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=CLOSE[dtype])
+
+
 def path(problem, network, init, method):
     """The factors of one run at every step, each (steps + 1, ...)."""
     record = ff.Record(np.arange(method.max_steps + 1), factors=True)
@@ -148,6 +193,52 @@ def test_one_rate_for_all_is_gradient_descent_with_the_steps_that_it_took(kind, 
         down = ff.GradientDescent(np.array(steps), **ENDS)
         again = ff.train(problem, words, ff.inits.Gaussian(scale), down, [run])
         np.testing.assert_array_equal(again.flat_factors[0], runs.flat_factors[run])
+
+
+@pytest.mark.parametrize("network", ["diagonal", "independent"])
+def test_norms_are_those_of_a_run_alone(network):
+    """In strips of lanes, whose coordinates lie in an order of their own; where squares overflow or vanish, too."""
+    problem, words, _ = NETWORKS[network]
+    rng, record = np.random.default_rng(8), ff.Record(np.arange(2))
+    scale = np.array([0.5, 0.5, 0.5, 1e-140, 0.5, 1e90, 0.5, 0.5, 0.5])[:, None]
+    starts = [scale * rng.standard_normal((9, *shape)) for shape in words.architecture(problem).factor_shapes]
+    options = {"record": record, "threads": 1}
+    runs = ff.train(problem, words, ff.inits.Explicit(starts), ff.SharedRate(1e-3, 1, **ENDS), **options)
+    for run in range(9):
+        start = ff.inits.Explicit([factor[run] for factor in starts])
+        alone = ff.train(problem, words, start, ff.SharedRate(1e-3, 1, **ENDS), **options)
+        np.testing.assert_array_equal(alone.history.gradient_norm[0], runs.history.gradient_norm[run])
+
+
+@ff.kernels.jit
+def take_steps(rule, factors, gradient, memory, numbers, moved):
+    take_rule_steps_at(
+        OfLanes(0.0),
+        rule,
+        address(factors, 0),
+        address(gradient, 0),
+        address(memory, 0),
+        memory.size * 8,
+        address(numbers, 0),
+        numbers.shape[1] * 8,
+        address(moved, 0),
+        len(factors),
+    )
+
+
+def test_adaptive_quotients_have_all_digits():
+    """The move of RMSprop from gradients of all sizes, to 4 units in the last place: of roots, sums and a quotient."""
+    lanes, b, eps = OF_LANES, 0.75, 1e-8
+    gradient = 10.0 ** RNG.uniform(-140, 140, (1000, lanes)) * RNG.choice([-1.0, 1.0], (1000, lanes))
+    gradient[:50] = RNG.choice([0.0, 1e-8, 1e-30], (50, lanes))
+    factors, memory = np.zeros((1000, lanes)), np.zeros((1000, lanes))
+    numbers = np.repeat([[-1.0], [eps], [1.0], [b], [np.sqrt(1 - b)]], lanes, axis=1)
+    moved = np.zeros(lanes, np.int64)
+    take_steps(RMSpropRule(b, eps, 0.0), factors, gradient, memory, numbers, moved)
+    wanted = -gradient / (np.sqrt((1 - b) * gradient**2) + eps)
+    np.testing.assert_allclose(factors, wanted, rtol=4 * np.finfo(float).eps)
+    np.testing.assert_array_equal(memory, gradient**2)
+    assert np.all(moved == 1)
 
 
 SCHEDULES = {
@@ -291,6 +382,19 @@ def test_momentum_is_stable_up_to_its_own_edge(b, nesterov):
                 with pytest.warns(UserWarning, match="above the linear stability edge"):
                     runs = ff.train(problem, words, ff.inits.Explicit(near), method)
         assert bool(runs.status[0] == ff.Status.CONVERGED) is converges
+
+
+def test_momentum_has_paths_of_its_intrinsic_step():
+    """They agree for equal ``h / (1-b)^2`` at equal times ``k h / (1-b)``, up to ``1 - b`` (Papazov et al. 2024)."""
+    ends = []
+    for b in (0.9, 0.95, 0.975):
+        method = ff.Momentum((1 - b) ** 2, round(2 / (1 - b)), momentum=b, **ENDS)
+        ends.append(ff.train(VECTOR, ff.DiagonalLinear(2), ff.inits.Constant(0.5), method).solution[0])
+    far, near = (np.abs(ends[i] - ends[i + 1]).max() for i in (0, 1))
+    assert far < 0.1
+    assert far / near == pytest.approx(2, rel=0.3)
+    plain = ff.train(VECTOR, ff.DiagonalLinear(2), ff.inits.Constant(0.5), ff.GradientDescent(0.001, 2000, **ENDS))
+    assert np.abs(plain.solution[0] - ends[2]).max() > 3 * near  # whose step is another
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 import fastflow as ff
 from fastflow.results import files
+from fastflow.results import runs as of_runs
 from fastflow.status import Status
 
 RECORD = ff.Record(steps=20, product=True, factors=True)
@@ -265,3 +266,16 @@ def test_what_is_printed_is_one_line_without_arrays():
         f"median loss {np.median(runs.loss):.4g}>"
     )
     assert repr(ff.baselines.BasisPursuit(np.ones(9))) == "BasisPursuit(weights=<array (9,)>)"
+
+
+def test_a_summary_measures_a_few_runs_at_a_time(monkeypatch):
+    """With the same words: what it takes does not grow with the runs."""
+    options = {"method": ff.GradientDescent(max_steps=20), "runs": 30}
+    results = [
+        ff.train(ff.MatrixEstimation(np.diag([2.0, 1.0, 0.0])), ff.DeepLinear(2), **options),
+        ff.train(ff.CompressedSensing(np.eye(2, 3), [1.0, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(), **options),
+    ]
+    results[0].status[3] = ff.Status.DIVERGED
+    whole = [runs.summary() for runs in results]
+    monkeypatch.setattr(of_runs, "MEASURED_BYTES", 100)
+    assert [runs.summary() for runs in results] == whole

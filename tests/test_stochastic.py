@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 
+import naive as textbook
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 import fastflow as ff
 from fastflow.kernels.descent import philox
@@ -94,24 +97,33 @@ def sensed(problem):
     return rows, problem.values[:, None]
 
 
-def naive(problem, network, factors, steps, batches, noise=0.0, key=None):
-    """The factors after the last batch, in NumPy; ``steps`` (count,)."""
+def moves(problem, network, batches, noise=0.0, key=None):
+    """What moves factors by a step along each of the batches in turn."""
     rows, labels = sensed(problem)
-    taken, depth = 0, len(factors) if isinstance(network, ff.DeepLinear) else network.depth
+    taken, matrix = 0, isinstance(network, ff.DeepLinear)
     strangers = None if key is None else normals(key, sum(map(len, batches)) * labels.shape[1])
-    for step, batch in zip(steps, batches, strict=True):
+    for batch in batches:
         wanted = labels[batch]
         if strangers is not None:
             wanted = wanted + noise * strangers[taken : taken + wanted.size].reshape(wanted.shape)
             taken += wanted.size
-        matrix = isinstance(network, ff.DeepLinear)
-        w = (chain(factors) if matrix else x_of(factors, depth)).ravel()
-        residual = np.einsum("sow,w->so", rows[batch], w) - wanted
-        gradient = np.einsum("sow,so->w", rows[batch], residual) * problem.weight * len(rows) / len(batch)
-        if matrix:
-            factors = move_chain(factors, gradient.reshape(problem.shape), step)
-        else:
-            factors = move_diagonal(factors, gradient, step, depth)
+
+        def move(factors, step, batch=batch, wanted=wanted):
+            depth = len(factors) if matrix else network.depth
+            w = (chain(factors) if matrix else x_of(factors, depth)).ravel()
+            residual = np.einsum("sow,w->so", rows[batch], w) - wanted
+            gradient = np.einsum("sow,so->w", rows[batch], residual) * problem.weight * len(rows) / len(batch)
+            if matrix:
+                return move_chain(factors, gradient.reshape(problem.shape), step)
+            return move_diagonal(factors, gradient, step, depth)
+
+        yield move
+
+
+def naive(problem, network, factors, steps, batches, noise=0.0, key=None):
+    """The factors after the last batch, in NumPy; ``steps`` (count,)."""
+    for step, move in zip(steps, moves(problem, network, batches, noise, key), strict=True):
+        factors = move(factors, step)
     return factors
 
 
@@ -234,6 +246,89 @@ def test_an_order_and_schedules_are_kept_to():
     np.testing.assert_array_equal(onwards.flat_factors, runs.flat_factors)
 
 
+RULES = {
+    "heavy ball": (ff.Momentum(momentum=0.9), 0.002),
+    "nesterov": (ff.Momentum(momentum=0.9, nesterov=True, weight_decay=0.1), 0.002),
+    "adam": (ff.Adam(epsilon=1e-3), 1e-3),
+    "rmsprop": (ff.RMSprop(average=0.9, epsilon=1e-3), 1e-3),
+    "sign": (ff.SignDescent(), 1e-3),
+    "normalized": (ff.NormalizedDescent(), 1e-3),
+    "shared": (ff.SharedRate(), 1e-3),
+    "sharpness": (ff.SharpnessAware(radius=0.05), 0.005),
+    "muon": (ff.Muon(momentum=0.9), 1e-3),
+    "polar": (ff.WeightNormalization(ratio=3.0), 0.005),
+}
+WHOLE = [(name, rule) for name in ("estimation", "completion", "sensing", "regression", "vector") for rule in RULES]
+SOME = [("vector", "heavy ball")]
+
+
+@pytest.mark.parametrize(("name", "rule"), WHOLE if "FASTFLOW_WHOLE" in os.environ else SOME)
+def test_rules_take_the_gradients_of_batches(name, rule):
+    """As their textbooks do with those of all samples; ascent and descent of a step are along one batch.
+
+    Every rule on every problem where the environment has FASTFLOW_WHOLE.
+    """
+    update, step = RULES[rule]
+    problem = vector_problem() if name == "vector" else matrix_problems()[name]
+    network = ff.DiagonalLinear(2) if name == "vector" else ff.DeepLinear(widths=(8, 8, 9))
+    if not isinstance(network, update.networks):
+        pytest.skip("muon is for matrices, weight normalization for vectors")
+    count, factors = 60 if rule == "muon" else 200, factors_of(network, problem, 0.3)
+    method = SGD(step, 2, label_noise=0.05, max_steps=count, tol=0, update=update)
+    runs = ff.train(problem, network, ff.inits.Explicit(factors), method, seed=7, threads=1)
+    key = Streams(7, "method").key(0, 0)
+    batches = drawn(key, problem.sample_count, [2] * count, False)
+    each = [move for move in moves(problem, network, batches, 0.05, key) for _ in range(update.gradients)]
+
+    def gradients(factors):
+        return [f - moved for f, moved in zip(factors, each.pop(0)(factors, 1.0), strict=True)]
+
+    alike = 2 if name == "vector" else 1
+    options = {name: getattr(update, name) for name in vars(update) if name not in ("step", "max_steps", "tol")}
+    wanted = textbook.descend_by(update.label, gradients, factors, step, count, alike=alike, **options)
+    for ours, theirs in zip(runs.factors, wanted, strict=True):
+        np.testing.assert_allclose(ours[0], theirs, rtol=1e-8, atol=1e-10)
+
+
+def test_balancedness_changes_by_its_laws_under_batches():
+    """``C <- C + h^2 (G_{j+1}^T G_{j+1} - G_j G_j^T)`` of the gradients used; of the heavy ball that of test_rules."""
+    network, b = ff.DeepLinear(widths=(5, 4, 6, 3)), 0.9
+    problem = ff.MatrixEstimation(RNG.standard_normal((3, 5)) / 3)
+    updates = ((None, 300), (ff.Momentum(momentum=b), 500))
+    for update, count in updates if "FASTFLOW_WHOLE" in os.environ else updates[:1]:
+        record = ff.Record(np.arange(count + 1), factors=True)
+        method = SGD(0.005, 4, max_steps=count, tol=0, update=update)
+        runs = ff.train(problem, network, ff.inits.Gaussian(0.3), method, [3], record=record)
+        factors = [factor[0] for factor in runs.history.factors]
+        velocities = [np.diff(factor, axis=0) for factor in factors]
+        wanted = textbook.balancedness_defects([factor[0] for factor in factors])
+        drift, old = [0.0 * c for c in wanted], [0.0 * c for c in wanted]
+        for k in range(count):
+            new = textbook.balancedness_defects([velocity[k] for velocity in velocities])
+            if update is not None:
+                drift = [b * (d + 2 * q) for d, q in zip(drift, old, strict=True)]
+            wanted = [c + d + q for c, d, q in zip(wanted, drift, new, strict=True)]
+            old = new
+        got = textbook.balancedness_defects([factor[-1] for factor in factors])
+        start = textbook.balancedness_defects([factor[0] for factor in factors])
+        for ours, law, before in zip(got, wanted, start, strict=True):
+            np.testing.assert_allclose(ours, law, atol=1e-13)
+            assert np.abs(ours - before).max() > 1e-4
+
+
+def test_a_rule_goes_on_along_batches_with_what_it_remembers(tmp_path):
+    network, init = ff.DiagonalLinear(2), ff.inits.Gaussian(0.3)
+    problem, update = vector_problem(), ff.Momentum(momentum=0.9)
+    runs = [ff.train(problem, network, init, SGD(0.002, 2, max_steps=k, update=update), 2) for k in (70, 150)]
+    kept = ff.load(runs[0].save(tmp_path / "runs"))
+    assert kept == runs[0]
+    onwards = ff.train(problem, network, kept.last, SGD(0.002, 2, max_steps=150, update=update))
+    np.testing.assert_array_equal(onwards.flat_factors, runs[1].flat_factors)
+    anew = ff.inits.Explicit(runs[0].factors, steps=runs[0].steps)
+    other = ff.train(problem, network, anew, SGD(0.002, 2, max_steps=150, update=update))
+    assert np.any(other.flat_factors != runs[1].flat_factors)
+
+
 def test_a_batch_of_all_samples_is_gradient_descent():
     problems, init, record = [vector_problem()] * 2, ff.inits.Gaussian(0.1), ff.Record()
     for network in (ff.DiagonalLinear(2), ff.DiagonalLinear(3, identical=False)):
@@ -301,6 +396,12 @@ def test_published_numbers():
         runs = ff.train(problem, network, start, SGD(gamma / 20, order=order, tol=0), threads=1)
         error = np.mean((fresh @ (runs.solution[0] - theta)) ** 2) / 2
         np.testing.assert_allclose(error, published, rtol=1e-10)
+    # One sample a step, by the stream of the notebook after the five runs before.
+    order = rng.randint(20, size=(6, 10_001))[5, :, None]
+    start = ff.inits.Explicit([np.full(30, 0.1), np.zeros(30)])
+    runs = ff.train(problem, network, start, SGD(10 / 90 / 20, order=order, tol=0), threads=1)
+    error = np.mean((fresh @ (runs.solution[0] - theta)) ** 2) / 2
+    np.testing.assert_allclose(error, 0.00917508147156238, rtol=1e-10)
 
 
 def sparse_problems(runs, n=20, m=10):
@@ -324,6 +425,22 @@ def test_label_noise_is_sparser_than_gradient_descent_and_the_less_so_the_deeper
         assert gap.mean() > 3 * gap.std(ddof=1) / np.sqrt(runs)
 
 
+@pytest.mark.parametrize("alpha", [0.3, 1.0])
+def test_label_noise_ends_at_its_linear_program(alpha):
+    """``min sum ||A_j||^2 x_j`` over what fits, whatever the start: columns of unequal norms tell it from least l1."""
+    rng = np.random.default_rng(1)
+    matrix = rng.standard_normal((5, 12)) / np.sqrt(5) * (0.5 + 2 * rng.random(12))
+    values, cost = matrix[:, :2].sum(1), np.sum(matrix**2, axis=0)
+    least, l1 = (linprog(c, A_eq=matrix, b_eq=values).x for c in (cost, np.ones(12)))
+    problem, network = ff.CompressedSensing(matrix, values), ff.DiagonalLinear(2, signed=False)
+    noise = np.repeat([0.8, 0.0], [300_000, 30_000])
+    noisy = ff.train(problem, network, ff.inits.Constant(alpha), SGD(0.004, 1, label_noise=noise, tol=0), threads=1)
+    plain = ff.train(problem, network, ff.inits.Constant(alpha), ff.GradientDescent(0.01, 50_000), threads=1)
+    np.testing.assert_allclose(noisy.solution[0] @ matrix.T, values, atol=0.02)
+    assert cost @ noisy.solution[0] <= 1.02 * (cost @ least)
+    assert min(cost @ l1, cost @ plain.solution[0]) >= 1.3 * (cost @ least)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
@@ -344,6 +461,10 @@ def test_label_noise_is_sparser_than_gradient_descent_and_the_less_so_the_deeper
         (lambda: SGD("safe"), ValueError, "no step is safe for batches"),
         (lambda: SGD(-1.0), ValueError, "step must be greater than 0"),
         (lambda: SGD(look=0), ValueError, "look must be at least 1"),
+        (lambda: SGD(update="adam"), TypeError, "update must be a method that takes steps, .* got str"),
+        (lambda: SGD(update=ff.Adam(1e-3)), ValueError, "update says the rule alone"),
+        (lambda: SGD("0.5 edge", update=ff.Adam()), ValueError, "step of Adam must be a number"),
+        (lambda: ff.train(vector_problem(), method=SGD(update=ff.Muon())), TypeError, "Muon needs a DeepLinear"),
         (
             lambda: ff.train(vector_problem(), method=SGD(batch_size=9)),
             ValueError,
@@ -366,8 +487,20 @@ def test_a_study_and_its_file_know_it():
         SGD("0.5 edge", 4, replacement=True),
         SGD(0.1, [1, 2], label_noise=ff.Decreasing(0.1)),
         SGD(order=[[0, 1]]),
+        SGD(0.1, 2, update=ff.Momentum(momentum=0.5)),
     ):
         assert build(describe(method)) == method
+
+
+def test_a_run_that_diverged_leaves_nothing_behind():
+    """Steps along entries go over whole vectors, whose ends are no numbers of the run."""
+    problem, network = matrix_problems()["completion"], ff.DeepLinear(widths=(8, 30, 30, 9))
+    init, options = ff.inits.Gaussian(0.15), {"max_steps": 100, "tol": 0}
+    with pytest.warns(UserWarning, match="above the linear stability edge"):
+        both = ff.train(problem, network, init, SGD(ff.each([1e308, 0.01]), 1, **options), 2, seed=7, threads=1)
+    alone = ff.train(problem, network, init, SGD(0.01, 1, **options), [1], seed=7, threads=1)
+    assert list(both.status) == [ff.Status.DIVERGED, ff.Status.MAX_STEPS]
+    np.testing.assert_array_equal(both.flat_factors[1], alone.flat_factors[0])
 
 
 def test_too_long_a_step_diverges():

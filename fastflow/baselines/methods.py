@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +12,7 @@ from fastflow.baselines import low_rank, sparse
 from fastflow.baselines.base import Baseline
 from fastflow.baselines.systems import as_weights
 from fastflow.checks import FloatArray, as_count, as_number, brief_repr, frozen
+from fastflow.operators import Operator
 from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing, Problem
 
 
@@ -136,6 +137,8 @@ class NuclearNorm(Baseline):
     def check(self, problem: Problem) -> None:
         if not isinstance(problem, MatrixCompletion | MatrixSensing):
             raise _misfit(self, problem, "MatrixCompletion or MatrixSensing")
+        if problem.is_matrix_free:
+            raise _lacks_entries(self)
 
     def solve(self, problem: Problem) -> FloatArray:
         self.check(problem)
@@ -144,6 +147,7 @@ class NuclearNorm(Baseline):
             dense[problem.rows, problem.cols] = problem.values
             return low_rank.nuclear_norm_completion(dense, tol=self.tol, max_steps=self.max_steps).solution
         assert isinstance(problem, MatrixSensing)
+        assert not isinstance(problem.operators, Operator)
         return low_rank.nuclear_norm_sensing(
             problem.operators, problem.values, tol=self.tol, max_steps=self.max_steps
         ).solution
@@ -180,17 +184,34 @@ def _freeze_weights(baseline: BasisPursuit | LeastNorm) -> None:
         object.__setattr__(baseline, "weights", frozen(as_weights(baseline.weights)))
 
 
+class _System(NamedTuple):
+    """The arrays of a `LinearSystem`."""
+
+    matrix: FloatArray
+    values: FloatArray
+
+
 def _system(baseline: Baseline, problem: Problem) -> LinearSystem:
     """A problem that observes ``A x = y``, which LinearRegression with one output does, too."""
     if isinstance(problem, LinearRegression):
-        return problem.of_vector()
+        posed = problem.of_vector()
+        return _System(posed.entries(type(baseline).__name__), posed.values)
     if not isinstance(problem, LinearSystem):
         raise _misfit(
             baseline,
             problem,
             "CompressedSensing, LinearRegression with one output, and what else has a matrix and values",
         )
+    if isinstance(problem.matrix, Operator):
+        raise _lacks_entries(baseline)
     return problem
+
+
+def _lacks_entries(baseline: Baseline) -> ValueError:
+    return ValueError(
+        f"{type(baseline).__name__} needs all entries of A, and the problem has an operator for it: give A.toarray() "
+        "where there is room for them"
+    )
 
 
 def _misfit(baseline: Baseline, problem: Problem, fitting: str) -> TypeError:

@@ -18,10 +18,11 @@ nonnegative least squares, as that of a plain network does (`dual.face`).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_count, as_floats, as_number
 from fastflow.dual.careful import ACCURATE, NOTHING, range_of
@@ -112,9 +113,38 @@ def normalized_limit(
     array([0.215553, 0.194593, 0.131754])
     """
     tol, max_steps = as_number("tol", tol, above=0), as_count("max_steps", max_steps, 1)
+    posed = as_normalized(matrix, values, start, ratio)
+    with one_blas_thread():
+        found = [limit_of(*one, tol, max_steps) for one in posed.each()]
+    columns = [np.array(column) for column in zip(*found, strict=True)]
+    return LimitResult(*(column.reshape((*posed.batch, *column.shape[1:])) for column in columns))
+
+
+class Posed(NamedTuple):
+    """Problems with weight normalisation, the leading axes of which are one: A, y, x(0) and kappa, and those axes."""
+
+    matrices: FloatArray
+    values: FloatArray
+    starts: FloatArray
+    ratios: FloatArray
+    batch: tuple[int, ...]
+
+    def each(self) -> Iterator[tuple[FloatArray, FloatArray, FloatArray, float]]:
+        """One problem after the other."""
+        return zip(self.matrices, self.values, self.starts, self.ratios.tolist(), strict=True)
+
+
+def as_normalized(matrix: ArrayLike, values: ArrayLike, start: ArrayLike, ratio: ArrayLike) -> Posed:
+    """The arguments of `normalized_limit`, checked and broadcast.
+
+    Raises
+    ------
+    ValueError, TypeError, MemoryError
+        for what they cannot be
+    """
     a, y = as_systems(matrix, values)
     m, n = a.shape[-2:]
-    begin, kappa = _starts(start, n), as_floats("ratio", ratio, (0, 1, 2, 3, 4)).astype(np.float64)
+    begin, kappa = normalized_starts(start, n), as_floats("ratio", ratio, (0, 1, 2, 3, 4)).astype(np.float64)
     wrong = kappa[~((kappa >= 1 / MOST_RATIO) & (kappa <= MOST_RATIO))]
     if wrong.size:
         raise ValueError(f"ratio must be from {1 / MOST_RATIO:g} to {MOST_RATIO:g}, got {wrong[0]:g}")
@@ -125,14 +155,10 @@ def normalized_limit(
     require_memory(NUMBER_BYTES * numbers, f"{count} problems of shape {(m, n)}", FEWER)
     a = np.broadcast_to(a, (*batch, m, n)).reshape(count, m, n).astype(np.float64)
     y, begin = (np.broadcast_to(v, (*batch, v.shape[-1])).reshape(count, -1).astype(np.float64) for v in (y, begin))
-    kappa = np.broadcast_to(kappa, batch).ravel()
-    with one_blas_thread():
-        found = [_limit(a[i], y[i], begin[i], float(kappa[i]), tol, max_steps) for i in range(count)]
-    columns = [np.array(column) for column in zip(*found, strict=True)]
-    return LimitResult(*(column.reshape((*batch, *column.shape[1:])) for column in columns))
+    return Posed(a, y, begin, np.broadcast_to(kappa, batch).ravel(), batch)
 
 
-def _starts(start: ArrayLike, n: int) -> FloatArray:
+def normalized_starts(start: ArrayLike, n: int) -> FloatArray:
     """Starts as an array (..., n)."""
     array = as_floats("start", start, (0, 1, 2, 3, 4, 5)).astype(np.float64)
     if array.ndim == 0:
@@ -147,7 +173,7 @@ def _starts(start: ArrayLike, n: int) -> FloatArray:
     return array
 
 
-class _Point(NamedTuple):
+class Point(NamedTuple):
     """Where z is: ``l``, s, p and Phi."""
 
     level: float
@@ -156,14 +182,19 @@ class _Point(NamedTuple):
     potential: float
 
 
-class _Potential(NamedTuple):
+class Potential(NamedTuple):
     """Phi of the coordinates of a start."""
 
     log_share: FloatArray
     size: float
     kappa: float
 
-    def at(self, z: FloatArray) -> _Point | None:
+    @classmethod
+    def of(cls, start: FloatArray, keep: NDArray[np.bool_], kappa: float) -> Potential:
+        """That of the coordinates of a start that are kept, where it is positive."""
+        return cls(np.log(start[keep] / start.sum()), float(start.sum()), kappa)
+
+    def at(self, z: FloatArray) -> Point | None:
         """The point at z, None where s is not positive."""
         exponents = self.log_share + z
         largest = float(exponents.max())
@@ -173,16 +204,16 @@ class _Potential(NamedTuple):
         size = self.size + level / self.kappa
         if not size > 0:
             return None
-        return _Point(level, size, weights / total, self.size * level + level * level / (2 * self.kappa))
+        return Point(level, size, weights / total, self.size * level + level * level / (2 * self.kappa))
 
-    def curvature(self, rows: FloatArray, point: _Point) -> FloatArray:
+    def curvature(self, rows: FloatArray, point: Point) -> FloatArray:
         """``rows Hess Phi rows^T``, without the cancellation of ``diag p - p p^T``."""
         mean = rows @ point.share
         apart = (rows - mean[:, None]) * np.sqrt(point.share)
         return point.size * (apart @ apart.T) + np.outer(mean, mean) / self.kappa
 
 
-def _limit(
+def limit_of(
     a: FloatArray, y: FloatArray, start: FloatArray, kappa: float, tol: float, max_steps: int
 ) -> tuple[FloatArray, FloatArray, int, int, float, float, float, int]:
     """The fields of `LimitResult` for one problem."""
@@ -194,7 +225,7 @@ def _limit(
     reached = seen.basis @ (seen.basis.T @ reached) if rank < m else reached
     if np.linalg.norm(reached) <= NOTHING * np.linalg.norm(y):
         reached = np.zeros(m)
-    potential = _Potential(np.log(start[keep] / start.sum()), float(start.sum()), kappa)
+    potential = Potential.of(start, keep, kappa)
     if rank == 0:  # what moves tends to 0, and A sees nothing of the rest
         point = potential.at(np.zeros(int(keep.sum()))) if keep.any() else None
         if point is not None:
@@ -215,9 +246,7 @@ def _limit(
     return x, dual, int(status), steps, residual, error, condition, rank
 
 
-def _path(
-    potential: _Potential, rows: FloatArray, values: FloatArray, max_steps: int
-) -> tuple[FloatArray, _Point, int]:
+def _path(potential: Potential, rows: FloatArray, values: FloatArray, max_steps: int) -> tuple[FloatArray, Point, int]:
     """The minimum of ``Phi(rows^T lam) - <values, lam>``, for orthonormal rows, as far as steps lead to it.
 
     From a kappa for which it is easy; as kappa grows lam grows like it, and what is left of p moves little. (Where s is
@@ -240,8 +269,8 @@ def _path(
 
 
 def _newton(
-    potential: _Potential, rows: FloatArray, values: FloatArray, lam: FloatArray, goal: float, max_steps: int
-) -> tuple[FloatArray, _Point, int]:
+    potential: Potential, rows: FloatArray, values: FloatArray, lam: FloatArray, goal: float, max_steps: int
+) -> tuple[FloatArray, Point, int]:
     """Newton steps from a lam, until the residual is this share of the values, or gets no smaller."""
     best, step = np.inf, 0
     point = potential.at(rows.T @ lam)
@@ -274,12 +303,12 @@ def _newton(
 
 
 def _certainty(
-    potential: _Potential,
+    potential: Potential,
     rows: FloatArray,
     basis: FloatArray,
     part: FloatArray,
     dual: FloatArray,
-    point: _Point,
+    point: Point,
     missed: FloatArray,
     values: FloatArray,
 ) -> tuple[float, float]:

@@ -165,7 +165,7 @@ def pose_runs(
     matrices, values = np.empty((len(problems), m * n)), np.empty((len(problems), m))
     for i, problem in enumerate(posed):
         root = np.sqrt(problem.weight) if weighted else 1.0
-        matrices[i] = problem.matrix.ravel() * root
+        matrices[i] = problem.entries("the dual of a flow").ravel() * root
         values[i] = problem.values * root
     return LimitProblems(
         matrices, values, mirrors, problem_index, problem_index, np.arange(len(starts), dtype=np.int64)

@@ -13,13 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_floats, as_number, frozen, one_of
 from fastflow.ensembles.base import Ensemble, digest
+from fastflow.operators import PartialCosine, PartialFourier
 from fastflow.problems import CompressedSensing, Problem
 from fastflow.streams import Key
 
-MATRICES = ("gaussian", "rademacher", "dct", "correlated")
+MATRICES = ("gaussian", "rademacher", "dct", "correlated", "fourier", "cosine")
+TRANSFORMS = {"fourier": PartialFourier, "cosine": PartialCosine}
+"""Matrices that are drawn as operators, of random rows each."""
+ROWS_OF_TRANSFORMS = ("dct", *TRANSFORMS)
+"""Matrices of which there are n rows to draw from."""
 SCALINGS = ("entries", "columns")
 COEFFICIENTS = ("gaussian", "sign", "flat", "decaying", "positive")
-UNIVERSAL = ("gaussian", "rademacher", "dct")
+UNIVERSAL = ("gaussian", "rademacher", "dct", "cosine")
 """Matrices whose phase transition is that of Gaussian ones."""
 
 
@@ -35,16 +40,18 @@ class Sparse(Ensemble):
     delta : float > 0, instead of m: ``m = round(delta n)``, at least 1
     rho : float > 0, instead of the sparsity: ``sparsity = round(rho m)``, at least 1
         What is missing of m and sparsity must be an axis of the study.
-    matrix : "gaussian", "rademacher", "dct", "correlated", or array (m, n)
+    matrix : "gaussian", "rademacher", "dct", "correlated", "fourier", "cosine", or array (m, n)
         Independent N(0, 1) or +-1 entries; m rows, drawn without replacement, of the orthonormal cosine transform
         (DCT-II) times ``sqrt(n)``; Gaussian rows of covariance ``correlation^|i - j|``; or a matrix that all trials
-        share.
+        share. "fourier" and "cosine" are m random rows as operators, for methods that take those, with
+        ``scaling="entries"``: of the discrete Fourier transform (`fastflow.operators.PartialFourier`), m complex
+        measurements, and of the cosine transform, the "dct" without its entries.
     scaling : "entries" or "columns"
         Entries of variance 1/m, that is the above over ``sqrt(m)``; or every column divided by its norm. A matrix that
         was given stays as it is with "entries".
     coefficients : "gaussian", "sign", "flat", "decaying" or "positive"
         The nonzero entries: N(0, 1); +-1; 1; ``+-k^-decay``, k = 1, ..., sparsity; or ``|N(0, 1)|``.
-    noise : float >= 0, the standard deviation of the Gaussian noise of each measurement
+    noise : float >= 0, the standard deviation of the Gaussian noise of each measurement, of complex ones of both parts
     correlation : float in (-1, 1), for ``matrix="correlated"``
     decay : float >= 0, for ``coefficients="decaying"``
     test : int >= 1, how many more measurements are drawn alike and held out, for the outcome "test_loss"; default none
@@ -89,8 +96,7 @@ class Sparse(Ensemble):
                 raise ValueError(f"matrix must have n = {self.n} columns, got shape {matrix.shape}")
             if self.delta is not None or self.m not in (None, len(matrix)):
                 raise ValueError(f"m is {self.measurements}, but the matrix has {len(matrix)} rows")
-            ours = self.matrix is matrix and matrix.flags.owndata and not matrix.flags.writeable
-            self._set(matrix=matrix if ours else frozen(matrix), m=len(matrix))
+            self._set(matrix=frozen(matrix), m=len(matrix))
         one_of("scaling", self.scaling, SCALINGS)
         one_of("coefficients", self.coefficients, COEFFICIENTS)
         self._set(noise=as_number("noise", self.noise, least=0), decay=as_number("decay", self.decay, least=0))
@@ -98,10 +104,11 @@ class Sparse(Ensemble):
         if correlation >= 1:
             raise ValueError(f"correlation must be less than 1, got {correlation:g}")
         self._set(correlation=correlation)
-        if self.test is not None and (self.scaling != "entries" or self.matrix_name in ("dct", "given")):
+        if self.test is not None and (self.scaling != "entries" or self.matrix_name in (*ROWS_OF_TRANSFORMS, "given")):
             raise ValueError("test needs rows that are drawn, with scaling='entries': more of them are held out")
-        if self.matrix_name == "dct" and (self.m or 1) > self.n:
-            raise ValueError(f"a partial DCT has at most n = {self.n} rows, got m = {self.m}")
+        if self.matrix_name in TRANSFORMS and self.scaling != "entries":
+            raise ValueError(f"the columns of matrix={self.matrix_name!r} are not divided: scaling must be 'entries'")
+        self._check_rows(self.m or 1)
         if self.sparsity is not None and self.sparsity > self.n:
             raise ValueError(f"sparsity must be at most n = {self.n}, got {self.sparsity}")
 
@@ -132,8 +139,12 @@ class Sparse(Ensemble):
         m, s = self.measurements, self.nonzeros
         if s > self.n:
             raise ValueError(f"sparsity must be at most n = {self.n}, got {s}")
-        if self.matrix_name == "dct" and m > self.n:
-            raise ValueError(f"a partial DCT has at most n = {self.n} rows, got m = {m}")
+        self._check_rows(m)
+
+    def _check_rows(self, m: int) -> None:
+        if self.matrix_name in ROWS_OF_TRANSFORMS and m > self.n:
+            what = "Fourier transform" if self.matrix_name == "fourier" else "DCT"
+            raise ValueError(f"a partial {what} has at most n = {self.n} rows, got m = {m}")
 
     def key(self) -> tuple[Key, ...]:
         matrix: tuple[Key, ...] = (self.matrix_name,)
@@ -145,7 +156,7 @@ class Sparse(Ensemble):
         return ("Sparse", self.n, self.measurements, self.nonzeros, matrix, self.scaling, coefficients, self.noise)
 
     def form(self) -> tuple[Key, ...]:
-        return (self.n,)
+        return (self.n, "operator") if self.matrix_name in TRANSFORMS else (self.n,)
 
     @classmethod
     def program(cls, parameters: Mapping[str, object]) -> str | None:
@@ -154,11 +165,11 @@ class Sparse(Ensemble):
 
     @property
     def entries(self) -> int:
-        return self.measurements * self.n
+        return self.n + self.measurements if self.matrix_name in TRANSFORMS else self.measurements * self.n
 
     @property
-    def system_shape(self) -> tuple[int, int]:
-        return self.measurements, self.n
+    def system_shape(self) -> tuple[int, int] | None:
+        return None if self.matrix_name in TRANSFORMS else (self.measurements, self.n)
 
     @property
     def rows_independent(self) -> bool:
@@ -166,6 +177,8 @@ class Sparse(Ensemble):
 
     def draw(self, rng: np.random.Generator) -> CompressedSensing:
         m = self.measurements
+        if self.matrix_name in TRANSFORMS:
+            return self._draw_transform(rng)
         matrix, values, truth = np.empty((m, self.n)), np.empty(m), np.zeros(self.n)
         self.fill(rng, matrix, values, truth)
         return CompressedSensing(matrix, values, truth=truth)
@@ -173,14 +186,29 @@ class Sparse(Ensemble):
     def fill(
         self, rng: np.random.Generator, matrix: NDArray[np.float64], values: FloatArray, truth: FloatArray
     ) -> None:
-        s = self.nonzeros
-        support = rng.permutation(self.n)[:s]
-        truth[support] = self._coefficients(rng, s)
+        support = self._fill_truth(rng, truth)
         self._fill_matrix(rng, matrix)
         # No BLAS, whose way to sum could depend on its threads.
         np.sum(matrix[:, support] * truth[support], axis=1, out=values)
         if self.noise:
             values += self.noise * rng.standard_normal(len(values))
+
+    def _fill_truth(self, rng: np.random.Generator, truth: FloatArray) -> NDArray[np.int64]:
+        """Set the nonzero entries of a vector of zeros; where they are."""
+        s = self.nonzeros
+        support: NDArray[np.int64] = rng.permutation(self.n)[:s]
+        truth[support] = self._coefficients(rng, s)
+        return support
+
+    def _draw_transform(self, rng: np.random.Generator) -> CompressedSensing:
+        """`draw` of a matrix that is an operator: what is random is drawn as for a "dct"."""
+        truth: FloatArray = np.zeros(self.n)
+        self._fill_truth(rng, truth)
+        operator = TRANSFORMS[self.matrix_name](self.n, rng.permutation(self.n)[: self.measurements])
+        values = operator.forward(truth[None])[0]
+        if self.noise:
+            values += self.noise * rng.standard_normal(len(values))
+        return CompressedSensing(operator, values, truth=truth)
 
     @property
     def test_size(self) -> int:

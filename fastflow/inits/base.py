@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,23 @@ Factors = list[FloatArray]
 WHOSE = ("factor", "product")
 
 
+class RuleMemory(NamedTuple):
+    """What an update rule remembers of runs, with which they go on as if they had never stopped.
+
+    Attributes
+    ----------
+    rule : str, whose memory it is: that of a method of the same name
+    slots : array (runs, slots * parameters), numbers for each entry of the factors, such as velocities
+    rates : array (runs, 2), numbers for each run
+    begun : int array (runs,), the steps at which the memory began
+    """
+
+    rule: str
+    slots: FloatArray
+    rates: FloatArray
+    begun: NDArray[np.int64]
+
+
 @by_value()
 class Init(ABC):
     """The factors at step 0."""
@@ -29,6 +46,8 @@ class Init(ABC):
     """What it can start."""
     steps: NDArray[np.int64] | None = None
     """The steps that each run has already taken; None where all begin."""
+    memory: RuleMemory | None = None
+    """What the rule remembers by which each run came there; None where all begin."""
 
     @property
     def random(self) -> bool:

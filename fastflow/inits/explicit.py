@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastflow.arrays import as_array, as_list
 from fastflow.checks import FloatArray, as_floats, frozen, shown
 from fastflow.equality import by_value
-from fastflow.inits.base import Factors, Init
+from fastflow.inits.base import Factors, Init, RuleMemory
 from fastflow.networks import Architecture, Network
 
 
@@ -34,6 +34,7 @@ class Explicit(Init):
 
     arrays: Sequence[ArrayLike]
     steps: NDArray[np.int64] | None = None
+    memory: RuleMemory | None = field(default=None, init=False)
 
     networks: ClassVar[tuple[type[Network], ...]] = (Network,)
 
@@ -61,6 +62,12 @@ class Explicit(Init):
             if steps.dtype.kind not in "iu" or steps.shape != (runs,) or np.any(steps < 0):
                 raise ValueError(f"steps must be {runs} nonnegative integers, got {shown(self.steps)}")
             object.__setattr__(self, "steps", frozen(steps.astype(np.int64)))
+
+    def remembering(self, memory: RuleMemory | None) -> Explicit:
+        """These factors, with what the rule remembers by which each run came there."""
+        other = Explicit(self.arrays, self.steps)
+        object.__setattr__(other, "memory", memory)
+        return other
 
     def count(self, architecture: Architecture) -> int | None:
         """The number of runs, or None for one start that every run shares.

@@ -8,6 +8,7 @@ from fastflow.methods.base import Execution as Execution
 from fastflow.methods.base import Method as Method
 from fastflow.methods.base import execute as execute
 from fastflow.methods.custom_rule import CustomRule
+from fastflow.methods.early_stopping import EarlyStopping
 from fastflow.methods.flow_limit import FlowLimit
 from fastflow.methods.gradient_descent import GradientDescent
 from fastflow.methods.gradient_flow import GradientFlow
@@ -24,6 +25,8 @@ from fastflow.methods.stacked import StackEnds as StackEnds
 from fastflow.methods.stacked import SystemStack as SystemStack
 from fastflow.methods.stepping import SteppingMethod as SteppingMethod
 from fastflow.methods.stochastic import StochasticGradientDescent
+from fastflow.methods.weight_normalization import WeightNormalization
+from fastflow.methods.weight_normalization_flow import WeightNormalizationFlow
 
 __all__ = [
     "Adam",
@@ -31,6 +34,7 @@ __all__ = [
     "CustomRule",
     "Cyclic",
     "Decreasing",
+    "EarlyStopping",
     "FlowLimit",
     "GradientDescent",
     "GradientFlow",
@@ -45,6 +49,8 @@ __all__ = [
     "SharpnessAware",
     "SignDescent",
     "StochasticGradientDescent",
+    "WeightNormalization",
+    "WeightNormalizationFlow",
 ]
 
 DEFAULT_METHOD = GradientDescent
@@ -63,9 +69,12 @@ METHODS: tuple[type[Method], ...] = (
     SignDescent,
     Muon,
     SharpnessAware,
+    WeightNormalization,
+    EarlyStopping,
     GradientFlow,
     ProductFlow,
     FlowLimit,
+    WeightNormalizationFlow,
 )
 """Every method that there is: the face, files, the shell, `warmup` and the battery of tests go through them."""
 

@@ -49,8 +49,7 @@ class RMSprop(FreeStepMethod):
 
     Notes
     -----
-    Without correction of the bias of v, as in Tieleman and Hinton (2012). A run that goes on from ``runs.last`` starts
-    with v = 0.
+    Without correction of the bias of v, as in Tieleman and Hinton (2012).
     """
 
     average: float = 0.99
@@ -65,6 +64,10 @@ class RMSprop(FreeStepMethod):
         self._check_number("average", least=0, below=1)
         self._check_number("epsilon", above=0)
         self._check_number("weight_decay", least=0)
+
+    @property
+    def remembers(self) -> str:
+        return type(self).__name__
 
     @property
     def rule(self) -> NamedTuple:
@@ -86,8 +89,7 @@ class Adam(FreeStepMethod):
 
     Notes
     -----
-    m' and v' are corrected for their start at 0 (Kingma, Ba, arXiv:1412.6980). A run that goes on from ``runs.last``
-    starts with m = v = 0.
+    m' and v' are corrected for their start at 0 (Kingma, Ba, arXiv:1412.6980).
     """
 
     averages: tuple[float, float] = (0.9, 0.999)
@@ -105,6 +107,10 @@ class Adam(FreeStepMethod):
             raise TypeError(f"averages must be two numbers, of the gradient and of its square, got {self.averages!r}")
         averages = tuple(as_number(f"averages[{i}]", self.averages[i], least=0, below=1) for i in range(2))
         object.__setattr__(self, "averages", averages)
+
+    @property
+    def remembers(self) -> str:
+        return type(self).__name__
 
     @property
     def rule(self) -> NamedTuple:

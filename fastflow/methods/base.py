@@ -21,13 +21,14 @@ from fastflow.checks import FloatArray
 from fastflow.each import Each
 from fastflow.equality import by_value
 from fastflow.inits import Init
+from fastflow.inits.base import RuleMemory
 from fastflow.mapping import Sizes
 from fastflow.memory import require_memory
 from fastflow.metrics import relative_errors
 from fastflow.networks import Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Recording
-from fastflow.results import Interrupted, Runs
+from fastflow.results import Interrupted, OperatorError, Runs
 from fastflow.scheduling import Worker, first_budget, telling_of_compiling, work_through
 from fastflow.setting import Setting
 from fastflow.status import Status
@@ -58,6 +59,12 @@ class Method(ABC):
 
     has_steps: ClassVar[bool] = False
     """Whether it takes steps of sizes that the user chooses."""
+
+    needs_test: ClassVar[bool] = False
+    """Whether problems must have measurements that are held out."""
+
+    takes_operators: ClassVar[bool] = False
+    """Whether it takes problems that are known by products alone (`Problem.is_matrix_free`)."""
 
     max_steps: int | None
 
@@ -103,6 +110,11 @@ class Method(ABC):
         if precision.name not in self.dtypes:
             raise ValueError(f"{name} computes in {' or '.join(self.dtypes)}, got dtype {precision}")
         if problem is not None:
+            if problem.is_matrix_free and not self.takes_operators:
+                raise ValueError(
+                    f"{name} needs all entries of A, and this problem has an operator for it: use GradientDescent, or "
+                    "another method that takes steps along the whole gradient, or give A.toarray() where there is room"
+                )
             self.check_problem(network, problem)
 
     def check_problem(self, network: Network, problem: Problem) -> None:  # noqa: B027, since most take any
@@ -182,6 +194,10 @@ DATA_COPIES = 2
 
 SETTLING_SECONDS = 0.5
 """What finding the losses of runs that have not begun may take."""
+
+
+class MeasuringFailed(RuntimeError):
+    """What a problem calls has raised, which is the cause; every run is where it was before."""
 
 
 class Execution(ABC):
@@ -289,6 +305,10 @@ class Execution(ABC):
     def settle(self) -> None:
         """Bring loss, solution and histories of every run to where it is, ended or not."""
 
+    def remembered(self) -> RuleMemory | None:
+        """What an update rule remembers of the runs."""
+        return None
+
     def finish(self, stacklevel: int = 1) -> Runs:
         """The results.
 
@@ -315,6 +335,7 @@ class Execution(ABC):
             flops=self.flops,
             description=setting.description(self.words),
             flat_factors=self.factors,
+            memory=self.remembered(),
         )
 
 
@@ -350,4 +371,8 @@ def execute(
             execution.run(threads, progress)
         except KeyboardInterrupt:
             raise Interrupted(execution.finish(stacklevel + 1)) from None
+        except MeasuringFailed as failed:
+            raised = failed.__cause__
+            words = f"{type(raised).__name__}: {raised}"
+            raise OperatorError(execution.finish(stacklevel + 1), words) from raised
         return execution.finish(stacklevel + 1)

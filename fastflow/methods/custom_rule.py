@@ -29,7 +29,7 @@ class CustomRule(FreeStepMethod):
     -----
     The function is tried when the method is made. It is compiled into the loop over steps, once for each class of
     rules, in each process. Runs never end as STALLED, since it may move later; where it makes a factor NaN the loss is
-    NaN, which ends the run as DIVERGED. A run that goes on from ``runs.last`` starts with a memory of 0.
+    NaN, which ends the run as DIVERGED.
 
     Examples
     --------
@@ -60,6 +60,10 @@ class CustomRule(FreeStepMethod):
                 "every process that meets the rule knows it"
             )
         try_rule(self.update)
+
+    @property
+    def remembers(self) -> str:
+        return f"{type(self).__name__} {type(self.update).__name__}"
 
     @property
     def rule(self) -> NamedTuple:

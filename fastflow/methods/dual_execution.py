@@ -32,21 +32,26 @@ class DualExecution(Execution):
         self.architecture = setting.architecture
 
     def admit(self) -> None:
-        setting, architecture = self.setting, self.architecture
+        architecture = self.architecture
         self.starts = self.factors.copy()
-        self.posed = pose_runs(
-            setting.problems,
-            architecture,
-            setting.problem_index,
-            self.starts,
-            type(self.method).__name__,
-            weighted=self.is_weighted,
-        )
+        self.pose()
         super().admit()
         positive, negative = as_two_vectors(architecture, architecture.unpack(self.starts))
         self.solution[:] = positive**architecture.depth
         if negative is not None:
             self.solution -= negative**architecture.depth
+
+    def pose(self) -> None:
+        """Look at the starts, and have the problems as the search takes them."""
+        setting, whose = self.setting, type(self.method).__name__
+        self.posed = pose_runs(
+            setting.problems,
+            self.architecture,
+            setting.problem_index,
+            self.starts,
+            whose,
+            weighted=self.is_weighted,
+        )
 
     @abstractmethod
     def keep(self, runs: NDArray[np.int64]) -> None:
@@ -64,6 +69,9 @@ class DualExecution(Execution):
     def settle(self) -> None:
         for run, i in enumerate(self.setting.problem_index):
             problem = self.setting.problems[i].of_vector()
-            matrix, values = np.asarray(problem.matrix, np.float64), np.asarray(problem.values, np.float64)
+            if problem.is_matrix_free:
+                self.loss[run] = problem.loss(self.solution[run])
+                continue
+            matrix, values = np.asarray(problem.entries("the dual"), np.float64), np.asarray(problem.values, np.float64)
             residual = np.einsum("mn,n->m", matrix, self.solution[run]) - values
             self.loss[run] = 0.5 * problem.weight * np.sum(residual**2)

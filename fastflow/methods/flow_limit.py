@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -13,17 +14,21 @@ from numpy.typing import DTypeLike, NDArray
 from fastflow import kernels
 from fastflow.checks import FloatArray, as_count, as_number
 from fastflow.dual import LimitSearch, check_identical, find_limits, flow_limit, mirrors_of
+from fastflow.dual.by_products import LimitByProducts, ProductsLimit, reached_values
+from fastflow.dual.careful import take_slice
 from fastflow.dual.limit import LimitWorker
 from fastflow.inits import Init
 from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.dual.mirror import BOTH
-from fastflow.methods.base import Execution
+from fastflow.methods.base import Execution, MeasuringFailed
 from fastflow.methods.dual_execution import DualExecution
 from fastflow.methods.stacked import StackedMethod, StackEnds, SystemStack
 from fastflow.networks import DiagonalLinear, Hadamard, Network
+from fastflow.operators import Operator
 from fastflow.problems import Problem
 from fastflow.records import Record, no_recording
 from fastflow.results import Runs
+from fastflow.scheduling import SLICE_SECONDS, Worker
 from fastflow.setting import Setting
 from fastflow.status import Status
 
@@ -36,6 +41,12 @@ class FlowLimit(StackedMethod):
     ----------
     tol : float > 0; a run has converged when ``||A x - y|| <= tol ||y||`` and x is certain to 1e-8 of its largest entry
     max_steps : int >= 1, Newton steps
+
+    Notes
+    -----
+    Where A is an operator the steps of Newton's method are found by conjugate gradients. A run has then converged when
+    the residual is at most tol ||y||, and the last step moved no entry of x by more than 1e-8 of the largest. What of y
+    no x reaches is left out first, by least squares. Small starts at L > 2 may be INACCURATE there.
     """
 
     tol: float = 1e-10
@@ -48,6 +59,7 @@ class FlowLimit(StackedMethod):
     label: ClassVar[str] = "limit"
     title: ClassVar[str] = "limit of the flow"
     takes_any_depth: ClassVar[bool] = True
+    takes_operators: ClassVar[bool] = True
     networks: ClassVar[tuple[type[Network], ...]] = (DiagonalLinear,)
     elsewhere: ClassVar[str] = "GradientFlow, as only diagonal networks have a closed-form limit"
 
@@ -66,6 +78,8 @@ class FlowLimit(StackedMethod):
             raise ValueError("FlowLimit has no history to record: use GradientFlow(times=...) or GradientDescent")
 
     def begin(self, setting: Setting) -> Execution:
+        if setting.problems[0].is_matrix_free:
+            return _LimitsByProducts(setting, self)
         return _Limits(setting, self)
 
     def briefest(self) -> FlowLimit:
@@ -155,3 +169,69 @@ class _LimitsWorker(LimitWorker):
 
     def settle(self) -> None:
         self.execution.keep_ended(self.runs, self.search.ended[self.runs])
+
+
+class _LimitsByProducts(DualExecution):
+    """The runs of one call where A is known by its products."""
+
+    method: FlowLimit
+
+    def __init__(self, setting: Setting, method: FlowLimit) -> None:
+        super().__init__(setting, method, no_recording("steps"))
+        if not all(problem.is_matrix_free for problem in setting.problems):
+            raise ValueError("either every problem of a list has an operator for its matrix, or none")
+
+    def pose(self) -> None:
+        self.mirrors = mirrors_of(self.architecture, self.starts, type(self.method).__name__)
+
+    def compile(self) -> None:
+        one = kernels.make_mirror(np.ones(1), None, 2.0)
+        numbers: list[FloatArray] = [np.zeros(1) for _ in range(3)]
+        kernels.mirror_point(one, *numbers)
+        kernels.mirror_move(one, *numbers[:2])
+
+    def worker(self) -> _ProductsWorker:
+        return _ProductsWorker(self)
+
+    def begin_search(self, run: int) -> LimitByProducts:
+        """The search for the limit of a run."""
+        problem = self.setting.problems[int(self.setting.problem_index[run])].of_vector()
+        assert isinstance(problem.matrix, Operator)
+        mirror = kernels.Mirror(self.mirrors.depth, *(array[run] for array in self.mirrors[1:]))
+        return LimitByProducts(problem.matrix, reached_values(problem), mirror, self.method.tol, self.method.max_steps)
+
+    def keep(self, runs: NDArray[np.int64]) -> None:
+        self.place_factors(runs)
+
+    def keep_found(self, run: int, found: ProductsLimit) -> None:
+        """Set what a run has come to."""
+        self.solution[run] = np.nan if found.status == Status.DIVERGED else found.x
+        self.keep(np.array([run]))
+        self.steps[run], self.status[run] = found.steps, found.status
+
+
+class _ProductsWorker(Worker):
+    """One thread's part of `_LimitsByProducts`."""
+
+    def __init__(self, execution: _LimitsByProducts) -> None:
+        self.execution = execution
+        self.search: LimitByProducts | None = None
+        self.work_left: Iterator[None] = iter(())
+
+    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
+        until, run = time.perf_counter() + SLICE_SECONDS, int(runs[0])
+        try:
+            if self.search is None:
+                self.search = self.execution.begin_search(run)
+                self.work_left = self.search.search()
+            while time.perf_counter() < until:
+                if not take_slice(self.work_left):
+                    self.execution.keep_found(run, self.search.found)
+                    self.search = None
+                    break
+        except Exception as error:
+            raise MeasuringFailed from error
+        return 0
+
+    def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
+        return runs[self.execution.status[runs] == Status.RUNNING]

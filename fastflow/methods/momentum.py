@@ -32,8 +32,7 @@ class Momentum(SteppingMethod):
     Notes
     -----
     At a minimum with the largest eigenvalue lambda of the Hessian, steps are linearly stable up to
-    ``2 (1 + momentum) / lambda``, with ``nesterov`` up to ``2 (1 + momentum) / ((1 + 2 momentum) lambda)``. A run that
-    goes on from ``runs.last`` starts with V = 0.
+    ``2 (1 + momentum) / lambda``, with ``nesterov`` up to ``2 (1 + momentum) / ((1 + 2 momentum) lambda)``.
     """
 
     momentum: float | str = 0.9
@@ -56,6 +55,10 @@ class Momentum(SteppingMethod):
         else:
             self._check_number("momentum", least=0, below=1)
         self._check_number("weight_decay", least=0)
+
+    @property
+    def remembers(self) -> str:
+        return type(self).__name__
 
     @property
     def rule(self) -> NamedTuple:

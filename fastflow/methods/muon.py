@@ -34,8 +34,7 @@ class Muon(FreeStepMethod):
 
     Notes
     -----
-    Singular values that are 0 stay 0. Constant steps do not converge: decreasing ones do. A run that goes on from
-    ``runs.last`` starts with M = 0.
+    Singular values that are 0 stay 0. Constant steps do not converge: decreasing ones do.
     """
 
     momentum: float = 0.95
@@ -55,6 +54,10 @@ class Muon(FreeStepMethod):
             raise TypeError(f"nesterov must be True or False, got {shown(self.nesterov)}")
         if self.iterations is not None:
             object.__setattr__(self, "iterations", as_count("iterations", self.iterations, 1))
+
+    @property
+    def remembers(self) -> str:
+        return type(self).__name__
 
     @property
     def rule(self) -> NamedTuple:

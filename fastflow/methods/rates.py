@@ -44,7 +44,7 @@ class SharedRate(FreeStepMethod):
     -----
     The optimizer of Arora, Cohen, Hu, Luo (arXiv:1905.13655, their GroupRMSprop). Unlike rates for each entry it keeps
     what gradient descent keeps: its runs are gradient descent with the steps that it took, bit for bit, which follow
-    from ``history.gradient_norm``. A run that goes on from ``runs.last`` starts with v = 0.
+    from ``history.gradient_norm``.
     """
 
     average: float = 0.99
@@ -57,6 +57,10 @@ class SharedRate(FreeStepMethod):
         super().__post_init__()
         self._check_number("average", least=0, below=1)
         self._check_number("epsilon", above=0)
+
+    @property
+    def remembers(self) -> str:
+        return type(self).__name__
 
     @property
     def rule(self) -> NamedTuple:
@@ -77,8 +81,7 @@ class BarzilaiBorwein(SteppingMethod):
 
     Notes
     -----
-    The loss does not fall at every step, and nothing keeps a run from diverging. A run that goes on from ``runs.last``
-    takes ``step`` first.
+    The loss does not fall at every step, and nothing keeps a run from diverging.
     """
 
     kind: str = "long"
@@ -89,6 +92,10 @@ class BarzilaiBorwein(SteppingMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("kind", self.kind, ("long", "short"))
+
+    @property
+    def remembers(self) -> str:
+        return type(self).__name__
 
     @property
     def rule(self) -> NamedTuple:

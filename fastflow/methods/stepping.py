@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, NamedTuple, Self
@@ -15,13 +16,14 @@ from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, frozen, shown
 from fastflow.each import Each
 from fastflow.inits import Init
+from fastflow.inits.base import RuleMemory
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.kernels.descent.moving import make_mover
+from fastflow.kernels.losses.measured import failure_of
 from fastflow.kernels.rules.rule import RATES, Descent, slot_count
 from fastflow.kernels.trace import Trace
 from fastflow.methods.aside import Aside, AsideWorker
-from fastflow.methods.base import Execution, Method
-from fastflow.methods.gradient_flow import GradientFlow
+from fastflow.methods.base import Execution, MeasuringFailed, Method
 from fastflow.methods.schedules import SAFE, Cyclic, Decreasing, Piecewise, Schedule, as_step
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
@@ -41,6 +43,9 @@ of the product 0."""
 
 HALF_EDGE = 0.5 * edge
 """The step where the user names none."""
+
+COMPARED = 0.01
+"""The share of the gradients of all runs, at most, for which a step is compared with the edge."""
 
 ROUGH = 1e-3
 """How accurately the edge is found that a step given as a number is compared with."""
@@ -100,6 +105,7 @@ class SteppingMethod(Method):
     is_common: ClassVar[bool] = False
     has_steps: ClassVar[bool] = True
     dtypes: ClassVar[tuple[str, ...]] = DTYPES
+    takes_operators: ClassVar[bool] = True
 
     knows_edge: ClassVar[bool] = True
     """Whether its steps are to be compared with the linear stability edge."""
@@ -112,6 +118,11 @@ class SteppingMethod(Method):
     def rule(self) -> NamedTuple:
         """What the kernels are told of the rule by which it moves."""
         return Descent()
+
+    @property
+    def remembers(self) -> str | None:
+        """The name of what its rule remembers from one step to the next; None where that is nothing."""
+        return None
 
     @property
     def stable_share(self) -> float:
@@ -130,7 +141,7 @@ class SteppingMethod(Method):
         share = step / (self.stable_share * edge)
         return f"{share:.3g} times what is linearly stable at the expected solution by this rule"
 
-    def matching_flow(self, times: FloatArray, rtol: float) -> GradientFlow:
+    def matching_flow(self, times: FloatArray, rtol: float) -> Method:
         raise TypeError(f"{type(self).__name__} does not follow the gradient flow step by step: GradientDescent does")
 
     def _check_number(
@@ -220,10 +231,22 @@ class FreeStepMethod(SteppingMethod):
             )
 
 
+class Watch(ABC):
+    """What looks at runs that take steps every so many of these, and may end them."""
+
+    every: int
+    """The steps from one look to the next."""
+
+    @abstractmethod
+    def look(self, execution: Stepping, runs: NDArray[np.int64]) -> None:
+        """Look at runs that have not ended, the loss and solution of which are at hand."""
+
+
 class Stepping(Execution):
     """The runs of one call, by `kernels.descend`."""
 
     method: SteppingMethod
+    watch: Watch | None = None
     frames: ClassVar[int] = 6
     """From where a step is warned of up to the caller of `train`."""
 
@@ -232,11 +255,13 @@ class Stepping(Execution):
         self.work_bytes = slots = slot_count(method.rule)
         recording = recording_at_steps(setting.record, setting.architecture, method.max_steps, setting.has_truth)
         super().__init__(setting, method, recording)
+        recording.taken = self.steps
         first = setting.problems[0]
         self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.flops_per_step = method.gradients * (setting.architecture.gradient_flops + first.loss_flops)
-        self.flops_per_evaluation = self.flops_per_step
+        # What an operator takes is not known before it is called, and may be more than anybody would wait for.
+        self.operations = math.inf if first.is_matrix_free else float(self.flops_per_step)
         self.runs_per_worker = setting.runs
         self.state = RunState(
             factors=self.factors,
@@ -295,8 +320,10 @@ class Stepping(Execution):
             return np.array([step.step(problem, network) for problem in problems])
         if setting.shared and method.knows_edge and not isinstance(method.step, Schedule):
             # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
+            assert method.max_steps is not None
+            most = int(COMPARED * setting.runs * method.max_steps)
             try:
-                found = method.stable_share * stability_edge(problems[0], network, rtol=ROUGH)
+                found = method.stable_share * stability_edge(problems[0].rationed(most), network, rtol=ROUGH)
             except ValueError:
                 found = np.inf
             if step > found:
@@ -312,7 +339,21 @@ class Stepping(Execution):
         if self.setting.init.steps is not None:
             self.steps[:] = self.setting.init.steps
         self.state.begun[:] = self.steps
+        self._remember(self.setting.init.memory)
         self.steps_before = int(self.steps.sum())
+
+    def _remember(self, memory: RuleMemory | None) -> None:
+        """Go on with what the rule remembers, if it is of this rule."""
+        state = self.state
+        if memory is None or memory.rule != self.method.remembers or memory.slots.shape != state.memory.shape:
+            return
+        with np.errstate(over="ignore"):  # what does not fit the dtype diverges
+            state.memory[:] = memory.slots
+        state.rates[:], state.begun[:] = memory.rates, memory.begun
+
+    def remembered(self) -> RuleMemory | None:
+        name, state = self.method.remembers, self.state
+        return None if name is None else RuleMemory(name, state.memory, state.rates, state.begun)
 
     def admit(self) -> None:
         super().admit()
@@ -335,12 +376,59 @@ class Stepping(Execution):
     def run(self, threads: int, progress: bool | None) -> None:
         self.runs_per_worker = -(-self.setting.runs // min(threads, self.setting.runs))
         try:
-            super().run(threads, progress)
+            if self.watch is None:
+                super().run(threads, progress)
+            else:
+                self._run_watched(self.watch, threads, progress)
         finally:
             self.flops = float(self.flops_per_step * (self.steps.sum() - self.steps_before))
 
+    def limit_steps(self, most: int) -> None:
+        """Let runs end at this step."""
+        self.ends = self.ends._replace(max_steps=most)
+
+    def _run_watched(self, watch: Watch, threads: int, progress: bool | None) -> None:
+        """Take every run to its end, from one look to the next."""
+        most, seconds = self.ends.max_steps, 0.0
+        # The test for rest knows max_steps, which here is that of a look.
+        self.ends = self.ends._replace(gradient_tol=max(self.ends.gradient_tol, 0.0))
+        step = int(self.steps.min()) // watch.every * watch.every
+        while True:
+            step = min(step, most)
+            self.limit_steps(step)
+            try:
+                super().run(threads, progress)
+                there = self.steps == step
+                waiting = self._not_at_their_end(most)
+                self.status[waiting] = Status.RUNNING
+                watch.look(self, waiting[there[waiting]])
+            finally:
+                seconds += self.seconds
+                self.seconds = seconds
+                self.limit_steps(most)
+                waiting = np.union1d(self._not_at_their_end(most), np.flatnonzero(self.status == Status.RUNNING))
+                self.status[waiting] = Status.RUNNING
+                self._forget_records(waiting)
+            if step == most or not waiting.size:
+                return
+            step += watch.every
+
+    def _not_at_their_end(self, most: int) -> NDArray[np.int64]:
+        """The runs that have ended at the step of a look."""
+        return np.flatnonzero((self.status == Status.MAX_STEPS) & (self.steps < most))
+
+    def _forget_records(self, runs: NDArray[np.int64]) -> None:
+        """Take back what was recorded of runs as of the end, which has not come."""
+        moments, recorded = self.recording.moments, self.state.recorded
+        due = np.searchsorted(moments, self.steps[runs], side="right")
+        for run, entry in zip(runs.tolist(), due.tolist(), strict=True):
+            if recorded[run] > entry:
+                recorded[run] = entry
+                self.recording.forget(run, entry)
+
     def settle(self) -> None:
-        self.settle_waiting(lambda runs: self.worker().advance(runs, 0), self.flops_per_evaluation)
+        operations = math.inf if failure_of(self.problem) else float(self.flops_per_step)
+        self.settle_waiting(lambda runs: self.worker().advance(runs, 0), operations)
         for run in np.flatnonzero((self.status != Status.RUNNING) & (self.status != Status.DIVERGED)):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
 
@@ -350,11 +438,11 @@ class SteppingWorker(AsideWorker[RunState]):
 
     def __init__(self, execution: Stepping) -> None:
         e = self.execution = execution
-        self.first_budget = first_budget(64, e.flops_per_step)
+        self.first_budget = first_budget(64, e.operations)
         self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
         self.members = len(self.group.run)
         # A slice evaluates where it ends: one step of each member is two gradients.
-        self.plan_slices(2 * self.members * e.flops_per_step)
+        self.plan_slices(2 * self.members * e.operations)
         size, parameters = e.solution.shape[1], e.factors.shape[1]
         self.mover = make_mover(e.method.rule, self.group.factors, self.members, parameters)
         self.tracing = Tracing(e.recording, e.truths, size, parameters, 8 * self.members, e.setting.dtype)
@@ -363,13 +451,24 @@ class SteppingWorker(AsideWorker[RunState]):
         """Take runs some steps further; a budget of 0 only evaluates them."""
         e = self.execution
         if not self.is_aside or budget == 0:
-            return self._descend(e.state, runs, e.rule, self.tracing.trace, budget)
+            taken = self._descend(e.state, runs, e.rule, self.tracing.trace, budget)
+            self.look_for_failure()
+            return taken
         few = runs[: self.members]
         aside = Aside(e.state, few, self.tracing)
         rule = e.rule._replace(first=e.rule.first[few])
         taken = interruptibly(lambda: self._descend(aside.state, aside.rows, rule, aside.trace, budget))
+        self.look_for_failure()
         self.aside = aside
         return taken
+
+    def look_for_failure(self) -> None:
+        """Raise where what the problem calls has raised: nobody may read what the kernel wrote."""
+        failure = failure_of(self.execution.problem)
+        if isinstance(failure, Exception):
+            raise MeasuringFailed from failure
+        if failure is not None:
+            raise failure
 
     def _descend(self, state: RunState, runs: NDArray[np.int64], rule: StepRule, trace: Trace, budget: int) -> int:
         e = self.execution

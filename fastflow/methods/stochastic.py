@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import AnyArray, as_array
-from fastflow.checks import FloatArray, as_count, as_floats, as_number, brief_repr, frozen, shown
+from fastflow.checks import FloatArray, as_count, as_floats, as_number, brief_repr, frozen, kind_of, shown
 from fastflow.each import Each
-from fastflow.kernels.descent.batches import Looks, descend_by_batches
+from fastflow.inits import Init
+from fastflow.kernels.descent.batches import Looks, descend_by_batches, group_of_batch
 from fastflow.kernels.descent.descend import StepRule
+from fastflow.kernels.descent.moving import make_mover
 from fastflow.kernels.descent.order import Order, make_batch
 from fastflow.methods.base import Execution, Method, nbytes_of
 from fastflow.methods.gradient_descent import GradientDescent
-from fastflow.methods.gradient_flow import GradientFlow
 from fastflow.methods.schedules import SAFE, Decreasing, Schedule
-from fastflow.methods.stepping import DEFAULT_STEPS, Stepping, SteppingWorker
+from fastflow.methods.stepping import DEFAULT_STEPS, Stepping, SteppingMethod, SteppingWorker
 from fastflow.networks import Network
 from fastflow.problems import Problem
-from fastflow.records import Tracing
+from fastflow.records import Record, Tracing
 from fastflow.scheduling import first_budget
 from fastflow.setting import DTYPES, Setting
 from fastflow.streams import Streams
@@ -67,6 +69,10 @@ class StochasticGradientDescent(Method):
     look : None or int >= 1
         The loss is found at steps that are multiples of this, and at ``max_steps``; a run ends nowhere else, but where
         the residuals of a batch are not finite. None is ``ceil(10 m / b)``, ten passes over the samples.
+    update : None, or `Momentum`, `Adam`, `Muon`, `SharpnessAware`, ...: a method that takes steps
+        The rule that takes the gradients of batches in the place of full ones, with what is its own, such as
+        ``Momentum(momentum=0.9)``; step and ends are said here. Without ``step`` those whose steps are numbers take
+        1e-3. None is the step along the gradient itself.
 
     Raises
     ------
@@ -103,6 +109,7 @@ class StochasticGradientDescent(Method):
     tol: float | None = None
     gradient_tol: float | None = None
     look: int | None = None
+    update: SteppingMethod | None = None
 
     label: ClassVar[str] = "sgd"
     title: ClassVar[str] = "stochastic gradient descent"
@@ -124,7 +131,14 @@ class StochasticGradientDescent(Method):
             raise ValueError(
                 f"max_steps is {most}, but an array that says what each step does has {min(lengths)} entries"
             )
-        descent = GradientDescent(step, most, self.tol, self.gradient_tol)
+        _check_update(self.update)
+        descent = replace(
+            GradientDescent() if self.update is None else self.update,
+            step=step,
+            max_steps=most,
+            tol=self.tol,
+            gradient_tol=self.gradient_tol,
+        )
         if descent.named_step == SAFE:
             raise ValueError(
                 "no step is safe for batches, whose steps may raise the loss: give a number, or '0.1 edge'"
@@ -140,10 +154,22 @@ class StochasticGradientDescent(Method):
     def __repr__(self) -> str:
         return brief_repr(self)
 
-    @property
-    def descent(self) -> GradientDescent:
+    @functools.cached_property
+    def descent(self) -> SteppingMethod:
         """The steps that all samples together would take."""
-        return GradientDescent(self.step, self.max_steps, self.tol, self.gradient_tol)
+        update = GradientDescent() if self.update is None else self.update
+        return replace(update, step=self.step, max_steps=self.max_steps, tol=self.tol, gradient_tol=self.gradient_tol)
+
+    def check(
+        self,
+        network: Network,
+        init: Init | None = None,
+        record: Record | None = None,
+        dtype: DTypeLike = np.float64,
+        problem: Problem | None = None,
+    ) -> None:
+        super().check(network, init, record, dtype, problem)
+        self.descent.check(network, init, record, dtype)
 
     @property
     def per_run(self) -> tuple[Each, ...]:
@@ -184,19 +210,35 @@ class StochasticGradientDescent(Method):
         return step * self.default_share(network.pose(problem)) if self.step is None else step
 
     def describe_step(self, step: float, edge: float | None) -> str | None:
-        if edge is None:
+        if edge is None or not self.descent.knows_edge:
             return "no theorem here is about batches"
         return f"{step / edge:.3g} times the linear stability edge; up to b/m times it no batch is unstable"
 
     def default_share(self, problem: Problem) -> float:
-        """The share of `GradientDescent`'s default step that is the default here: that of the smallest batch."""
+        """The share of the default step of all samples that is the default: of an edge that of the smallest batch."""
+        if not isinstance(self.descent.default_step, Edge):
+            return 1.0
         return float(self.batch_sizes.min()) / problem.sample_count
 
     def step_sizes(self, first: float, count: int) -> FloatArray:
         return self.descent.step_sizes(first, count)
 
-    def matching_flow(self, times: FloatArray, rtol: float) -> GradientFlow:
+    def matching_flow(self, times: FloatArray, rtol: float) -> Method:
         return self.descent.matching_flow(times, rtol)
+
+
+def _check_update(update: SteppingMethod | None) -> None:
+    if update is None:
+        return
+    if not isinstance(update, SteppingMethod):
+        raise TypeError(
+            f"update must be a method that takes steps, such as Momentum(momentum=0.9), got {kind_of(update)}"
+        )
+    others = replace(update, step=None, max_steps=None, tol=None, gradient_tol=None)
+    if update != others:
+        raise ValueError(
+            "update says the rule alone: step, max_steps, tol and gradient_tol are those of StochasticGradientDescent"
+        )
 
 
 def _as_order(order: ArrayLike, replacement: bool) -> NDArray[np.int64]:
@@ -284,6 +326,10 @@ class _Batches(Stepping):
         whole = setting.architecture.gradient_flops + problems[0].loss_flops
         self.flops_per_step = min(whole, max(1, whole * self.largest // int(counts[0])))
 
+    def limit_steps(self, most: int) -> None:
+        super().limit_steps(most)
+        self.looks = self.looks._replace(ends=self.looks.ends._replace(max_steps=most))
+
     def kernel_problem(self) -> NamedTuple:
         return self.setting.problems[0].kernel_samples(self.setting.problems, self.setting.dtype)
 
@@ -298,7 +344,7 @@ class _Batches(Stepping):
 
     def compile(self) -> None:
         worker = self.worker()
-        self.workspace_bytes = nbytes_of((worker.batches, worker.batch), (self.problem, self.state))
+        self.workspace_bytes = nbytes_of((worker.batches, worker.batch, worker.mover), (self.problem, self.state))
         worker.advance(np.zeros(0, np.int64), 0)
 
 
@@ -313,6 +359,8 @@ class _BatchesWorker(SteppingWorker):
         setting = e.setting
         self.batches = setting.architecture.make_batches(e.problem, e.factors, e.largest)
         self.batch = make_batch(e.largest, e.most_samples, self.batches.samples.outputs, setting.dtype)
+        self.of_batch = group_of_batch(self.batches, self.batch)
+        self.mover = make_mover(e.method.rule, self.of_batch.factors, 1, e.factors.shape[1])
         self.members = 1
         self.tracing = Tracing(e.recording, e.truths, e.solution.shape[1], e.factors.shape[1], 8, setting.dtype)
 
@@ -330,5 +378,7 @@ class _BatchesWorker(SteppingWorker):
             self.tracing.trace,
             budget,
             self.batches,
+            self.of_batch,
+            self.mover,
         )
         return taken

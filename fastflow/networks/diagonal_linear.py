@@ -31,6 +31,8 @@ from fastflow.networks.base import (
     Group,
     Network,
 )
+from fastflow.operators import Operator
+from fastflow.operators.spectra import largest_of_gram
 from fastflow.problems import Problem, VectorProblem
 
 
@@ -271,12 +273,19 @@ class Hadamard(Architecture):
         slopes = depth * np.abs(solution) ** (2 - 2 / depth)
         if depth == 1:
             slopes = np.full(len(solution), float(len(self.sides)))
-        scaled = posed.matrix.astype(np.float64) * np.sqrt(slopes)
-        gram = scaled @ scaled.T if scaled.shape[0] <= scaled.shape[1] else scaled.T @ scaled
-        largest = float(np.linalg.eigvalsh(gram)[-1])
+        if isinstance(posed.matrix, Operator):
+            largest = largest_of_gram(posed.matrix, np.sqrt(slopes), rtol)
+        else:
+            largest = self._largest_of_entries(posed.matrix.astype(np.float64) * np.sqrt(slopes))
         if largest <= 0:
             raise ValueError("the measurement matrix is zero, so that no step is too large: give a step")
         return posed.weight * largest
+
+    @staticmethod
+    def _largest_of_entries(scaled: FloatArray) -> float:
+        """The largest eigenvalue of ``A A^T``."""
+        gram = scaled @ scaled.T if scaled.shape[0] <= scaled.shape[1] else scaled.T @ scaled
+        return float(np.linalg.eigvalsh(gram)[-1])
 
     def gradient_norm(self, factors: Sequence[FloatArray], gradient: FloatArray) -> FloatArray:
         """The norm (...) of the gradient by all L factors of each side, given that by x; all (..., n)."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import as_real
-from fastflow.checks import FloatArray, as_floats, brief_repr, frozen, one_of
+from fastflow.checks import FloatArray, as_count, as_floats, brief_repr, frozen, kind_of, one_of
 from fastflow.equality import by_value
 from fastflow.memory import require_work
+from fastflow.operators.base import Operator
 from fastflow.problems.minimum import Minimum
+from fastflow.streams import stream
 
 NORMALIZATIONS = ("sum", "mean")
 
@@ -27,11 +29,15 @@ class Problem:
     ----------
     truth : array of the unknown's shape, or None
         What errors are measured against; never used for training.
+    test : Problem or None
+        Measurements of the same unknown that are held out, for the record "test_loss" and `EarlyStopping`; never used
+        for training. `hold_out` makes them of the problem's own.
     normalization : "sum" or "mean"
         The loss is ``1/2 sum r_i^2``, or ``1/m sum r_i^2`` over the m residuals.
     """
 
     truth: ArrayLike | None = None
+    test: Problem | None = None
     normalization: str = "sum"
 
     name: ClassVar[str]
@@ -58,6 +64,22 @@ class Problem:
             for array in value if isinstance(value, tuple) else (value,):
                 if isinstance(array, np.ndarray):
                     array.flags.writeable = False
+
+    @property
+    def is_matrix_free(self) -> bool:
+        """Whether what is measured is known by products alone, see `fastflow.operators`."""
+        return False
+
+    def rationed(self, gradients: int) -> Self:
+        """The problem for an inquiry that must not cost more than so many gradients.
+
+        It may raise ValueError once it has cost that; where an inquiry costs nearly nothing it is the problem itself.
+
+        Parameters
+        ----------
+        gradients : int
+        """
+        return self
 
     @property
     def title(self) -> str:
@@ -95,6 +117,43 @@ class Problem:
     def weight(self) -> float:
         """The loss over ``1/2 sum r_i^2``: 1, or 2/m with ``normalization="mean"``."""
         return 1.0 if self.normalization == "sum" else 2.0 / self.residual_count
+
+    def hold_out(self, count: int, seed: int = 0) -> Self:
+        """This problem without some of its samples, which are drawn at random and become its ``test``.
+
+        Parameters
+        ----------
+        count : int, how many: at least 1, and fewer than there are
+        seed : int
+
+        Returns
+        -------
+        problem of the same class, whose ``test`` has ``normalization="mean"``
+
+        Raises
+        ------
+        TypeError
+            for a problem that is not made of samples that can be left out
+        ValueError
+            for more than there are
+
+        Examples
+        --------
+        >>> import numpy as np, fastflow as ff
+        >>> problem = ff.CompressedSensing(np.eye(5), np.arange(5.0)).hold_out(2)
+        >>> problem.matrix.shape, problem.test.matrix.shape
+        ((3, 5), (2, 5))
+        """
+        total = self.sample_count
+        if as_count("count", count, 1) >= total:
+            raise ValueError(f"count must be less than {total}, the samples that there are, got {count}")
+        order = stream(as_count("seed", seed, 0, None), "test", total).permutation(total)
+        test = replace(self._part(np.sort(order[:count])), normalization="mean", test=None)
+        return replace(self._part(np.sort(order[count:])), test=test)
+
+    def _part(self, samples: NDArray[np.int64]) -> Self:
+        """This problem with some of its samples alone."""
+        raise TypeError(f"{type(self).__name__} has no measurements that can be held out")
 
     def residual(self, product: ArrayLike) -> FloatArray:
         """The residuals r where the unknown has such a value.
@@ -298,6 +357,11 @@ class Problem:
                 kind = "matrix" if truth.ndim == 2 else "vector"
                 raise ValueError(f"truth is the zero {kind}: no error is relative to it")
             self._set(truth=truth)
+        if self.test is not None:
+            if not isinstance(self.test, Problem):
+                raise TypeError(f"test must be a problem, got {kind_of(self.test)}")
+            if self.test.shape != self.shape or not self.test.has_gradient:
+                raise ValueError(f"test must be of the same {self.unknown} of shape {self.shape}, got {self.test!r}")
 
     def _residuals(self, residual: ArrayLike) -> FloatArray:
         array = as_real("residual", residual)
@@ -392,7 +456,7 @@ class MatrixProblem(Problem):
 class VectorProblem(Problem):
     """Linear measurements of a vector x (n,): ``1/2 ||A x - y||^2``.
 
-    A subclass has A as ``matrix`` (m, n) and y as ``values`` (m,).
+    A subclass has A as ``matrix`` (m, n), an array or an `Operator`, and y as ``values``, one for each of its rows.
     """
 
     unknown: ClassVar[str] = "x"
@@ -400,7 +464,7 @@ class VectorProblem(Problem):
     if TYPE_CHECKING:  # fields of subclasses, as the shape is
 
         @property
-        def matrix(self) -> FloatArray:
+        def matrix(self) -> FloatArray | Operator:
             """A, (m, n)."""
 
         @property
@@ -412,6 +476,41 @@ class VectorProblem(Problem):
         """The shape (n,) of x."""
         return (self.matrix.shape[1],)
 
+    @property
+    def is_matrix_free(self) -> bool:
+        return isinstance(self.matrix, Operator)
+
+    def entries(self, purpose: str) -> FloatArray:
+        """All entries of A, (m, n), where there are any.
+
+        Parameters
+        ----------
+        purpose : str, what they are for, in words that begin a message
+
+        Raises
+        ------
+        ValueError
+            where A is known by its products alone
+        """
+        if isinstance(self.matrix, Operator):
+            raise ValueError(
+                f"{purpose} needs all entries of A, which is a {type(self.matrix).__name__} and known by its products: "
+                "where there is room for them give A.toarray(), of ff.operators.as_operator(A)"
+            )
+        return self.matrix
+
+    def measured(self, vector: FloatArray) -> FloatArray:
+        """``A x``, in real form, of a vector (n,)."""
+        if isinstance(self.matrix, Operator):
+            return self.matrix.forward(np.ascontiguousarray(vector)[None])[0]
+        return self.matrix @ vector
+
+    def transposed(self, residual: FloatArray) -> FloatArray:
+        """``A^T r``, of the real form of A."""
+        if isinstance(self.matrix, Operator):
+            return self.matrix.adjoint(np.array(residual)[None])[0]
+        return residual @ self.matrix
+
     def of_vector(self) -> VectorProblem:
         return self
 
@@ -422,31 +521,43 @@ class VectorProblem(Problem):
         -------
         array (n,) in float64
         """
-        return solve_least_squares(self.matrix, self.values)[0]
+        return self.solved()[0]
+
+    def solved(self) -> tuple[FloatArray, int]:
+        """The least-squares solution of least norm, in float64, and the rank of A."""
+        if isinstance(self.matrix, Operator):
+            return solve_by_products(self.matrix, self.values), self.matrix.rank
+        return solve_least_squares(self.matrix, self.values)
 
     def least_loss(self) -> float:
         """A lower bound of the loss: its minimum where there are more measurements than unknowns, else 0.
+
+        It is 0 where A is known by its products, too: what these come to is never below the minimum.
 
         Returns
         -------
         float
         """
-        return self.loss(self.least_squares()) if self.values.size > self.shape[0] else 0.0
+        if self.is_matrix_free or self.values.size <= self.shape[0]:
+            return 0.0
+        return self.loss(self.least_squares())
 
     @property
     def residual_count(self) -> int:
         return self.values.size
 
     def residual(self, product: ArrayLike) -> FloatArray:
-        return self.matrix @ self._of_shape(product) - self.values
+        return self.measured(self._of_shape(product)) - self.values
 
     def gradient(self, product: ArrayLike) -> FloatArray:
-        return self.weight * (self.residual(product) @ self.matrix)
+        return self.weight * self.transposed(self.residual(product))
 
     def normal_operator(self, direction: FloatArray) -> FloatArray:
-        return (self.matrix @ self._of_shape(direction, "direction")) @ self.matrix
+        return self.transposed(self.measured(self._of_shape(direction, "direction")))
 
     def explained(self, residual: FloatArray) -> FloatArray:
+        if isinstance(self.matrix, Operator):
+            return self.measured(solve_by_products(self.matrix, self._residuals(residual)))
         return fitted(self.matrix, self._residuals(residual))
 
 
@@ -471,6 +582,46 @@ def solve_least_squares(matrix: FloatArray, values: FloatArray) -> tuple[FloatAr
     require_work(matrix.size, SOLVED, "least squares with a matrix")
     solution, _, rank, _ = np.linalg.lstsq(matrix.astype(np.float64), values.astype(np.float64), rcond=None)
     return solution, int(rank)
+
+
+BY_PRODUCTS = 1e-10
+"""How accurately least squares are solved by products: of a residual, and of a gradient, relative to their sizes."""
+
+
+def solve_by_products(operator: Operator, values: FloatArray, rtol: float = BY_PRODUCTS) -> FloatArray:
+    """The least-squares solution of least norm, in float64, by LSMR.
+
+    Parameters
+    ----------
+    operator : Operator
+    values : array (rows,)
+    rtol : float, as `BY_PRODUCTS`
+
+    Raises
+    ------
+    ValueError
+        where so many products as there are rows and columns do not bring it there
+    """
+    from scipy.sparse.linalg import LinearOperator, lsmr
+
+    n, rows = operator.shape[1], operator.rows
+    linear = LinearOperator(
+        (rows, n),
+        lambda x: operator.forward(np.ascontiguousarray(x, np.float64).reshape(1, n))[0],
+        lambda r: operator.adjoint(np.array(r, np.float64).reshape(1, rows))[0],
+        dtype=np.float64,
+    )
+    most = rows + n
+    solution, stop, *_ = lsmr(linear, values.astype(np.float64), atol=rtol, btol=rtol, conlim=0, maxiter=most)
+    if stop == OUT_OF_TURNS:
+        raise ValueError(
+            f"least squares by products did not come to {rtol:g} in {most} turns: rows of A depend on each other"
+        )
+    return np.asarray(solution)
+
+
+OUT_OF_TURNS = 7
+"""How LSMR says that it has not converged."""
 
 
 def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -29,6 +29,7 @@ class MatrixCompletion(MatrixProblem):
     rows, cols : integer arrays (m,), each place at most once
     values : array (m,)
     truth : array (d_N, d_0) or None, what errors are measured against
+    test : problem of the same unknown, or None: measurements that are held out (`Problem.hold_out`)
     normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
     warn : bool, whether to warn of rows and columns that have no observed entry
 
@@ -77,6 +78,10 @@ class MatrixCompletion(MatrixProblem):
         self._check_common()
         if self.warn:
             self._warn_of_unobserved(stacklevel=4)
+
+    def _part(self, samples: NDArray[np.int64]) -> Self:
+        rows, cols, values = self.rows[samples], self.cols[samples], self.values[samples]
+        return replace(self, rows=rows, cols=cols, values=values, warn=False)
 
     @property
     def unobserved(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

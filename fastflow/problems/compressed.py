@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
-from fastflow.checks import FloatArray, as_floats, frozen
+from fastflow.checks import FloatArray, frozen
 from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.losses.shared_matrix import padded_columns, share_matrix
-from fastflow.problems.base import VectorProblem, solve_least_squares, stacked
+from fastflow.operators import Operator, is_operator
+from fastflow.operators.rationed import Rationed
+from fastflow.problems.base import VectorProblem, stacked
 from fastflow.problems.gram import regression_by_gram
+from fastflow.problems.measurements import as_measured_by, as_measurements, measured_by_operators
+
+DECOMPOSITION = 10
+"""What least squares and the largest eigenvalue of ``A A^T`` cost, over the product of its size and its fewer rows or
+columns (of Householder and bidiagonal reductions, roughly)."""
+
+DECOMPOSED = 10**7
+"""Up to that product they cost next to nothing."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,29 +33,58 @@ class CompressedSensing(VectorProblem):
 
     Parameters
     ----------
-    matrix : array (m, n), A
-    values : array (m,), y
+    matrix : A, (m, n), real or complex: an array, a sparse matrix of SciPy, an operator
+        An operator is one of `fastflow.operators`, or an object with ``shape``, ``matvec`` and ``rmatvec``, such as a
+        ``scipy.sparse.linalg.LinearOperator`` (`fastflow.operators.as_operator`).
+    values : array (m,), y, complex where A is
     truth : array (n,) or None, what errors are measured against
+    test : problem of the same unknown, or None: measurements that are held out (`Problem.hold_out`)
     normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises
     ------
     ValueError, TypeError
-        for shapes that do not match, and entries that are not finite real numbers
+        for shapes that do not match, and entries that are not finite numbers
+
+    Notes
+    -----
+    x is real whatever A is. Of complex measurements the problem keeps the real form, ``matrix`` (2m, n) and ``values``
+    (2m,): first the real parts, then the imaginary ones. So each of them is two residuals, the loss is
+    ``1/2 sum |r_i|^2``, and its gradient ``Re(A^H r)``. An operator stays as it is, and its values have this form.
+
+    What needs the entries of A refuses an operator. Where one raises during `fastflow.train`, that is an
+    `fastflow.OperatorError`, which has all that was done; where it gives NaN the run has diverged.
     """
 
-    matrix: FloatArray
+    matrix: FloatArray | Operator
     values: FloatArray
     name: ClassVar[str] = "compressed sensing"
 
     def __post_init__(self) -> None:
-        matrix, values = as_floats("matrix", self.matrix, 2), as_floats("values", self.values, 1)
-        if values.shape != matrix.shape[:1]:
-            raise ValueError(
-                f"values must have one entry for each of the {len(matrix)} rows of the matrix, got shape {values.shape}"
-            )
-        self._set(matrix=matrix, values=values)
+        if is_operator(self.matrix):
+            # From the user to here there are __init__ and this.
+            operator, values = as_measured_by(self.matrix, self.values, stacklevel=3)
+            if operator.unknown_shape is not None:
+                raise TypeError(f"matrix is an operator on {operator.unknown_shape} matrices: give it to MatrixSensing")
+            self._set(matrix=operator, values=values)
+        else:
+            assert not isinstance(self.matrix, Operator)
+            matrix, values = as_measurements("matrix", self.matrix, 2, self.values)
+            self._set(matrix=matrix, values=values)
         self._check_common()
+
+    def _part(self, samples: NDArray[np.int64]) -> Self:
+        if isinstance(self.matrix, Operator):
+            return super()._part(samples)
+        return replace(self, matrix=self.matrix[samples], values=self.values[samples])
+
+    def rationed(self, gradients: int) -> Self:
+        if isinstance(self.matrix, Operator):
+            return replace(self, matrix=Rationed(self.matrix, 2 * gradients))
+        small = self.matrix.size * min(self.matrix.shape) <= DECOMPOSED
+        if small or DECOMPOSITION * min(self.matrix.shape) <= 4 * gradients:
+            return self
+        raise ValueError(f"the entries of A tell no more than {gradients} gradients cost")
 
     @property
     def title(self) -> str:
@@ -67,7 +106,7 @@ class CompressedSensing(VectorProblem):
     @cached_property
     def _least_squares(self) -> tuple[FloatArray, int]:
         """`least_squares`, and the rank of A."""
-        solution, rank = solve_least_squares(self.matrix, self.values)
+        solution, rank = self.solved()
         return frozen(solution), rank
 
     @property
@@ -77,11 +116,13 @@ class CompressedSensing(VectorProblem):
         Where n > m solutions are not unique, and the loss could not be measured from one of them without cancellation
         (`fastflow.kernels.RegressionByGram`).
         """
-        return self.matrix.shape[1] <= self.matrix.shape[0]
+        return not self.is_matrix_free and self.matrix.shape[1] <= self.matrix.shape[0]
 
     @property
     def loss_flops(self) -> int:
         measurements, size = self.matrix.shape
+        if isinstance(self.matrix, Operator):
+            return 2 * self.matrix.flops
         return 2 * size * min(size, 2 * measurements) if self.prefers_gram else 4 * self.matrix.size
 
     @classmethod
@@ -91,11 +132,13 @@ class CompressedSensing(VectorProblem):
 
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
+        if any(p.is_matrix_free for p in problems):
+            return measured_by_operators([p.matrix for p in problems], [p.values for p in problems], dtype)
         if all(p.prefers_gram for p in problems):
-            return regression_by_gram([(p.matrix.T, p.values[None]) for p in problems], dtype)
+            return regression_by_gram([(p.entries("descent").T, p.values[None]) for p in problems], dtype)
         if shared:
             (problem,) = problems
-            return share_matrix(problem.matrix, problem.values, dtype)
+            return share_matrix(problem.entries("descent"), problem.values, dtype)
         return cls.kernel_samples(problems, dtype)
 
     @classmethod
@@ -103,5 +146,6 @@ class CompressedSensing(VectorProblem):
         if len({len(p.values) for p in problems}) > 1:
             raise ValueError("problems in one list must have the same number of measurements")
         return Sensing(
-            padded_columns([p.matrix for p in problems], dtype), stacked([p.values for p in problems], dtype)
+            padded_columns([p.entries("a step along some samples") for p in problems], dtype),
+            stacked([p.values for p in problems], dtype),
         )

@@ -25,6 +25,7 @@ class CustomProblem(MatrixProblem):
     shape : (d_N, d_0), the shape of W
     data : the NamedTuple of arrays of the problem
     truth : array (d_N, d_0) or None, what errors are measured against
+    test : problem of the same unknown, or None: measurements that are held out (`Problem.hold_out`)
     normalization : "sum", as the loss is what your formula returns
 
     Raises

@@ -23,6 +23,7 @@ class MatrixEstimation(MatrixProblem):
     ----------
     target : array (d_N, d_0)
     truth : array (d_N, d_0) or None, what errors are measured against
+    test : problem of the same unknown, or None: measurements that are held out (`Problem.hold_out`)
     normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
 
     Raises

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, as_floats, one_of
 from fastflow.kernels.losses.regression import RegressionBySamples, SharedSamples
@@ -72,6 +72,7 @@ class LinearRegression(MatrixProblem):
     inputs : array (d_0, samples), X; with samples as rows (samples, d_0)
     outputs : array (d_N, samples), Y; with samples as rows (samples, d_N)
     truth : array (d_N, d_0) or None, what errors are measured against
+    test : problem of the same unknown, or None: measurements that are held out (`Problem.hold_out`)
     normalization : "sum", or "mean" for the mean of the squared residuals instead of half their sum
     samples : "columns", "rows", or None
         What samples are in the tables that are given. None is columns, as in ``W X``, or rows where these alone agree
@@ -194,7 +195,13 @@ class LinearRegression(MatrixProblem):
                 f"{len(self.outputs)} outputs; a DeepLinear network takes any number"
             )
         truth = None if self.truth is None else np.ravel(self.truth)
-        return CompressedSensing(self.inputs.T, self.outputs[0], truth=truth, normalization=self.normalization)
+        test = None if self.test is None else self.test.of_vector()
+        return CompressedSensing(
+            self.inputs.T, self.outputs[0], truth=truth, normalization=self.normalization, test=test
+        )
+
+    def _part(self, samples: NDArray[np.int64]) -> Self:
+        return replace(self, inputs=self.inputs[:, samples], outputs=self.outputs[:, samples])
 
     @property
     def sample_count(self) -> int:

@@ -112,6 +112,38 @@ def _determinant_signs(seen: Snapshot) -> FloatArray:
     return np.where(seen.finite & singular, 0.0, signs)
 
 
+def _test_losses(seen: Snapshot) -> FloatArray:
+    """The losses of the measurements that are held out, NaN where the product is not finite."""
+    values = np.full(len(seen.products), np.nan)
+    for moment in np.flatnonzero(seen.finite):
+        test = seen.subject.problems[int(seen.subject.problem_index[seen.runs[moment]])].test
+        assert test is not None
+        values[moment] = test.loss(seen.products[moment])
+    return values
+
+
+def _check_tests(subject: Subject) -> None:
+    if any(problem.test is None for problem in subject.problems):
+        raise ValueError("test_loss needs measurements that are held out: train on problem.hold_out(count)")
+
+
+def _average_losses(seen: Snapshot) -> FloatArray:
+    problems = [seen.subject.problems[int(seen.subject.problem_index[run])] for run in seen.runs]
+    return np.array([problem.loss(x) for problem, x in zip(problems, seen.averages, strict=True)])
+
+
+def _average_errors(seen: Snapshot) -> FloatArray:
+    flat = seen.averages.reshape(len(seen.runs), -1)
+    return metrics.relative_errors(flat, seen.truths, np.arange(len(flat)))
+
+
+def _check_averages(subject: Subject) -> None:
+    if subject.axis != "steps":
+        raise ValueError("averages are those of the iterates of methods that take steps: leave them out")
+    if not all(problem.has_gradient for problem in subject.problems):
+        raise ValueError("average_loss needs a loss in NumPy, which a CustomProblem has not: leave it out")
+
+
 REVIEWED = 2**20
 """How many values are looked at together, as there may be more than memory."""
 
@@ -282,6 +314,45 @@ QUANTITIES: tuple[Quantity, ...] = (
         default=False,
         prepare=lambda subject: check_has_hessian(subject.architecture.network),
         costly=True,
+    ),
+    Quantity(
+        "average",
+        "The mean of the products at all moments of this record so far: of every iterate with steps one apart, of a "
+        "tail of them with steps from there on.",
+        Source.PRODUCTS,
+        lambda seen: seen.averages,
+        lambda a: a.solution_shape,
+        lambda a: a.solution_axes,
+        default=False,
+        prepare=_check_averages,
+    ),
+    Quantity(
+        "average_loss",
+        "The loss of ``average``.",
+        Source.PRODUCTS,
+        _average_losses,
+        default=False,
+        prepare=_check_averages,
+        label="loss of the average",
+    ),
+    Quantity(
+        "average_error",
+        "The relative error of ``average``, where the problem has a truth.",
+        Source.PRODUCTS,
+        _average_errors,
+        needs_truth=True,
+        default=False,
+        prepare=_check_averages,
+        label="error of the average",
+    ),
+    Quantity(
+        "test_loss",
+        "The loss of the measurements that are held out, where the problem has a ``test`` (`Problem.hold_out`).",
+        Source.PRODUCTS,
+        _test_losses,
+        default=False,
+        prepare=_check_tests,
+        label="test loss",
     ),
     Quantity(
         "limit_distance",

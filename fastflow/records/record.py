@@ -84,7 +84,11 @@ class Record:
 
     def with_product(self) -> Record:
         """This record, and the product."""
-        chosen = {name: name in self.wanted or name == "product" for name in NAMED}
+        return self.also("product")
+
+    def also(self, *names: str) -> Record:
+        """This record, and other quantities of the table."""
+        chosen = {name: name in self.wanted or name in names for name in NAMED}
         return Record(self.steps, self.spacing, folder=self.folder, **chosen)
 
     @property

@@ -39,6 +39,7 @@ class Recording:
     ----------
     folder : the folder in whose file the histories lie; None in memory
     histories : dict, name: array (runs, moments, *shape), full of NaN until written
+    taken : int array (runs,), the steps that runs have taken; None where moments are times
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Recording:
         self.folder, self._chosen = chosen, chosen
         self.histories: dict[str, FloatArray] = {}
         self._subject: Subject | None = None
+        self.taken: NDArray[np.int64] | None = None
 
     def nbytes(self, runs: int, dtype: FloatDType) -> int:
         """Bytes that the histories of so many runs take."""
@@ -101,7 +103,7 @@ class Recording:
         ValueError
             when something is to be recorded that is not known of them
         """
-        self._subject = Subject(problems, architecture, problem_index, truths, starts)
+        self._subject = Subject(problems, architecture, problem_index, truths, starts, self.axis)
         for name in self.shapes:
             prepare = NAMED[name].prepare
             if prepare is not None:
@@ -136,11 +138,22 @@ class Recording:
         """Write what is made of products and factors, flat, at such moments of such runs."""
         assert self._subject is not None
         products = flat_products.reshape(-1, *self._subject.architecture.solution_shape)
-        seen = Snapshot(self._subject, runs, products, flat_factors)
+        seen = Snapshot(self._subject, runs, products, flat_factors, self._entries(runs, moments))
         for name, values in self.histories.items():
             make = NAMED[name].make
             if make is not None:
                 values[runs, moments] = make(seen)
+
+    def _entries(self, runs: NDArray[np.int64], moments: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which entries these are, -1 for what repeats where a run has ended before the moment."""
+        if self.taken is None:
+            return moments
+        return np.where(self.moments[moments] <= self.taken[runs], moments, -1)
+
+    def forget(self, run: int, entry: int) -> None:
+        """Take back what was written of a run at a moment."""
+        for values in self.histories.values():
+            values[run, entry] = np.nan
 
     def repeat_last(self, run: int, recorded: int) -> None:
         """Let the history of a run that is at rest repeat the last of so many values."""

@@ -32,6 +32,7 @@ class Subject:
     truths : array (problems, size), flat; (0, 0) where there are none
     starts : array (runs, parameters), flat
         Not a copy: what is made of starts is made before any work, when a quantity prepares, and kept.
+    axis : "steps" or "times", what moments are
     """
 
     problems: Sequence[Problem]
@@ -39,6 +40,7 @@ class Subject:
     problem_index: NDArray[np.int64]
     truths: FloatArray
     starts: FloatArray
+    axis: str = "steps"
 
     @cached_property
     def balanced(self) -> NDArray[np.bool_]:
@@ -72,6 +74,22 @@ class Subject:
             )
         return np.array([self._limit(run, flat) for run, flat in enumerate(self.starts)])
 
+    @cached_property
+    def _averages(self) -> dict[int, tuple[int, int, FloatArray]]:
+        """Of each run the last entry of its record, how many there are, and the sum of their products."""
+        return {}
+
+    def average(self, run: int, entry: int, product: FloatArray) -> FloatArray:
+        """The mean of what was recorded of a run up to an entry, which has this product; of -1 of what there is.
+
+        Entries must come in their order; one that has come is not taken again.
+        """
+        last, count, total = self._averages.get(run, (-1, 0, np.zeros(product.shape)))
+        if entry > last:
+            count, total = count + 1, total + product
+            self._averages[run] = entry, count, total
+        return total / count if count else np.full(product.shape, np.nan)
+
     def _limit(self, run: int, flat: FloatArray) -> FloatArray:
         problem = self.problems[int(self.problem_index[run])]
         limit = predicted_limit(problem, self.architecture.unpack(flat))
@@ -99,12 +117,14 @@ class Snapshot:
     runs : int array (moments,)
     products : array (moments, *solution_shape), or empty where no quantity needs them
     flat_factors : array (moments, parameters), likewise
+    entries : int array (moments,), which records of their runs these are; -1 where a run has ended before its moment
     """
 
     subject: Subject
     runs: NDArray[np.int64]
     products: FloatArray
     flat_factors: FloatArray
+    entries: NDArray[np.int64] | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -125,6 +145,13 @@ class Snapshot:
     def limits(self) -> FloatArray:
         """The predicted limit at every moment."""
         return self.subject.limits[self.runs]
+
+    @cached_property
+    def averages(self) -> FloatArray:
+        """The means of the products that were recorded of each run up to each moment, (moments, *solution_shape)."""
+        assert self.entries is not None
+        each = zip(self.runs.tolist(), self.entries.tolist(), self.products, strict=True)
+        return np.array([self.subject.average(run, entry, product) for run, entry, product in each])
 
     @cached_property
     def finite(self) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ import numpy as np
 from fastflow.arrays import AnyArray
 from fastflow.checks import as_count, as_number, printable, shown
 from fastflow.disk import writing
+from fastflow.kernels.rules.rule import RATES
 from fastflow.networks import Architecture, architecture_of
 from fastflow.records import History
 from fastflow.records.quantities import NAMED
@@ -20,7 +21,8 @@ from fastflow.status import Status
 
 FORMAT = 1
 
-PREFIX = "history_"
+PREFIX, MEMORY = "history_", "memory_"
+"""How the names of arrays begin that are of a history, or of what a rule remembers."""
 
 FLOATS, WHOLE_NUMBERS = (np.float64, np.float32), (np.int64,)
 """Types of arrays."""
@@ -116,7 +118,19 @@ def _check_runs(arrays: Mapping[str, AnyArray], architecture: Architecture) -> i
             raise ValueError(name)
     if not np.isin(arrays["status"], list(Status)).all():
         raise ValueError("status")
+    if any(name.startswith(MEMORY) for name in arrays):
+        _check_memory(arrays, runs, architecture.parameter_count)
     return int(runs)
+
+
+def _check_memory(arrays: Mapping[str, AnyArray], runs: int, parameters: int) -> None:
+    """What a rule remembers, as `fastflow.inits.base.RuleMemory` has it."""
+    rule, slots, rates, begun = (arrays[f"{MEMORY}{name}"] for name in ("rule", "slots", "rates", "begun"))
+    if rule.dtype.kind != "U" or rule.ndim != 0 or slots.ndim != 2 or slots.shape[1] % parameters:
+        raise ValueError(MEMORY)
+    _check("slots", slots, FLOATS, (runs, slots.shape[1]))
+    _check("rates", rates, (np.float64,), (runs, RATES))
+    _check("begun", begun, WHOLE_NUMBERS, (runs,))
 
 
 def _pop_history(arrays: dict[str, AnyArray], architecture: Architecture, runs: int) -> History | None:

@@ -194,7 +194,7 @@ def draw_recovery(
     if not kept.size:
         raise ValueError("every run diverged, so there is nothing to draw: take a smaller step or a smaller start")
     try:
-        pursuit = basis_pursuit(problem.matrix, problem.values, nonnegative=nonnegative)
+        pursuit = basis_pursuit(problem.entries("basis pursuit"), problem.values, nonnegative=nonnegative)
     except ValueError:  # no x fits
         pursuit = None
     starts = np.array(alphas if len(alphas) else [np.nan] * len(solution))[kept]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.arrays import AnyArray
 from fastflow.checks import FloatArray, NumberArray
 from fastflow.equality import by_value
 from fastflow.inits import Explicit
+from fastflow.inits.base import RuleMemory
 from fastflow.kernels.vectors.peak import measured_peak
 from fastflow.networks import Architecture, Chain
 from fastflow.records import History
 from fastflow.results import pictures
 from fastflow.results.figures import Given
-from fastflow.results.files import Facts, read_runs, write_runs
+from fastflow.results.files import MEMORY, Facts, read_runs, write_runs
 from fastflow.results.tables import dataset_of
 from fastflow.status import Status
 from fastflow.theory.large_steps import FEWEST, period
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 QUANTILES = (0.1, 0.5, 0.9)
+MEASURED_BYTES = 2**22
+"""Of so many bytes of solutions at a time is measured what a summary says."""
 
 
 @by_value(hashable=False)
@@ -50,6 +54,8 @@ class Runs:
     threads : int, that were used
     flops : float, floating-point operations of the products in that time
     description : dict of str, how the runs were made, in words
+    memory : what the update rule remembers, such as velocities, ``(rule, slots, rates, begun)``; None of what has none
+        ``memory.slots`` is (runs, slots * parameters), factors laid out as in ``flat_factors``.
     """
 
     solution: FloatArray
@@ -67,6 +73,7 @@ class Runs:
     flops: float
     description: dict[str, str]
     flat_factors: FloatArray = field(repr=False)
+    memory: RuleMemory | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -99,8 +106,12 @@ class Runs:
 
     @property
     def last(self) -> Explicit:
-        """Where every run is: ``train(problem, network, runs.last, ...)`` goes on from here, counting steps on."""
-        return Explicit(self.factors, steps=self.steps)
+        """Where every run is: ``train(problem, network, runs.last, ...)`` goes on from here, counting steps on.
+
+        By a method of the same class it goes on with what the update rule remembers, such as velocities: with the bits
+        of never having stopped. By another one that begins anew.
+        """
+        return Explicit(self.factors, steps=self.steps).remembering(self.memory)
 
     def status_counts(self) -> dict[Status, int]:
         """How many runs ended in which way."""
@@ -135,9 +146,7 @@ class Runs:
         kept = self.status != Status.DIVERGED
         rows: list[tuple[str, NumberArray]] = [("loss", self.loss), ("steps", self.steps)]
         if kept.any():
-            for name, measured in self.architecture.measures(self.solution[kept]).items():
-                values = np.full(len(self), np.nan)
-                values[kept] = measured
+            for name, values in self._measures(kept).items():
                 rows.insert(-1, (name, values))
         if self.error is not None:
             rows.insert(-1, ("error", self.error))
@@ -154,6 +163,16 @@ class Runs:
             lines.append(f"{count:6d} {status.label}: {status.message}")
         lines.append(f"{self.seconds:.3g} s, {self.steps.sum():.4g} steps in all{self._speed()}")
         return "\n".join(lines)
+
+    def _measures(self, kept: NDArray[np.bool_]) -> dict[str, NumberArray]:
+        """What the architecture measures of some runs, NaN of the others; a few at a time, for little memory."""
+        few = max(1, MEASURED_BYTES // max(1, self.solution[0].nbytes))
+        chosen, values = np.flatnonzero(kept), dict[str, NumberArray]()
+        for first in range(0, len(chosen), few):
+            runs = chosen[first : first + few]
+            for name, measured in self.architecture.measures(self.solution[runs]).items():
+                values.setdefault(name, np.full(len(self), np.nan))[runs] = measured
+        return values
 
     def _speed(self) -> str:
         """What the machine did and could do, where the time is long enough to say."""
@@ -219,6 +238,8 @@ class Runs:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         if self.error is not None:
             arrays["error"] = self.error
+        if self.memory is not None:
+            arrays |= {f"{MEMORY}{name}": np.asarray(part) for name, part in self.memory._asdict().items()}
         facts = Facts(seconds=self.seconds, threads=self.threads, flops=self.flops, description=self.description)
         return write_runs(path, arrays, self.architecture, self.history, facts)
 
@@ -246,6 +267,7 @@ class Runs:
             error=arrays.get("error"),
             architecture=architecture,
             history=history,
+            memory=_memory_of(arrays),
         )
 
 
@@ -260,6 +282,14 @@ def drawn_of(runs: Runs) -> pictures.Drawn:
     if runs.history is None:
         raise ValueError("these runs have no history to draw: train(..., record=ff.Record())")
     return pictures.Drawn(runs.history, runs.status != Status.DIVERGED, runs.steps, runs.description)
+
+
+def _memory_of(arrays: Mapping[str, AnyArray]) -> RuleMemory | None:
+    """What a rule remembers, of the arrays of a file."""
+    if f"{MEMORY}rule" not in arrays:
+        return None
+    slots, rates, begun = (arrays[f"{MEMORY}{name}"] for name in ("slots", "rates", "begun"))
+    return RuleMemory(str(arrays[f"{MEMORY}rule"]), slots, rates, begun)
 
 
 _ARRAYS = ("solution", "loss", "status", "steps", "step", "problem_index", "run_index", "flat_factors")
@@ -281,3 +311,24 @@ class Interrupted(KeyboardInterrupt):
     def __str__(self) -> str:
         done = int(np.sum(self.runs.status != Status.RUNNING))
         return f"interrupted: {done} of {len(self.runs)} runs had ended; .runs has them all"
+
+
+class OperatorError(RuntimeError):
+    """An operator of a problem raised during `train`, what it raised being the cause of this.
+
+    Attributes
+    ----------
+    runs : `Runs`, everything that was done before, ended or not, as of `Interrupted`
+    raised : str, what was raised, in words, which other processes have as well
+    """
+
+    def __init__(self, runs: Runs, raised: str) -> None:
+        super().__init__(runs, raised)  # what is made again of what it was made of
+        self.runs, self.raised = runs, raised
+
+    def __str__(self) -> str:
+        done = int(np.sum(self.runs.status != Status.RUNNING))
+        return (
+            f"the operator of the problem raised {self.raised}; {done} of {len(self.runs)} runs had ended; .runs has "
+            "them all, and train(..., init=error.runs.last) goes on"
+        )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastflow.shell.arguments import Parser
-from fastflow.shell.info import add_info, info
+from fastflow.shell.info import add_info
 from fastflow.shell.merge import add_merge
 from fastflow.shell.output import DONE, FAILED, INCOMPLETE, INTERRUPTED, WRONG_INPUT, complain, plain_warnings
 from fastflow.shell.phase import add_phase
@@ -19,7 +19,7 @@ from fastflow.shell.study import add_study
 from fastflow.shell.train import add_train
 from fastflow.version import __version__
 
-__all__ = ["DONE", "FAILED", "INCOMPLETE", "INTERRUPTED", "WRONG_INPUT", "info", "main"]
+__all__ = ["DONE", "FAILED", "INCOMPLETE", "INTERRUPTED", "WRONG_INPUT", "main"]
 
 
 ABOUT = "fastflow: where does gradient descent go when a linear map is learned through a product of factors?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import signal
 from collections.abc import Callable
@@ -84,6 +85,14 @@ def add_train(commands: Commands) -> None:
         help="hide this fraction of the entries at random (by --seed), train on the rest, and print the error on them",
     )
 
+    g.add_argument(
+        "--hold-out",
+        type=a_count(1),
+        metavar="M",
+        help="hold out this many measurements (samples, entries) at random (by --seed), and stop each run where their "
+        "loss is least",
+    )
+
     g = p.add_argument_group("data file", "needed only where a file can be read in two ways, which is said")
     g.add_argument("--header", choices=(YES, NO), help="whether the first line of a .csv names the columns")
     g.add_argument("--row-numbers", choices=(DROP, KEEP), help="a first column that counts the rows")
@@ -126,10 +135,17 @@ def add_train(commands: Commands) -> None:
     g.add_argument(
         "--momentum",
         type=_momentum,
-        help="of --method momentum and muon: a number below 1, or with --nesterov (k-1)/(k+2)",
+        help="of --method momentum, muon and sgd: a number below 1, or with --nesterov (k-1)/(k+2)",
     )
     g.add_argument("--nesterov", action="store_true", help="Nesterov's momentum")
     g.add_argument("--weight-decay", type=a_number(least=0), metavar="MU", help="of the factors")
+    g.add_argument(
+        "--ratio",
+        type=a_number(above=0),
+        metavar="R",
+        help="of --method weight-normalization and its flow: the rate of the direction over that of the length "
+        "(default: 1)",
+    )
     g.add_argument(
         "--step",
         type=_step,
@@ -141,13 +157,13 @@ def add_train(commands: Commands) -> None:
         "--batch",
         type=a_count(1),
         metavar="B",
-        help="of --method sgd: samples (measurements, entries) a step (default: 1)",
+        help="samples (measurements, entries) a step (default of --method sgd: 1; of other rules all of them)",
     )
     g.add_argument(
         "--label-noise",
         type=a_number(least=0),
         metavar="S",
-        help="of --method sgd: the standard deviation of noise that labels get at every step (default: 0)",
+        help="the standard deviation of noise that the labels of a batch get at every step (default: 0)",
     )
     g.add_argument("--max-steps", type=a_count(0), default=100_000, metavar="K", help="most steps (default: 100000)")
     g.add_argument(
@@ -239,6 +255,8 @@ def _train(a: argparse.Namespace) -> int:
         widths=a.widths,
         reading=Reading(a.header, a.row_numbers, a.comma, a.layout, a.mask),
     )
+    if a.hold_out is not None:
+        data = dataclasses.replace(data, problem=data.problem.hold_out(a.hold_out, a.seed))
     if a.scale is None:
         a.scale = (default_scale(a, data.problem),)
     network, init, method, record, count = choices_for(a, data.problem)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 from fastflow.baselines import as_baseline
@@ -74,8 +75,10 @@ def check_cells(
                         posed[at_network, at_ensemble] = network.pose(drawn)
                     seen = posed[at_network, at_ensemble]
                     _check_start(init, network, seen, problem, starts)
-                    method.check(network, init, record, problem=seen)
                     ensemble = cast(Ensemble, grid.each("ensemble")[at_ensemble])
+                    if method.needs_test and ensemble.test_size:
+                        seen = replace(seen, test=seen)  # which every trial will have: what it is says nothing here
+                    method.check(network, init, record, problem=seen)
                     case = Case(ensemble, seen, network.architecture(seen), init)
                     for one in asked.values():
                         one.check(case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from fastflow.baselines import Baseline
@@ -48,7 +49,10 @@ class Setup(NamedTuple):
         ----------
         trial : int
         """
-        return draw_problem(self.ensemble, self.seed, trial if self.fresh else None)
+        problem = draw_problem(self.ensemble, self.seed, trial if self.fresh else None)
+        if isinstance(self.method, Method) and self.method.needs_test and self.ensemble.test_size:
+            problem = replace(problem, test=self._draw_test(trial, problem))
+        return problem
 
     @property
     def test(self) -> Callable[[int], Problem] | None:
@@ -56,10 +60,13 @@ class Setup(NamedTuple):
         return self._test_problem if self.ensemble.test_size else None
 
     def _test_problem(self, trial: int) -> Problem:
+        return self._draw_test(trial, self.problem(trial))
+
+    def _draw_test(self, trial: int, problem: Problem) -> Problem:
         key = self.seed, "test", self.ensemble.key(), self.ensemble.test_size
-        problem = problem_key(self.ensemble, self.seed)
-        rng, drawn = (stream(*one, trial) if self.fresh else stream(*one) for one in (key, problem))
-        return self.ensemble.draw_test(rng, self.problem(trial), drawn)
+        of_problem = problem_key(self.ensemble, self.seed)
+        rng, drawn = (stream(*one, trial) if self.fresh else stream(*one) for one in (key, of_problem))
+        return self.ensemble.draw_test(rng, problem, drawn)
 
 
 def problem_key(ensemble: Ensemble, seed: int) -> tuple[Key, ...]:

@@ -163,8 +163,9 @@ def _of_vectors(posed: VectorProblem, sides: list[list[FloatArray]], left: Float
     """The kind where some x leaves less than this one, of residuals of which ``left`` could be fitted."""
     sizes = [np.abs(side) for side in sides]
     largest = max(side.max() for side in sizes)
-    columns = metrics.euclidean_norms(posed.matrix.T.astype(np.float64))
-    slopes = np.abs(left @ posed.matrix) > tol * columns * metrics.l2_norm(left)
+    matrix = posed.entries("the kind of a critical point")
+    columns = metrics.euclidean_norms(matrix.T.astype(np.float64))
+    slopes = np.abs(left @ matrix) > tol * columns * metrics.l2_norm(left)
     for side in sizes:
         others = np.prod(np.sort(side, axis=0)[1:] / (largest or 1), axis=0)
         if np.any(slopes & (others <= np.sqrt(tol))):

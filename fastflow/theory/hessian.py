@@ -55,6 +55,11 @@ class Hessian:
                 "them"
             )
         check_has_hessian(network)
+        if posed.is_matrix_free:
+            raise ValueError(
+                "the Hessian needs all entries of A, and the problem has an operator for it: give A.toarray() where "
+                "there is room for them"
+            )
         require_work(architecture.parameter_count, CURVATURE, "the Hessian at factors")
         flat = flatten(architecture, factors)
         self._problem = as_any_loss(posed.kernel_data([posed], np.float64), math.prod(architecture.solution_shape))

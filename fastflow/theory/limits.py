@@ -330,6 +330,11 @@ def _least_of_small_starts(architecture: Hadamard, factors: Sequence[FloatArray]
 
 def _fits(problem: VectorProblem, truth: FloatArray) -> bool:
     """Whether a truth fits every value but for the round-off of its row."""
-    matrix, values = problem.matrix.astype(np.float64), problem.values.astype(np.float64)
-    floor = FITS * np.finfo(problem.matrix.dtype).eps * (np.abs(matrix) @ np.abs(truth) + np.abs(values))
+    values = problem.values.astype(np.float64)
+    if problem.is_matrix_free:  # of which no row is known
+        measured, eps = problem.measured(truth.astype(np.float64)), np.finfo(problem.values.dtype).eps
+        sizes = float(np.linalg.norm(measured) + np.linalg.norm(values))
+        return bool(np.linalg.norm(measured - values) <= len(truth) * FITS * eps * sizes)
+    matrix = problem.entries("a truth").astype(np.float64)
+    floor = FITS * np.finfo(problem.entries("a truth").dtype).eps * (np.abs(matrix) @ np.abs(truth) + np.abs(values))
     return bool(np.all(np.abs(matrix @ truth - values) <= len(truth) * floor))

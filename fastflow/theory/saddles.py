@@ -44,4 +44,6 @@ def saddle_path(problem: Problem, *, signed: bool = True, max_jumps: int = DEFAU
     """
     posed = as_problem(problem).of_vector()
     root = np.sqrt(posed.weight)
-    return saddle_paths(root * posed.matrix, root * posed.values, signed=signed, max_jumps=max_jumps)
+    return saddle_paths(
+        root * posed.entries("the path over saddles"), root * posed.values, signed=signed, max_jumps=max_jumps
+    )

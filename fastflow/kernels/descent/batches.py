@@ -1,4 +1,8 @@
-"""Stochastic gradient descent: one run after the other, each step along the gradient of some samples."""
+"""Stochastic gradient descent: one run after the other, each step along the gradient of some samples.
+
+Gradient descent has steps of its own (`networks.batches`). Any other rule moves a group whose problem is the batch, as
+it moves one whose problem is that of all samples.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline
+from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.descent.descend import Ends, leave_member, record_member, step_at
+from fastflow.kernels.descent.moving import keep_memory, load_memory
 from fastflow.kernels.descent.order import find_place, order_places, take_batch
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING
-from fastflow.kernels.networks.batches import batch_places, batch_step
+from fastflow.kernels.losses.batch import BatchLoss
+from fastflow.kernels.networks.batches import batch_places, batch_rest, batch_step
 from fastflow.kernels.networks.group import (
     backward,
     extract_member,
@@ -20,6 +27,7 @@ from fastflow.kernels.networks.group import (
     load_member,
     measure,
 )
+from fastflow.kernels.rules.rule import Descent, take_steps
 from fastflow.kernels.trace import has_room, next_record
 
 
@@ -33,8 +41,55 @@ class Looks(NamedTuple):
     ends: Ends
 
 
+def group_of_batch(batches, batch):
+    """The group of a `networks.batches`, whose problem is the batch; it shares all memory with that of all samples."""
+    loss = BatchLoss(batches.samples, batch.picked, batch.labels, np.zeros(1, np.int64))
+    return batches.group._replace(problem=loss)
+
+
+@protocol
+def step_by_batch(rule, mover, of_batch, places, zero, widths, weight, step, count, size, k):
+    """Take step k by a rule along a batch of so many samples; whether the residuals of these are finite.
+
+    Parameters
+    ----------
+    rule, mover : the NamedTuple of a rule, and its `rules.rule.Mover`
+    of_batch : the group of the run, whose problem is the batch
+    places : `networks.batches.batch_places`
+    zero : of the numbers' type
+    widths : of the network
+    weight : float, of the loss
+    step : float
+    count, size, k : int, all samples, those of the batch, and the number of the step
+    """
+
+
+@implements(step_by_batch, Descent, inline=True)
+def _descend(rule, mover, of_batch, places, zero, widths, weight, step, count, size, k):
+    length = of_batch.row_factors.dtype.type(weight * step * count / size)
+    return batch_step(places, zero, widths, length, size)
+
+
+@implements(step_by_batch, tuple)
+def _by_rule(rule, mover, of_batch, places, zero, widths, weight, step, count, size, k):
+    share = weight * count / size  # by which its gradient is, on average, that of the loss
+    at = group_places(of_batch, widths)
+    of_batch.problem.taken[0] = size
+    forward(of_batch, at, widths)
+    measure(of_batch, widths[0])
+    finite = np.isfinite(of_batch.work.loss[0])
+    if finite:
+        of_batch.weight[0], of_batch.step[0], of_batch.offset[0] = share, share * step, k
+        mover.sizes[0], mover.written[0] = step, np.nan
+        backward(of_batch, at, widths, False)
+        take_steps(rule, mover, of_batch, at, widths, 0)
+    return finite
+
+
 @jit
-def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks, trace, budget, batches):
+def descend_by_batches(
+    weights, widths, state, queue, rule, order, batch, looks, trace, budget, batches, of_batch, mover
+):
     """Advance the runs of a queue that have not ended, by about ``budget`` steps together.
 
     A step goes ``step weight m / b`` along the gradient of ``1/2 sum r_i^2`` over a batch of b of the m samples, which
@@ -53,6 +108,8 @@ def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks,
     trace : Trace, whose moments are steps
     budget : int; 0 only evaluates loss and solution of every run that has not ended
     batches : a `networks.batches`
+    of_batch : its group, with the batch as a `losses.batch.BatchLoss` for its problem
+    mover : a `rules.rule.Mover` for it, with the rule by which it moves
 
     Returns
     -------
@@ -76,6 +133,7 @@ def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks,
         first, weight = samples.bounds[index], weights[index]
         count = samples.bounds[index + 1] - first
         load_member(group, 0, state.factors[run], group.problem, index)
+        load_memory(mover.rule, mover, group, 0, state.memory[run], state.rates[run], state.begun[run])
         record = next_record(trace, record, k)
         find_place(order, batch, places, run, k, count)
         step, noise = rule.first[run], order.noise.first[run]
@@ -83,9 +141,11 @@ def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks,
         while state.status[run] == RUNNING and not pause:
             forward(group, at, widths)
             measure(group, widths[0])
-            backward(group, at, widths, False)
-            gradient_norms(group)
-            loss, norm = weight * group.work.loss[0], weight * group.norm[0]
+            loss, norm = weight * group.work.loss[0], np.nan
+            if ends.gradient_tol > 0 or record < trace.moments.size:  # else nobody asks
+                backward(group, at, widths, False)
+                gradient_norms(group)
+                norm = weight * group.norm[0]
             pause = used >= budget or not has_room(trace, 4)
             end = RUNNING
             if not pause:
@@ -94,15 +154,17 @@ def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks,
                 elif k % every == 0 or k >= ends.max_steps:
                     end = _end(loss, norm, k, ends.tol[index], ends)
                 due = record < trace.moments.size and trace.moments[record] == k and end != DIVERGED
-                extract_member(group, 0)
                 # What is due now, and the state at an end, which the rest of the history repeats.
                 writes = min(int(due) + int(end != RUNNING and end != DIVERGED), trace.moments.size - record)
+                if writes > 0:
+                    extract_member(group, 0)
                 for _ in range(writes):
                     record_member(trace, run, record, index, loss, norm, widths, group)
                     record += 1
             if pause or end != RUNNING:
                 extract_member(group, 0)
                 leave_member(state, run, loss, k, record, end, group)
+                keep_memory(mover.rule, mover, group, 0, state.memory[run], state.rates[run])
             else:
                 # As far as there is nothing to look at.
                 event = min(ends.max_steps, k - k % every + every, k + budget - used)
@@ -115,9 +177,11 @@ def descend_by_batches(weights, widths, state, queue, rule, order, batch, looks,
                     if noise_varies:
                         noise = step_at(order.noise, run, k)
                     size = take_batch(zero, places, k, first, count, noise)
-                    length = group.row_factors.dtype.type(weight * step * count / size)
-                    finite = batch_step(to_move, zero, widths, length, size)
+                    finite = step_by_batch(
+                        mover.rule, mover, of_batch, to_move, zero, widths, weight, step, count, size, k
+                    )
                     k += int(finite)
+                batch_rest(to_move, zero, widths)
                 used += k - begun
         if pause and (budget > 0 or trace.pending_count[0] > 0):
             break

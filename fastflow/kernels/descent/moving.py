@@ -21,10 +21,10 @@ from fastflow.kernels.networks.group import (
     set_factors,
 )
 from fastflow.kernels.rules.adaptive import AdamRule, RMSpropRule, SignRule
-from fastflow.kernels.rules.elementwise import FORMULAS, varies, write_numbers
+from fastflow.kernels.rules.elementwise import FORMULAS, varies, vary_numbers, write_numbers
 from fastflow.kernels.rules.layerwise import Layerwise
 from fastflow.kernels.rules.momentum import MomentumRule
-from fastflow.kernels.rules.rates import NORMALIZED, SHARED, Rate, rate_of_change, rate_of_norm
+from fastflow.kernels.rules.rates import NORMALIZED, SHARED, Rate, normalized_rate, rate_of_change, shared_rate
 from fastflow.kernels.rules.rule import (
     RATES,
     Descent,
@@ -100,17 +100,33 @@ def _nothing_to_keep(rule, mover, group, member, memory, rates):
     pass
 
 
-@implements(take_steps, *BY_FORMULA)
+@implements(take_steps, *BY_FORMULA, inline=True)
 def _by_formula(rule, mover, group, at, widths, ticks):
     for member in range(group.run.size):
         size = mover.sizes[member]
-        if varies(rule) or size != mover.written[member]:
-            weight, k = 1.0, 0
-            if group.run[member] >= 0:
-                weight, k = group.weight[member], group.offset[member] + ticks - mover.begun[member]
+        if size != mover.written[member]:
             mover.written[member] = size
-            write_numbers(rule, mover.numbers, mover.rates, member, size, weight, k)
+            write_numbers(rule, mover.numbers, member, size, _weight_of(group, member))
+    if varies(rule):
+        _vary_all(rule, mover, group, ticks)
     move_by(group, at, rule, mover)
+
+
+@jit_inline
+def _weight_of(group, member):
+    return group.weight[member] if group.run[member] >= 0 else 1.0
+
+
+@jit_inline
+def _vary_all(rule, mover, group, ticks):
+    last_size, last_weight, last = np.nan, np.nan, -1
+    for member in range(group.run.size):
+        size, weight, k = mover.sizes[member], _weight_of(group, member), 0
+        if group.run[member] >= 0:
+            k = group.offset[member] + ticks - mover.begun[member]
+        alike = size == last_size and weight == last_weight and k == last
+        vary_numbers(rule, mover.numbers, mover.rates, member, size, weight, k, alike)
+        last_size, last_weight, last = size, weight, k
 
 
 @implements(load_memory, *BY_FORMULA, SharpnessRule)
@@ -152,22 +168,35 @@ def _keep_flat(rule, mover, group, member, memory, rates):
         rates[i] = mover.rates[member, i]
 
 
-@implements(take_steps, Rate)
+@implements(take_steps, Rate, inline=True)
 def _by_rate(rule, mover, group, at, widths, ticks):
     if rule.kind == NORMALIZED or rule.kind == SHARED:
         gradient_norms(group)
-    for member in range(group.run.size):
-        if group.run[member] < 0:
-            continue
-        size, weight = mover.sizes[member], group.weight[member]
-        if rule.kind == NORMALIZED or rule.kind == SHARED:
-            step = rate_of_norm(rule, mover.rates, member, size, weight * group.norm[member])
-        else:
-            step = _rate_by_gradients(rule, mover, group, member, size, ticks)
-        group.step[member] = weight * step
+        _rates_of_norms(rule, mover, group)
+    else:
+        for member in range(group.run.size):
+            if group.run[member] >= 0:
+                step = _rate_by_gradients(rule, mover, group, member, mover.sizes[member], ticks)
+                group.step[member] = group.weight[member] * step
     move(group, at)
     if rule.kind != NORMALIZED:
         group.moved[:] = 1  # the next step may be larger
+
+
+@jit_inline
+def _rates_of_norms(rule, mover, group):
+    # No branch in the loops, so that members go by vectors; the size of a member without a run is 0.
+    sizes, weights, norms = mover.sizes, group.weight, group.norm
+    if rule.kind == NORMALIZED:
+        for member in range(sizes.size):
+            group.step[member] = weights[member] * normalized_rate(sizes[member], weights[member] * norms[member])
+    else:
+        for member in range(sizes.size):
+            norm = weights[member] * norms[member]
+            group.step[member] = weights[member] * shared_rate(rule, mover.rates, member, sizes[member], norm)
+    for member in range(sizes.size):
+        if group.run[member] < 0:
+            group.step[member] = 0
 
 
 @jit_inline

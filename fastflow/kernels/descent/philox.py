@@ -26,6 +26,9 @@ INDICES, NORMALS = 0, 1
 BLOCK = 4
 """Words that one counter gives."""
 
+AHEAD = 16
+"""Words that are made together: the rounds of one block wait for each other, those of several do not."""
+
 ROUNDS = 10
 MULTIPLIERS = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 WEYL = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
@@ -38,7 +41,7 @@ class Words(NamedTuple):
     """Where a stream is being read.
 
     ``numbers`` int64: the two words of the key, the number of the pair of normals that ``normals`` (2,) has, and of
-    each lane the number of its last block, and the words of that.
+    each lane the number of the last `AHEAD` words, and these.
     """
 
     numbers: np.ndarray
@@ -54,7 +57,7 @@ class WordPlaces(NamedTuple):
 
 def make_words() -> Words:
     """Memory for reading one stream at a time."""
-    return Words(np.zeros(LANES + 2 * (1 + BLOCK), np.int64), np.zeros(2))
+    return Words(np.zeros(LANES + 2 * (1 + AHEAD), np.int64), np.zeros(2))
 
 
 @jit_inline
@@ -98,20 +101,27 @@ def seek(words, key):
     words.numbers[KEY], words.numbers[KEY + 1] = np.int64(key[0]), np.int64(key[1])
 
 
-@jit_internal
+@jit_inline
 def word_at(words, lane, number):
     """Word ``number`` of a lane of the stream at `WordPlaces`."""
-    block = number // BLOCK
-    at = words.numbers + 8 * (LANES + lane * (1 + BLOCK))
-    if integer_at(at) != block:
-        key = np.uint64(integer_at(words.numbers + 8 * KEY)), np.uint64(integer_at(words.numbers + 8 * (KEY + 1)))
-        a, b, c, d = philox_block(key[0], key[1], lane, block)
-        set_integer(at, block)
-        set_integer(at + 8, np.int64(a))
-        set_integer(at + 16, np.int64(b))
-        set_integer(at + 24, np.int64(c))
-        set_integer(at + 32, np.int64(d))
-    return np.uint64(integer_at(at + 8 * (1 + number % BLOCK)))
+    at, place = words.numbers + 8 * (LANES + lane * (1 + AHEAD)), number & (AHEAD - 1)
+    if integer_at(at) != number - place:
+        _make_words(words.numbers + 8 * KEY, at, lane, number - place)
+    return np.uint64(integer_at(at + 8 * (1 + place)))
+
+
+@jit_internal
+def _make_words(key, at, lane, first):
+    """The words from number ``first`` on."""
+    k, other = np.uint64(integer_at(key)), np.uint64(integer_at(key + 8))
+    set_integer(at, first)
+    for i in range(AHEAD // BLOCK):
+        a, b, c, d = philox_block(k, other, lane, first // BLOCK + i)
+        place = at + 8 * (1 + BLOCK * i)
+        set_integer(place, np.int64(a))
+        set_integer(place + 8, np.int64(b))
+        set_integer(place + 16, np.int64(c))
+        set_integer(place + 24, np.int64(d))
 
 
 @jit_inline

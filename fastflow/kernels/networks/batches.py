@@ -33,6 +33,11 @@ def batch_step(places, zero, widths, step, size):
     """
 
 
+@protocol
+def batch_rest(places, zero, widths):
+    """Have the factors where the group has them, after some steps."""
+
+
 @jit_inline
 def are_finite(zero, numbers, count):
     """Whether so many numbers at an address are."""

@@ -3,7 +3,8 @@
 There are two ways. By matrices: the product W, the gradient E of the batch by it, and a sweep back as all chains do.
 By vectors: ``E = sum_q a_q b_q^T`` over the samples, with ``p_j = W_j ... W_1 b`` and ``s_j = W_{j+1}^T ... W_N^T a``
 for each, so that ``G_j = sum_q s_j p_{j-1}^T``: products of matrices with vectors, none of matrices. For an
-observed entry a and b are multiples of unit vectors, so that of W_1 a column alone moves, and of W_N a row.
+observed entry a and b are multiples of unit vectors, so that of W_1 a column alone moves, and of W_N a row. From the
+first such step to the last W_1 lies transposed, so that both are vectors in memory.
 
 `most_by_vectors` decides by the shapes alone. A measurement of W has no such vectors, and goes by matrices, as one
 factor does.
@@ -19,13 +20,27 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.compile.protocol import implements
-from fastflow.kernels.losses.samples import COLUMNS, ENTRIES, MEASUREMENTS, Samples, add_sample
-from fastflow.kernels.networks.batches import are_finite, batch_places, batch_step
+from fastflow.kernels.losses.samples import ENTRIES, MEASUREMENTS, Samples, add_sample
+from fastflow.kernels.networks.batches import are_finite, batch_places, batch_rest, batch_step
 from fastflow.kernels.networks.chain import chain_product_at, chain_sweep_back
 from fastflow.kernels.networks.chain_group import ChainGroup, GroupPlaces
 from fastflow.kernels.vectors.aligned import aligned_zeros
-from fastflow.kernels.vectors.elementwise import ROWS_AT_ONCE, clear_at, copy_at, rows_together
-from fastflow.kernels.vectors.inner import add_combination_at, measure_picked, times_at, transposed_times_at
+from fastflow.kernels.vectors.elementwise import (
+    ROWS_AT_ONCE,
+    add_scaled_at,
+    clear_at,
+    copy_at,
+    rows_together,
+    scale_at,
+)
+from fastflow.kernels.vectors.inner import (
+    add_combination_at,
+    add_rows_at,
+    dot_rows_at,
+    measure_picked,
+    times_at,
+    transposed_times_at,
+)
 from fastflow.kernels.vectors.layouts import (
     Padded,
     address,
@@ -35,6 +50,7 @@ from fastflow.kernels.vectors.layouts import (
     number_of,
     padded_width,
     pitch,
+    set_integer,
     set_number,
 )
 
@@ -47,7 +63,9 @@ class ChainBatches(NamedTuple):
 
     ``residuals`` (largest batch * outputs,); ``forward`` and ``back``, for each width d_j in turn the vectors p_j and
     s_j of all samples, rows of `padded_width`; ``shares`` (largest batch,), what each sample adds to a row. ``most`` is
-    `most_by_vectors`, and no more than there are.
+    `most_by_vectors`, and no more than there are. Of entries, where some go by vectors: ``across`` (d_0, `padded_width`
+    of d_1), W_1 transposed, ``turned`` (1,), whether W_1 lies there, and ``spots`` (samples, 2), at how many bytes its
+    row of W_N and its row of ``across`` begin.
     """
 
     group: ChainGroup
@@ -56,6 +74,9 @@ class ChainBatches(NamedTuple):
     forward: np.ndarray
     back: np.ndarray
     shares: np.ndarray
+    across: np.ndarray
+    turned: np.ndarray
+    spots: np.ndarray
     most: int
 
 
@@ -81,7 +102,11 @@ def chain_batches(group: ChainGroup, samples: Samples, widths: Sequence[int], la
     """
     dtype = group.row_factors.dtype
     most = min(most_by_vectors(samples.kind, widths), largest)
-    length = most * sum(int(padded_width.py_func(width, dtype.itemsize)) for width in widths)
+    padded = [int(padded_width.py_func(width, dtype.itemsize)) for width in widths]
+    length, spots = most * sum(padded), np.zeros((0, 2), np.int64)
+    if samples.kind == ENTRIES and most > 0:
+        pitches = np.array([padded[-2], padded[1]], np.int64) * dtype.itemsize
+        spots = np.stack(np.divmod(samples.entries, widths[0]), axis=1) * pitches
     return ChainBatches(
         group,
         samples,
@@ -89,6 +114,9 @@ def chain_batches(group: ChainGroup, samples: Samples, widths: Sequence[int], la
         aligned_zeros((length,), dtype),
         aligned_zeros((length,), dtype),
         np.zeros(largest, dtype),
+        aligned_zeros((widths[0] * padded[1] if len(spots) else 0,), dtype),
+        np.zeros(1, np.int64),
+        spots.ravel(),
         most,
     )
 
@@ -105,6 +133,9 @@ class ChainBatchPlaces(NamedTuple):
     forward: int
     back: int
     shares: int
+    across: int
+    turned: int
+    spots: int
     kind: int
     most: int
 
@@ -121,6 +152,9 @@ def _batch_places(batches, batch, at):
         address(batches.forward, 0),
         address(batches.back, 0),
         address(batches.shares, 0),
+        address(batches.across, 0),
+        address(batches.turned, 0),
+        address(batches.spots, 0),
         batches.samples.kind,
         batches.most,
     )
@@ -128,11 +162,57 @@ def _batch_places(batches, batch, at):
 
 @implements(batch_step, ChainBatchPlaces, inline=True)
 def _batch_step(places, zero, widths, step, size):
-    if size <= places.most:
-        finite = _by_vectors(Padded(zero), places.kind, widths, places, places.group.chain.factors, step, size)
-    else:
+    factors = places.group.chain.factors
+    along = size <= places.most
+    _turn(Padded(zero), widths, places, int(along and places.kind == ENTRIES))
+    if not along:
         finite = _by_matrices(Padded(zero), widths, places, step, size)
+    elif places.kind == ENTRIES:
+        finite = _along_entries(Padded(zero), widths, places, factors, step, size)
+    else:
+        finite = _along_columns(Padded(zero), widths, places, factors, step, size)
     return finite
+
+
+@implements(batch_rest, ChainBatchPlaces, inline=True)
+def _batch_rest(places, zero, widths):
+    _turn(Padded(zero), widths, places, 0)
+
+
+@jit_inline
+def _turn(layout, widths, places, wanted):
+    """Have W_1 transposed (1), or as the group has it (0)."""
+    if integer_at(places.turned) != wanted:
+        set_integer(places.turned, wanted)
+        _turn_first(layout, widths, places.group.chain.factors, places.across, wanted)
+
+
+@jit_internal
+def _turn_first(layout, widths, factors, across, wanted):
+    zero, columns, rows, depth = number_of(layout), widths[0], widths[1], widths.size - 1
+    row, own, size = pitch(layout, columns), pitch(layout, rows), item_bytes(zero)
+    for i in range(rows):
+        for j in range(columns):
+            here, there = factors + (i * row + j) * size, across + (j * own + i) * size
+            if wanted:
+                set_number(zero, there, number_at(zero, here))
+            else:
+                set_number(zero, here, number_at(zero, there))
+    if wanted:
+        # Steps go over whole vectors: a run before may have left NaN in the padding, 0 times what was infinite.
+        for j in range(columns):
+            clear_at(zero, across + (j * own + rows) * size, own - rows)
+        last, width = _last_of(layout, widths, factors), widths[depth - 1]
+        for i in range(widths[depth]):
+            clear_at(zero, last + (i * pitch(layout, width) + width) * size, pitch(layout, width) - width)
+
+
+@jit_inline
+def _last_of(layout, widths, factors):
+    """The address of W_N."""
+    for j in range(1, widths.size - 1):
+        factors += widths[j] * pitch(layout, widths[j - 1]) * item_bytes(number_of(layout))
+    return factors
 
 
 @jit_inline
@@ -193,7 +273,7 @@ def _subtract_at(zero, a, b, count):
 
 
 @jit_internal
-def _by_vectors(layout, kind, widths, places, factors, step, count):
+def _along_columns(layout, widths, places, factors, step, count):
     zero, vectors = number_of(layout), places.most
     bytes_each, depth = item_bytes(zero), widths.size - 1
     columns, rows = widths[0], widths[depth]
@@ -201,81 +281,95 @@ def _by_vectors(layout, kind, widths, places, factors, step, count):
     for q in range(count):
         sample = integer_at(places.picked + 8 * q)
         factor, place = factors, vectors * pitch(layout, columns) * bytes_each
-        if kind == ENTRIES:
-            entry = integer_at(places.entries + 8 * sample)
-            row, column = entry // columns, entry % columns
-        else:
-            row, column = 0, 0
         before = places.forward + q * pitch(layout, columns) * bytes_each
-        if kind == COLUMNS:
-            copy_at(zero, before, places.rows + sample * columns * bytes_each, columns)
+        copy_at(zero, before, places.rows + sample * columns * bytes_each, columns)
         for j in range(1, depth):
             inner, width = pitch(layout, widths[j - 1]), widths[j]
             target = places.forward + place + q * pitch(layout, width) * bytes_each
-            if j == 1 and kind == ENTRIES:
-                for i in range(width):
-                    set_number(
-                        zero, target + i * bytes_each, number_at(zero, factor + (i * inner + column) * bytes_each)
-                    )
-            else:
-                times_at(zero, factor, inner, width, widths[j - 1], before, target)
+            times_at(zero, factor, inner, width, widths[j - 1], before, target)
             factor += width * inner * bytes_each
             place += vectors * pitch(layout, width) * bytes_each
             before = target
         inner, width = pitch(layout, widths[depth - 1]), widths[depth - 1]
-        if kind == COLUMNS:
-            left = places.residuals + q * rows * bytes_each
-            times_at(zero, factor, inner, rows, width, before, left)
-            _subtract_at(zero, left, places.labels + q * rows * bytes_each, rows)
-            copy_at(zero, places.back + place + q * pitch(layout, rows) * bytes_each, left, rows)
-        else:
-            left = places.residuals + q * bytes_each
-            times_at(zero, factor + row * inner * bytes_each, inner, 1, width, before, left)
-            _subtract_at(zero, left, places.labels + q * bytes_each, 1)
+        left = places.residuals + q * rows * bytes_each
+        times_at(zero, factor, inner, rows, width, before, left)
+        _subtract_at(zero, left, places.labels + q * rows * bytes_each, rows)
         # Its s_j, down to the one that moves W_1.
         later = places.back + place + q * pitch(layout, rows) * bytes_each
+        copy_at(zero, later, left, rows)
         for j in range(depth, 1, -1):
             inner, width = pitch(layout, widths[j - 1]), widths[j - 1]
             place -= vectors * inner * bytes_each
             target = places.back + place + q * inner * bytes_each
-            if j == depth and kind == ENTRIES:
-                clear_at(zero, target, width)
-                add_combination_at(zero, target, left, factor + row * inner * bytes_each, inner, width, 1)
-            else:
-                transposed_times_at(zero, factor, inner, widths[j], width, later, target)
+            transposed_times_at(zero, factor, inner, widths[j], width, later, target)
             factor -= width * pitch(layout, widths[j - 2]) * bytes_each
             later = target
-    finite = are_finite(zero, places.residuals, count * (rows if kind == COLUMNS else 1))
+    finite = are_finite(zero, places.residuals, count * rows)
     if finite:
-        _move_by_vectors(layout, kind, widths, places, factors, step, count)
+        _move_by_vectors(layout, widths, places, factors, 1, depth, step, count)
     return finite
 
 
 @jit_internal
-def _move_by_vectors(layout, kind, widths, places, factors, step, count):
-    """``W_j <- W_j - step sum_q s_j p_{j-1}^T``, where nothing is known to be zero."""
+def _along_entries(layout, widths, places, factors, step, count):
+    # As `_along_columns`, where p_1 is a row of the transposed W_1, and s_{N-1} a multiple of one of W_N. Of these
+    # whole vectors are taken: the padding is 0.
     zero, vectors = number_of(layout), places.most
-    bytes_each, depth, columns = item_bytes(zero), widths.size - 1, widths[0]
+    bytes_each, depth = item_bytes(zero), widths.size - 1
+    own, inner, last = pitch(layout, widths[1]), pitch(layout, widths[depth - 1]), _last_of(layout, widths, factors)
+    first = vectors * pitch(layout, widths[0]) * bytes_each
+    end = first
+    for j in range(1, depth - 1):
+        end += vectors * pitch(layout, widths[j]) * bytes_each
+    for q in range(count):
+        spot = places.spots + 16 * integer_at(places.picked + 8 * q)
+        row, target = last + integer_at(spot), places.forward + first + q * own * bytes_each
+        copy_at(zero, target, places.across + integer_at(spot + 8), own)
+        factor, place, before = factors + widths[1] * pitch(layout, widths[0]) * bytes_each, first, target
+        for j in range(2, depth):
+            between, width = pitch(layout, widths[j - 1]), widths[j]
+            place += vectors * between * bytes_each
+            target = places.forward + place + q * pitch(layout, width) * bytes_each
+            times_at(zero, factor, between, width, widths[j - 1], before, target)
+            factor += width * between * bytes_each
+            before = target
+        left = places.residuals + q * bytes_each
+        dot_rows_at(zero, left, row, inner, inner, 1, before)
+        residual = number_at(zero, left) - number_at(zero, places.labels + q * bytes_each)
+        set_number(zero, left, residual)
+        later = places.back + end + q * inner * bytes_each
+        scale_at(zero, later, residual, row, inner)
+        for j in range(depth - 1, 1, -1):
+            between, width = pitch(layout, widths[j - 1]), widths[j - 1]
+            factor -= widths[j] * between * bytes_each
+            place -= vectors * between * bytes_each
+            target = places.back + place + q * between * bytes_each
+            transposed_times_at(zero, factor, between, widths[j], width, later, target)
+            later = target
+    finite = are_finite(zero, places.residuals, count)
+    if finite:
+        for q in range(count):
+            spot = places.spots + 16 * integer_at(places.picked + 8 * q)
+            set_number(zero, places.shares, -step * number_at(zero, places.residuals + q * bytes_each))
+            before = places.forward + end + q * inner * bytes_each
+            add_rows_at(zero, last + integer_at(spot), places.shares, before, inner, inner, 1)
+            its = places.back + first + q * own * bytes_each
+            add_scaled_at(zero, places.across + integer_at(spot + 8), -step, its, own)
+        if depth > 2:
+            _move_by_vectors(layout, widths, places, factors, 2, depth - 1, step, count)
+    return finite
+
+
+@jit_internal
+def _move_by_vectors(layout, widths, places, factors, lowest, highest, step, count):
+    """``W_j <- W_j - step sum_q s_j p_{j-1}^T`` of some j, where nothing is known to be zero."""
+    zero, vectors = number_of(layout), places.most
+    bytes_each = item_bytes(zero)
     factor, place = factors, 0
-    for j in range(1, depth + 1):
+    for j in range(1, highest + 1):
         inner, width = pitch(layout, widths[j - 1]), widths[j]
         after = place + vectors * inner * bytes_each
-        if kind == ENTRIES and (j == 1 or j == depth):
-            for q in range(count):
-                entry = integer_at(places.entries + 8 * integer_at(places.picked + 8 * q))
-                row, column = entry // columns, entry % columns
-                if j == depth:
-                    set_number(zero, places.shares, -step * number_at(zero, places.residuals + q * bytes_each))
-                    before = places.forward + place + q * inner * bytes_each
-                    target = factor + row * inner * bytes_each
-                    add_combination_at(zero, target, places.shares, before, inner, widths[j - 1], 1)
-                else:
-                    its = places.back + after + q * pitch(layout, width) * bytes_each
-                    for i in range(width):
-                        share = -step * number_at(zero, its + i * bytes_each)
-                        entry_at = factor + (i * inner + column) * bytes_each
-                        set_number(zero, entry_at, number_at(zero, entry_at) + share)
-        else:
+        if j >= lowest:
             own = pitch(layout, width)
             for i in range(width):
                 for q in range(count):

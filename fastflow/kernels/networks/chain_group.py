@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit_inline
+from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.compile.protocol import implements, is_implemented, protocol
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.losses.loss import (
@@ -60,6 +60,7 @@ from fastflow.kernels.networks.group import (
     part_of,
     place_entries,
     radial_slope,
+    roots,
     set_factors,
 )
 from fastflow.kernels.rules.elementwise import take_rule_steps_at
@@ -270,15 +271,19 @@ def _backward_rows(group, at, widths, now):
 
 @implements(gradient_norms, ChainLanes, inline=True)
 def _gradient_norms_of_lanes(group):
-    gradient, flat, squares = group.chain.gradient, group.row.gradient, group.work.number
+    gradient, squares = group.chain.gradient, group.work.number
     dot(gradient, gradient, len(gradient), squares)
+    roots(group.norm, squares)
     for lane in range(group.run.size):
-        if has_digits(squares[lane]):
-            group.norm[lane] = np.sqrt(np.float64(squares[lane]))
-        elif group.run[lane] >= 0:
-            for k in range(flat.size):
-                flat[k] = gradient[k, lane]
-            group.norm[lane] = norm(flat)
+        if group.run[lane] >= 0 and not has_digits(squares[lane]):
+            _norm_of_lane(group, lane)
+
+
+@jit_internal
+def _norm_of_lane(group, lane):
+    flat = group.row.gradient
+    gather_gradient(group, lane)
+    group.norm[lane] = norm(flat)
 
 
 @implements(gradient_norms, ChainGroup, inline=True)

@@ -9,12 +9,12 @@ import numpy as np
 from fastflow.kernels.compile.jit import jit_internal
 from fastflow.kernels.compile.protocol import implements
 from fastflow.kernels.losses.samples import Samples
-from fastflow.kernels.networks.batches import are_finite, batch_places, batch_step
+from fastflow.kernels.networks.batches import are_finite, batch_places, batch_rest, batch_step
 from fastflow.kernels.networks.diagonal_group import DiagonalGroup
-from fastflow.kernels.networks.hadamard import Form, hadamard_step
+from fastflow.kernels.networks.hadamard import Form, hadamard_step_along
 from fastflow.kernels.vectors.elementwise import ROWS_AT_ONCE, clear_at, rows_together
 from fastflow.kernels.vectors.inner import measure_picked
-from fastflow.kernels.vectors.layouts import address, item_bytes, set_number
+from fastflow.kernels.vectors.layouts import address, integer_at, item_bytes, number_at
 
 
 class DiagonalBatches(NamedTuple):
@@ -43,8 +43,6 @@ class DiagonalBatchPlaces(NamedTuple):
     factors: int
     product: int
     gradient: int
-    step: int
-    moved: int
     rows: int
     labels: int
     picked: int
@@ -60,8 +58,6 @@ def _batch_places(batches, batch, at):
         at.factors,
         at.product,
         at.gradient,
-        at.step,
-        at.moved,
         address(batches.samples.rows, 0),
         address(batch.labels, 0),
         address(batch.picked, 0),
@@ -77,18 +73,28 @@ def _batch_step(places, zero, widths, step, size):
     return _step_along(zero, places, step, size)
 
 
+@implements(batch_rest, DiagonalBatchPlaces, inline=True)
+def _batch_rest(places, zero, widths):
+    pass  # x is kept in step
+
+
 @jit_internal
 def _step_along(zero, places, step, count):
+    """A batch of one goes along its row, others along the sum of theirs."""
     size, n, columns, first = item_bytes(zero), np.intp(places.size), np.intp(places.columns), 0
-    clear_at(zero, places.gradient, columns)
+    slope, gradient, share = places.gradient, places.gradient, zero + 1
+    if count == 1:
+        gradient, slope = 0, places.rows + integer_at(places.picked) * columns * size
+    else:
+        clear_at(zero, gradient, columns)
     while first < count:
         rows, at = rows_together(count - first, ROWS_AT_ONCE), first * size
         residuals, labels, picked = places.residuals + at, places.labels + at, places.picked + 8 * first
-        measure_picked(zero, residuals, labels, places.rows, picked, columns, rows, places.product, places.gradient)
+        measure_picked(zero, residuals, labels, places.rows, picked, columns, rows, places.product, gradient)
         first += rows
     finite = are_finite(zero, places.residuals, count)
     if finite:
-        set_number(zero, places.step, step)
-        form = places.form
-        hadamard_step(zero, places.factors, places.product, places.gradient, places.step, places.moved, n, n, form)
+        if count == 1:
+            share = number_at(zero, places.residuals)
+        hadamard_step_along(zero, places.factors, places.product, slope, share, step, n, n, places.form)
     return finite

@@ -1,8 +1,9 @@
 """Groups of runs of a diagonal network, whose ``x`` is a Hadamard product of factors.
 
-A group is one run by the rows of its measurement matrix, or up to `ROWS` runs one after the other in Gram form, for
-which the matrix is read once. (`networks.diagonal_together` has many runs by the rows of one matrix.) The product x is
-kept in step with the factors: each step writes it anew, in the same pass over memory.
+A group is one run by the rows of its measurement matrix, or up to `ROWS` runs one after the other: in Gram form, for
+which the matrix is read once, or measured by Python (`losses.measured`). (`networks.diagonal_together` has many runs by
+the rows of one matrix.) The product x is kept in step with the factors: each step writes it anew, in the same pass over
+memory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.compile.protocol import chooses, implements, protocol
 from fastflow.kernels.losses.loss import LossWorkspace, loss_gradient, padded_size, scratch_size
+from fastflow.kernels.losses.measured import Measured, call_back, members_of
 from fastflow.kernels.losses.regression import RegressionByGram
 from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.losses.shared_matrix import SharedMatrix
@@ -48,7 +50,7 @@ from fastflow.kernels.rules.rule import places_of
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot, half_square_at, subtract
 from fastflow.kernels.vectors.inner import has_digits, measure_rows, norm_of
-from fastflow.kernels.vectors.layouts import address, integer_at, item_bytes, set_integer
+from fastflow.kernels.vectors.layouts import address, integer_at, item_bytes, keep, set_integer
 from fastflow.kernels.vectors.products import multiply
 
 ROWS = 32
@@ -105,6 +107,8 @@ def make_diagonal_group(
     dtype = like.dtype
     shared = isinstance(problem, RegressionByGram) and len(problem.centre) == 1
     members = -(-runs // -(-runs // ROWS)) if shared else 1
+    if isinstance(problem, Measured):
+        members = members_of(runs, len(problem.values), size, ROWS)
     columns, scratch = padded_size(problem, size), scratch_size(problem, size)
 
     def room(length: int) -> np.ndarray:
@@ -274,6 +278,21 @@ def _measure_by_gram(problem, group, columns):
         dot(deviation[at:], offset, n, numbers[member:])
         subtract(gradient[at:], gradient[at:], offset, n)
         losses[member] = half * losses[member] - numbers[member] + floor
+
+
+@implements(measure_members, Measured)
+def _measure_by_python(problem, group, columns):
+    i = np.intp
+    call_back(
+        problem.handle,
+        group.data[0],
+        address(group.product, i(0)),
+        address(group.work.gradient, i(0)),
+        address(group.work.loss, i(0)),
+        group.run.size,
+        address(group.idle, i(0)),
+    )
+    keep(group)
 
 
 @implements(measure_members, tuple, inline=True)

@@ -37,6 +37,7 @@ from fastflow.kernels.networks.group import (
     of_members,
     place_entries,
     radial_slope,
+    roots,
     set_factors,
 )
 from fastflow.kernels.networks.hadamard import (
@@ -44,13 +45,15 @@ from fastflow.kernels.networks.hadamard import (
     hadamard_gradient,
     hadamard_product,
     hadamard_rule_step,
+    hadamard_squares,
     hadamard_step,
 )
 from fastflow.kernels.networks.panels import descend_together, partial_room, residuals, slope_room
 from fastflow.kernels.rules.rule import places_of
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy
-from fastflow.kernels.vectors.layouts import VECTOR_BYTES, OfLanes, address
+from fastflow.kernels.vectors.inner import has_digits
+from fastflow.kernels.vectors.layouts import VECTOR_BYTES, OfLanes, address, keep
 
 MEMBERS = 64
 """Runs of a group: enough that reading A from beyond the second-level cache costs little."""
@@ -296,15 +299,40 @@ def _set_factors(group, member):
 
 @implements(gradient_norms, TogetherGroup)
 def _gradient_norms(group):
-    size, lanes = group.row.product.size, group.product.shape[2]
-    for member in range(group.run.size):
-        if group.run[member] >= 0:
-            strip, lane = member // lanes, member % lanes
-            gather(group.factors, strip, lane, group.problem.order, size, group.row_factors)
-            for q in range(group.problem.order.size):
-                if group.problem.order[q] >= 0:
-                    group.row.product[group.problem.order[q]] = group.work.gradient[strip, q, lane]
-            gradient_norm_of(group.row_factors, group.row.product, group, member)
+    zero, i = group.row_factors.dtype.type(0), np.intp
+    strips, columns = group.product.shape[:2]
+    n, form, squares = group.row.product.size, group.form, group.work.number
+    factors, g, result = address(group.factors.ravel(), 0), address(group.work.gradient.ravel(), 0), address(squares, 0)
+    sides = 2 if form.signed else 1
+    for strip in range(strips):
+        its = factors + strip * group.factors.shape[1] * columns * VECTOR_BYTES
+        at, to = g + strip * columns * VECTOR_BYTES, result + strip * VECTOR_BYTES
+        hadamard_squares(OfLanes(zero), its, at, i(n), i(columns), i(sides), form, to)
+    keep(group)
+    if form.identical:  # each of the L equal factors has this gradient
+        for member in range(squares.size):
+            squares[member] *= form.depth
+    roots(group.norm, squares)
+    for member in range(squares.size):
+        if group.run[member] >= 0 and not has_digits(squares[member]):
+            _norm_of_member(group, member)
+
+
+@jit_internal
+def _norm_of_member(group, member):
+    lanes = group.product.shape[2]
+    gather(
+        group.factors,
+        member // lanes,
+        member % lanes,
+        group.problem.order,
+        group.row.product.size,
+        group.row_factors,
+    )
+    for q in range(group.problem.order.size):
+        if group.problem.order[q] >= 0:
+            group.row.product[group.problem.order[q]] = group.work.gradient[member // lanes, q, member % lanes]
+    gradient_norm_of(group.row_factors, group.row.product, group, member)
 
 
 @implements(radial_slope, TogetherGroup)

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.rules.elementwise import Moves
+from fastflow.kernels.vectors.elementwise import PARTIAL_BYTES
 from fastflow.kernels.vectors.layouts import lanes_of
 from fastflow.kernels.vectors.simd import I64, Vector, constant, for_each, for_vectors, switch
 
@@ -66,6 +67,123 @@ def hadamard_gradient(factors, g, gradient, form):
 
 
 @intrinsic
+def hadamard_squares(typingctx, kind, factors, g, n, size, sides, form, result):
+    """The sum of squares of `hadamard_gradient` of one run per lane, in the order of `dot`, its bits.
+
+    At addresses: factors (sides * factors of a side, size, lanes) and g (size, lanes), the n coordinates in the order
+    of `shared_matrix.panel_order` and zeros where there is none; ``result`` (lanes,).
+    """
+    address = types.intp
+    signature = types.void(kind, *[address] * 5, form, address)
+
+    def codegen(context, builder, signature, arguments):
+        _, factors, g, n, size, sides, form_value, result = arguments
+        dtype, _ = lanes_of(kind)
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        base, g_base = vector.at(factors), vector.at(g)
+        depth, _, identical = form_fields(builder, form_value)
+        alone = builder.icmp_signed("!=", identical, constant(0))
+        count = builder.select(alone, constant(1), depth)
+        parts = PARTIAL_BYTES // vector.size
+        chunk, lanes = builder.sdiv(size, constant(parts)), constant(vector.lanes)
+        slope, total = (cgutils.alloca_once(builder, vector.type) for _ in range(2))
+        totals = []
+        for part in range(parts):
+            builder.store(vector.zero, total)
+
+            def add(factor, part=part):
+                """Add what a factor has of this partial sum: every ``parts``-th coordinate, which lie together."""
+                side = builder.sdiv(factor, count)
+                first, own = builder.mul(side, count), builder.srem(factor, count)
+                residue = builder.and_(builder.sub(constant(part), builder.mul(factor, n)), constant(parts - 1))
+                start = builder.mul(_reversed_bits(builder, residue, parts), chunk)
+
+                def add_one(i):
+                    place = builder.mul(builder.add(start, i), lanes)
+                    builder.store(vector.load(g_base, place), slope)
+
+                    def multiply(k):
+                        other = builder.add(builder.add(own, k), constant(1))
+                        behind = builder.icmp_signed(">=", other, count)
+                        other = builder.select(behind, builder.sub(other, count), other)
+                        other = builder.select(alone, constant(0), other)
+                        at = builder.mul(builder.add(first, other), builder.mul(size, lanes))
+                        value = vector.load(base, builder.add(at, place))
+                        builder.store(builder.fmul(builder.load(slope), value), slope)
+
+                    for_each(builder, builder.sub(depth, constant(1)), multiply)
+                    value = builder.load(slope)
+                    builder.store(vector.fma(value, value, builder.load(total)), total)
+
+                for_each(builder, chunk, add_one)
+
+            for_each(builder, builder.mul(sides, count), add)
+            totals.append(builder.load(total))
+        while len(totals) > 1:
+            half = len(totals) // 2
+            totals = [builder.fadd(low, high) for low, high in zip(totals[:half], totals[half:], strict=True)]
+        vector.store(totals[0], vector.at(result), constant(0))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _reversed_bits(builder, number, parts):
+    """A number below ``parts``, a power of 2, with its bits in reverse."""
+    bits, result = parts.bit_length() - 1, constant(0)
+    for bit in range(bits):
+        one = builder.and_(builder.lshr(number, constant(bit)), constant(1))
+        result = builder.or_(result, builder.shl(one, constant(bits - 1 - bit)))
+    return result
+
+
+def _emit_step(builder, vector, base, x_base, stride, size, up, form, slope_at, changed=None):
+    """Emit the step of every factor along ``slope_at(offset, mask)``, by the straight-line code of each form.
+
+    ``up`` is the step as a vector; the bits that change are gathered in ``changed``, if that is wanted.
+    """
+    down = builder.fneg(up)
+    depth, signed, identical = form_fields(builder, form)
+
+    def emit(depth, signed, identical):
+        count = 1 if identical else depth
+
+        def side(offset, mask, first, steps, slope):
+            """Move one side's factors; their product afterwards."""
+            places = [
+                builder.add(offset, builder.mul(stride, constant(first + j))) if first + j else offset
+                for j in range(count)
+            ]
+            before = [vector.load(base, place, mask) for place in places]
+            after = []
+            for factor, others in zip(before, _products_of_others(builder, before, depth), strict=True):
+                gradient = slope if others is None else builder.fmul(slope, others)
+                after.append(vector.fma(steps, gradient, factor))
+            for place, old, new in zip(places, before, after, strict=True):
+                vector.store(new, base, place, mask)
+                if changed is not None:
+                    differs = builder.fcmp_unordered("!=", new, old)
+                    builder.store(builder.or_(builder.load(changed), differs), changed)
+            product = after[0]
+            for j in range(1, depth):
+                product = builder.fmul(product, after[j % count])
+            return product
+
+        def body(offset, mask):
+            slope = slope_at(offset, mask)
+            product = side(offset, mask, 0, down, slope)
+            if signed:
+                product = builder.fsub(product, side(offset, mask, count, up, slope))
+            vector.store(product, x_base, offset, mask)
+
+        for_vectors(builder, vector, size, body, unroll=False)
+
+    forms = [(d, s, i) for d in range(1, DEEPEST + 1) for s in (0, 1) for i in (0, 1)]
+    key = builder.add(builder.mul(depth, constant(4)), builder.add(builder.mul(signed, constant(2)), identical))
+    switch(builder, key, {4 * d + 2 * s + i: (lambda d=d, s=s, i=i: emit(d, s, i)) for d, s, i in forms})
+
+
+@intrinsic
 def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, form):
     """One step of every factor, and x after it: ``w <- fma(-step, g o (product of the others), w)``.
 
@@ -87,46 +205,13 @@ def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, for
             up = vector.load(step_base, constant(0))
         else:
             up = vector.splat(builder.load(step_base))
-        down = builder.fneg(up)
-        depth, signed, identical = form_fields(builder, form_value)
         changed = cgutils.alloca_once_value(builder, ir.Constant(vector.mask_type, None))
         builder.store(ir.Constant(vector.mask_type, None), changed)
 
-        def emit(depth, signed, identical):
-            count = 1 if identical else depth
+        def slope_at(offset, mask):
+            return vector.load(g_base, offset, mask)
 
-            def side(offset, mask, first, steps, slope):
-                """Move one side's factors; their product afterwards."""
-                places = [
-                    builder.add(offset, builder.mul(stride, constant(first + j))) if first + j else offset
-                    for j in range(count)
-                ]
-                before = [vector.load(base, place, mask) for place in places]
-                after = []
-                for factor, others in zip(before, _products_of_others(builder, before, depth), strict=True):
-                    gradient = slope if others is None else builder.fmul(slope, others)
-                    after.append(vector.fma(steps, gradient, factor))
-                for place, old, new in zip(places, before, after, strict=True):
-                    vector.store(new, base, place, mask)
-                    differs = builder.fcmp_unordered("!=", new, old)
-                    builder.store(builder.or_(builder.load(changed), differs), changed)
-                product = after[0]
-                for j in range(1, depth):
-                    product = builder.fmul(product, after[j % count])
-                return product
-
-            def body(offset, mask):
-                slope = vector.load(g_base, offset, mask)
-                product = side(offset, mask, 0, down, slope)
-                if signed:
-                    product = builder.fsub(product, side(offset, mask, count, up, slope))
-                vector.store(product, x_base, offset, mask)
-
-            for_vectors(builder, vector, size, body, unroll=False)
-
-        forms = [(d, s, i) for d in range(1, DEEPEST + 1) for s in (0, 1) for i in (0, 1)]
-        key = builder.add(builder.mul(depth, constant(4)), builder.add(builder.mul(signed, constant(2)), identical))
-        switch(builder, key, {4 * d + 2 * s + i: (lambda d=d, s=s, i=i: emit(d, s, i)) for d, s, i in forms})
+        _emit_step(builder, vector, base, x_base, stride, size, up, form_value, slope_at, changed)
         wide = ir.VectorType(I64, vector.lanes)
         flags = builder.zext(builder.load(changed), wide)
         if of_lanes:
@@ -137,6 +222,30 @@ def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, for
             for lane in range(vector.lanes):
                 total = builder.or_(total, builder.extract_element(flags, constant(lane)))
             builder.store(total, moved_base)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def hadamard_step_along(typingctx, zero, factors, x, g, share, step, size, stride, form):
+    """`hadamard_step` of one run along ``share`` times g, which need not be in memory; nothing is said of what moved.
+
+    At addresses of numbers of the type of ``zero``, as ``share`` and ``step`` are.
+    """
+    n = types.intp
+    signature = types.void(zero, n, n, n, zero, zero, n, n, form)
+
+    def codegen(context, builder, signature, arguments):
+        _, factors, x, g, share, step, size, stride, form_value = arguments
+        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
+        base, x_base, g_base = (vector.at(value) for value in (factors, x, g))
+        shares, up = vector.splat(share), vector.splat(step)
+
+        def slope_at(offset, mask):
+            return builder.fmul(shares, vector.load(g_base, offset, mask))
+
+        _emit_step(builder, vector, base, x_base, stride, size, up, form_value, slope_at)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.compile.protocol import implements
-from fastflow.kernels.rules.elementwise import formula, varies, write_numbers
+from fastflow.kernels.rules.elementwise import formula, varies, vary_numbers, write_numbers
 
 
 class SignRule(NamedTuple):
@@ -39,18 +40,13 @@ class AdamRule(NamedTuple):
     decay: float
 
 
-@implements(varies, SignRule, RMSpropRule, inline=True)
-def _constant(rule):
-    return False
-
-
 @implements(varies, AdamRule, inline=True)
 def _varies(rule):
     return True
 
 
 @implements(write_numbers, SignRule, inline=True)
-def _write_sign(rule, numbers, rates, member, step, weight, k):
+def _write_sign(rule, numbers, member, step, weight):
     numbers[0, member] = step
 
 
@@ -59,48 +55,59 @@ def _emit_sign(a, numbers, w, g, slots):
     return a.sub(w, a.with_sign(numbers[0], g)), ()
 
 
-WEIGHT, STEP, EPSILON, KEPT, OLD_SQUARE, NEW_SQUARE, OLD, NEW, ROOT = range(9)
-"""Of the loss; h, of Adam over ``1 - b^k``; eps; ``1 - h mu``; c and 1 - c; b and 1 - b; ``(1 - c^k)^(-1/2)``."""
+STEP, EPSILON, KEPT, OLD_SQUARE, ROOT, OLD = range(6)
+"""What stands before the quotient; eps; ``1 - h mu``; c; what stands before the root; b.
+
+The slots hold m over ``w (1-b)`` and v over ``w^2 (1-c)``, w being the weight of the loss, so that a gradient as it is
+goes to them; STEP and ROOT make up for that. RMSprop has no b.
+"""
+
+LEAST = float(np.finfo(np.float64).tiny)
+"""That eps is at least: see `elementwise.Arithmetic.over`."""
+
+
+@jit_inline
+def _write_common(numbers, member, step, epsilon, decay, average):
+    numbers[EPSILON, member] = max(epsilon, LEAST)
+    numbers[KEPT, member] = 1 - step * decay
+    numbers[OLD_SQUARE, member] = average
 
 
 @implements(write_numbers, RMSpropRule, inline=True)
-def _write_rmsprop(rule, numbers, rates, member, step, weight, k):
-    numbers[WEIGHT, member] = weight
-    numbers[STEP, member] = -step
-    numbers[EPSILON, member] = rule.epsilon
-    numbers[KEPT, member] = 1 - step * rule.decay
-    numbers[OLD_SQUARE, member] = rule.average
-    numbers[NEW_SQUARE, member] = 1 - rule.average
+def _write_rmsprop(rule, numbers, member, step, weight):
+    _write_common(numbers, member, step, rule.epsilon, rule.decay, rule.average)
+    numbers[STEP, member] = -(weight * step)
+    numbers[ROOT, member] = weight * np.sqrt(1 - rule.average)
 
 
-@formula(RMSpropRule, numbers=6, slots=1)
+@formula(RMSpropRule, numbers=5, slots=1)
 def _emit_rmsprop(a, numbers, w, g, slots):
-    g = a.mul(numbers[WEIGHT], g)
-    square = a.fma(numbers[OLD_SQUARE], slots[0], a.mul(numbers[NEW_SQUARE], a.mul(g, g)))
-    move = a.div(g, a.add(a.sqrt(square), numbers[EPSILON]))
+    square = a.fma(numbers[OLD_SQUARE], slots[0], a.mul(g, g))
+    move = a.over(g, a.fma(a.sqrt(square), numbers[ROOT], numbers[EPSILON]))
     return a.fma(numbers[STEP], move, a.mul(numbers[KEPT], w)), (square,)
 
 
 @implements(write_numbers, AdamRule, inline=True)
-def _write_adam(rule, numbers, rates, member, step, weight, k):
+def _write_adam(rule, numbers, member, step, weight):
+    _write_common(numbers, member, step, rule.epsilon, rule.decay, rule.second)
+    numbers[OLD, member] = rule.first
+
+
+@implements(vary_numbers, AdamRule, inline=True)
+def _vary_adam(rule, numbers, rates, member, step, weight, k, alike):
     # The sums of weights as the averages themselves are summed: what is constant has itself as its average.
     rates[member, 0] = rule.first * rates[member, 0] + (1 - rule.first)
     rates[member, 1] = rule.second * rates[member, 1] + (1 - rule.second)
-    numbers[WEIGHT, member] = weight
-    numbers[STEP, member] = -step / rates[member, 0]
-    numbers[EPSILON, member] = rule.epsilon
-    numbers[KEPT, member] = 1 - step * rule.decay
-    numbers[OLD_SQUARE, member] = rule.second
-    numbers[NEW_SQUARE, member] = 1 - rule.second
-    numbers[OLD, member] = rule.first
-    numbers[NEW, member] = 1 - rule.first
-    numbers[ROOT, member] = 1 / np.sqrt(rates[member, 1])
+    if alike:
+        numbers[STEP, member], numbers[ROOT, member] = numbers[STEP, member - 1], numbers[ROOT, member - 1]
+    else:
+        numbers[STEP, member] = -(weight * step) * ((1 - rule.first) / rates[member, 0])
+        numbers[ROOT, member] = weight * np.sqrt((1 - rule.second) / rates[member, 1])
 
 
-@formula(AdamRule, numbers=9, slots=2)
+@formula(AdamRule, numbers=6, slots=2)
 def _emit_adam(a, numbers, w, g, slots):
-    g = a.mul(numbers[WEIGHT], g)
-    mean = a.fma(numbers[OLD], slots[0], a.mul(numbers[NEW], g))
-    square = a.fma(numbers[OLD_SQUARE], slots[1], a.mul(numbers[NEW_SQUARE], a.mul(g, g)))
-    move = a.div(mean, a.fma(a.sqrt(square), numbers[ROOT], numbers[EPSILON]))
+    mean = a.fma(numbers[OLD], slots[0], g)
+    square = a.fma(numbers[OLD_SQUARE], slots[1], a.mul(g, g))
+    move = a.over(mean, a.fma(a.sqrt(square), numbers[ROOT], numbers[EPSILON]))
     return a.fma(numbers[STEP], move, a.mul(numbers[KEPT], w)), (mean, square)

@@ -2,7 +2,7 @@
 
 A `Formula` is told the numbers of each member's step, which `write_numbers` has brought up to date, the entries of the
 factors and of their gradient, and what the rule remembers of them. Its arithmetic is that of IEEE, operation by
-operation, so that its bits depend on no layout and no width of vectors.
+operation, but for quotients on AVX-512 (`Arithmetic.over`): its bits depend on no layout.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastflow.kernels.compile.protocol import protocol
+from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.rules.rule import number_count, slot_count
 from fastflow.kernels.vectors.layouts import lanes_of
 from fastflow.kernels.vectors.simd import I64, Vector, constant, for_vectors
+
+AVX_512, DOUBLE = 64, 8
+"""Bytes of a register of it, and of a number."""
 
 Emit = Callable[..., tuple[object, tuple[object, ...]]]
 
@@ -40,24 +43,42 @@ FORMULAS: dict[type, Formula] = {}
 
 
 @protocol
-def write_numbers(rule, numbers, rates, member, step, weight, k):
-    """Write what a formula is told of a member's step k, counted from where its memory began.
+def write_numbers(rule, numbers, member, step, weight):
+    """Write what a formula is told of a member's steps of one size.
 
     Parameters
     ----------
     rule : the NamedTuple of a rule
     numbers : array (numbers, members)
-    rates : array (members, `RATES`), what the rule remembers of a member beside its slots, 0 at first
     member : int
     step : float; 0 where there is no run
     weight : float, by which the gradient at hand must be multiplied to be that of the loss; 1 where there is no run
-    k : int
     """
 
 
 @protocol
 def varies(rule):
     """Whether its numbers change from step to step where the size of the steps does not."""
+
+
+@protocol
+def vary_numbers(rule, numbers, rates, member, step, weight, k, alike):
+    """`write_numbers` of those that change from step to step, k counted from where the member's memory began.
+
+    Asked of every member at every step of a rule that `varies`. ``rates`` (members, `RATES`) is what the rule remembers
+    of a member beside its slots, 0 at first. ``alike``: the member before has the same step, weight and k, so that its
+    numbers will do.
+    """
+
+
+@implements(varies, tuple, inline=True)
+def _constant(rule):
+    return False
+
+
+@implements(vary_numbers, tuple, inline=True)
+def _leave_numbers(rule, numbers, rates, member, step, weight, k, alike):
+    pass
 
 
 def formula(rule: type, numbers: int, slots: int = 0, elsewhere: bool = False) -> Callable[[Emit], Emit]:
@@ -78,7 +99,25 @@ class Arithmetic:
     def __init__(self, builder, vector):
         self.builder, self.vector = builder, vector
         self.fma, self.zero = vector.fma, vector.zero
-        self.add, self.sub, self.mul, self.div = builder.fadd, builder.fsub, builder.fmul, builder.fdiv
+        self.add, self.sub, self.mul = builder.fadd, builder.fsub, builder.fmul
+
+    def over(self, x, y):
+        """The quotient ``x / y`` of positive y, NaN where y is subnormal or infinite; to one unit in the last place.
+
+        Square roots and quotients share one slow unit. The quotient of 512-bit registers of doubles comes from
+        multiplications, which run beside the roots: by a reciprocal of 14 bits, of error e, and ``1 + e + e^2 + e^3``.
+        """
+        b, vector = self.builder, self.vector
+        if vector.lanes * vector.size != AVX_512 or vector.size != DOUBLE or SHAPE.vector_bytes != AVX_512:
+            return b.fdiv(x, y)
+        mask = ir.IntType(8)
+        kind = ir.FunctionType(vector.type, [vector.type, vector.type, mask])
+        estimate = cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.rcp14.pd.512")
+        guess = b.call(estimate, [y, vector.zero, ir.Constant(mask, 255)])
+        error = self.fma(b.fneg(guess), y, ir.Constant(vector.type, [1.0] * vector.lanes))
+        more = self.fma(error, self.fma(error, error, error), error)
+        rough = b.fmul(x, guess)
+        return self.fma(rough, more, rough)
 
     def sqrt(self, x):
         return self.builder.call(self.vector._intrinsic("llvm.sqrt.{}", x.type, [x.type]), [x])

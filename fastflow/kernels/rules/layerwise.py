@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastflow.kernels.compile.protocol import implements
-from fastflow.kernels.rules.elementwise import formula, varies, write_numbers
+from fastflow.kernels.rules.elementwise import formula, write_numbers
 
 
 class Layerwise(NamedTuple):
@@ -14,13 +14,8 @@ class Layerwise(NamedTuple):
     nothing: float = 0.0
 
 
-@implements(varies, Layerwise, inline=True)
-def _constant(rule):
-    return False
-
-
 @implements(write_numbers, Layerwise, inline=True)
-def _write(rule, numbers, rates, member, step, weight, k):
+def _write(rule, numbers, member, step, weight):
     numbers[0, member] = -(weight * step)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastflow.kernels.compile.protocol import implements
-from fastflow.kernels.rules.elementwise import formula, varies, write_numbers
+from fastflow.kernels.rules.elementwise import formula, varies, vary_numbers, write_numbers
 
 HEAVY_BALL, NESTEROV, BY_THE_BOOK = range(3)
 
@@ -33,16 +33,23 @@ def _varies(rule):
 
 
 @implements(write_numbers, MomentumRule, inline=True)
-def _write(rule, numbers, rates, member, step, weight, k):
-    before, old, new = rule.momentum, rule.momentum, 0.0
+def _write(rule, numbers, member, step, weight):
+    old, new = rule.momentum, 0.0
     if rule.kind == NESTEROV:
         old, new = 0.0, rule.momentum
-    elif rule.kind == BY_THE_BOOK:  # which counts from 1, and whose first step has no V before it
-        before, old, new = max(k - 1, 0) / (k + 2), 0.0, k / (k + 3)
     numbers[DOWN, member] = -(weight * step)
     numbers[DECAY, member] = -step * rule.decay
-    numbers[OF_BEFORE, member] = before
+    numbers[OF_BEFORE, member] = rule.momentum
     numbers[OLD, member] = old
+    numbers[NEW, member] = new
+
+
+@implements(vary_numbers, MomentumRule, inline=True)
+def _vary(rule, numbers, rates, member, step, weight, k, alike):
+    # By the book, which counts from 1, and whose first step has no V before it.
+    before, new = max(k - 1, 0) / (k + 2), k / (k + 3)
+    numbers[OF_BEFORE, member] = before
+    numbers[OLD, member] = 0.0
     numbers[NEW, member] = new
 
 

@@ -33,15 +33,17 @@ def _slots(rule: Rate) -> int:
 
 
 @jit_inline
-def rate_of_norm(rule, rates, member, size, norm):
-    """The step of `NORMALIZED` and `SHARED`; ``rates`` (members, 2) are v and the sum of its weights."""
-    if rule.kind == NORMALIZED:
-        step = size / norm if norm != 0 else 0.0
-    else:
-        rates[member, 0] = rule.average * rates[member, 0] + (1 - rule.average) * (norm * norm)
-        rates[member, 1] = rule.average * rates[member, 1] + (1 - rule.average)
-        step = size / (np.sqrt(rates[member, 0] / rates[member, 1]) + rule.epsilon)
-    return step
+def normalized_rate(size, norm):
+    """The step of `NORMALIZED`."""
+    return size / norm if norm != 0 else 0.0
+
+
+@jit_inline
+def shared_rate(rule, rates, member, size, norm):
+    """The step of `SHARED`; ``rates`` (members, 2) are v and the sum of its weights."""
+    rates[member, 0] = rule.average * rates[member, 0] + (1 - rule.average) * (norm * norm)
+    rates[member, 1] = rule.average * rates[member, 1] + (1 - rule.average)
+    return size / (np.sqrt(rates[member, 0] / rates[member, 1]) + rule.epsilon)
 
 
 @jit_inline

@@ -335,6 +335,37 @@ def clear_at(typingctx, zero, x, size):
     return signature, codegen
 
 
+def _scaled(added: bool):
+    @intrinsic
+    def scaled(typingctx, zero, c, factor, x, size):
+        signature = types.void(zero, types.intp, zero, types.intp, types.intp)
+
+        def codegen(context, builder, signature, arguments):
+            vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
+            _, c, factor, x, size = arguments
+            c_base, x_base, factors = vector.at(c), vector.at(x), vector.splat(factor)
+
+            def body(offset, mask):
+                value = builder.fmul(factors, vector.load(x_base, offset, mask))
+                if added:
+                    value = builder.fadd(vector.load(c_base, offset, mask), value)
+                vector.store(value, c_base, offset, mask)
+
+            for_vectors(builder, vector, size, body, unroll=False)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return scaled
+
+
+scale_at = _scaled(added=False)
+"""``scale_at(zero, c, factor, x, size)``: ``c_i = factor x_i`` for ``i < size`` numbers of a type, at addresses."""
+
+add_scaled_at = _scaled(added=True)
+"""As `scale_at`, ``c_i + factor x_i``, the product rounded before."""
+
+
 def _sum_of_lanes(context, builder, dtype, factors, size, result_base, scale=1.0):
     # A vector of lanes for each partial sum; element i goes to partial sum i mod partials.
     partials = PARTIAL_BYTES // (dtype.bitwidth // 8)

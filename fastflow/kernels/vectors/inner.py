@@ -52,7 +52,8 @@ def _emit_measured(context, builder, zero, places, columns, rows, pointers_of):
         few, at = Vector(context, builder, zero, count), constant(0)
         left = builder.fsub(emit_dots(builder, sums, pointers, x, columns), few.load(values, at))
         few.store(left, residual, at)
-        emit_added_rows(builder, vector, gradient, lanes_splat(vector, left), pointers, columns)
+        with builder.if_then(builder.icmp_signed("!=", places[4], constant(0))):
+            emit_added_rows(builder, vector, gradient, lanes_splat(vector, left), pointers, columns)
 
     for_row_counts(builder, rows, emit)
     return context.get_dummy_value()
@@ -63,7 +64,8 @@ def measure_block(typingctx, zero, residual, values, matrix, columns, rows, x, g
     """``residual[i] = <row i, x> - values[i]``, and that times row i added to ``gradient``, for ``i < rows``.
 
     ``rows`` is as `rows_together` has it: they are still in the first-level cache when they are added. At addresses of
-    elements of the type of ``zero``, the matrix row-major with the given number of columns.
+    elements of the type of ``zero``, the matrix row-major with the given number of columns. Where ``gradient`` is 0
+    nothing is added to it.
     """
     n = types.intp
     signature = types.void(zero, n, n, n, n, n, n, n)
@@ -222,7 +224,7 @@ def norm(v):
     return largest * math.sqrt(total)
 
 
-@jit_inline
+@jit_internal
 def has_digits(square):
     """Whether a sum of squares has neither overflowed nor lost digits to squares that are not normal numbers."""
     least = LEAST_SQUARE_32 if item_bytes(square) == 4 else LEAST_SQUARE_64
