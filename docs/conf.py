@@ -1,0 +1,112 @@
+"""How Sphinx builds the manual: ``python -m sphinx -W --keep-going -b html docs FOLDER``, offline.
+
+The reference is made from the names in ``__all__`` of the package and of its public modules, so a new one is in it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import fastflow as ff
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "fastflow"
+author = copyright = "The fastflow developers"
+release = ff.__version__
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx_design"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+autosummary_generate = False
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+html_theme = "pydata_sphinx_theme"
+html_title = "fastflow"
+html_theme_options = {"show_prev_next": False, "navigation_depth": 2, "header_links_before_dropdown": 9}
+html_sidebars = {"CHANGELOG": [], "STORE": []}
+html_copy_source = html_show_sourcelink = False
+html_static_path: list[str] = []
+
+REFERENCE = Path(__file__).parent / "reference"
+MODULES = ("inits", "metrics", "theory", "baselines", "ensembles", "plot", "kernels")
+KINDS = {"Problems": ff.problems.__all__, "Networks": ff.networks.__all__, "Methods and steps": ff.methods.__all__}
+"""What has a table of its own among the names of the package itself."""
+
+FOREIGN = "tuple, int, IntEnum, Exception, object"
+"""Bases of which no method is listed."""
+
+
+def tables() -> Iterator[tuple[str, str, list[str]]]:
+    """The title of each table of the reference, where its names live, and the names."""
+    for title, names in KINDS.items():
+        yield title, "fastflow", sorted(names)
+    others = set(ff.__all__).difference(*KINDS.values(), MODULES)
+    classes = {name for name in others if inspect.isclass(getattr(ff, name))}
+    yield "Running, studies, and functions of arrays", "fastflow", sorted(others - classes)
+    yield "Results, and what is asked for", "fastflow", sorted(classes)
+    for module in MODULES:
+        yield f"ff.{module}", f"fastflow.{module}", sorted(getattr(ff, module).__all__)
+
+
+def find(path: str) -> object:
+    """The object of a dotted name that starts at the package."""
+    found: object = ff
+    for name in path.split(".")[1:]:
+        found = getattr(found, name)
+    return found
+
+
+def entry(path: str) -> str:
+    """The page of one public name."""
+    member = find(path)
+    if inspect.isclass(member):
+        directive, options = "autoclass", f"   :members:\n   :inherited-members: {FOREIGN}\n"
+    elif callable(member):
+        directive, options = "autofunction", ""
+    else:
+        directive, options = "autodata", "   :no-value:\n"
+    return f"{path}\n{'=' * len(path)}\n\n.. {directive}:: {path}\n{options}"
+
+
+def overview() -> str:
+    """The page with all tables."""
+    text = ["Reference", "=========", "", "``import fastflow as ff``. Everything public, by where it is.", ""]
+    for title, module, names in tables():
+        text += [title, "-" * len(title), ""]
+        found = find(module)
+        if isinstance(found, ModuleType) and found is not ff:
+            text += [textwrap.dedent(inspect.getdoc(found) or "").split("\n\n")[0], ""]
+        text += [".. autosummary::", "   :toctree: .", "   :nosignatures:", ""]
+        text += [f"   {module}.{name}" for name in names] + [""]
+    return "\n".join(text)
+
+
+def pages() -> dict[str, str]:
+    """Every page of the reference, by its file's name."""
+    found = {"index.rst": overview()}
+    for _, module, names in tables():
+        found |= {f"{module}.{name}.rst": entry(f"{module}.{name}") for name in names}
+    return found
+
+
+def write_reference(app: Sphinx) -> None:
+    """Write the pages that are not there as they should be, and take away those of names that are gone."""
+    REFERENCE.mkdir(exist_ok=True)
+    wanted = pages()
+    for old in REFERENCE.glob("*.rst"):
+        if old.name not in wanted:
+            old.unlink()
+    for name, text in wanted.items():
+        page = REFERENCE / name
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", write_reference)
