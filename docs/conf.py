@@ -34,7 +34,7 @@ html_copy_source = html_show_sourcelink = False
 html_static_path: list[str] = []
 
 REFERENCE = Path(__file__).parent / "reference"
-MODULES = ("inits", "metrics", "theory", "baselines", "ensembles", "plot", "kernels")
+MODULES = ("inits", "metrics", "theory", "baselines", "ensembles", "operators", "plot", "kernels")
 KINDS = {"Problems": ff.problems.__all__, "Networks": ff.networks.__all__, "Methods and steps": ff.methods.__all__}
 """What has a table of its own among the names of the package itself."""
 

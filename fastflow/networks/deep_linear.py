@@ -36,7 +36,7 @@ NOISE = 0.1
 
 @dataclass(frozen=True)
 class DeepLinear(Network):
-    """``W = W_N ... W_1`` with ``W_j`` of shape ``(d_j, d_{j-1})``.
+    """``W = W_N...W_1`` with ``W_j`` of shape ``(d_j, d_{j-1})``.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class DeepLinear(Network):
 
 @dataclass(frozen=True)
 class Chain(Architecture):
-    """``W = W_N ... W_1`` with ``W_j`` of shape ``(d_j, d_{j-1})``, one after the other from W_1.
+    """``W = W_N...W_1`` with ``W_j`` of shape ``(d_j, d_{j-1})``, one after the other from W_1.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ from fastflow.problems import Problem, VectorProblem
 
 @dataclass(frozen=True)
 class DiagonalLinear(Network):
-    """``x = u_1 o ... o u_L``, an entrywise product; if signed less another one, ``v_1 o ... o v_L``.
+    """``x = u_1 o...o u_L``, an entrywise product; if signed less another one, ``v_1 o...o v_L``.
 
     This is `DeepLinear` with diagonal matrices. From a small start gradient descent finds (nearly) the solution of
     least l1 norm (Woodworth et al., arXiv:2002.09277; Chou, Maly, Rauhut, arXiv:2112.11027).

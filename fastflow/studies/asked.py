@@ -79,7 +79,7 @@ class Asked(ABC):
 
     @abstractmethod
     def evaluate(self, ends: Ends) -> Values:
-        """The values (trials, *shape) of its `field`; what a trial does not have is the field's none."""
+        """The values ``(trials, *shape)`` of its `field`; what a trial does not have is the field's none."""
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ class StudyResult:
     ----------
     table : dict, the study as `Study.describe` gives it, from which ``Study.from_table`` makes it again
     axes : dict, name -> values or labels, in order
-    outcomes : dict of arrays (*cells, trials): ``error``, ``loss``, ``steps``, ``status`` (see `Status`), ``seconds``
-        And those that the study asks for, (*cells, trials, *shape), by their labels. Where a trial is not done
+    outcomes : arrays ``(*cells, trials)``, ``error``, ``loss``, ``steps``, ``status`` (see `Status`), ``seconds``
+        And those that the study asks for, ``(*cells, trials, *shape)``, by their labels. Where a trial is not done
         ``status`` and ``steps`` are -1, and the others what no result is (`fields`): ``result["sharpness"]`` is that
         outcome with NaN there.
     fields : dict, label -> the dtype, the shape of one trial, and what stands for what is not done, or for no number
@@ -95,7 +95,7 @@ class StudyResult:
 
     @functools.cached_property
     def outcomes(self) -> Arrays:
-        """Arrays (*cells, trials) of every trial's outcome; of a share made over all cells when they are asked for."""
+        """Arrays ``(*cells, trials)`` of every trial's outcome; of a share made for all cells when asked for."""
         if self._held.cells is None:
             return self._own
         shape = (*self._held.shape, self.table["trials"])
@@ -139,7 +139,7 @@ class StudyResult:
 
     @property
     def done(self) -> NDArray[np.bool_]:
-        """Which trials are done, (*cells, trials)."""
+        """Which trials are done, ``(*cells, trials)``."""
         return np.asarray(self.outcomes["status"] != NOT_DONE)
 
     @property
@@ -239,7 +239,7 @@ class StudyResult:
     def __getitem__(self, chosen: str | Mapping[str, object]) -> StudyResult | FloatArray:
         """An outcome by its label, or the part with some values of some axes, as `sel` has it.
 
-        ``result["sharpness"]`` is an array (*cells, trials, *shape) in floats, NaN where a trial is not done, or has no
+        ``result["sharpness"]`` is an array ``(*cells, trials, *shape)`` in floats, NaN of a trial that is not done, or has no
         such number; ``result[{"method": "limit"}]`` is a `StudyResult`.
 
         Raises
@@ -309,7 +309,7 @@ class StudyResult:
         Returns
         -------
         Quantiles
-            Arrays (*cells,), or (*cells, k).
+            Arrays ``(*cells,)``, or ``(*cells, k)``.
 
         Raises
         ------

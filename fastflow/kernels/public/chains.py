@@ -136,7 +136,7 @@ def chain_workspace(widths, like):
 
 @jit_public(_check_chain)
 def chain_product(factors, widths, work):
-    """Write ``W_N ... W_1`` to ``work.product``, and what `chain_gradient` needs to ``work.partial``.
+    """Write ``W_N...W_1`` to ``work.product``, and what `chain_gradient` needs to ``work.partial``.
 
     Parameters
     ----------
