@@ -239,8 +239,8 @@ class StudyResult:
     def __getitem__(self, chosen: str | Mapping[str, object]) -> StudyResult | FloatArray:
         """An outcome by its label, or the part with some values of some axes, as `sel` has it.
 
-        ``result["sharpness"]`` is an array ``(*cells, trials, *shape)`` in floats, NaN of a trial that is not done, or has no
-        such number; ``result[{"method": "limit"}]`` is a `StudyResult`.
+        ``result["sharpness"]`` is an array ``(*cells, trials, *shape)`` in floats, NaN of a trial that is not done, or
+        has no such number; ``result[{"method": "limit"}]`` is a `StudyResult`.
 
         Raises
         ------
