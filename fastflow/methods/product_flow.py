@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from fastflow.checks import FloatArray
 from fastflow.inits import Balanced, Init
 from fastflow.methods.base import Execution
 from fastflow.methods.gradient_flow import TOL, GradientFlow
+from fastflow.methods.one_by_one import OneByOne
 from fastflow.methods.product_path import Ends, Followed, ProductPath, check_balanced, follow
-from fastflow.metrics import relative_errors
 from fastflow.networks import Chain, DeepLinear, Network
 from fastflow.problems import MatrixProblem, Problem
-from fastflow.records import Record, Source, recording_at_times
-from fastflow.scheduling import Worker
+from fastflow.records import Record, Source
 from fastflow.setting import Setting
 from fastflow.status import Status
 from fastflow.theory import metric_inverse
@@ -77,19 +76,13 @@ class ProductFlow(GradientFlow):
         return _ProductFlow(setting, self)
 
 
-class _ProductFlow(Execution):
-    """The runs of one call, one after the other in the calling thread; those that have not ended are at their start."""
+class _ProductFlow(OneByOne):
+    """The runs of one call."""
 
     method: ProductFlow
-    work_bytes = 1
 
     def __init__(self, setting: Setting, method: ProductFlow) -> None:
-        self.times = np.asarray(method.times)
-        recording = recording_at_times(setting.record, setting.architecture, self.times, setting.has_truth)
-        for name in list(recording.shapes):  # what the product does not tell
-            if name in ("balancedness", "factors"):
-                del recording.shapes[name]
-        super().__init__(setting, method, recording)
+        super().__init__(setting, method, untold=("balancedness", "factors"))
         assert isinstance(setting.architecture, Chain)
         self.architecture = setting.architecture
         self.tol = setting.loss_tolerances(method.tol, TOL)
@@ -104,12 +97,6 @@ class _ProductFlow(Execution):
             self._place(run, path.product(path.start))
         super().admit()
 
-    def worker(self) -> _ProductWorker:
-        return _ProductWorker(self)
-
-    def run(self, threads: int, progress: bool | None) -> None:
-        super().run(1, progress)
-
     def follow(self, run: int) -> None:
         """Take a run to its end."""
         method, problem = self.method, self._problem(run)
@@ -120,18 +107,12 @@ class _ProductFlow(Execution):
         ends = Ends(method.t_max, method.rtol, atol, tol, method.gradient_tol, method.max_steps)
         self._keep(run, follow(self.paths[run], problem.loss, scale, self.times, ends))
 
-    def settle(self) -> None:
-        at_start = np.where(self.times == 0, 1.0, np.nan)
-        for run in np.flatnonzero(self.status == Status.RUNNING).tolist():
-            product = self.solution[run].reshape(self.architecture.solution_shape)
-            self._record(run, at_start[:, None, None] * product)
-
     def _problem(self, run: int) -> MatrixProblem:
         return self.setting.problems[int(self.setting.problem_index[run])].of_matrix()
 
     def _place(self, run: int, product: FloatArray) -> None:
         self.solution[run] = product.ravel()
-        self.loss[run] = self._problem(run).loss(product)
+        self.loss[run] = self.loss_at(run, product)
 
     def _keep(self, run: int, followed: Followed) -> None:
         """Set the results and the histories of a run."""
@@ -142,48 +123,30 @@ class _ProductFlow(Execution):
             self._place(run, path.product(followed.end))
             ends = path.factors(followed.end, self.architecture.widths)
             self.factors[run] = np.concatenate([factor.ravel() for factor in ends])
-        self._record(run, followed.products)
+        self.record(run, followed.products)
         self.status[run], self.steps[run] = followed.status, followed.steps
 
-    def _record(self, run: int, products: FloatArray) -> None:
-        """Set the histories of a run from its products (times, d_N, d_0); NaN where there are none."""
-        reached = np.flatnonzero(np.isfinite(products).all(axis=(1, 2)))
-        if not reached.size:
-            return
-        products, problem = products[reached], self._problem(run)
-        flat = products.reshape(len(products), -1)
-        made = {"loss": np.array([problem.loss(product) for product in products])}
-        if "gradient_norm" in self.recording.histories:
-            slopes = np.array([problem.gradient(product) for product in products])
-            moved = metric_inverse(products, slopes, self.paths[run].depth)
-            made["gradient_norm"] = np.sqrt(np.maximum(np.sum(slopes * moved, axis=(1, 2)), 0))
-        if "error" in self.recording.histories:
-            index = np.full(len(products), self.setting.problem_index[run])
-            made["error"] = relative_errors(flat, self.truths, index)
-        self.recording.write(run, reached, made)
-        factors = np.zeros((len(products), 0))
-        if self.recording.needs(Source.FACTORS):  # the same of all balanced factors: orthogonal matrices turn them
-            factors = np.array([self._balanced(product) for product in products])
-        self.recording.keep(np.full(len(products), run), reached, flat, factors)
+    def loss_at(self, run: int, product: FloatArray) -> float:
+        return self._problem(run).loss(product)
+
+    def slope_at(self, run: int, product: FloatArray) -> FloatArray:
+        return self._problem(run).gradient(product)
+
+    def gradient_norms(self, run: int, products: FloatArray, slopes: FloatArray) -> FloatArray:
+        moved = metric_inverse(products, slopes, self.paths[run].depth)
+        norms: FloatArray = np.sqrt(np.maximum(np.sum(slopes * moved, axis=(1, 2)), 0))
+        return norms
+
+    def factors_of(self, run: int, products: FloatArray) -> FloatArray:
+        if not self.recording.needs(Source.FACTORS):
+            return np.zeros((len(products), 0))
+        # Of all balanced factors the records say the same: orthogonal matrices turn them.
+        return np.array([self._balanced(product) for product in products])
 
     def _balanced(self, product: FloatArray) -> FloatArray:
         """Balanced factors of a product, flat."""
         factors = Balanced(product=product).draw(self.architecture, np.random.default_rng())
         return np.concatenate([factor.ravel() for factor in factors])
-
-
-class _ProductWorker(Worker):
-    """Follows one run after the other."""
-
-    def __init__(self, execution: _ProductFlow) -> None:
-        self.execution = execution
-
-    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
-        self.execution.follow(int(runs[0]))
-        return 0
-
-    def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
-        return runs[self.execution.status[runs] == Status.RUNNING]
 
 
 def _size(problem: MatrixProblem) -> float:

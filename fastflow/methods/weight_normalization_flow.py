@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from fastflow.checks import FloatArray, as_number
 from fastflow.dual.normalized import MOST_RATIO, normalized_starts
@@ -14,13 +14,11 @@ from fastflow.dual.normalized_flow import LEAST_RTOL, Ends, Followed, follow_nor
 from fastflow.inits import Init
 from fastflow.methods.base import Execution
 from fastflow.methods.gradient_flow import TOL, GradientFlow
-from fastflow.metrics import relative_errors
+from fastflow.methods.one_by_one import OneByOne
 from fastflow.networks import DiagonalLinear, Hadamard, Network
 from fastflow.problems import Problem, VectorProblem
-from fastflow.records import Record, recording_at_times
-from fastflow.scheduling import Worker
+from fastflow.records import Record
 from fastflow.setting import Setting
-from fastflow.status import Status
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,16 +91,13 @@ class WeightNormalizationFlow(GradientFlow):
         return _NormalizedFlow(setting, self)
 
 
-class _NormalizedFlow(Execution):
-    """The runs of one call, one after the other in the calling thread; those that have not ended are at their start."""
+class _NormalizedFlow(OneByOne):
+    """The runs of one call."""
 
     method: WeightNormalizationFlow
-    work_bytes = 1
 
     def __init__(self, setting: Setting, method: WeightNormalizationFlow) -> None:
-        self.times = np.asarray(method.times)
-        recording = recording_at_times(setting.record, setting.architecture, self.times, setting.has_truth)
-        super().__init__(setting, method, recording)
+        super().__init__(setting, method)
         to_the_limit = method.tol is None and method.t_max == np.inf
         self.tol = setting.loss_tolerances(0.0 if to_the_limit else method.tol, TOL)
 
@@ -112,13 +107,7 @@ class _NormalizedFlow(Execution):
         self.solution[:] = self.starts**2
         for run, start in enumerate(self.solution):
             normalized_starts(start, len(start))
-            self.loss[run] = self._problem(run).loss(start)
-
-    def run(self, threads: int, progress: bool | None) -> None:
-        super().run(1, progress)
-
-    def worker(self) -> _NormalizedWorker:
-        return _NormalizedWorker(self)
+            self.loss[run] = self.loss_at(run, start)
 
     def follow(self, run: int) -> None:
         """Take a run to its end."""
@@ -129,11 +118,6 @@ class _NormalizedFlow(Execution):
         times = np.append(self.times, method.t_max)
         self._keep(run, follow_normalized(matrix, values, self.solution[run].copy(), method.ratio, times, ends))
 
-    def settle(self) -> None:
-        at_start = np.where(self.times == 0, 1.0, np.nan)
-        for run in np.flatnonzero(self.status == Status.RUNNING).tolist():
-            self._record(run, at_start[:, None] * self.solution[run])
-
     def _problem(self, run: int) -> VectorProblem:
         return self.setting.problems[int(self.setting.problem_index[run])].of_vector()
 
@@ -143,43 +127,22 @@ class _NormalizedFlow(Execution):
         if not np.isfinite(end).all():  # as far as it came
             reached = followed.x[np.isfinite(followed.x).all(axis=1)]
             end = reached[-1] if len(reached) else self.solution[run]
-        self._record(run, followed.x[:-1])
-        self.solution[run], self.factors[run] = end, self._factors(run, end)
-        self.loss[run] = self._problem(run).loss(end)
+        self.record(run, followed.x[:-1])
+        self.solution[run], self.factors[run] = end, self.factors_of(run, end)
+        self.loss[run] = self.loss_at(run, end)
         self.status[run], self.steps[run] = followed.status, followed.steps
 
-    def _factors(self, run: int, x: FloatArray) -> FloatArray:
-        """The factor of which x (..., n) is the square, with the signs of the start, which the flow keeps."""
-        return np.copysign(np.sqrt(x), self.starts[run])
+    def factors_of(self, run: int, products: FloatArray) -> FloatArray:
+        """The factor of which x is the square, with the signs of the start, which the flow keeps."""
+        return np.copysign(np.sqrt(products), self.starts[run])
 
-    def _record(self, run: int, products: FloatArray) -> None:
-        """Set the histories of a run from its products (times, n); NaN where there are none."""
-        reached = np.flatnonzero(np.isfinite(products).all(axis=1))
-        if not reached.size:
-            return
-        products, problem, architecture = products[reached], self._problem(run), self.setting.architecture
+    def loss_at(self, run: int, product: FloatArray) -> float:
+        return self._problem(run).loss(product)
+
+    def slope_at(self, run: int, product: FloatArray) -> FloatArray:
+        return self._problem(run).gradient(product)
+
+    def gradient_norms(self, run: int, products: FloatArray, slopes: FloatArray) -> FloatArray:
+        architecture = self.setting.architecture
         assert isinstance(architecture, Hadamard)
-        factors = self._factors(run, products)
-        made = {"loss": np.array([problem.loss(x) for x in products])}
-        if "gradient_norm" in self.recording.histories:
-            slopes = np.array([problem.gradient(x) for x in products])
-            made["gradient_norm"] = architecture.gradient_norm(architecture.unpack(factors), slopes)
-        if "error" in self.recording.histories:
-            index = np.full(len(products), self.setting.problem_index[run])
-            made["error"] = relative_errors(products, self.truths, index)
-        self.recording.write(run, reached, made)
-        self.recording.keep(np.full(len(products), run), reached, products, factors)
-
-
-class _NormalizedWorker(Worker):
-    """Follows one run after the other."""
-
-    def __init__(self, execution: _NormalizedFlow) -> None:
-        self.execution = execution
-
-    def advance(self, runs: NDArray[np.int64], budget: int) -> int:
-        self.execution.follow(int(runs[0]))
-        return 0
-
-    def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
-        return runs[self.execution.status[runs] == Status.RUNNING]
+        return architecture.gradient_norm(architecture.unpack(self.factors_of(run, products)), slopes)

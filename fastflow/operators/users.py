@@ -163,16 +163,20 @@ class UsersOperator(Operator):
             raise TypeError(f"{name} of {self.name} gave an array of dtype {made.dtype}, expected numbers")
         return made.reshape(shape)
 
+    def _images(self, name: str, stack: AnyArray, length: int) -> AnyArray:
+        """The products of a stack (k, ...) by ``matvec`` or ``rmatvec``, (k, length): all at once, or one by one."""
+        if self.together and isinstance(self.products, ManyProducts):
+            many = name.replace("vec", "mat")
+            whole = np.asarray(getattr(self.products, many)(np.ascontiguousarray(stack.T)))
+            return self._checked(many, whole, length, len(stack)).T
+        product = getattr(self.products, name)
+        images = [self._checked(name, np.asarray(product(one.copy())), length) for one in stack]
+        return np.array(images).reshape(len(stack), length)
+
     def forward(self, vectors: FloatArray) -> FloatArray:
         m = self.shape[0]
         measured = np.empty((len(vectors), self.rows), vectors.dtype)
-        if self.together and isinstance(self.products, ManyProducts):
-            whole = np.asarray(self.products.matmat(np.ascontiguousarray(vectors.T)))
-            images = self._checked("matmat", whole, m, len(vectors)).T
-        else:
-            images = np.array(
-                [self._checked("matvec", np.asarray(self.products.matvec(x.copy())), m) for x in vectors]
-            ).reshape(len(vectors), m)
+        images = self._images("matvec", vectors, m)
         if self.is_complex:
             measured[:, :m], measured[:, m:] = images.real, images.imag
         elif images.dtype.kind == "c":
@@ -184,11 +188,4 @@ class UsersOperator(Operator):
     def adjoint(self, residuals: FloatArray) -> FloatArray:
         m, n = self.shape
         given = residuals[:, :m] + 1j * residuals[:, m:] if self.is_complex else residuals
-        if self.together and isinstance(self.products, ManyProducts):
-            whole = np.asarray(self.products.rmatmat(np.ascontiguousarray(given.T)))
-            images = self._checked("rmatmat", whole, n, len(given)).T
-        else:
-            images = np.array(
-                [self._checked("rmatvec", np.asarray(self.products.rmatvec(r.copy())), n) for r in given]
-            ).reshape(len(given), n)
-        return np.ascontiguousarray(images.real, residuals.dtype)
+        return np.ascontiguousarray(self._images("rmatvec", given, n).real, residuals.dtype)
