@@ -5,11 +5,9 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from threadpoolctl import threadpool_info
-
 from fastflow.kernels.compile.cache import cache_path
 from fastflow.kernels.compile.target import SHAPE, cpu_name, target_features
-from fastflow.threads import thread_count
+from fastflow.threads import blas_libraries, thread_count
 from fastflow.version import __version__
 
 NEEDED = ("numba", "llvmlite", "numpy", "scipy")
@@ -33,10 +31,8 @@ def show_versions() -> None:
 
 def described_versions() -> str:
     """Versions, the CPU and the code shape chosen for it, threads, and where compiled kernels are kept; a line each."""
-    import scipy.linalg  # noqa: F401, whose BLAS is then there to be asked
-
     vectors = sorted(target_features() & {"sse2", "avx", "avx2", "fma", "avx512f", "neon", "sve"})
-    blas = {f"{of['internal_api']} {of.get('version') or ''} {of.get('architecture') or ''}" for of in _libraries()}
+    blas = {f"{of['internal_api']} {of.get('version') or ''} {of.get('architecture') or ''}" for of in blas_libraries()}
     rows = {
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "fastflow": __version__,
@@ -50,10 +46,6 @@ def described_versions() -> str:
         "kernel cache": cache_path() or "none: no folder for it can be written; every process compiles",
     }
     return "\n".join(f"{name:14}{value}" for name, value in rows.items())
-
-
-def _libraries() -> list[dict[str, str]]:
-    return [library for library in threadpool_info() if library["user_api"] == "blas"]
 
 
 def _version_of(name: str) -> str:

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastflow.checks import as_count
 
@@ -24,6 +24,13 @@ def thread_count(threads: int | None) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def blas_libraries() -> list[dict[str, str]]:
+    """What threadpoolctl knows of each BLAS that NumPy and SciPy have in this process."""
+    import scipy.linalg  # noqa: F401, whose BLAS is then there to be asked
+
+    return [library for library in threadpool_info() if library["user_api"] == "blas"]
 
 
 class _BlasPin:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.disk import put, writing
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -71,6 +73,8 @@ class Entry:
 def reproduce(entry: Entry, folder: Path, size: str = DEFAULT) -> Verdict:
     """Compute an entry, and write ``NAME.npz``, ``NAME.png`` and ``NAME.txt`` into a folder.
 
+    Each file is there whole or not at all.
+
     Parameters
     ----------
     entry : Entry
@@ -83,9 +87,10 @@ def reproduce(entry: Entry, folder: Path, size: str = DEFAULT) -> Verdict:
     """
     data = entry.compute(**entry.sizes[size])
     verdict = entry.check(data)
-    with (folder / f"{entry.name}.npz").open("wb") as file:
+    with writing(folder / f"{entry.name}.npz") as file:
         np.savez(file, allow_pickle=False, **data)
-    entry.draw(data).savefig(folder / f"{entry.name}.png", dpi=150)
+    with writing(folder / f"{entry.name}.png") as file:
+        entry.draw(data).savefig(file, dpi=150)
     words = (entry.source, entry.claim, f"Taken: {entry.taken}", f"Chosen here: {entry.chosen}", str(verdict))
-    (folder / f"{entry.name}.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    put(folder / f"{entry.name}.txt", ("\n".join(words) + "\n").encode())
     return verdict

@@ -6,10 +6,9 @@ import functools
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 
-from threadpoolctl import threadpool_info
-
 from fastflow.checks import shown
 from fastflow.kernels.compile.target import SHAPE, cpu_name
+from fastflow.threads import blas_libraries
 from fastflow.version import __version__
 
 Node = Mapping[str, str]
@@ -19,10 +18,7 @@ Node = Mapping[str, str]
 @functools.cache
 def this_node() -> Node:
     """The kind of node that this process runs on."""
-    import scipy.linalg  # noqa: F401, whose BLAS is then there to be asked
-
-    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    blas = {f"{library['internal_api']} {library.get('architecture', '')}".strip() for library in libraries}
+    blas = {f"{library['internal_api']} {library.get('architecture', '')}".strip() for library in blas_libraries()}
     return {
         "fastflow": __version__,
         **{name: version(name) for name in ("numpy", "numba", "scipy")},
