@@ -118,7 +118,8 @@ def test_a_dask_worker_killed_in_mid_study(client, tmp_path):
     assert int(flag.read_text()) in pids.values()
     assert result.complete
     expected = fatal_study(flag).run(threads=2, progress=False)
-    assert same_bits(result, expected) and test_outcomes.same(result, expected)
+    assert same_bits(result, expected)
+    assert test_outcomes.same(result, expected)
 
 
 def test_outcomes_of_a_user_by_dask(client, tmp_path):
@@ -154,7 +155,8 @@ def test_a_killed_pool_loses_nothing(tmp_path):
         result = study.run(pool, store, task_seconds=0.05, progress=False)
     assert flag.exists()
     expected = fatal_study(flag).run(threads=2, progress=False)
-    assert same_bits(result, expected) and test_outcomes.same(result, expected)
+    assert same_bits(result, expected)
+    assert test_outcomes.same(result, expected)
     assert same_bits(ff.open_study(store), expected)
 
 

@@ -150,6 +150,17 @@ def _starts(words, problems):
     return [factor[:, 0] for factor in begun.history.factors]
 
 
+def test_limits_from_given_starts():
+    """A study of stacks takes factors that are given, here unequal ones, as a single call does."""
+    network, init = ff.DiagonalLinear(2, identical=False), ff.inits.Explicit([np.full(24, 0.2), np.full(24, 0.1)] * 2)
+    axes = {"m": (8, 14), "init": {"given": init}}
+    options = {"method": ff.FlowLimit(), "axes": axes, "trials": 2, "outcomes": ["l1_norm"]}
+    study = ff.Study(Sparse(n=24, sparsity=3), network, **options)
+    problems = [study.setup(1).problem(trial) for trial in range(2)]
+    runs = ff.train(problems, network, init, ff.FlowLimit(), threads=1)
+    assert np.array_equal(run(study)["l1_norm"][1, 0], ff.metrics.l1_norm(runs.solution))
+
+
 def test_the_table_is_whole():
     assert set(VECTOR_NAMES) | set(MATRIX_NAMES) <= {measure.name for measure in MEASURES}
     assert all(measure.meaning.endswith(".") for measure in MEASURES)

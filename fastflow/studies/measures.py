@@ -168,16 +168,17 @@ def _test_losses(ends: Ends) -> Numbers:
     return values
 
 
-LAST_PRODUCTS = Record(WINDOW, LAST, **{name: name == "product" for name in NAMED})
+LAST_PRODUCTS = Record(WINDOW, LAST, folder=None, **{name: name == "product" for name in NAMED})
 """What periods are seen by."""
 
 
 def _periods(ends: Ends) -> Numbers:
-    runs, chosen = ends.trained.runs, ends.trained.chosen
-    assert runs.history is not None
-    assert runs.history.product is not None
-    last = np.isin(runs.history.steps, LAST_PRODUCTS.grid(ends.most_steps))
-    return period(runs.history.product[chosen][:, last])
+    history = ends.trained.runs.history
+    assert history is not None
+    assert history.steps is not None
+    assert history.product is not None
+    last = np.isin(history.steps, LAST_PRODUCTS.grid(ends.most_steps))
+    return period(history.product[ends.trained.chosen][:, last]).astype(np.float64)
 
 
 MEASURES: tuple[Measure, ...] = (
