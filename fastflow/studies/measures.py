@@ -118,7 +118,8 @@ class Measure:
             where they have not, with what they lack
         """
         if not self.applies(case.architecture):
-            raise ValueError(f"the outcome {self.name!r} is none of solutions {case.architecture.solution_shape}")
+            shape, network = case.architecture.solution_shape, type(case.architecture.network).__name__
+            raise ValueError(f"solutions of shape {shape} of a {network} network have no outcome {self.name!r}")
         if self.needs_truth and case.problem.truth is None:
             raise ValueError(f"the outcome {self.name!r} needs problems with a truth")
         if self.needs is Needs.TEST and not case.ensemble.test_size:
