@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import outcomes_of_users
@@ -63,11 +65,13 @@ def fatal(rng, m=3, flag="", driver=0):
 
 
 def fatal_study(flag, trials=25):
+    users = outcomes_of_users
     return ff.Study(
         Custom(fatal, 1, flag=str(flag), driver=os.getpid()),
         method=ff.baselines.LeastNorm(),
         axes={"m": (3, 4, 5, 6)},
         trials=trials,
+        outcomes={"norm": "l1_norm", "largest": users.largest, "pair": ff.Outcome(users.first_two, 1, shape=(2,))},
     )
 
 
@@ -117,6 +121,24 @@ def test_a_dask_worker_killed_in_mid_study(client, tmp_path):
     assert result.complete
     expected = fatal_study(flag).run(threads=2, progress=False)
     assert same_bits(result, expected)
+    assert test_outcomes.same(result, expected)
+
+
+def test_a_dask_scheduler_that_is_lost_ends_the_study(tmp_path):
+    """Its tasks never come back, and nothing says so but the client, once it has looked for the scheduler in vain."""
+    distributed = pytest.importorskip("distributed")
+    file = tmp_path / "scheduler.json"
+    words = ["--scheduler-file", str(file), "--port", "0", "--no-dashboard"]
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *words]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as scheduler:
+        while not file.exists():
+            assert scheduler.poll() is None
+            time.sleep(0.05)
+        with distributed.Client(scheduler_file=str(file), timeout=2) as client:
+            threading.Timer(1.0, scheduler.kill).start()
+            with pytest.raises(ff.StudyError, match=r"has lost its scheduler.*0 of 300 trials are done") as caught:
+                small(trials=50).run(client, tmp_path / "s.zarr", progress=False)
+    assert not caught.value.result.complete
 
 
 def test_outcomes_of_a_user_by_dask(client, tmp_path):
@@ -153,6 +175,7 @@ def test_a_killed_pool_loses_nothing(tmp_path):
     assert flag.exists()
     expected = fatal_study(flag).run(threads=2, progress=False)
     assert same_bits(result, expected)
+    assert test_outcomes.same(result, expected)
     assert same_bits(ff.open_study(store), expected)
 
 
