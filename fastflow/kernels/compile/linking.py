@@ -68,7 +68,7 @@ class LowerToBeLinked(NativeLowering):
 
 
 def _nothing(described: FunctionDescriptor, environment: Environment, library: LinkedLibrary) -> object:
-    """What a dispatcher takes for the entry into code that has none; Numba knows the code by it. It is not to be called."""
+    """What a dispatcher takes for the entry into code that has none: by it Numba knows the code. Nobody may call it."""
     name = described.qualname.rsplit(".", 1)[-1]
     return _dynfunc.make_function(described.lookup_module(), name, "", 0, environment, (library,))
 
