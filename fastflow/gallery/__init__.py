@@ -11,6 +11,7 @@ from fastflow.gallery.minimisers import MINIMISERS
 from fastflow.gallery.nonnegative import NONNEGATIVE
 from fastflow.gallery.normalized import NORMALIZED
 from fastflow.gallery.recovery import RECOVERY
+from fastflow.gallery.saddles import SADDLES
 from fastflow.gallery.stopping import STOPPING
 from fastflow.gallery.trajectories import TRAJECTORIES
 from fastflow.gallery.unobserved import UNOBSERVED
@@ -27,6 +28,7 @@ ENTRIES: dict[str, Entry] = {
         BIFURCATIONS,
         STOPPING,
         NORMALIZED,
+        SADDLES,
         MINIMISERS,
         LABEL_NOISE,
         IMAGES,
