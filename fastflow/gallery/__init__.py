@@ -12,6 +12,7 @@ from fastflow.gallery.nonnegative import NONNEGATIVE
 from fastflow.gallery.normalized import NORMALIZED
 from fastflow.gallery.recovery import RECOVERY
 from fastflow.gallery.saddles import SADDLES
+from fastflow.gallery.steps import STEPS
 from fastflow.gallery.stopping import STOPPING
 from fastflow.gallery.trajectories import TRAJECTORIES
 from fastflow.gallery.unobserved import UNOBSERVED
@@ -22,6 +23,7 @@ ENTRIES: dict[str, Entry] = {
     entry.name: entry
     for entry in (
         TRAJECTORIES,
+        STEPS,
         RECOVERY,
         NONNEGATIVE,
         UNOBSERVED,
