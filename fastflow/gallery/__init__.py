@@ -4,6 +4,7 @@ Each module is an example on the public API alone. ``fastflow reproduce`` runs t
 """
 
 from fastflow.gallery.bifurcations import BIFURCATIONS
+from fastflow.gallery.completion import COMPLETION
 from fastflow.gallery.entry import Entry, Pilot, Size, Verdict, files_of, pilot, reproduce
 from fastflow.gallery.images import IMAGES
 from fastflow.gallery.label_noise import LABEL_NOISE
@@ -26,6 +27,7 @@ ENTRIES: dict[str, Entry] = {
         STEPS,
         RECOVERY,
         NONNEGATIVE,
+        COMPLETION,
         UNOBSERVED,
         BIFURCATIONS,
         STOPPING,
