@@ -14,7 +14,9 @@ from fastflow.gallery.minimisers import MINIMISERS
 from fastflow.gallery.nonnegative import NONNEGATIVE
 from fastflow.gallery.normalized import NORMALIZED
 from fastflow.gallery.recovery import RECOVERY
+from fastflow.gallery.saddles import SADDLES
 from fastflow.gallery.sharpness import SHARPNESS
+from fastflow.gallery.steps import STEPS
 from fastflow.gallery.stochastic_steps import STOCHASTIC_STEPS
 from fastflow.gallery.stopping import STOPPING
 from fastflow.gallery.trajectories import TRAJECTORIES
@@ -27,6 +29,7 @@ ENTRIES: dict[str, Entry] = {
     for entry in (
         TRAJECTORIES,
         AUTOENCODERS,
+        STEPS,
         RECOVERY,
         NONNEGATIVE,
         UNOBSERVED,
@@ -37,6 +40,7 @@ ENTRIES: dict[str, Entry] = {
         DIVERGENCE,
         STOPPING,
         NORMALIZED,
+        SADDLES,
         MINIMISERS,
         LABEL_NOISE,
         IMAGES,
