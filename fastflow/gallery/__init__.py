@@ -11,6 +11,8 @@ from fastflow.gallery.minimisers import MINIMISERS
 from fastflow.gallery.nonnegative import NONNEGATIVE
 from fastflow.gallery.normalized import NORMALIZED
 from fastflow.gallery.recovery import RECOVERY
+from fastflow.gallery.saddles import SADDLES
+from fastflow.gallery.steps import STEPS
 from fastflow.gallery.stopping import STOPPING
 from fastflow.gallery.trajectories import TRAJECTORIES
 from fastflow.gallery.unobserved import UNOBSERVED
@@ -21,12 +23,14 @@ ENTRIES: dict[str, Entry] = {
     entry.name: entry
     for entry in (
         TRAJECTORIES,
+        STEPS,
         RECOVERY,
         NONNEGATIVE,
         UNOBSERVED,
         BIFURCATIONS,
         STOPPING,
         NORMALIZED,
+        SADDLES,
         MINIMISERS,
         LABEL_NOISE,
         IMAGES,

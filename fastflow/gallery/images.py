@@ -40,7 +40,7 @@ def compute(trials: int, seed: int = 0, threads: int | None = None) -> Data:
             "digits, signed": ff.flow_limit(A, y, 1e-3, threads=threads).x,
             "digits, least norm": np.array(least),
         }
-        B = rng.standard_normal((max(2, trials // 20), int(SIDE**2 * share), SIDE**2)) / np.sqrt(SIDE**2 * share)
+        B = rng.standard_normal((max(6, trials // 20), int(SIDE**2 * share), SIDE**2)) / np.sqrt(SIDE**2 * share)
         z = B @ patch
         found["patch, L = 2"] = ff.flow_limit(B, z, 1e-6, threads=threads).x
         found["patch, L = 3"] = ff.flow_limit(B, z, 1e-3, 3, threads=threads).x

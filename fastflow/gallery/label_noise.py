@@ -50,8 +50,10 @@ def draw(data: Data) -> Figure:
             plain = np.median(data[f"plain {name} {depth}"])
             one.axhline(plain, color=series.color, linestyle=series.line, linewidth=1, label=f"L = {depth}, without")
         one.axvline(0.8 * data["step"][-1], color="0.6", linewidth=0.8)
+        one.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
     axes[0].set(ylim=(0, None))
-    axes[1].legend(title="median over trials, 95% interval", fontsize="small")
+    title = "medians over trials, 95% intervals"
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title=title)
     return figure
 
 

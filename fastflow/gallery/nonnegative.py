@@ -53,9 +53,9 @@ def draw(data: Data) -> Figure:
         ("The flow as a solver of NNLS, 30 x 20", "time t", "loss above the least one"),
     )
     for number, (alpha, error) in enumerate(zip(ALPHAS, data["error"], strict=True)):
-        series, shade = SERIES[number % len(SERIES)], 0.15 + 0.15 * number
-        recovery.loglog(data["step"], error, marker=series.marker, markersize=2.5, color=str(shade), linewidth=0.6)
-        recovery.plot([], [], series.marker, color=str(shade), label=f"alpha = {alpha:.0e}")
+        marker, shade = "osv^D"[number], str(0.15 + 0.15 * number)
+        recovery.loglog(data["step"], error, marker=marker, markersize=2.5, color=shade, linewidth=0.6)
+        recovery.plot([], [], marker, color=shade, label=f"alpha = {alpha:.0e}")
     recovery.legend()
     excess = floored(squares, data["excess"], 1e-12)
     squares.loglog(TIMES, excess.T, ".", color=POINTS, markersize=3, alpha=0.4)

@@ -43,7 +43,7 @@ def compute(n: int, m: int, sparsity: int, trials: int, seed: int = 0, threads: 
 
 def draw(data: Data) -> Figure:
     """Draw errors in time, and distances from the lasso with the penalty that belongs to each time."""
-    from fastflow.gallery.style import SERIES, medians, panels
+    from fastflow.gallery.style import SERIES, floored, medians, panels
 
     figure, (error, distance) = panels(
         ("Errors, medians over trials", "time t; penalty = log(1/alpha) / t", "relative l2 error"),
@@ -55,10 +55,10 @@ def draw(data: Data) -> Figure:
         error.plot(data["time"], middle, series.line, color=series.color, label=label)
     medians(error, data["seen"], data["lasso_error"].T, SERIES[3], "lasso")
     error.set(ylim=(0, 1.05))
-    error.legend(title="bands: 10 to 90%")
-    for name, label, series in zip(("iterate_off", "average_off"), ("descent", "its average"), SERIES, strict=False):
-        medians(distance, data["seen"], data[name].T, series, label)
+    error.legend(title="bands: 10 to 90%, bars: 95% intervals")
     distance.set(yscale="log")
+    for name, label, series in zip(("iterate_off", "average_off"), ("descent", "its average"), SERIES, strict=False):
+        medians(distance, data["seen"], floored(distance, data[name].T, 1e-3), series, label)
     distance.legend()
     return figure
 

@@ -50,7 +50,10 @@ def panels(
 
 
 def medians(axes: Axes, x: NDArray[np.float64], values: NDArray[np.float64], series: Series, label: str) -> None:
-    """Medians over the last axis, with their 95% intervals by order statistics, for which no law is assumed."""
+    """Medians over the last axis, with their 95% intervals by order statistics, for which no law is assumed.
+
+    Fewer than six values have no such interval: bars are then from the least to the largest.
+    """
     ordered = np.sort(values, axis=-1)
     count = ordered.shape[-1]
     rank = int(stats.binom.ppf(0.025, count, 0.5))
@@ -74,7 +77,7 @@ def rates(
 
 def floored(axes: Axes, values: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
     """Values not below a floor, which a line of the picture then says is one."""
-    if np.any(values < floor):
-        axes.axhline(floor, color="0.6", linewidth=0.8)
+    if np.any(values < floor) and not any(line.get_gid() == "floor" for line in axes.lines):
+        axes.axhline(floor, color="0.6", linewidth=0.8).set_gid("floor")
         axes.text(0.01, floor, f"{floor:g} and below", transform=axes.get_yaxis_transform(), va="bottom", color="0.4")
     return np.maximum(values, floor)
