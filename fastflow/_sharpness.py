@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastflow._train import train
-from fastflow.checks import FloatArray, as_count, as_number, as_times
+from fastflow.checks import FloatArray, Seed, as_count, as_number, as_seed, as_times
 from fastflow.equality import by_value
 from fastflow.inits import Init
 from fastflow.methods import DEFAULT_METHOD
@@ -44,7 +44,7 @@ def flow_sharpness(
     network: Network | None = None,
     init: Init | None = None,
     runs: int | Sequence[int] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     threads: int | None = None,
     *,
     times: ArrayLike,
@@ -84,7 +84,7 @@ def flow_sharpness(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"flow_sharpness takes one problem, got {type(problem).__name__}")
-    grid = np.unique(np.append(0.0, as_times("times", times)))
+    grid, seed = np.unique(np.append(0.0, as_times("times", times))), as_seed(seed)
     rounds, rtol = as_count("rounds", rounds, 0), as_number("rtol", rtol, least=1e-13)
     record = Record(loss=False, gradient_norm=False, singular_values=False, effective_rank=False, sharpness=True)
     status, best, when = None, np.zeros(0), np.zeros(0)

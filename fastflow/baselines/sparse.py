@@ -55,6 +55,11 @@ def basis_pursuit(
     -----
     UserWarning
         where the tolerances are not met
+
+    Examples
+    --------
+    >>> ff.baselines.basis_pursuit([[1.0, 0.5]], [1.0]).tolist()
+    [1.0, 0.0]
     """
     from scipy.optimize import linprog
 
@@ -133,6 +138,12 @@ class LassoPath(NamedTuple):
     penalties : array (k,), largest first
     solutions : array (k, n)
     gaps : array (k,), duality gaps: the objective exceeds its minimum by at most this
+
+    Examples
+    --------
+    >>> path = ff.baselines.lasso_path(np.eye(2), [3.0, 1.0], penalties=[2.0, 0.5])
+    >>> path.solutions.round(6).tolist()
+    [[1.0, 0.0], [2.5, 0.5]]
     """
 
     penalties: FloatArray
@@ -173,6 +184,12 @@ def lasso_path(
         without scikit-learn
     ValueError, TypeError
         for shapes that do not match, and penalties that are not greater than 0
+
+    Examples
+    --------
+    >>> path = ff.baselines.lasso_path(np.eye(2), [3.0, 1.0], penalties=[2.0, 0.5])
+    >>> path.solutions.round(6).tolist()
+    [[1.0, 0.0], [2.5, 0.5]]
     """
     try:
         from sklearn.linear_model import lasso_path as path
@@ -227,6 +244,11 @@ def nonnegative_least_squares(matrix: ArrayLike, values: ArrayLike) -> FloatArra
     -----
     UserWarning
         where the tolerance is not met
+
+    Examples
+    --------
+    >>> ff.baselines.nonnegative_least_squares([[1.0, -1.0]], [-2.0]).round(6).tolist()
+    [0.0, 2.0]
     """
     a, y = as_system(matrix, values, SIGNED, "nonnegative_least_squares")
     x, missed = heard(a.size, lambda: signed_least_squares(a, y, np.zeros(a.shape[1], bool)))
@@ -261,6 +283,11 @@ def least_norm(matrix: ArrayLike, values: ArrayLike, weights: ArrayLike | None =
     -----
     UserWarning
         where no x fits and rows differ in size by so much that least squares does not see the smallest
+
+    Examples
+    --------
+    >>> ff.baselines.least_norm([[1.0, 0.5]], [1.0]).round(6).tolist()
+    [0.8, 0.4]
     """
     a, y = as_system(matrix, values, DECOMPOSED, "least_norm")
     roots = np.ones(a.shape[1]) if weights is None else np.sqrt(as_weights(weights, a.shape[1]))
@@ -297,6 +324,11 @@ def oracle_least_squares(matrix: ArrayLike, values: ArrayLike, support: ArrayLik
     ------
     ValueError, TypeError
         for shapes that do not match, and places that there are not
+
+    Examples
+    --------
+    >>> ff.baselines.oracle_least_squares([[1.0, 0.5]], [1.0], support=[1]).round(6).tolist()
+    [0.0, 2.0]
     """
     a, y = as_system(matrix, values, RESTRICTED, "oracle_least_squares")
     n = a.shape[1]
