@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,8 +23,6 @@ def as_html(text: str) -> str:
 
 def bar_class() -> type[tqdm[NoReturn]]:
     """The progress bars of tqdm that suit this place: a notebook's own, where it has the widgets for them."""
-    if in_notebook():
-        from tqdm.auto import tqdm
-    else:  # without asyncio, which importing it there would take
-        from tqdm import tqdm
-    return tqdm
+    # Elsewhere without asyncio, which tqdm.auto imports.
+    bar: type[tqdm[NoReturn]] = importlib.import_module("tqdm.auto" if in_notebook() else "tqdm").tqdm
+    return bar

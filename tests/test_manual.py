@@ -41,11 +41,11 @@ def script(page):
         if before == ROW:
             continue
         if language == "python" and named:
-            yield f"open({named[1]!r}, 'w').write({text!r})"
+            yield f"Path({named[1]!r}).write_text({text!r})"
         elif language == "python":
             yield text
         elif language == "toml":
-            yield f"open('ranks.toml', 'w').write({text!r})"
+            yield f"Path('ranks.toml').write_text({text!r})"
             yield "run('fastflow study ranks.toml --cost')"
         else:
             for line in text.splitlines():
@@ -57,7 +57,7 @@ def run_session(text, folder, **variables):
     """A session of Python in a folder, in which a warning is an error; what it prints."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "MPLBACKEND": "agg", "PYTHONWARNINGS": "error"} | variables
-    begin = "import subprocess\ndef run(line): subprocess.run(line, shell=True, check=True)\n"
+    begin = "import subprocess\nfrom pathlib import Path\ndef run(line): subprocess.run(line, shell=True, check=True)\n"
     done = subprocess.run(
         [sys.executable, "-c", begin + text], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
