@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -50,6 +51,21 @@ def test_no_interrupt_is_lost_and_none_comes_where_llvm_calls_back(work, reached
         compile_something()
     assert bool(seen) == reached
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("work", [_raw_object_cache_notify, swallow])
+def test_an_interrupt_that_came_to_nothing_comes_again_soon(work):
+    begun = time.perf_counter()
+
+    def compile_for_a_minute():
+        with interruptible():
+            work()
+            while time.perf_counter() < begun + 60:
+                time.sleep(0.001)
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_for_a_minute()
+    assert time.perf_counter() < begun + 30
 
 
 def test_a_handler_that_raises_nothing_is_called_once():

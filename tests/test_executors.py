@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import outcomes_of_users
@@ -117,6 +119,23 @@ def test_a_dask_worker_killed_in_mid_study(client, tmp_path):
     assert result.complete
     expected = fatal_study(flag).run(threads=2, progress=False)
     assert same_bits(result, expected)
+
+
+def test_a_dask_scheduler_that_is_lost_ends_the_study(tmp_path):
+    """Its tasks never come back, and nothing says so but the client, once it has looked for the scheduler in vain."""
+    distributed = pytest.importorskip("distributed")
+    file = tmp_path / "scheduler.json"
+    words = ["--scheduler-file", str(file), "--port", "0", "--no-dashboard"]
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *words]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as scheduler:
+        while not file.exists():
+            assert scheduler.poll() is None
+            time.sleep(0.05)
+        with distributed.Client(scheduler_file=str(file), timeout=2) as client:
+            threading.Timer(1.0, scheduler.kill).start()
+            with pytest.raises(ff.StudyError, match=r"has lost its scheduler.*0 of 300 trials are done") as caught:
+                small(trials=50).run(client, tmp_path / "s.zarr", progress=False)
+    assert not caught.value.result.complete
 
 
 def test_outcomes_of_a_user_by_dask(client, tmp_path):

@@ -179,13 +179,14 @@ class Driver:
                 self._describe(tuple(name for name in self.fields if name not in self.design.fields))
                 while True:
                     late = -np.inf if max_seconds is None else time.monotonic() - started - max_seconds
+                    away = self._is_away()
                     if late >= 0:
                         self._call_back()
                         if late >= GRACE_SECONDS:
                             self.crew.ask_to_stop()
-                    elif self.failure is None:
+                    elif self.failure is None and not away:
                         self._hand_out()
-                    if not self.out:
+                    if not self.out and not (away and late < 0):
                         break
                     self._take_back()
                     self.journal.tell(
@@ -268,6 +269,15 @@ class Driver:
     def _failed_count(self) -> int:
         """How many trials have failed or diverged."""
         return int(np.count_nonzero(np.isin(self.arrays["status"], NEVER)))
+
+    def _is_away(self) -> bool:
+        """Whether tasks must wait for a scheduler that is away. If it is lost, that is the failure: none comes back."""
+        try:
+            return self.crew.is_away()
+        except ConnectionError as error:
+            self.failure = self.failure or error
+            self.out.clear()
+            return False
 
     def _hand_out(self) -> None:
         """Keep every worker busy, and as many tasks waiting."""

@@ -87,6 +87,7 @@ class Crew:
         self._asked_to_stop = threading.Event()
         self._pool: Executor | None = None
         self._processes: ProcessPoolExecutor | None = None
+        self._executor: object = None
         run = functools.partial(run_task, on_error=on_error, timeout=timeout, most_seconds=most_seconds)
         self._run: Callable[[Sequence[Piece]], Report] = run
         self._submit: Callable[..., Future]
@@ -103,6 +104,7 @@ class Crew:
             if not isinstance(executor, Submits):
                 store = f"; a store is store={shown(executor)}" if isinstance(executor, str | os.PathLike) else ""
                 raise TypeError(f"executor must have submit(f, *args), got {shown(executor)}{store}")
+            self._executor = executor
             self.workers = _workers(executor)
             self._submit = executor.submit
             self._run = functools.partial(run, home=this_process())
@@ -114,6 +116,13 @@ class Crew:
     def submit(self, pieces: Sequence[Piece]) -> Future:
         """Hand a task over."""
         return self._submit(self._run, pieces)
+
+    def is_away(self) -> bool:
+        """Whether a dask client looks for its scheduler, and tasks must wait; ConnectionError once it has given up."""
+        status = getattr(_client_of(self._executor), "status", "")
+        if status in ("closing", "closed"):  # its futures would not say so
+            raise ConnectionError("the dask client is closed, or has lost its scheduler")
+        return bool(status == "connecting")
 
     def renew(self) -> bool:
         """Put another process pool in the place of one that a worker's death has broken; False where none works."""
