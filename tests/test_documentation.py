@@ -85,7 +85,7 @@ def test_docstring_stands_alone(name):
     assert not summary.startswith(("It ", "They ", "This ", "These ", "Them ", "Likewise", "The same", "Its ", "As "))
 
 
-FORMULA = re.compile(r"``[^`]*(\|\||\^|<-|->|<=|sum |u'|\[index\])[^`]*``")
+FORMULA = re.compile(r"``[^`]*(\|\||\^|<-|->|<=|sum | = |u'|\[index\])[^`]*``")
 """Signs that stand in formulas, and in no code that is quoted."""
 
 
