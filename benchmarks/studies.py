@@ -9,7 +9,7 @@ import importlib.util
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -21,6 +21,7 @@ from benchmarks.limits import pursue
 from benchmarks.report import Table, number
 from benchmarks.tasks import Array
 from fastflow.streams import stream
+from fastflow.studies.ends import Trial
 
 N, ALPHA, DEPTH = 128, 1e-6, 2
 PURSUITS, DESCENTS, DESCENT_STEPS, DISTANCE = 120, 6, 2_000_000, 1e-3
@@ -35,12 +36,49 @@ class Nothing:
         return np.zeros(problem.shape)
 
 
-def default_map(trials: int = 50, values: int = 31) -> ff.Study:
+def largest(trial: Trial) -> float:
+    """A cheap outcome of a user: the largest entry."""
+    return float(trial.solution.max())
+
+
+def least(trial: Trial) -> float:
+    """A cheap outcome of a user: the least entry."""
+    return float(trial.solution.min())
+
+
+def mean(trial: Trial) -> float:
+    """A cheap outcome of a user: the mean of the entries."""
+    return float(trial.solution.mean())
+
+
+def off_by(trial: Trial) -> float:
+    """A cheap outcome of a user: the largest error of an entry."""
+    assert trial.truth is not None
+    return float(np.abs(trial.solution - trial.truth).max())
+
+
+def digits(trial: Trial) -> float:
+    """A cheap outcome of a user: how many digits are right."""
+    return -float(np.log10(trial.error))
+
+
+def place(trial: Trial) -> int:
+    """A cheap outcome of a user: where the largest entry is."""
+    return int(trial.solution.argmax())
+
+
+OF_USERS = (largest, least, mean, off_by, digits, place)
+TEN: tuple[Any, ...] = ("l1_norm", "l2_norm", "support_size", "support_recovery", *OF_USERS)
+"""Ten cheap outcomes, six of them functions that are called trial by trial."""
+
+
+def default_map(trials: int = 50, values: int = 31, outcomes: Sequence[Any] = ()) -> ff.Study:
     """The study of ``fastflow phase``, or one of fewer values over the same range."""
     whole = np.arange(1, 32) * (N // 32)
     chosen = whole[np.unique(np.linspace(0, 30, values).astype(int))]
     words = (ff.ensembles.Sparse(N), ff.DiagonalLinear(DEPTH), ff.inits.Constant(ALPHA), ff.FlowLimit())
-    return ff.Study(*words, axes={"m": chosen, "sparsity": chosen // 2}, trials=trials)
+    asked = [ff.Outcome(one, 1, shape=(), dtype="float64") if callable(one) else one for one in outcomes]
+    return ff.Study(*words, axes={"m": chosen, "sparsity": chosen // 2}, trials=trials, outcomes=asked)
 
 
 def _sampled(study: ff.Study, count: int) -> list[int]:
@@ -179,6 +217,12 @@ def studies(threads: int, repetitions: int, quick: bool) -> Table:
     add("the layer, all but drawing and limits: share of the time of the limits (CPU)", f"{layer:.1%}", "5%")
     drawing = statistics.median(draw / solve for _, draw, solve in measured)
     add("drawing problems: share of the time of the limits (CPU)", f"{drawing:.1%}")
+    asking = default_map(part.trials, 5 if quick else 9, TEN)
+    more = []
+    for _ in range(repetitions):
+        shares = [(whole - draw - solve) / solve for whole, draw, solve in (_shares(asking), _shares(part))]
+        more.append(shares[0] - shares[1])
+    add("ten cheap outcomes: share of the time of the limits (CPU)", f"{statistics.median(more):.1%}", "10%")
     with _executors(threads) as executors:
         for name, executor in executors.items():
             _empty_rate(executor, threads)  # starts the workers

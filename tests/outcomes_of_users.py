@@ -85,6 +85,11 @@ def of_two(outcomes):
     return (outcomes["error"] <= 1e-2) | (outcomes["largest"] < 1)
 
 
+def draws_one(rng):
+    """A problem of one number."""
+    return ff.MatrixEstimation([[1.0]], truth=[[1.0]])
+
+
 def draws(rng, m=5):
     """An ensemble."""
     return Sparse(n=8, m=m, sparsity=1).draw(rng)

@@ -65,11 +65,13 @@ def fatal(rng, m=3, flag="", driver=0):
 
 
 def fatal_study(flag, trials=25):
+    users = outcomes_of_users
     return ff.Study(
         Custom(fatal, 1, flag=str(flag), driver=os.getpid()),
         method=ff.baselines.LeastNorm(),
         axes={"m": (3, 4, 5, 6)},
         trials=trials,
+        outcomes={"norm": "l1_norm", "largest": users.largest, "pair": ff.Outcome(users.first_two, 1, shape=(2,))},
     )
 
 
@@ -119,6 +121,7 @@ def test_a_dask_worker_killed_in_mid_study(client, tmp_path):
     assert result.complete
     expected = fatal_study(flag).run(threads=2, progress=False)
     assert same_bits(result, expected)
+    assert test_outcomes.same(result, expected)
 
 
 def test_a_dask_scheduler_that_is_lost_ends_the_study(tmp_path):
@@ -172,6 +175,7 @@ def test_a_killed_pool_loses_nothing(tmp_path):
     assert flag.exists()
     expected = fatal_study(flag).run(threads=2, progress=False)
     assert same_bits(result, expected)
+    assert test_outcomes.same(result, expected)
     assert same_bits(ff.open_study(store), expected)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import outcomes_of_users
 import pytest
 
 import fastflow as ff
@@ -59,6 +60,32 @@ def test_descent_has_the_periods_of_the_map():
             one = np.sort(runs.history.product[0, -4:, 0, 0])
             np.testing.assert_allclose(one, np.sort(bifurcation(2, [step]).values[0, -4:]), rtol=1e-9)
     assert orbit(equal, 2.5).periods().tolist() == [Period.DIVERGED]
+
+
+@pytest.mark.filterwarnings("ignore:step .* is above the linear stability edge")
+def test_the_period_is_an_outcome_of_a_study():
+    """That of the map of one number, whatever else is recorded beside its last steps."""
+    steps = [0.9, 1.1, 1.26, 1.289, 1.4, 2.5]
+    event = ff.Event("loss", below=1e-3, steps=(0, 10, 100))
+    study = ff.Study(
+        ff.ensembles.Custom(outcomes_of_users.draws_one, 1),
+        ff.DeepLinear(2),
+        ff.inits.Identity(0.9, of="factor"),
+        ff.GradientDescent(max_steps=4000, tol=0, gradient_tol=0),
+        axes={"step": steps},
+        trials=2,
+        outcomes={"period": "period", "event": event},
+    )
+    result = study.run(threads=1, progress=False)
+    assert np.array_equal(result["period"], np.repeat(bifurcation(2, steps).period[:, None], 2, axis=1))
+    assert result["period"][:, 0].tolist() == [1, 2, 4, 8, 0, -1]
+    assert result.with_success(ff.Success("period", at_least=1)).successes.tolist() == [2, 2, 2, 2, 0, 0]
+    assert np.isfinite(result["event"][0]).all()
+
+
+def test_the_last_steps():
+    assert ff.Record(3, "last").grid(10).tolist() == [8, 9, 10]
+    assert ff.Record(64, "last").grid(2).tolist() == [0, 1, 2]
 
 
 @pytest.mark.filterwarnings("ignore:step .* is above the linear stability edge")

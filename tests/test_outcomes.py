@@ -13,7 +13,7 @@ import pytest
 
 import fastflow as ff
 from fastflow.ensembles import Autoencoder, Custom, LowRank, Regression, Sparse
-from fastflow.studies.asked import Outcome
+from fastflow.studies.asked import Outcome, as_asked, record_for
 from fastflow.studies.measures import MEASURES, Needs
 from fastflow.studies.outcomes import numbers_of
 from fastflow.studies.quantiles import quantiles
@@ -148,6 +148,17 @@ def _starts(words, problems):
     method, record = ff.GradientDescent(max_steps=1), ff.Record(np.array([0]), factors=True)
     begun = ff.train(problems, *words[:2], method, runs=2, threads=1, record=record)
     return [factor[:, 0] for factor in begun.history.factors]
+
+
+def test_limits_from_given_starts():
+    """A study of stacks takes factors that are given, here unequal ones, as a single call does."""
+    network, init = ff.DiagonalLinear(2, identical=False), ff.inits.Explicit([np.full(24, 0.2), np.full(24, 0.1)] * 2)
+    axes = {"m": (8, 14), "init": {"given": init}}
+    options = {"method": ff.FlowLimit(), "axes": axes, "trials": 2, "outcomes": ["l1_norm"]}
+    study = ff.Study(Sparse(n=24, sparsity=3), network, **options)
+    problems = [study.setup(1).problem(trial) for trial in range(2)]
+    runs = ff.train(problems, network, init, ff.FlowLimit(), threads=1)
+    assert np.array_equal(run(study)["l1_norm"][1, 0], ff.metrics.l1_norm(runs.solution))
 
 
 def test_the_table_is_whole():
@@ -430,6 +441,15 @@ def test_trials_that_diverge_have_none():
     assert not result.with_success(ff.Success("norm", at_least=0)).successes[1]
 
 
+def test_events_at_other_steps_in_the_midst_of_many():
+    """Steps that differ where an array of them is printed as dots are different steps."""
+    even, odd = np.arange(0, 4000, 2), np.arange(0, 4000, 2)
+    odd[1000] += 1
+    asked = {"even": ff.Event("loss", below=1, steps=even), "odd": ff.Event("loss", below=1, steps=odd)}
+    record = record_for(as_asked(asked), ff.GradientDescent(max_steps=4000))
+    assert record.steps.tolist() == np.union1d(even, odd).tolist()
+
+
 def test_success_on_any_outcome(reference, tmp_path):
     found = reference.with_success(ff.Success("l1_norm", below=2.0, at_least=1.0))
     between = (reference["l1_norm"] >= 1) & (reference["l1_norm"] <= 2)
@@ -469,7 +489,10 @@ def test_a_strangers_code_is_not_imported(reference, tmp_path):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: vectors(["effective_rank"]), r"m = 8, init.scale = 0.01: the outcome 'effective_rank' is none of"),
+        (
+            lambda: vectors(["effective_rank"]),
+            r"m = 8, init.scale = 0.01: solutions of shape .* of a Diagonal",
+        ),
         (lambda: vectors(["no_such"]), "an outcome must be one of 'l1_norm'"),
         (lambda: vectors({"loss": "l1_norm"}), "cannot be called 'loss'"),
         (lambda: vectors({"a b": "l1_norm"}), "must be called by letters"),
@@ -480,6 +503,7 @@ def test_a_strangers_code_is_not_imported(reference, tmp_path):
         (lambda: vectors({"x": ff.Outcome(users.largest, shape=(1000,))}), "each of shape must be at most 256"),
         (lambda: vectors({"x": ff.Outcome(users.largest, dtype="complex128")}), "dtype must be one of"),
         (lambda: ff.Event("loss"), "needs one of below="),
+        (lambda: vectors(["period"]), "the outcome 'period' needs a method that takes at least 31 steps"),
         (
             lambda: ff.Study(Sparse(8, sparsity=1), axes={"m": (4,)}, outcomes=["test_loss"]),
             r"needs measurements that are held out, such as Sparse\(\.\.\., test=1000\)",

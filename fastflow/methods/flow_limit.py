@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -98,7 +98,10 @@ class FlowLimit(StackedMethod):
         _compile_limits()
         started = time.perf_counter()
         alike = not init.random  # one start for all
-        mirrors = _mirror(init, form) if alike else _mirrors(init, form, seed, trials)
+        if alike and isinstance(init, Hashable):
+            mirrors = _mirror(init, form)
+        else:
+            mirrors = _mirrors(init, form, seed, trials[:1] if alike else trials)
         own = np.arange(count)
         mirror_of = np.zeros(count, np.int64) if alike else own
         posed = LimitProblems(stack.matrices.reshape(count, m * n), stack.values, mirrors, own, own, mirror_of)

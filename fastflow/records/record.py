@@ -19,7 +19,8 @@ from fastflow.records.quantities import NAMED, QUANTITIES, Shape
 
 STEPS, SPACING = 200, "log"
 """What a `Record` takes if it is told nothing of steps."""
-SPACINGS = ("log", "linear")
+LAST = "last"
+SPACINGS = ("log", "linear", LAST)
 
 
 @by_value("steps", "spacing", "folder", "wanted")
@@ -32,7 +33,8 @@ class Record:
     steps : int or increasing int array
         How many steps, spread over 0 .. max_steps with both ends in, or which ones. (Spread steps that round to the
         same integer are taken once.)
-    spacing : "log" or "linear", how a number of steps is spread
+    spacing : "log" or "linear", how a number of steps is spread; or "last"
+        The last so many before ``max_steps``, one step apart, as `Runs.periods` needs them.
     folder : path of a folder, default None
         Where what is recorded lies in a file that is gone when nobody uses it any more, whatever its size. None: in
         memory, or, if it takes more than half of that, in the folder of temporary files (TMPDIR).
@@ -108,6 +110,8 @@ class Record:
         """The steps at which a run of ``max_steps`` steps is recorded."""
         if isinstance(self.steps, np.ndarray):
             return self.steps
+        if self.spacing == LAST:
+            return np.arange(max(0, max_steps + 1 - self.steps), max_steps + 1)
         if self.spacing == "linear" or max_steps <= 1 or self.steps == 2:
             points = np.linspace(0, max_steps, self.steps)
         else:

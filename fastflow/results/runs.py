@@ -133,8 +133,8 @@ class Runs:
     def periods(self) -> NDArray[np.int64]:
         """After how many steps each run was where it had been: (runs,) of `theory.Period`.
 
-        Of the last records of the product, which must be one step apart: ``Record(steps=numpy.arange(k - 64, k + 1),
-        product=True)``. See `theory.period`.
+        Of the last records of the product, which must be one step apart: ``Record(64, "last", product=True)``. See
+        `theory.period`.
 
         Raises
         ------
@@ -149,7 +149,7 @@ class Runs:
         if len(history.steps) - first < FEWEST:
             raise ValueError(
                 f"periods need the product after at least {FEWEST} successive steps, the last ones, got "
-                f"{len(history.steps) - first}: take Record(steps=numpy.arange(k - 64, k + 1), product=True)"
+                f"{len(history.steps) - first}: take Record(64, 'last', product=True)"
             )
         return period(history.product[:, first:])
 

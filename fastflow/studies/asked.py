@@ -20,6 +20,7 @@ from fastflow.ensembles.custom import importable
 from fastflow.equality import by_value
 from fastflow.methods import Method
 from fastflow.records import NAMED, Record
+from fastflow.status import Status
 from fastflow.studies.ends import Ends, Trial
 from fastflow.studies.measures import MEASURED, Case
 from fastflow.studies.outcomes import DTYPES, FIELDS, LABEL, Field, Values, as_field, lacks, nothing
@@ -108,12 +109,18 @@ class Named(Asked):
     def meaning(self) -> str:
         return MEASURED[self.name].meaning
 
+    @property
+    def record(self) -> Record | None:
+        return MEASURED[self.name].record
+
     def check(self, case: Case) -> None:
         MEASURED[self.name].check(case)
 
     def evaluate(self, ends: Ends) -> Values:
+        measure = MEASURED[self.name]
         made = nothing(self.field, len(ends))
-        made[ends.ended] = np.asarray(MEASURED[self.name].make(ends))[ends.ended]
+        has = np.flatnonzero(ends.kept["status"] != Status.FAILED) if measure.of_diverged else ends.ended
+        made[has] = np.asarray(measure.make(ends))[has]
         return made
 
 
@@ -456,10 +463,10 @@ def record_for(asked: Mapping[str, Asked], method: Method) -> Record | None:
     if not records:
         return None
     wanted = {name for record in records for name in record.wanted}
-    when = {(str(record.steps), record.spacing) for record in records}
     steps: int | NDArray[np.int64] = records[0].steps
-    if len(when) > 1:
-        steps = np.unique(np.concatenate([record.grid(method.max_steps or 0) for record in records]))
+    grids = [record.grid(method.max_steps or 0) for record in records]
+    if not all(np.array_equal(grid, grids[0]) for grid in grids):
+        steps = np.unique(np.concatenate(grids))
     return Record(steps, records[0].spacing, folder=None, **{name: name in wanted for name in NAMED})
 
 

@@ -65,6 +65,7 @@ def check_cells(
     for at_method, method in grid.each("method").items():
         if isinstance(method, Method):
             record = record_for(asked, method)
+            most_steps = (method.max_steps or 0) if method.has_steps else 0
             words = itertools.product(grid.each("network").items(), grid.each("init").items(), problems.items())
             for (at_network, network), (at_init, init), (at_ensemble, drawn) in words:
                 try:
@@ -78,10 +79,10 @@ def check_cells(
                     ensemble = cast(Ensemble, grid.each("ensemble")[at_ensemble])
                     if method.needs_test and ensemble.test_size:
                         seen = replace(seen, test=seen)  # which every trial will have: what it is says nothing here
-                    method.check(network, init, record, problem=seen)
-                    case = Case(ensemble, seen, network.architecture(seen), init)
+                    case = Case(ensemble, seen, network.architecture(seen), init, most_steps)
                     for one in asked.values():
                         one.check(case)
+                    method.check(network, init, record, problem=seen)
                 except (ValueError, TypeError) as error:
                     places = {"ensemble": at_ensemble, "network": at_network, "init": at_init, "method": at_method}
                     raise _told(error, grid, places) from error

@@ -19,10 +19,11 @@ from fastflow.ensembles import Ensemble
 from fastflow.inits import Init
 from fastflow.networks import Architecture
 from fastflow.problems import Problem
-from fastflow.records import NAMED, Quantity
+from fastflow.records import LAST, NAMED, Quantity, Record
 from fastflow.records.snapshot import Subject
 from fastflow.studies.ends import Ends
 from fastflow.studies.outcomes import Field, as_field
+from fastflow.theory.large_steps import FEWEST, WINDOW, period
 
 
 class Needs(Enum):
@@ -44,12 +45,14 @@ class Case(NamedTuple):
     problem : one of its problems, as the network poses it
     architecture : Architecture, of a baseline that of a default network
     init : Init, None for a baseline
+    most_steps : int, that the method takes at most; 0 of one that takes none
     """
 
     ensemble: Ensemble
     problem: Problem
     architecture: Architecture
     init: Init | None
+    most_steps: int = 0
 
     def subject(self, init: Init) -> Subject:
         """A run of the problem from the first start."""
@@ -82,6 +85,10 @@ class Measure:
     applies : function of an architecture, whether there is such a measure
     needs_truth : whether only a problem with a truth has it
     prepare : function of a `Subject`, called before any work; it raises where the measure cannot be had
+    record : what must be recorded for it
+    fewest_steps : int, that a method must take for it
+    of_diverged : whether trials that have diverged have it, too
+    dtype : of its values
     """
 
     name: str
@@ -92,11 +99,15 @@ class Measure:
     applies: Callable[[Architecture], bool] = _always
     needs_truth: bool = False
     prepare: Callable[[Subject], object] | None = None
+    record: Record | None = None
+    fewest_steps: int = 0
+    of_diverged: bool = False
+    dtype: str = "float64"
 
     @property
     def field(self) -> Field:
         """What it is of one trial."""
-        return as_field("float64", self.shape)
+        return as_field(self.dtype, self.shape)
 
     def check(self, case: Case) -> None:
         """Ask whether the trials of a case have this measure.
@@ -107,7 +118,8 @@ class Measure:
             where they have not, with what they lack
         """
         if not self.applies(case.architecture):
-            raise ValueError(f"the outcome {self.name!r} is none of solutions {case.architecture.solution_shape}")
+            shape, network = case.architecture.solution_shape, type(case.architecture.network).__name__
+            raise ValueError(f"solutions of shape {shape} of a {network} network have no outcome {self.name!r}")
         if self.needs_truth and case.problem.truth is None:
             raise ValueError(f"the outcome {self.name!r} needs problems with a truth")
         if self.needs is Needs.TEST and not case.ensemble.test_size:
@@ -118,6 +130,11 @@ class Measure:
         if self.needs is Needs.FACTORS:
             if case.init is None:
                 raise ValueError(f"the outcome {self.name!r} needs factors and a start, which a baseline has not")
+            if case.most_steps < self.fewest_steps:
+                raise ValueError(
+                    f"the outcome {self.name!r} needs a method that takes at least {self.fewest_steps} steps, such as "
+                    f"GradientDescent(max_steps=10_000), got one that takes {case.most_steps or 'none'}"
+                )
             if self.prepare is not None:
                 self.prepare(case.subject(case.init))
 
@@ -150,6 +167,19 @@ def _test_losses(ends: Ends) -> Numbers:
         test = ends.test_of(ends.first + int(place))
         values[place] = test.loss(ends.solutions[place].reshape(test.shape))
     return values
+
+
+LAST_PRODUCTS = Record(WINDOW, LAST, folder=None, **{name: name == "product" for name in NAMED})
+"""What periods are seen by."""
+
+
+def _periods(ends: Ends) -> Numbers:
+    history = ends.trained.runs.history
+    assert history is not None
+    assert history.steps is not None
+    assert history.product is not None
+    last = np.isin(history.steps, LAST_PRODUCTS.grid(ends.most_steps))
+    return period(history.product[ends.trained.chosen][:, last]).astype(np.float64)
 
 
 MEASURES: tuple[Measure, ...] = (
@@ -201,6 +231,17 @@ MEASURES: tuple[Measure, ...] = (
     _recorded("gain", Needs.FACTORS, (3,)),
     _recorded("sharpness", Needs.FACTORS),
     _recorded("limit_distance", Needs.FACTORS),
+    Measure(
+        "period",
+        "After how many steps the product is where it was, of the last ones: 1, 2, 4, 8, 0 if there is no such period, "
+        "-1 if it diverged (`theory.period`).",
+        _periods,
+        Needs.FACTORS,
+        record=LAST_PRODUCTS,
+        fewest_steps=FEWEST - 1,
+        of_diverged=True,
+        dtype="int8",
+    ),
     Measure(
         "test_loss",
         "The mean of the squares of the residuals of measurements that were held out.",

@@ -40,8 +40,8 @@ class Study(Design):
         A list of names, or a dict, label: outcome. An outcome is a name of the table in `fastflow.studies.measures`:
         of vectors l1_norm, l2_norm, support_size and support_recovery; of matrices effective_rank, numerical_rank,
         entropy_rank, stable_rank, nuclear_norm, spectral_norm, frobenius_norm and determinant_sign; of networks
-        balancedness, effective_alpha, gain, sharpness and limit_distance; test_loss, where the ensemble has a ``test``.
-        Or it is a function of yours, as a `fastflow.Outcome`, or a `fastflow.Event`.
+        balancedness, effective_alpha, gain, sharpness, limit_distance and period; test_loss, where the ensemble has a
+        ``test``. Or it is a function of yours, as a `fastflow.Outcome`, or a `fastflow.Event`.
 
     Attributes
     ----------

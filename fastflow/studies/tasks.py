@@ -215,7 +215,10 @@ def _run_or_record(piece: Piece, on_error: str) -> Finished:
             elif not piece.alone:
                 raise StarvedError from error
         if isinstance(cause, fatal):
-            hint = "" if on_error == RECORD else "; on_error='record' takes such a trial for failed and goes on"
+            then = (
+                "gives such a trial NaN instead" if isinstance(error, OutcomeError) else "takes such a trial for failed"
+            )
+            hint = "" if on_error == RECORD else f"; on_error='record' {then} and goes on"
             raise TrialError(f"{piece.where}, {trials_of(piece)}: {message}{hint}") from error
         if last - first == 1:
             return failed(piece, message)
