@@ -39,8 +39,8 @@ def add_problem(problem_class: type, formula: Callable[..., float]) -> None:
     -----
     Train a problem of that class through `fastflow.CustomProblem`, which tries the formula first. Worker processes must
     know it as well: call ``add_problem`` at the top level of a module, beside the class and outside of ``if __name__ ==
-    "__main__"``. Code specialised on a class that is not fastflow's
-    is never cached on disk: it is compiled in each process (10 to 20 s of CPU), and what you edit takes effect in the next.
+    "__main__"``. Code specialised on a class that is not fastflow's is never cached on disk: it is compiled in each
+    process (10 to 20 s of CPU), and what you edit takes effect in the next.
 
     Examples
     --------
