@@ -128,10 +128,11 @@ more.
 def gallery() -> dict[str, str]:
     """Every page of the gallery, by its file's name; writes the pictures, too."""
     text = ["Gallery", "=======", "", inspect.cleandoc(OF_GALLERY), "", ".. toctree::", "   :hidden:", ""]
-    text += [f"   {name}" for name in ENTRIES] + ["", ".. list-table::", "   :widths: 25 75", ""]
+    text += [f"   {name}" for name in ENTRIES] + ["", ".. list-table::", "   :widths: 35 65", ""]
     found = {}
     for name, entry in ENTRIES.items():
-        text += [f"   * - :doc:`{name}`", f"     - {entry.claim} *{entry.source}*"]
+        text += [f"   * - .. image:: {name}.png", "          :width: 260", f"          :alt: {entry.claim}"]
+        text += [f"     - :doc:`{name}`", "", f"       {entry.claim}", "", f"       *{entry.source}*"]
         found[f"{name}.rst"] = of_gallery(entry, reproduce(entry, GALLERY, "tiny"))
     return {"index.rst": "\n".join(text) + "\n", **found}
 
