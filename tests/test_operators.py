@@ -389,7 +389,7 @@ def test_functions_that_need_the_entries_say_so(rng):
     for ask in (
         lambda: ff.theory.saddle_path(problem),
         lambda: ff.theory.sharpness(problem, [np.ones(16), np.ones(16)], ff.DiagonalLinear(2)),
-        lambda: ff.baselines.BasisPursuit().solve(problem),
+        lambda: ff.baselines.NonnegativeLeastSquares("active-set").solve(problem),
     ):
         with pytest.raises(ValueError, match=r"needs all entries of A.*toarray\(\)"):
             ask()
