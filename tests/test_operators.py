@@ -166,6 +166,23 @@ def test_the_edge_is_found_by_products_as_accurately_as_asked(rng):
     assert runs.step[0] == pytest.approx(exact / 2, rel=1e-8)
 
 
+def test_noise_that_no_x_fits_is_known_by_products(rng):
+    """More measurements than unknowns: runs converge at the least loss, as they do with the entries."""
+    matrix, noise = rng.standard_normal((15, 9)), rng.standard_normal(15)
+    method = ff.GradientDescent(0.3 * ff.theory.edge)
+    for scale in (1.0, 1e-6):
+        values = matrix[:, 2] + scale * noise
+        dense, problem = ff.CompressedSensing(matrix, values), ff.CompressedSensing(aslinearoperator(matrix), values)
+        assert problem.least_loss() == pytest.approx(dense.least_loss(), rel=1e-9)
+        assert problem.least_loss() <= dense.least_loss() * (1 + 1e-12)
+        runs = ff.train(problem, ff.DiagonalLinear(2), START, method)
+        assert runs.status[0] == ff.train(dense, ff.DiagonalLinear(2), START, method).status[0] == ff.Status.CONVERGED
+    operator, arrays = rank_one(rng, 20)
+    values = rng.standard_normal(20)
+    least = ff.MatrixSensing(arrays, values).least_loss(3)
+    assert ff.MatrixSensing(operator, values).least_loss(3) == pytest.approx(least, rel=1e-9)
+
+
 @pytest.mark.parametrize("identical", [True, False])
 @pytest.mark.parametrize("signed", [True, False])
 def test_descent_on_an_operator_is_descent_on_its_dense_form(signed, identical, rng):

@@ -74,11 +74,13 @@ class Pursued(NamedTuple):
     x : array (n,)
     missed : float, ``||A x - y|| / ||y||``
     gap : float, the duality gap, relative
+    multipliers : array (m,), u: ``|A^T u| <= c`` with that gap, or ``A^T u <= c`` if nonnegative
     """
 
     x: FloatArray
     missed: float
     gap: float
+    multipliers: FloatArray
 
 
 def pursue(operator: Operator, values: FloatArray, cost: FloatArray, nonnegative: bool) -> Pursued:
@@ -94,13 +96,14 @@ def pursue(operator: Operator, values: FloatArray, cost: FloatArray, nonnegative
     if left > UNFIT:
         raise ValueError(f"no x fits the values: the best misses {left:.2g} of their norm")
     method = Multipliers(whole, y, 1.0, FITTED, nonnegative, None)
-    best = Pursued(np.zeros(len(units)), 1.0, np.inf)
+    best = Pursued(np.zeros(len(units)), 1.0, np.inf, np.zeros(len(y)))
     while method.found.steps < PURSUED and max(best.missed, best.gap) > SOLVED:
         method.step()
         x = _refined(whole, y, method.found.x, nonnegative)
         norm = float(np.abs(x).sum())
-        bound = _lower_bound(whole, y, method.found.u, x, nonnegative)
-        found = Pursued(x, float(np.linalg.norm(whole.times(x) - y)), abs(1 - bound / norm) if norm else np.inf)
+        u = _feasible(whole, y, method.found.u, x, nonnegative)
+        gap = abs(1 - float(y @ u) / norm) if norm else np.inf
+        found = Pursued(x, float(np.linalg.norm(whole.times(x) - y)), gap, u)
         if max(found.missed, found.gap) < max(best.missed, best.gap):
             best = found
     if nonnegative and best.missed > UNFIT:
@@ -111,7 +114,7 @@ def pursue(operator: Operator, values: FloatArray, cost: FloatArray, nonnegative
                 f"no x >= 0 fits the values: the best misses {left:.2g} of their norm, and is what "
                 "nonnegative_least_squares finds"
             )
-    return best._replace(x=best.x * units)
+    return best._replace(x=best.x * units, multipliers=best.multipliers / typical_column(operator))
 
 
 def _refined(whole: Products, y: FloatArray, x: FloatArray, nonnegative: bool) -> FloatArray:
@@ -129,23 +132,21 @@ def _refined(whole: Products, y: FloatArray, x: FloatArray, nonnegative: bool) -
     return x
 
 
-def _lower_bound(whole: Products, y: FloatArray, u: FloatArray, x: FloatArray, nonnegative: bool) -> float:
-    """What no solution has a smaller norm than: of the dual, and of multipliers near it that fit x.
+def _feasible(whole: Products, y: FloatArray, u: FloatArray, x: FloatArray, nonnegative: bool) -> FloatArray:
+    """Feasible multipliers near u with the largest ``<y, u>``, which no solution has a smaller norm than.
 
-    Any multipliers u give ``<y, u> / max_i |A^T u|_i``, or ``<y, u>`` where that is less than 1. Nearer than those of
-    the method come those that satisfy the equations of the dual on the support of x, and where it is nearly tight.
+    Nearer than those of the method come those that satisfy the equations of the dual on the support of x, and where it
+    is nearly tight.
     """
-
-    def bound(multipliers: FloatArray) -> float:
-        return float(y @ multipliers) / max(1.0, steepest(whole.transposed(multipliers), nonnegative))
-
-    slopes, best = whole.transposed(u), bound(u)
+    slopes = whole.transposed(u)
     signs = np.where(x != 0, np.sign(x), np.sign(slopes))
+    candidates = [u]
     for fitted in (x != 0, (x != 0) | ((slopes if nonnegative else signs * slopes) > 1 - TIGHT)):
         places = np.flatnonzero(fitted)
         rows = whole.columns(places, np.ones(len(places))).turned
-        best = max(best, bound(u + rows.least_squares(signs[places] - slopes[places])))
-    return best
+        candidates.append(u + rows.least_squares(signs[places] - slopes[places]))
+    scaled_down = [v / max(1.0, steepest(whole.transposed(v), nonnegative)) for v in candidates]
+    return max(scaled_down, key=lambda v: float(y @ v))
 
 
 class Level(NamedTuple):
