@@ -394,6 +394,26 @@ def test_wrong_rows_and_values_are_refused(make, error, words):
         make()
 
 
+def test_curvatures_by_products_are_those_of_the_entries(rng):
+    problem, dense = problem_of(rng)
+    operator, arrays = rank_one(rng)
+    values, chain = rng.standard_normal(9), list(rng.standard_normal((2, 3, 3)))
+    chain[0] = rng.standard_normal((3, 4))
+    for given, entries, network, factors in (
+        (problem, dense, ff.DiagonalLinear(2, identical=False), list(rng.standard_normal((4, 16)))),
+        (ff.MatrixSensing(operator, values), ff.MatrixSensing(arrays, values), ff.DeepLinear(2), chain),
+    ):
+        for measure in (ff.theory.sharpness, ff.theory.smallest_curvature):
+            expected = measure(entries, factors, network)
+            assert measure(given, factors, network) == pytest.approx(expected, rel=1e-7)
+    gone = counted(rng, 10, lambda array: once(array, OSError("gone")))
+    with pytest.raises(OSError, match="gone"):
+        ff.theory.sharpness(gone, list(rng.standard_normal((4, 9))), ff.DiagonalLinear(2, identical=False))
+    record = ff.Record([0, 3], sharpness=True)
+    both = [ff.train(p, NONNEGATIVE, START, ff.GradientDescent(0.1, 3), record=record) for p in (problem, dense)]
+    np.testing.assert_allclose(both[0].history.sharpness, both[1].history.sharpness, rtol=1e-9)
+
+
 @pytest.mark.parametrize("method", [ff.GradientFlow(t_max=1.0), ff.StochasticGradientDescent(0.1, batch_size=1)])
 def test_methods_that_need_the_entries_say_so(method, rng):
     problem, _ = problem_of(rng)
@@ -405,7 +425,6 @@ def test_functions_that_need_the_entries_say_so(rng):
     problem, _ = problem_of(rng)
     for ask in (
         lambda: ff.theory.saddle_path(problem),
-        lambda: ff.theory.sharpness(problem, [np.ones(16), np.ones(16)], ff.DiagonalLinear(2)),
         lambda: ff.baselines.NonnegativeLeastSquares("active-set").solve(problem),
     ):
         with pytest.raises(ValueError, match=r"needs all entries of A.*toarray\(\)"):
