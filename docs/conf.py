@@ -120,8 +120,8 @@ def of_gallery(entry: Entry, verdict: object) -> str:
 .. image:: {entry.name}.png
    :alt: {entry.claim}
 
-As drawn here, at the size of the tests: {plain(verdict)}. ``fastflow reproduce {entry.name}`` computes it at a size that says
-more.
+As drawn here, at the size of the tests: {plain(verdict)}. ``fastflow reproduce {entry.name}`` computes it at a size
+that says more.
 
 * Taken from the source: {plain(entry.taken)}.
 * Chosen here: {plain(entry.chosen)}.
