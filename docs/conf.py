@@ -7,6 +7,7 @@ gallery from the entries of ``fastflow reproduce``, computed and drawn at the si
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,24 +102,29 @@ def pages() -> dict[str, str]:
     return found
 
 
+def plain(text: object) -> str:
+    """Words of which no character is markup."""
+    return re.sub(r"([\\`*_|])", r"\\\1", str(text))
+
+
 def of_gallery(entry: Entry, verdict: object) -> str:
     """The page of one study."""
     module = Path(inspect.getfile(entry.compute)).name
     return f"""{entry.name}
 {"=" * len(entry.name)}
 
-{entry.claim}
+{plain(entry.claim)}
 
-*{entry.source}*
+*{plain(entry.source)}*
 
 .. image:: {entry.name}.png
    :alt: {entry.claim}
 
-As drawn here, at the size of the tests: {verdict}. ``fastflow reproduce {entry.name}`` computes it at a size that says
-more.
+As drawn here, at the size of the tests: {plain(verdict)}. ``fastflow reproduce {entry.name}`` computes it at a size
+that says more.
 
-* Taken from the source: {entry.taken}.
-* Chosen here: {entry.chosen}.
+* Taken from the source: {plain(entry.taken)}.
+* Chosen here: {plain(entry.chosen)}.
 
 .. literalinclude:: ../../fastflow/gallery/{module}
    :language: python
@@ -128,10 +134,11 @@ more.
 def gallery() -> dict[str, str]:
     """Every page of the gallery, by its file's name; writes the pictures, too."""
     text = ["Gallery", "=======", "", inspect.cleandoc(OF_GALLERY), "", ".. toctree::", "   :hidden:", ""]
-    text += [f"   {name}" for name in ENTRIES] + ["", ".. list-table::", "   :widths: 25 75", ""]
+    text += [f"   {name}" for name in ENTRIES] + ["", ".. list-table::", "   :widths: 35 65", ""]
     found = {}
     for name, entry in ENTRIES.items():
-        text += [f"   * - :doc:`{name}`", f"     - {entry.claim} *{entry.source}*"]
+        text += [f"   * - .. image:: {name}.png", "          :width: 260", f"          :alt: {entry.claim}"]
+        text += [f"     - :doc:`{name}`", "", f"       {plain(entry.claim)}", "", f"       *{plain(entry.source)}*"]
         found[f"{name}.rst"] = of_gallery(entry, reproduce(entry, GALLERY, "tiny"))
     return {"index.rst": "\n".join(text) + "\n", **found}
 

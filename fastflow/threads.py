@@ -89,6 +89,11 @@ def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
         _stop.asked = None
 
 
+def is_told_to_stop() -> bool:
+    """Whether this thread has been told to stop, or left behind."""
+    return _stop.asked is not None and _stop.asked()
+
+
 Result = TypeVar("Result")
 
 
@@ -111,7 +116,7 @@ def interruptibly(function: Callable[[], Result]) -> Result:
     threading.Thread(target=call, name="fastflow solver", daemon=True).start()
     try:
         while not wait([answer], timeout=POLL_SECONDS).done:
-            if _stop.asked is not None and _stop.asked():
+            if is_told_to_stop():
                 raise KeyboardInterrupt
     finally:
         left.set()
@@ -131,7 +136,7 @@ def run_workers(worker: Worker, count: int, on_poll: Callable[[], None]) -> None
 
         def poll() -> bool:
             on_poll()
-            if _stop.asked is not None and _stop.asked():
+            if is_told_to_stop():
                 raise KeyboardInterrupt
             return False
 

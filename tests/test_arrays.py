@@ -297,18 +297,24 @@ CALLS: dict[str, Call] = {
     # Baselines
     "fastflow.baselines.BasisPursuit: weights": Call(X4, lambda a: baselines.BasisPursuit(a).weights, "weights"),
     "fastflow.baselines.LeastNorm: weights": Call(X4, lambda a: baselines.LeastNorm(a).weights, "weights"),
-    "fastflow.baselines.basis_pursuit: matrix": Call(WIDE, lambda a: baselines.basis_pursuit(a, Y3), "matrix"),
+    "fastflow.baselines.basis_pursuit: matrix": Call(
+        WIDE, lambda a: baselines.basis_pursuit(a, Y3), "matrix", kept=("scipy.sparse",)
+    ),
     "fastflow.baselines.basis_pursuit: values": Call(Y3, lambda a: baselines.basis_pursuit(WIDE, a), "values"),
     "fastflow.baselines.basis_pursuit: weights": Call(X4, lambda a: baselines.basis_pursuit(WIDE, Y3, a), "weights"),
     "fastflow.baselines.best_rank: matrix": Call(WIDE, lambda a: baselines.best_rank(a, 1), "matrix"),
-    "fastflow.baselines.lasso_path: matrix": Call(WIDE, lambda a: baselines.lasso_path(a, Y3, SMALL), "matrix"),
+    "fastflow.baselines.lasso_path: matrix": Call(
+        WIDE, lambda a: baselines.lasso_path(a, Y3, SMALL), "matrix", kept=("scipy.sparse",)
+    ),
     "fastflow.baselines.lasso_path: values": Call(Y3, lambda a: baselines.lasso_path(WIDE, a, SMALL), "values"),
     "fastflow.baselines.lasso_path: penalties": Call(SMALL, lambda a: baselines.lasso_path(WIDE, Y3, a), "penalties"),
-    "fastflow.baselines.least_norm: matrix": Call(WIDE, lambda a: baselines.least_norm(a, Y3), "matrix"),
+    "fastflow.baselines.least_norm: matrix": Call(
+        WIDE, lambda a: baselines.least_norm(a, Y3), "matrix", kept=("scipy.sparse",)
+    ),
     "fastflow.baselines.least_norm: values": Call(Y3, lambda a: baselines.least_norm(WIDE, a), "values"),
     "fastflow.baselines.least_norm: weights": Call(X4, lambda a: baselines.least_norm(WIDE, Y3, a), "weights"),
     "fastflow.baselines.nonnegative_least_squares: matrix": Call(
-        WIDE, lambda a: baselines.nonnegative_least_squares(a, Y3), "matrix"
+        WIDE, lambda a: baselines.nonnegative_least_squares(a, Y3), "matrix", kept=("scipy.sparse",)
     ),
     "fastflow.baselines.nonnegative_least_squares: values": Call(
         Y3, lambda a: baselines.nonnegative_least_squares(WIDE, a), "values"
@@ -323,7 +329,7 @@ CALLS: dict[str, Call] = {
         Y3, lambda a: baselines.nuclear_norm_sensing(OPERATORS, a, tol=1e-3), "values"
     ),
     "fastflow.baselines.oracle_least_squares: matrix": Call(
-        WIDE, lambda a: baselines.oracle_least_squares(a, Y3, COUNTS), "matrix"
+        WIDE, lambda a: baselines.oracle_least_squares(a, Y3, COUNTS), "matrix", kept=("scipy.sparse",)
     ),
     "fastflow.baselines.oracle_least_squares: values": Call(
         Y3, lambda a: baselines.oracle_least_squares(WIDE, a, COUNTS), "values"

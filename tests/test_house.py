@@ -12,8 +12,8 @@ from fastflow.methods import METHODS
 
 PACKAGE = Path(fastflow.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MAY_NAME_METHODS = ("__init__.py", "methods/", "shell/")
-"""The face, the methods themselves, and the shell, which has options of theirs."""
+MAY_NAME_METHODS = ("__init__.py", "gallery/", "methods/", "shell/")
+"""The face, the methods themselves, the shell, which has options of theirs, and the gallery, which uses them."""
 FOREIGN = ("threads.py", "kernels/losses/taught.py", "studies/executors.py")
 """Where what Python, a user or another library gives is asked for what it has."""
 

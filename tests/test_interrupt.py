@@ -14,6 +14,7 @@ import pytest
 
 import fastflow as ff
 from fastflow import scheduling, threads
+from fastflow.baselines import apart
 
 SCRIPT = """
 import sys, time
@@ -86,6 +87,20 @@ def test_what_hears_no_ctrl_c_is_left_behind_and_told():
     assert seen == ["raise"]
     with pytest.raises(ZeroDivisionError):
         threads.interruptibly(lambda: 1 // 0)
+
+
+def test_active_sets_of_large_matrices_are_found_where_they_can_be_ended(monkeypatch, rng):
+    """In a process of their own, with the same bits, and the same error; it ends when it is told to."""
+    a, y = rng.standard_normal((8, 12)), rng.standard_normal(8)
+    expected = apart.active_sets(a, y, 100)
+    monkeypatch.setattr(apart, "LARGE", 1)
+    assert np.array_equal(apart.active_sets(a, y, 100), expected)
+    with pytest.raises(RuntimeError, match="did not settle in 1 steps"):
+        apart.active_sets(a, y, 1)
+    with pytest.raises(OSError, match="ended with 1: ValueError"):
+        apart.active_sets(a, y[1:], 1)
+    with threads.stopped_by(lambda: True), pytest.raises(KeyboardInterrupt):
+        apart.active_sets(a, y, 100)
 
 
 def test_threads_of_a_pool_are_not_waited_for_where_they_hear_nothing():

@@ -103,6 +103,50 @@ def processes(tmp_path, monkeypatch):
     cache._is_private.cache_clear()
 
 
+LINKED = """
+from fastflow.kernels.compile.jit import jit, jit_internal
+
+@jit_internal
+def twice(x):
+    return 2 * x
+
+@jit_internal
+def four_times(x):
+    return twice(twice(x))
+
+@jit
+def eight_times(x):
+    return twice(four_times(x))
+
+@jit
+def five_times(x):
+    return four_times(x) + x
+"""
+
+
+def test_what_is_linked_in_comes_from_the_cache_too(processes, tmp_path, monkeypatch):
+    """It has no machine code of its own, is code for those that link it in later, and nobody else may call it."""
+    (tmp_path / "linked_kernels.py").write_text(LINKED)
+
+    def begin():
+        monkeypatch.delitem(sys.modules, "linked_kernels", raising=False)
+        return importlib.import_module("linked_kernels")
+
+    first = begin()
+    assert first.eight_times(3) == 24
+    then = begin()
+    assert (then.eight_times(3), then.five_times(3.0)) == (24, 15.0)
+    assert (hits(then.eight_times), hits(then.four_times)) == (1, 0)  # this machine code needs no other
+    last = begin()
+    assert last.five_times(3) == 15
+    assert (hits(last.four_times), hits(last.five_times)) == (1, 0)
+    for module in (first, then, last):
+        with pytest.raises(TypeError, match="four_times is for compiled code"):
+            module.four_times(3)
+        for compiled in module.four_times.overloads.values():
+            assert not compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
 def hits(kernel):
     """How many versions came from the cache."""
     return sum(kernel.stats.cache_hits.values())

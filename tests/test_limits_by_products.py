@@ -123,3 +123,18 @@ def test_what_an_operator_raises_and_nan_in_a_search(rng):
     runs = ff.train(problem, ff.DiagonalLinear(2), init, method, 1)
     assert runs.status[0] == ff.Status.DIVERGED
     assert np.isnan(runs.solution).all()
+
+
+@pytest.mark.parametrize(("depth", "alpha", "signed"), [(3, 1e-6, True), (3, 1e-6, False), (4, 1e-5, True)])
+def test_limits_from_small_starts_at_greater_depths(depth, alpha, signed, rng):
+    """Where curvatures differ by more than floats can tell the support of basis pursuit leads to the dense limit."""
+    n, m = 128, 32
+    operator = ff.operators.PartialFourier(n, rng.permutation(n)[:m])
+    truth = np.zeros(n)
+    truth[rng.permutation(n)[:4]] = 1.0, 2.0, 0.5, 1.5
+    problem = ff.CompressedSensing(operator, operator @ truth)
+    network = ff.DiagonalLinear(depth, signed=signed)
+    runs = ff.train(problem, network, ff.inits.Constant(alpha, of="factor"), ff.FlowLimit())
+    dense = ff.flow_limit(operator.forward(np.eye(n)).T, problem.values, alpha, depth, signed=signed)
+    assert (runs.status[0], dense.status) == (CONVERGED, CONVERGED)
+    np.testing.assert_allclose(runs.solution[0], dense.x, rtol=0, atol=1e-7)

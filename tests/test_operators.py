@@ -166,6 +166,23 @@ def test_the_edge_is_found_by_products_as_accurately_as_asked(rng):
     assert runs.step[0] == pytest.approx(exact / 2, rel=1e-8)
 
 
+def test_noise_that_no_x_fits_is_known_by_products(rng):
+    """More measurements than unknowns: runs converge at the least loss, as they do with the entries."""
+    matrix, noise = rng.standard_normal((15, 9)), rng.standard_normal(15)
+    method = ff.GradientDescent(0.3 * ff.theory.edge)
+    for scale in (1.0, 1e-6):
+        values = matrix[:, 2] + scale * noise
+        dense, problem = ff.CompressedSensing(matrix, values), ff.CompressedSensing(aslinearoperator(matrix), values)
+        assert problem.least_loss() == pytest.approx(dense.least_loss(), rel=1e-9)
+        assert problem.least_loss() <= dense.least_loss() * (1 + 1e-12)
+        runs = ff.train(problem, ff.DiagonalLinear(2), START, method)
+        assert runs.status[0] == ff.train(dense, ff.DiagonalLinear(2), START, method).status[0] == ff.Status.CONVERGED
+    operator, arrays = rank_one(rng, 20)
+    values = rng.standard_normal(20)
+    least = ff.MatrixSensing(arrays, values).least_loss(3)
+    assert ff.MatrixSensing(operator, values).least_loss(3) == pytest.approx(least, rel=1e-9)
+
+
 @pytest.mark.parametrize("identical", [True, False])
 @pytest.mark.parametrize("signed", [True, False])
 def test_descent_on_an_operator_is_descent_on_its_dense_form(signed, identical, rng):
@@ -377,6 +394,26 @@ def test_wrong_rows_and_values_are_refused(make, error, words):
         make()
 
 
+def test_curvatures_by_products_are_those_of_the_entries(rng):
+    problem, dense = problem_of(rng)
+    operator, arrays = rank_one(rng)
+    values, chain = rng.standard_normal(9), list(rng.standard_normal((2, 3, 3)))
+    chain[0] = rng.standard_normal((3, 4))
+    for given, entries, network, factors in (
+        (problem, dense, ff.DiagonalLinear(2, identical=False), list(rng.standard_normal((4, 16)))),
+        (ff.MatrixSensing(operator, values), ff.MatrixSensing(arrays, values), ff.DeepLinear(2), chain),
+    ):
+        for measure in (ff.theory.sharpness, ff.theory.smallest_curvature):
+            expected = measure(entries, factors, network)
+            assert measure(given, factors, network) == pytest.approx(expected, rel=1e-7)
+    gone = counted(rng, 10, lambda array: once(array, OSError("gone")))
+    with pytest.raises(OSError, match="gone"):
+        ff.theory.sharpness(gone, list(rng.standard_normal((4, 9))), ff.DiagonalLinear(2, identical=False))
+    record = ff.Record([0, 3], sharpness=True)
+    both = [ff.train(p, NONNEGATIVE, START, ff.GradientDescent(0.1, 3), record=record) for p in (problem, dense)]
+    np.testing.assert_allclose(both[0].history.sharpness, both[1].history.sharpness, rtol=1e-9)
+
+
 @pytest.mark.parametrize("method", [ff.GradientFlow(t_max=1.0), ff.StochasticGradientDescent(0.1, batch_size=1)])
 def test_methods_that_need_the_entries_say_so(method, rng):
     problem, _ = problem_of(rng)
@@ -388,8 +425,7 @@ def test_functions_that_need_the_entries_say_so(rng):
     problem, _ = problem_of(rng)
     for ask in (
         lambda: ff.theory.saddle_path(problem),
-        lambda: ff.theory.sharpness(problem, [np.ones(16), np.ones(16)], ff.DiagonalLinear(2)),
-        lambda: ff.baselines.BasisPursuit().solve(problem),
+        lambda: ff.baselines.NonnegativeLeastSquares("active-set").solve(problem),
     ):
         with pytest.raises(ValueError, match=r"needs all entries of A.*toarray\(\)"):
             ask()

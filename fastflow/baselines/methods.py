@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from fastflow.baselines import low_rank, sparse
 from fastflow.baselines.base import Baseline
 from fastflow.baselines.systems import as_weights
-from fastflow.checks import FloatArray, as_count, as_number, brief_repr, frozen
+from fastflow.checks import FloatArray, as_count, as_number, brief_repr, frozen, one_of
 from fastflow.operators import Operator
 from fastflow.problems import LinearRegression, MatrixCompletion, MatrixEstimation, MatrixSensing, Problem
 
@@ -21,7 +21,7 @@ class LinearSystem(Protocol):
     """What observes ``A x = y`` of a vector x: `CompressedSensing`, and a user's problem that has the same arrays."""
 
     @property
-    def matrix(self) -> FloatArray:
+    def matrix(self) -> FloatArray | Operator:
         """A, (m, n)."""
 
     @property
@@ -102,6 +102,10 @@ class LeastNorm(OfVectors):
 class NonnegativeLeastSquares(OfVectors):
     """Least squares subject to ``x >= 0``: `nonnegative_least_squares`, for ``CompressedSensing``.
 
+    Parameters
+    ----------
+    method : "active-set", "flow", or None for the first of an array and the second of an operator
+
     Examples
     --------
     >>> problem = ff.CompressedSensing([[1.0, 0.5]], [1.0])
@@ -109,11 +113,23 @@ class NonnegativeLeastSquares(OfVectors):
     [1.0, 0.0]
     """
 
+    method: str | None = None
+
     label: ClassVar[str] = "nonnegative least squares"
 
+    def __post_init__(self) -> None:
+        if self.method is not None:
+            one_of("method", self.method, sparse.NONNEGATIVE_METHODS)
+
+    def check(self, problem: Problem) -> None:
+        is_by_products = isinstance(_system(self, problem).matrix, Operator)
+        if is_by_products and self.method == sparse.ACTIVE_SET:
+            raise _lacks_entries(self)
+
     def solve(self, problem: Problem) -> FloatArray:
+        self.check(problem)
         system = _system(self, problem)
-        return sparse.nonnegative_least_squares(system.matrix, system.values)
+        return sparse.nonnegative_least_squares(system.matrix, system.values, method=self.method)
 
 
 @dataclass(frozen=True)
@@ -224,7 +240,7 @@ def _freeze_weights(baseline: BasisPursuit | LeastNorm) -> None:
 class _System(NamedTuple):
     """The arrays of a `LinearSystem`."""
 
-    matrix: FloatArray
+    matrix: FloatArray | Operator
     values: FloatArray
 
 
@@ -239,8 +255,6 @@ def _system(baseline: Baseline, problem: Problem) -> LinearSystem:
             problem,
             "CompressedSensing, LinearRegression with one output, and what else has a matrix and values",
         )
-    if isinstance(problem.matrix, Operator):
-        raise _lacks_entries(baseline)
     return problem
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.baselines.apart import active_sets
 from fastflow.checks import FloatArray
 
 
@@ -40,7 +41,7 @@ def signed_least_squares(matrix: FloatArray, values: FloatArray, free: NDArray[n
     -------
     SignedLeastSquares
     """
-    from scipy.optimize import lsq_linear, nnls
+    from scipy.optimize import lsq_linear
 
     units, size = np.linalg.norm(matrix, axis=0), np.linalg.norm(values)
     units = np.where(units > 0, units, 1.0)
@@ -60,7 +61,7 @@ def signed_least_squares(matrix: FloatArray, values: FloatArray, free: NDArray[n
         return min(candidates, key=lambda candidate: candidate.missed)
 
     try:
-        parts = nnls(np.hstack([a, -a[:, free]]), y, maxiter=30 * a.shape[1])[0]
+        parts = active_sets(np.hstack([a, -a[:, free]]), y, 30 * a.shape[1])
         x = parts[: a.shape[1]].copy()
         x[free] -= parts[a.shape[1] :]
         best = keep(x)

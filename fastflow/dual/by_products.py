@@ -14,6 +14,7 @@ import numpy as np
 
 from fastflow import kernels
 from fastflow.checks import FloatArray
+from fastflow.dual.by_support import limit_by_support
 from fastflow.memory import require_memory
 from fastflow.operators import Operator
 from fastflow.problems import VectorProblem
@@ -139,6 +140,24 @@ class LimitByProducts:
 
     def search(self) -> Iterator[None]:
         """Go to the end, a slice of work for each item."""
+        yield from self._search()
+        if self.status != Status.INACCURATE or self.steps >= self.max_steps:
+            return
+        found = limit_by_support(self.operator, self.values, self.mirror)
+        yield
+        if found is None:
+            return
+        residual = self.values - self.forward(found.x)
+        if found.error <= ACCURATE and np.linalg.norm(residual) <= self.tol * np.linalg.norm(self.values):
+            self.x, self.residual, self.error, self.status = found.x, residual, found.error, Status.CONVERGED
+            return
+        self.theta = found.theta
+        self.x, self.slope = self._at(self.theta)
+        self.residual = self.values - self.forward(self.x)
+        yield from self._search()
+
+    def _search(self) -> Iterator[None]:
+        """Newton steps to the limit, or until they lead no nearer."""
         size = float(np.linalg.norm(self.values)) or float(np.linalg.norm(self.residual))
         if not size:  # x = 0 from the start, and nothing to reach
             self.error, self.status = 0.0, Status.CONVERGED

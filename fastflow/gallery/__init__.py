@@ -4,10 +4,36 @@ Each module is an example on the public API alone. ``fastflow reproduce`` runs t
 """
 
 from fastflow.gallery.bifurcations import BIFURCATIONS
-from fastflow.gallery.entry import Entry, Size, Verdict, reproduce
+from fastflow.gallery.entry import Entry, Pilot, Size, Verdict, files_of, pilot, reproduce
+from fastflow.gallery.images import IMAGES
+from fastflow.gallery.label_noise import LABEL_NOISE
+from fastflow.gallery.minimisers import MINIMISERS
+from fastflow.gallery.nonnegative import NONNEGATIVE
 from fastflow.gallery.normalized import NORMALIZED
+from fastflow.gallery.recovery import RECOVERY
+from fastflow.gallery.saddles import SADDLES
+from fastflow.gallery.steps import STEPS
+from fastflow.gallery.stopping import STOPPING
+from fastflow.gallery.trajectories import TRAJECTORIES
+from fastflow.gallery.unobserved import UNOBSERVED
 
-__all__ = ["ENTRIES", "Entry", "Size", "Verdict", "reproduce"]
+__all__ = ["ENTRIES", "Entry", "Pilot", "Size", "Verdict", "files_of", "pilot", "reproduce"]
 
-ENTRIES: dict[str, Entry] = {entry.name: entry for entry in (BIFURCATIONS, NORMALIZED)}
+ENTRIES: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        TRAJECTORIES,
+        STEPS,
+        RECOVERY,
+        NONNEGATIVE,
+        UNOBSERVED,
+        BIFURCATIONS,
+        STOPPING,
+        NORMALIZED,
+        SADDLES,
+        MINIMISERS,
+        LABEL_NOISE,
+        IMAGES,
+    )
+}
 """By their names."""

@@ -65,7 +65,7 @@ BIFURCATIONS = Entry(
         DEFAULT: {"steps": 701, "settle": 20_000},
         FULL: {"steps": 7001, "settle": 20_000},
     },
-    growth=10,
+    counted="steps",
     compute=compute,
     draw=draw,
     check=check,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ Size = Mapping[str, int]
 TINY, DEFAULT, FULL = "tiny", "default", "full"
 """Sizes: of the tests, of a minute or two at most, and as published."""
 
+PILOT_SECONDS = 2.0
+"""A pilot that took so long says what the whole takes."""
+
 
 class Verdict(NamedTuple):
     """Whether a claim holds in the data.
@@ -41,6 +46,25 @@ class Verdict(NamedTuple):
         return f"{'holds' if self.holds else 'does not hold'}: {self.judged_by}"
 
 
+class Pilot(NamedTuple):
+    """How long a part of the full size took.
+
+    Attributes
+    ----------
+    done, of : int, so many of these pieces of work
+    seconds : float, that they took
+    """
+
+    done: int
+    of: int
+    seconds: float
+
+    @property
+    def predicted(self) -> float:
+        """Seconds that all of them will take."""
+        return self.seconds * self.of / self.done
+
+
 @dataclass(frozen=True)
 class Entry:
     """A published study.
@@ -52,10 +76,11 @@ class Entry:
     claim : str, one sentence
     taken, chosen : str, what of the setting is the source's and what is chosen here
     sizes : the arguments of ``compute`` for each size
-    growth : float, how many times the default size's time the full one is expected to take
-    compute : gives the data
+    counted : str, that size which is a number of equal pieces of work, such as trials: the time is in proportion to it
+    compute : gives the data; where it draws random numbers it takes ``seed``, where it works in threads ``threads``
     draw : makes a figure of them
     check : judges the claim by them
+    holds : bool, the verdict that was found at the default size; a claim that does not hold there stays as it is
     """
 
     name: str
@@ -64,13 +89,60 @@ class Entry:
     taken: str
     chosen: str
     sizes: Mapping[str, Size]
-    growth: float
+    counted: str
     compute: Callable[..., Data]
     draw: Callable[[Data], Figure]
     check: Callable[[Data], Verdict]
+    holds: bool = True
+
+    def takes(self, option: str) -> bool:
+        """Whether ``compute`` has such an argument."""
+        return option in inspect.signature(self.compute).parameters
+
+    def run(self, size: Size, seed: int = 0, threads: int | None = None) -> Data:
+        """The data at sizes of your own, such as ``entry.sizes["default"] | {"trials": 3}``."""
+        options = {"seed": seed, "threads": threads}
+        return self.compute(**size, **{name: value for name, value in options.items() if self.takes(name)})
+
+    def judge(self, data: Data) -> str:
+        """The verdict in words, which say where it is not the one that was found before."""
+        verdict = self.check(data)
+        if verdict.holds == self.holds:
+            return f"{verdict}" if self.holds else f"{verdict} (as was found before)"
+        return f"{verdict} (unlike before, when it {'held' if self.holds else 'did not hold'})"
 
 
-def reproduce(entry: Entry, folder: Path, size: str = DEFAULT) -> Verdict:
+def pilot(entry: Entry, seed: int = 0, threads: int | None = None) -> Pilot:
+    """Measure what a part of the full size takes: more and more pieces of it, until they take two seconds.
+
+    Parameters
+    ----------
+    entry : Entry
+    seed, threads : int, as of `reproduce`
+
+    Returns
+    -------
+    Pilot
+    """
+    size = entry.sizes[FULL]
+    total = size[entry.counted]
+    count = min(2, total)
+    entry.run({**size, entry.counted: count}, seed, threads)  # compiles
+    while True:
+        begun = time.perf_counter()
+        entry.run({**size, entry.counted: count}, seed, threads)
+        seconds = time.perf_counter() - begun
+        if seconds >= PILOT_SECONDS or 4 * count >= total:
+            return Pilot(count, total, seconds)
+        count *= 4
+
+
+def files_of(entry: Entry, folder: Path) -> list[Path]:
+    """The files that `reproduce` writes: the data, the figure, and the words."""
+    return [folder / f"{entry.name}{suffix}" for suffix in (".npz", ".png", ".txt")]
+
+
+def reproduce(entry: Entry, folder: Path, size: str = DEFAULT, seed: int = 0, threads: int | None = None) -> Verdict:
     """Compute an entry, and write ``NAME.npz``, ``NAME.png`` and ``NAME.txt`` into a folder.
 
     Each file is there whole or not at all.
@@ -80,17 +152,20 @@ def reproduce(entry: Entry, folder: Path, size: str = DEFAULT) -> Verdict:
     entry : Entry
     folder : path of a folder that exists
     size : "tiny", "default" or "full"
+    seed : int, of the random numbers
+    threads : int, default the CPUs that this process may use
 
     Returns
     -------
     Verdict
     """
-    data = entry.compute(**entry.sizes[size])
-    verdict = entry.check(data)
-    with writing(folder / f"{entry.name}.npz") as file:
+    data = entry.run(entry.sizes[size], seed, threads)
+    numbers, picture, text = files_of(entry, folder)
+    with writing(numbers) as file:
         np.savez(file, allow_pickle=False, **data)
-    with writing(folder / f"{entry.name}.png") as file:
+    with writing(picture) as file:
         entry.draw(data).savefig(file, dpi=150)
-    words = (entry.source, entry.claim, f"Taken: {entry.taken}", f"Chosen here: {entry.chosen}", str(verdict))
-    put(folder / f"{entry.name}.txt", ("\n".join(words) + "\n").encode())
-    return verdict
+    sizes = ", ".join(f"{name} = {value}" for name, value in entry.sizes[size].items())
+    words = (entry.source, entry.claim, f"Taken: {entry.taken}", f"Chosen here: {entry.chosen}")
+    put(text, "\n".join((*words, f"Computed with {sizes}, seed {seed}", entry.judge(data), "")).encode())
+    return entry.check(data)

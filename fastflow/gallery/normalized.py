@@ -13,30 +13,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def compute(n: int, m: int, trials: int) -> Data:
+FLOOR = 1e-13
+"""An excess below this is round-off of norms of about 1."""
+
+
+def compute(n: int, m: int, trials: int, seed: int = 0, threads: int | None = None) -> Data:
     """The excess of the l1 norm over the least one, by the ratio of the rates of u and r, from x(0) = 0.25/n."""
-    rng, ratio = np.random.default_rng(0), np.geomspace(0.1, 1e4, 11)
+    rng, ratio = np.random.default_rng(seed), np.geomspace(0.1, 1e4, 11)
     A = rng.standard_normal((trials, m, n)) / np.sqrt(m)
     truth = np.zeros((trials, n))
     truth[:, : max(1, m // 8)] = 1 / max(1, m // 8)
     y, start = np.einsum("tmn,tn->tm", A, truth), np.full(n, 0.25 / n)
     least = np.array([ff.baselines.basis_pursuit(a, b, nonnegative=True).sum() for a, b in zip(A, y, strict=True)])
     limits = [ff.normalized_limit(A, y, start, kappa).x.sum(axis=-1) for kappa in ratio]
-    plain = ff.flow_limit(A, y, np.sqrt(0.25 / n), signed=False).x.sum(axis=-1)
+    plain = ff.flow_limit(A, y, np.sqrt(0.25 / n), signed=False, threads=threads).x.sum(axis=-1)
     bound = np.array([ff.theory.normalized_excess_bound(ratio, start, q) for q in least])
     return {"ratio": ratio, "excess": np.array(limits).T - least[:, None], "plain": plain - least, "bound": bound}
 
 
 def draw(data: Data) -> Figure:
-    """Draw the excess of every trial, the plain network's, and the bound."""
-    from fastflow.gallery.style import OTHER, POINTS, THEORY, panel
+    """Draw the excess of every trial with medians and their intervals, the plain network's, and the bound."""
+    from fastflow.gallery.style import OTHER, POINTS, SERIES, THEORY, floored, medians, panel
 
     figure, axes = panel("Weight normalisation, x(0) = 0.25/n", "ratio of rates (no unit)", "excess l1 norm")
-    x = np.broadcast_to(data["ratio"], data["excess"].shape)
-    axes.loglog(x.ravel(), data["excess"].ravel(), "o", color=POINTS, markersize=3, label="limit, each trial")
+    excess = floored(axes, data["excess"], FLOOR)
+    axes.loglog(data["ratio"], excess.T, ".", color=POINTS, markersize=3, alpha=0.4)
+    medians(axes, data["ratio"], excess.T, SERIES[0], "median of the limits, 95% interval")
     axes.plot(data["ratio"], data["bound"].max(axis=0), color=THEORY, label="bound")
     axes.axhline(np.median(data["plain"]), color=OTHER, linestyle="--", label="without it, median")
-    axes.legend()
+    axes.legend(loc="center right")
     return figure
 
 
@@ -62,7 +67,7 @@ NORMALIZED = Entry(
         DEFAULT: {"n": 100, "m": 40, "trials": 10},
         FULL: {"n": 200, "m": 80, "trials": 50},
     },
-    growth=40,
+    counted="trials",
     compute=compute,
     draw=draw,
     check=check,

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, Seed, as_count, as_floats, as_seed, brief_repr, frozen, kind_of, one_of
 from fastflow.equality import by_value
-from fastflow.memory import require_work
 from fastflow.operators.base import Operator
+from fastflow.problems.least_squares import fitted, least_loss_by_products, solve_by_products, solve_least_squares
 from fastflow.problems.minimum import Minimum
 from fastflow.streams import stream
 
@@ -532,14 +532,16 @@ class VectorProblem(Problem):
     def least_loss(self) -> float:
         """A lower bound of the loss: its minimum where there are more measurements than unknowns, else 0.
 
-        It is 0 where A is known by its products, too: what these come to is never below the minimum.
+        Where A is known by its products, what these come to, less what they may err by (`least_loss_by_products`).
 
         Returns
         -------
         float
         """
-        if self.is_matrix_free or self.values.size <= self.shape[0]:
+        if self.values.size <= self.shape[0]:
             return 0.0
+        if isinstance(self.matrix, Operator):
+            return self.weight * least_loss_by_products(self.matrix, self.values)
         return self.loss(self.least_squares())
 
     @property
@@ -559,69 +561,6 @@ class VectorProblem(Problem):
         if isinstance(self.matrix, Operator):
             return self.measured(solve_by_products(self.matrix, self._residuals(residual)))
         return fitted(self.matrix, self._residuals(residual))
-
-
-def fitted(matrix: FloatArray, values: FloatArray) -> FloatArray:
-    """What least squares fits of values (m,) or (m, k): their projection on the range of a matrix (m, n)."""
-    projection: FloatArray = matrix.astype(np.float64) @ solve_least_squares(matrix, values)[0]
-    return projection
-
-
-SOLVED = 4.5
-"""Copies of its matrix that least squares takes (measured)."""
-
-
-def solve_least_squares(matrix: FloatArray, values: FloatArray) -> tuple[FloatArray, int]:
-    """The least-squares solution of least norm, in float64, and the rank of the matrix.
-
-    Raises
-    ------
-    MemoryError
-        for more than memory, before any work
-    """
-    require_work(matrix.size, SOLVED, "least squares with a matrix")
-    solution, _, rank, _ = np.linalg.lstsq(matrix.astype(np.float64), values.astype(np.float64), rcond=None)
-    return solution, int(rank)
-
-
-BY_PRODUCTS = 1e-10
-"""How accurately least squares are solved by products: of a residual, and of a gradient, relative to their sizes."""
-
-
-def solve_by_products(operator: Operator, values: FloatArray, rtol: float = BY_PRODUCTS) -> FloatArray:
-    """The least-squares solution of least norm, in float64, by LSMR.
-
-    Parameters
-    ----------
-    operator : Operator
-    values : array (rows,)
-    rtol : float, as `BY_PRODUCTS`
-
-    Raises
-    ------
-    ValueError
-        where so many products as there are rows and columns do not bring it there
-    """
-    from scipy.sparse.linalg import LinearOperator, lsmr
-
-    n, rows = operator.shape[1], operator.rows
-    linear = LinearOperator(
-        (rows, n),
-        lambda x: operator.forward(np.ascontiguousarray(x, np.float64).reshape(1, n))[0],
-        lambda r: operator.adjoint(np.array(r, np.float64).reshape(1, rows))[0],
-        dtype=np.float64,
-    )
-    most = rows + n
-    solution, stop, *_ = lsmr(linear, values.astype(np.float64), atol=rtol, btol=rtol, conlim=0, maxiter=most)
-    if stop == OUT_OF_TURNS:
-        raise ValueError(
-            f"least squares by products did not come to {rtol:g} in {most} turns: rows of A depend on each other"
-        )
-    return np.asarray(solution)
-
-
-OUT_OF_TURNS = 7
-"""How LSMR says that it has not converged."""
 
 
 def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:

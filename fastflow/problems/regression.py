@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, as_floats, one_of
 from fastflow.kernels.losses.regression import RegressionBySamples, SharedSamples
-from fastflow.problems.base import MatrixProblem, fitted, stacked
+from fastflow.problems.base import MatrixProblem, stacked
 from fastflow.problems.compressed import CompressedSensing
 from fastflow.problems.gram import regression_by_gram
+from fastflow.problems.least_squares import fitted
 from fastflow.problems.minimum import Minimum, minimum_over_rank
 
 ROWS, COLUMNS = "rows", "columns"

@@ -13,7 +13,8 @@ from fastflow.checks import FloatArray
 from fastflow.kernels.losses.sensing import Sensing, SharedSensing
 from fastflow.operators import Operator, is_operator
 from fastflow.operators.rationed import Rationed
-from fastflow.problems.base import MatrixProblem, fitted, solve_by_products, stacked
+from fastflow.problems.base import MatrixProblem, stacked
+from fastflow.problems.least_squares import fitted, least_loss_by_products, solve_by_products
 from fastflow.problems.measurements import as_measured_by, as_measurements, measured_by_operators
 
 
@@ -140,6 +141,11 @@ class MatrixSensing(MatrixProblem):
         flat = self.operators.reshape(len(self.operators), -1)
         solution: FloatArray = np.linalg.lstsq(flat.astype(np.float64), self.values.astype(np.float64), rcond=None)[0]
         return solution.reshape(self.shape)
+
+    def least_loss(self, rank: int) -> float:
+        if isinstance(self.operators, Operator) and self.residual_count > self.shape[0] * self.shape[1]:
+            return self.weight * least_loss_by_products(self.operators, self.values)
+        return super().least_loss(rank)
 
     @property
     def loss_flops(self) -> int:

@@ -272,8 +272,12 @@ class Outcome(Asked):
 
     def _as_value(self, value: ArrayLike, field: Field) -> Values | float:
         """What the function has given, if it is of the field."""
-        if isinstance(value, float) and field == _NUMBER and value > field.fill:  # as most are, without more ado
-            return value
+        if (
+            isinstance(value, float | int | np.floating | np.integer) and field == _NUMBER
+        ):  # as most are, without more ado
+            number = float(value)
+            if number == value and number > field.fill:
+                return number
         if value is None:
             raise TypeError("it gives None: give NaN where there is no such number")
         array = as_array("what it gives", value)

@@ -115,6 +115,15 @@ class Ends:
         return np.flatnonzero(~np.isin(self.kept["status"], NEVER))
 
     @cached_property
+    def shown(self) -> tuple[FloatArray, FloatArray | None, dict[str, list[float]]]:
+        """Solutions and truths as arrays (trials, *shape) that cannot be written, and what is kept as Python's numbers.
+
+        Made for all trials at once, since each of them would take some microseconds.
+        """
+        truths = None if self.truths is None else _locked(self.truths.reshape(self.solution.shape))
+        return _locked(self.solution), truths, {name: values.tolist() for name, values in self.kept.items()}
+
+    @cached_property
     def each(self) -> dict[int, Trial]:
         """Those trials, by their places, as functions see them that need no history."""
         return {place: Trial(self, place) for place in self.ended.tolist()}
@@ -158,11 +167,12 @@ class Trial:
 
     def __init__(self, ends: Ends, place: int, moments: NDArray[np.int64] | None = None) -> None:
         self._ends, self._place, self._moments = ends, place, moments
+        solutions, truths, kept = ends.shown
         self.number = ends.first + place
-        self.solution = _locked(ends.solution[place])
-        self.truth = None if ends.truths is None else _locked(ends.truths[place].reshape(self.solution.shape))
-        self.loss, self.error = float(ends.kept["loss"][place]), float(ends.kept["error"][place])
-        self.steps, self.status = int(ends.kept["steps"][place]), Status(int(ends.kept["status"][place]))
+        self.solution = solutions[place]
+        self.truth = None if truths is None else truths[place]
+        self.loss, self.error = kept["loss"][place], kept["error"][place]
+        self.steps, self.status = int(kept["steps"][place]), Status(int(kept["status"][place]))
 
     @cached_property
     def problem(self) -> Problem:

@@ -16,6 +16,7 @@ from fastflow.kernels.networks.hessian import curve_alone, visit_alone
 from fastflow.memory import require_work
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
+from fastflow.theory.hessian_by_products import HessianByProducts
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -55,26 +56,27 @@ class Hessian:
                 "them"
             )
         check_has_hessian(network)
-        if posed.is_matrix_free:
-            raise ValueError(
-                "the Hessian needs all entries of A, and the problem has an operator for it: give A.toarray() where "
-                "there is room for them"
-            )
         require_work(architecture.parameter_count, CURVATURE, "the Hessian at factors")
         flat = flatten(architecture, factors)
+        self.size, self.factors = flat.size, flat
+        self._by_products = HessianByProducts(posed, architecture, flat) if posed.is_matrix_free else None
+        if self._by_products is not None:
+            self.loss, self.gradient = self._by_products.loss, self._by_products.gradient
+            return
         self._problem = as_any_loss(posed.kernel_data([posed], np.float64), math.prod(architecture.solution_shape))
-        self._weight, self.size = float(posed.weight), flat.size
+        self._weight = float(posed.weight)
         self._point = architecture.make_curvature(self._problem, flat)
         self._point.factors[:] = flat
         self.loss = float(visit_alone(self._point, self._problem, self._weight))
-        self.factors: FloatArray = flat
-        self.gradient: FloatArray = self._point.gradient.copy()
+        self.gradient = self._point.gradient.copy()
 
     def times(self, direction: ArrayLike) -> FloatArray:
         """``H v`` for a direction v, flat: (parameters,)."""
         v = np.ascontiguousarray(as_real("direction", direction), np.float64).ravel()
         if v.size != self.size:
             raise ValueError(f"direction must have {self.size} entries, got {v.size}")
+        if self._by_products is not None:
+            return self._by_products.times(v)
         out = np.empty(self.size)
         curve_alone(self._point, self._problem, self._weight, v, out)
         return out

@@ -31,13 +31,15 @@ import llvmlite
 import numba
 from numba import types
 from numba.core.caching import CacheImpl
-from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
+
+from fastflow.kernels.compile.linking import rebuild
 
 if TYPE_CHECKING:
     from numba.core.base import BaseContext
     from numba.core.caching import _CacheLocator
     from numba.core.codegen import Codegen
+    from numba.core.compiler import CompileResult
     from numba.core.typing import Signature
 
 PACKAGE = __name__.split(".", 1)[0]
@@ -144,7 +146,7 @@ class KernelCache:
             if code is None:
                 continue
             try:
-                return CompileResult._rebuild(target_context, *pickle.loads(code))
+                return rebuild(target_context, pickle.loads(code))
             except Exception as error:  # whatever unpickling and linking may raise
                 _say_once("damaged", f"the kernel cache {folder} cannot be read ({error!r}): it is compiled anew")
         return None

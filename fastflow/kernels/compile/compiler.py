@@ -11,8 +11,10 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder, compile_result
 from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
 from numba.core.inline_closurecall import InlineWorker, callee_ir_validator
 from numba.core.ir_utils import build_definitions, compute_cfg_from_blocks, guard, replace_vars, simplify_CFG
-from numba.core.typed_passes import InlineOverloads
+from numba.core.typed_passes import InlineOverloads, NativeLowering
 from numba.core.typing import signature
+
+from fastflow.kernels.compile.linking import LowerToBeLinked
 
 if TYPE_CHECKING:
     from numba.core.compiler import CompileResult, StateDict
@@ -136,8 +138,11 @@ class KernelCompiler(CompilerBase):
     def define_pipelines(self) -> list[PassManager]:
         usual = DefaultPassBuilder.define_nopython_pipeline(self.state)
         manager = PassManager("kernel")
+        other = {InlineOverloads: _InlineAndKeepStores}
+        if self.state.flags.no_cpython_wrapper:
+            other[NativeLowering] = LowerToBeLinked
         for step, description in usual.passes:
-            manager.add_pass(_InlineAndKeepStores if step is InlineOverloads else step, description)
+            manager.add_pass(other.get(step, step), description)
             if step is InlineOverloads:
                 manager.add_pass(_ForwardCopies, "use variables, not copies of them")
         manager.finalize()

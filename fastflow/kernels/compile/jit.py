@@ -74,6 +74,13 @@ class PublicKernel(Kernel):
         return super().__call__(*arguments, **named)
 
 
+class InternalKernel(Kernel):
+    """A kernel that only other kernels call, where it is linked in (`linking`); Python cannot enter it."""
+
+    def __call__(self, *_: object, **__: object) -> object:
+        raise TypeError(f"{self.__name__} is for compiled code")
+
+
 def _kernel_of(module: str, name: str) -> Kernel:
     """The kernel of that name, where another process has it."""
     kernel: Kernel = getattr(importlib.import_module(module), name)
@@ -124,11 +131,8 @@ def jit_public(check: Check) -> Callable[[Callable[..., object]], Kernel]:
 
 
 def jit_internal(function: Callable[..., object]) -> Kernel:
-    """Compile a kernel that only other kernels call: it has no code that unpacks Python's objects.
-
-    Called from Python it crashes, as it would from a wrong address, which is what these kernels take.
-    """
-    return _compile(function, no_cpython_wrapper=True)
+    """Compile a kernel that only other kernels call: it becomes machine code as a part of theirs."""
+    return _compile(function, InternalKernel, no_cpython_wrapper=True)
 
 
 def jit_inline(function: Callable[..., object]) -> Kernel:

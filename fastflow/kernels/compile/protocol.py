@@ -55,7 +55,7 @@ def protocol(function: Function) -> Function:
 
 def _offer(function: Callable[..., object], inline: bool) -> None:
     """Tell Numba of the implementations of a protocol that are inlined, or of those that are not."""
-    options = OPTIONS | ({"pipeline_class": NothingAlone} if inline else {})
+    options = OPTIONS | ({"pipeline_class": NothingAlone} if inline else {"no_cpython_wrapper": True})
 
     @functools.wraps(function)
     def choose(*arguments: types.Type) -> Callable[..., object] | None:

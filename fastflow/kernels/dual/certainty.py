@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.compile.jit import jit, jit_internal
 from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP
 from fastflow.kernels.vectors.inner import norm
 
@@ -115,7 +115,7 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
     return Certainty(FLOOR + DRIFT * min(amplified, m / weakest) + max(4 * moved / largest, reach), 1 / weakest)
 
 
-@jit
+@jit_internal
 def absolute_times(a, dual, size):
     """``size = |A|^T |lam|``; A (m n) flat, lam (m,), size (n,)."""
     n = size.size
@@ -127,7 +127,7 @@ def absolute_times(a, dual, size):
             size[i] += abs(row[i]) * factor
 
 
-@jit
+@jit_internal
 def _room(mirror, i, theta):
     """How far z is from the nearer end of its domain."""
     sides = mirror.sides[i]
@@ -140,7 +140,7 @@ def _room(mirror, i, theta):
     return mirror.lower[i] * math.exp(2 * theta) if sides == DOWN else np.inf
 
 
-@jit
+@jit_internal
 def _extend(column, length, span, count, m):
     """Add a column to an orthonormal basis of ``count`` rows; its distance from their span, relative to its length."""
     new = span[count * m : (count + 1) * m]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.compile.jit import jit, jit_internal
 from fastflow.kernels.dual.certainty import certainty
 from fastflow.kernels.dual.flow_rest import judge
 from fastflow.kernels.dual.flow_work import (
@@ -110,7 +110,7 @@ def flow_slice(problems, control, flows, queue, budget, work):
     return tried
 
 
-@jit
+@jit_internal
 def _begin(mirror, control, work):
     """Set a problem's start, and the length of a first step in which x changes by little."""
     a, y, numbers = work.matrix, work.values, work.numbers
@@ -141,7 +141,7 @@ def _begin(mirror, control, work):
     numbers[LENGTH] = min(control.rtol ** (1 / ORDER) / rate, LARGEST_STEP)
 
 
-@jit
+@jit_internal
 def _try_step(original, values, mirror, control, work):
     """A step of the length chosen, to the ``new_`` fields; returns its error over the tolerance."""
     a, m, n, numbers, stages, normal = work.matrix, values.size, work.x.size, work.numbers, work.stages, work.normal
@@ -183,7 +183,7 @@ def _try_step(original, values, mirror, control, work):
     return worst
 
 
-@jit
+@jit_internal
 def _factor(a, m, n, work):
     """The factor of ``1/(h GAMMA) - J``; returns how many pivots are round-off."""
     normal, numbers, stiffest = work.normal, work.numbers, 0.0
@@ -195,7 +195,7 @@ def _factor(a, m, n, work):
     return factor_normal(m, normal)
 
 
-@jit
+@jit_internal
 def _rotate(a, y, work):
     """Rotate the rows anew by the slopes, so that the slow directions do not drown in the fast ones."""
     m, n = y.size, work.x.size
@@ -209,7 +209,7 @@ def _rotate(a, y, work):
     transposed_times(work.matrix, m, n, work.residual, work.push)
 
 
-@jit
+@jit_internal
 def _move(time, weights, count, a, mirror, work):
     """theta, x and slope where lam is larger by ``time`` times the slow residual and by the weighted sum of stages."""
     m, n = work.residual.size, work.x.size
@@ -222,7 +222,7 @@ def _move(time, weights, count, a, mirror, work):
     mirror_point(mirror, work.new_theta, work.new_x, work.new_slope)
 
 
-@jit
+@jit_internal
 def _accept(work):
     """Go to where the step under trial leads."""
     a, y, numbers, n = work.matrix, work.values, work.numbers, work.x.size
@@ -242,7 +242,7 @@ def _accept(work):
     numbers[TIME_REST] = small - (numbers[TIME] - big)
 
 
-@jit
+@jit_internal
 def _choose_length(error, work):
     numbers, accepted, factor = work.numbers, error <= 1, 0.2
     if error == error:
@@ -253,7 +253,7 @@ def _choose_length(error, work):
     numbers[LENGTH] = min(numbers[LENGTH] * factor, LARGEST_STEP)
 
 
-@jit
+@jit_internal
 def _keep_inside(mirror, control, flows, problem, work):
     """Keep x at the times that the step passes; leaves the ``new_`` fields as it found them, at the step's end."""
     a, y, numbers, times = work.matrix, work.values, work.numbers, control.times
@@ -275,7 +275,7 @@ def _keep_inside(mirror, control, flows, problem, work):
         _move(numbers[LENGTH], STEP, STAGES, a, mirror, work)
 
 
-@jit
+@jit_internal
 def _polish(a, y, mirror, work):
     """From a flow at rest on to its limit by Newton's method, as long as that halves the residual."""
     m, n = y.size, work.x.size
@@ -299,20 +299,20 @@ def _polish(a, y, mirror, work):
         copy(work.residual, work.step, m)
 
 
-@jit
+@jit_internal
 def _keep(flows, i, k, x, residual):
     copy(flows.x[i, k], x, x.size)
     flows.loss[i, k] = 0.5 * norm(residual) ** 2
 
 
-@jit
+@jit_internal
 def _rounding(mirror, theta, x, slope, work):
     """What the rounding of z, in all steps, may have done to x."""
     columns, span = work.normal.transposed, work.normal.upper
     return certainty(mirror, work.summed, theta, x, slope, columns, 0.0, 0.0, np.empty(x.size, np.int64), span).error
 
 
-@jit
+@jit_internal
 def _combine(weights, count, stages, out):
     """``out = sum_j weights[j] stages[j]`` over the first ``count`` stages."""
     for k in range(out.size):
@@ -322,7 +322,7 @@ def _combine(weights, count, stages, out):
             out[k] += weights[j] * stages[j, k]
 
 
-@jit
+@jit_internal
 def _residual(a, y, x, out):
     """``y - A x``."""
     times(a, y.size, x.size, x, out)

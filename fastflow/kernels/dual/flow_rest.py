@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.compile.jit import jit_internal
 from fastflow.kernels.dual.certainty import EPSILON
 from fastflow.kernels.dual.flow_work import COLUMN, LENGTH, PASSED, ROUNDING, SIZE, TIME, VALUES, allowed_error
 from fastflow.kernels.dual.mirror import BOTH
@@ -15,7 +15,7 @@ from fastflow.kernels.vectors.inner import norm
 from fastflow.kernels.vectors.revealing import pivot_solutions, reveal_rank
 
 
-@jit
+@jit_internal
 def judge(mirror, control, steps, work):
     """How the problem under way stands."""
     numbers, times = work.numbers, control.times
@@ -34,7 +34,7 @@ def judge(mirror, control, steps, work):
     return MAX_STEPS if steps >= control.max_steps else RUNNING
 
 
-@jit
+@jit_internal
 def _gradient(mirror, work):
     """The largest entry of the gradient of the loss by x; where it pushes x to 0, no more than x has left to go."""
     numbers, largest = work.numbers, 0.0
@@ -46,7 +46,7 @@ def _gradient(mirror, work):
     return largest
 
 
-@jit
+@jit_internal
 def can_move(mirror, control, work):
     """Whether some x would still move by more than a tenth of its tolerance, and more than rounding explains.
 

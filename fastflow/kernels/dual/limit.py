@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit, jit_inline
+from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.dual.certainty import EPSILON, absolute_times, certainty
 from fastflow.kernels.dual.limit_step import (
     BEFORE,
@@ -301,7 +301,7 @@ def _advance(mirror, path, problems, number, work):
     numbers[SHARE], numbers[BEFORE] = share, before if was_final else np.inf
 
 
-@jit
+@jit_internal
 def _move(mirror, boost, reach, work):
     """Take theta along ``work.change``, as far as `share_of_step` says, and evaluate there; returns the share."""
     m, n = work.values.size, work.theta.size
@@ -329,7 +329,7 @@ def _last_move(work):
     return moved
 
 
-@jit
+@jit_internal
 def _judge(tol, max_steps, steps, work):
     """How the problem under way stands."""
     numbers = work.numbers
@@ -350,7 +350,7 @@ def _judge(tol, max_steps, steps, work):
     return INACCURATE if steps >= max_steps else RUNNING
 
 
-@jit
+@jit_internal
 def _rotate(work):
     """`rotate_rows` of A, y and lam by the slopes."""
     a, y, dual, basis = work.matrix, work.values, work.dual, work.basis
@@ -377,13 +377,13 @@ def _rotate_anew(problems, number, work):
     _rotate(work)
 
 
-@jit
+@jit_internal
 def _factor(a, m, n, work):
     normal_matrix(a, work.slope, m, n, work.normal)
     return factor_normal(m, work.normal)
 
 
-@jit
+@jit_internal
 def _size(v, m, work):
     """The norm of v that belongs to the inverse of the factored matrix."""
     copy(work.step, v, m)

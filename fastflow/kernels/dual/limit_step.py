@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from fastflow.kernels.compile.jit import jit, jit_inline
+from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP
 
 NEAR = 0.3
@@ -51,7 +51,7 @@ def on_its_side(sides, moved, x, depth):
     return sides * max(sides * moved, 0.1 * abs(x))
 
 
-@jit
+@jit_internal
 def next_boost(depth, path, numbers):
     """The logarithm of the next boost: nearer to 0, the faster the more of the last step could be taken."""
     now, share = numbers[BOOST], numbers[SHARE]
@@ -69,7 +69,7 @@ def next_boost(depth, path, numbers):
     return math.copysign(max(abs(now) - growth(depth) * unit(depth) * math.log(reduction), 0.0), now)
 
 
-@jit
+@jit_internal
 def secants(mirror, boost, path, work):
     """The slopes of the lines through the curve at z and at x; how far apart these are, and the largest x."""
     depth, theta, other = mirror.depth, work.theta, work.other
@@ -100,7 +100,7 @@ def _dual_difference(mirror, i, sides, sign, large, other):
     return (mirror.lower[i] if sign == UP else mirror.upper[i]) * (large - other)
 
 
-@jit
+@jit_internal
 def share_of_step(mirror, theta, change, reach):
     """The largest share of a change of z that takes no x past ``e^reach``, or no theta out by more than `unit`."""
     share = 1.0

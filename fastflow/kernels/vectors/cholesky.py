@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit, jit_inline
+from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.layouts import address, keep
 from fastflow.kernels.vectors.products import row_product
@@ -130,7 +130,7 @@ def factor_normal(m, work):
     return short
 
 
-@jit
+@jit_internal
 def _factor_block(panel, m, rows, diagonal, inverse):
     """The inverse of the Cholesky factor L of the symmetric leading block of the panel, lower, zeros above."""
     factor = np.empty((BLOCK, BLOCK))

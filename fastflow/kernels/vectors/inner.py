@@ -197,7 +197,7 @@ def times(a, m, n, x, out):
         first += rows
 
 
-@jit
+@jit_internal
 def transposed_times(a, m, n, c, out):
     """``out = A^T c``, A (m, n) flat and row-major."""
     out[:] = 0
