@@ -1,25 +1,20 @@
-"""Published studies that the gallery redoes: theorems hold of what studies keep, and checks can fail."""
+"""Published studies that the gallery redoes, in fifteen lines each: what theorems say of what their studies keep."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 
 import numpy as np
 import pytest
+from test_gallery import tiny
 
 from fastflow.gallery import ENTRIES
 
 NAMES = ("sharpness", "large-steps", "kernel-to-rich", "divergence", "rank-reached")
 
 
-@functools.cache
-def data_of(name):
-    return ENTRIES[name].run(ENTRIES[name].sizes["tiny"])
-
-
 def test_steps_far_below_the_critical_one_find_what_the_flow_finds():
-    data = data_of("sharpness")
+    data = tiny("sharpness")
     small = data["step"] < 0.2
     assert small.any()
     assert np.isfinite(data["l1_norm"][small]).all()
@@ -28,7 +23,7 @@ def test_steps_far_below_the_critical_one_find_what_the_flow_finds():
 
 def test_noise_gains_more_than_steps_alone():
     """``sum_k q(step g_k)`` is that of more and larger gradients along single samples, and grows with the step."""
-    data = data_of("large-steps")
+    data = tiny("large-steps")
     gain = data["gain"][..., 1]  # the median over coordinates
     both = np.isfinite(gain).all(axis=1)
     assert both.sum() >= 4
@@ -39,7 +34,7 @@ def test_noise_gains_more_than_steps_alone():
 
 
 def test_the_excess_falls_as_the_starts_do():
-    data = data_of("kernel-to-rich")
+    data = tiny("kernel-to-rich")
     assert np.all(data["l1"] > -1e-7)
     assert np.all(data["l2"] > -1e-7)
     assert np.all(np.diff(data["l1"], axis=1) > 0)
@@ -47,27 +42,11 @@ def test_the_excess_falls_as_the_starts_do():
 
 
 def test_steps_that_no_minimum_survives_diverge():
-    data = data_of("divergence")
+    data = tiny("divergence")
     rates = np.mean(data["diverged"], axis=(1, 2))
     assert rates[0] == 0
     assert rates[-1] > 0.5
     assert not np.any(np.isfinite(data["sharpness"]) & (data["diverged"] == 1))
-
-
-BROKEN = {
-    "sharpness": lambda data: {"sharpness": data["sharpness"] * 1.2},
-    "large-steps": lambda data: {"test_loss": data["test_loss"][:, ::-1]},
-    "kernel-to-rich": lambda data: {"l1": data["l1"] * [[[1]], [[1.001]], [[1]]]},
-    "divergence": lambda data: {"sharpness": data["sharpness"] * 0.8},
-    "rank-reached": lambda data: {"loss": data["loss"] * 1.001},
-}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_claim_that_is_broken_does_not_hold(name):
-    data = data_of(name)
-    assert ENTRIES[name].check(data).holds
-    assert not ENTRIES[name].check(data | BROKEN[name](data)).holds
 
 
 @pytest.mark.parametrize("name", NAMES)
