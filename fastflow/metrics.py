@@ -4,7 +4,8 @@ Rank-like measures of the zero matrix are 0; of a matrix with an entry that is n
 company in a stack. `balancedness` measures a chain of factors. Those from `support` on measure a vector or a stack of
 vectors (..., n). Norms do not overflow or vanish where they themselves are numbers of the arrays' type.
 
-All raise `TypeError` for entries that are not real, and `ValueError` for too few dimensions or an empty axis.
+All raise `TypeError` for entries that are not real, `ValueError` for too few dimensions or an empty axis, and
+`MemoryError` before they begin where there is no room for what they take.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.arrays import as_array, as_list, as_real
 from fastflow.checks import FloatArray, Numbers, as_number
+from fastflow.memory import require_work
 
 __all__ = [
     "balancedness",
@@ -40,6 +42,9 @@ __all__ = [
     "support",
     "support_recovery",
 ]
+
+COPIES = 2
+"""What a measure takes for each of its arrays, in copies of it: squares, magnitudes, differences (measured)."""
 
 SQUARES_LOSE = 1e4
 """Up to so many roots of the least normal number squares may lose digits of a norm."""
@@ -563,6 +568,7 @@ def _vectors(vector: ArrayLike, name: str = "vector") -> FloatArray:
     array = as_real(name, vector)
     if array.ndim < 1 or array.shape[-1] == 0:
         raise ValueError(f"{name}: expected a vector or a stack (..., n), got shape {array.shape}")
+    require_work(array.size, COPIES, "a measure")
     return array
 
 
@@ -570,6 +576,7 @@ def _matrices(matrix: ArrayLike, name: str = "matrix") -> FloatArray:
     array = as_real(name, matrix)
     if array.ndim < 2 or 0 in array.shape[-2:]:
         raise ValueError(f"{name}: expected a matrix or a stack (..., rows, columns), got shape {array.shape}")
+    require_work(array.size, COPIES, "a measure")
     return array
 
 
