@@ -59,7 +59,7 @@ def draw(data: Data) -> Figure:
             medians(one, np.array(COUNTS) + 0.006 * (place - 2), values, series, f"N = {depth}")
         values = floored(one, data[f"{kind}, convex"], 1e-5)
         medians(one, np.array(COUNTS) + 0.018, values, Series(THEORY, "_", "-"), "least nuclear norm")
-    axes[-1].legend(loc="lower left", bbox_to_anchor=(0.0, 0.12))
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
