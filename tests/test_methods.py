@@ -48,7 +48,7 @@ def settings_of(kind):
     taken = [name for name in SETTINGS if takes(kind, name)]
     few = [name for name in FEW if name in taken]
     if kind.is_common:
-        return taken[:4]
+        return taken[: 4 if kind is DEFAULT_METHOD else 3]
     return few[METHODS.index(kind) % 2 :][:1] if "matrix" in few else few[:1]
 
 
