@@ -162,8 +162,8 @@ def _emit_step(builder, vector, base, x_base, stride, size, up, form, slope_at, 
             for place, old, new in zip(places, before, after, strict=True):
                 vector.store(new, base, place, mask)
                 if changed is not None:
-                    differs = builder.fcmp_unordered("!=", new, old)
-                    builder.store(builder.or_(builder.load(changed), differs), changed)
+                    bits = builder.xor(*(builder.bitcast(value, vector.bits_type) for value in (new, old)))
+                    builder.store(builder.or_(builder.load(changed), bits), changed)
             product = after[0]
             for j in range(1, depth):
                 product = builder.fmul(product, after[j % count])
@@ -205,15 +205,16 @@ def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, for
             up = vector.load(step_base, constant(0))
         else:
             up = vector.splat(builder.load(step_base))
-        changed = cgutils.alloca_once_value(builder, ir.Constant(vector.mask_type, None))
-        builder.store(ir.Constant(vector.mask_type, None), changed)
+        unchanged = ir.Constant(vector.bits_type, None)
+        changed = cgutils.alloca_once_value(builder, unchanged)
+        builder.store(unchanged, changed)
 
         def slope_at(offset, mask):
             return vector.load(g_base, offset, mask)
 
         _emit_step(builder, vector, base, x_base, stride, size, up, form_value, slope_at, changed)
         wide = ir.VectorType(I64, vector.lanes)
-        flags = builder.zext(builder.load(changed), wide)
+        flags = builder.zext(builder.icmp_unsigned("!=", builder.load(changed), unchanged), wide)
         if of_lanes:
             moved_vector = builder.bitcast(moved_base, wide.as_pointer())
             builder.store(builder.or_(flags, builder.load(moved_vector, align=8)), moved_vector, align=8)

@@ -21,7 +21,7 @@ from fastflow.kernels.networks.hadamard import hadamard_step
 from fastflow.kernels.vectors.elementwise import PARTIAL_BYTES, half_square_at
 from fastflow.kernels.vectors.layouts import VECTOR_BYTES, OfLanes, item_bytes
 from fastflow.kernels.vectors.products import share
-from fastflow.kernels.vectors.simd import Vector, chosen, constant, counted_loop, switch
+from fastflow.kernels.vectors.simd import Vector, chosen, constant, counted_loop, no_loads_before, switch
 
 TILE_STRIPS = SHAPE.tile_vectors
 
@@ -84,6 +84,7 @@ def strip_tile(typingctx, zero, transposed, strips, c, c_strip, a, a_jump, b, b_
                     numbers = builder.gep(a_base, [builder.add(first, constant(more))])
                     at = builder.mul(builder.add(t, constant(more)), constant(vector.lanes))
                     totals = add(numbers, at, totals)
+                    no_loads_before(builder)
                 return totals
 
             def add_level(level, totals):

@@ -127,6 +127,11 @@ def opaque(builder, value):
     return builder.asm(kind, "", "=r,0", [value], False)
 
 
+def no_loads_before(builder):
+    """What is loaded after this is not loaded before: it would take the registers of sums that go on."""
+    builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
+
+
 def _no_unrolling(module):
     """Loop metadata (a node that names itself first) that keeps each tile at the size that it was written in."""
     disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
