@@ -124,9 +124,13 @@ def test_the_layout_depends_on_shapes_alone():
     assert [choose_layout(shared, w) for w in (small, middle, large)] == ["lanes", "rows", "rows"]
     assert [choose_layout(samples, w) for w in (small, middle, large)] == ["lanes", "lanes", "rows"]
     assert [choose_layout(own, w) for w in (small, large)] == ["one", "one"]
-    # Rows that fill 512-bit vectors are no waste of them; in float32 these do not.
-    filling = "one" if SHAPE.vector_bytes == 64 else "lanes"
-    assert [choose_layout(estimation, (24,) * 3, itemsize) for itemsize in (8, 4)] == [filling, "lanes"]
+    # Rows that fill vectors of 256 or 512 bits are no waste of them.
+    filling = {
+        "AVX-512": {(24, 8): "one", (28, 8): "lanes", (16, 8): "one", (24, 4): "lanes", (48, 4): "one"},
+        "AVX2": {(24, 8): "one", (30, 8): "lanes", (16, 8): "lanes", (24, 4): "one", (20, 4): "lanes"},
+    }.get(SHAPE.name, {(24, 8): "lanes", (48, 4): "lanes"})
+    for (width, itemsize), layout in filling.items():
+        assert choose_layout(estimation, (width,) * 3, itemsize) == layout, (width, itemsize)
     assert choose_layout(estimation, (24, 3, 24)) == "lanes"
 
 

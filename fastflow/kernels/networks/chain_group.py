@@ -13,6 +13,7 @@ There are three layouts, each with a class; what they do is the same, and so are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -72,11 +73,18 @@ from fastflow.kernels.vectors.layouts import Padded, address, element_bytes, kin
 from fastflow.kernels.vectors.steps import take_steps_at
 
 LANE_WIDTH = 50
-"""Chains whose widths are all at most this travel in lanes, but for those of `FILLED` (measured)."""
+"""Chains whose widths are all at most this travel in lanes, but for those that fill their vectors (measured)."""
 
-FILLED = 0.88
-"""From which share of its vectors in use on, of two vectors at least, a row is no waste of 512-bit registers: the tile
-of one run is then faster than lanes, whose runs have eight times the memory (measured). Not so on narrower ones."""
+LEAST_FILLED = {64: 2, 32: 20}
+"""By the bytes of a vector, from which width on the tile of one run can be faster than lanes (measured; others: never).
+Not below two vectors."""
+
+
+def least_share(lanes: int) -> float:
+    """From which share of its vectors in use on a row is no waste of them: the tile of one run is then faster than
+    lanes, whose runs have so many times the memory (measured with 4 and 8 lanes)."""
+    return 0.94 if lanes <= 4 else 0.88
+
 
 ROWS = 32
 """Runs that share a product with operators or samples: enough to reuse a panel of them from the second-level cache."""
@@ -124,8 +132,8 @@ LAYOUTS = {"one": ChainGroup, "lanes": ChainLanes, "rows": ChainRows}
 
 
 def _fill_vectors(widths: Sequence[int], itemsize: int) -> bool:
-    lanes = SHAPE.vector_bytes // itemsize
-    return SHAPE.vector_bytes == 64 and all(w >= 2 * lanes and w >= FILLED * lanes * -(-w // lanes) for w in widths)
+    lanes, least = SHAPE.vector_bytes // itemsize, LEAST_FILLED.get(SHAPE.vector_bytes, math.inf)
+    return all(w >= max(least, 2 * lanes) and w >= least_share(lanes) * lanes * -(-w // lanes) for w in widths)
 
 
 def choose_layout(problem: NamedTuple, widths: Sequence[int], itemsize: int = 8) -> str:
