@@ -181,7 +181,7 @@ for kernel in (products.row_tiles, products.lane_product, panels.residuals, pane
         for _, body in re.findall(r"^(\\.\\w+):\\n((?:(?!\\.LBB).*\\n)*?)\\tj\\w+\\t\\1\\n", text, re.M):
             if body.count("vfmadd") >= max(6, body.count("\\n") / 5):
                 tiles += 1
-                on_stack += [(kernel.__name__, body)] if "rsp" in body else []
+                on_stack += [(kernel.__name__, line) for line in body.splitlines() if "rsp" in line and "mm" in line]
 print(tiles, on_stack)
 np.savez(sys.argv[1], **arrays)
 """
