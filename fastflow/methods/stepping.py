@@ -303,7 +303,9 @@ class Stepping(Execution):
     def kernel_problem(self) -> NamedTuple:
         """What the kernels are told of the problems."""
         setting = self.setting
-        return setting.problems[0].kernel_data(setting.problems, setting.dtype, shared=setting.shared)
+        first = setting.problems[0]
+        shared = setting.shared and first.is_worth_sharing(setting.runs)
+        return first.kernel_data(setting.problems, setting.dtype, shared=shared)
 
     def _step_sizes(self) -> FloatArray:
         """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start.

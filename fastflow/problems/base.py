@@ -321,6 +321,15 @@ class Problem:
         """
         return ()
 
+    def is_worth_sharing(self, runs: int) -> bool:
+        """Whether data are to be laid out for all runs at once, where so many read them, rather than stay as they are.
+
+        Parameters
+        ----------
+        runs : int
+        """
+        return True
+
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         """Problems of this class as the NamedTuple of arrays that the kernels take.

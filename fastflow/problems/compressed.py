@@ -12,7 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, frozen
 from fastflow.kernels.losses.sensing import Sensing
-from fastflow.kernels.losses.shared_matrix import padded_columns, share_matrix
+from fastflow.kernels.losses.shared_matrix import LARGE, padded_columns, share_matrix
+from fastflow.memory import require_work
 from fastflow.operators import Operator, is_operator
 from fastflow.operators.rationed import Rationed
 from fastflow.problems.base import VectorProblem, stacked
@@ -22,6 +23,12 @@ from fastflow.problems.measurements import as_measured_by, as_measurements, meas
 DECOMPOSITION = 10
 """What least squares and the largest eigenvalue of ``A A^T`` cost, over the product of its size and its fewer rows or
 columns (of Householder and bidiagonal reductions, roughly)."""
+
+FEW = 2
+"""For so many runs a large matrix is not packed."""
+
+PACKED = 2
+"""Copies of A that kernels have beside that of the user, at most."""
 
 DECOMPOSED = 10**7
 """Up to that product they cost next to nothing."""
@@ -125,6 +132,9 @@ class CompressedSensing(VectorProblem):
             return 2 * self.matrix.flops
         return 2 * size * min(size, 2 * measurements) if self.prefers_gram else 4 * self.matrix.size
 
+    def is_worth_sharing(self, runs: int) -> bool:
+        return runs > FEW or isinstance(self.matrix, Operator) or self.matrix.nbytes < LARGE
+
     @classmethod
     def examples(cls, width: int) -> Sequence[Self | list[Self]]:
         wide = cls(np.ones((1, width)), np.ones(1))
@@ -138,6 +148,7 @@ class CompressedSensing(VectorProblem):
             return regression_by_gram([(p.entries("descent").T, p.values[None]) for p in problems], dtype)
         if shared:
             (problem,) = problems
+            require_work(problem.entries("descent").size, PACKED, "the matrix for many runs, packed,")
             return share_matrix(problem.entries("descent"), problem.values, dtype)
         return cls.kernel_samples(problems, dtype)
 

@@ -9,14 +9,19 @@ from numpy.typing import DTypeLike
 
 from fastflow.checks import FloatArray
 from fastflow.kernels.losses.regression import RegressionByGram
+from fastflow.memory import require_work
 from fastflow.problems.base import stacked
+
+REDUCED = 2.7
+"""Copies of the data that their reduction takes at its peak (measured)."""
 
 
 def regression_by_gram(pairs: Iterable[tuple[FloatArray, FloatArray]], dtype: DTypeLike) -> RegressionByGram:
     """The kernels' data of problems (X, Y), X (d_0, samples) and Y (d_N, samples)."""
     centres, grams, offsets, floors, roots, rests, leasts = [], [], [], [], [], [], []
     for x, y in pairs:
-        inputs, outputs = x.astype(np.float64), y.astype(np.float64)
+        require_work(x.size + y.size, REDUCED, "the Gram matrix of data")
+        inputs, outputs = x.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
         # A centre of moderate size, whatever the conditioning: weak directions stay in the offset. As the kernels
         # have it, so that what is measured from there is not off by its rounding.
         centre = np.linalg.lstsq(inputs.T, outputs.T, rcond=1e-5)[0].T.astype(dtype).astype(np.float64)

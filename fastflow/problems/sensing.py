@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.checks import FloatArray
 from fastflow.kernels.losses.sensing import Sensing, SharedSensing
+from fastflow.kernels.vectors.aligned import only_read
 from fastflow.operators import Operator, is_operator
 from fastflow.operators.rationed import Rationed
 from fastflow.problems.base import MatrixProblem, stacked
@@ -117,7 +118,8 @@ class MatrixSensing(MatrixProblem):
     def estimate(self) -> FloatArray:
         """``sum values_i A_i`` over ``sum ||A_i||^2 / (d_N d_0)``: unbiased for operators with independent entries."""
         given = self.operators
-        energy = given.energy if isinstance(given, Operator) else float(np.sum(given**2))
+        # Matrix by matrix, so that no copy of all is made.
+        energy = given.energy if isinstance(given, Operator) else sum(float(np.sum(one**2)) for one in given)
         scale = self.shape[0] * self.shape[1] / max(energy, np.finfo(float).tiny)
         return scale * self._transposed(self.values)
 
@@ -157,5 +159,6 @@ class MatrixSensing(MatrixProblem):
             return measured_by_operators([p.operators for p in problems], [p.values for p in problems], dtype)
         if shared:
             (problem,) = problems
-            return SharedSensing(arrays[0].astype(dtype).ravel(), problem.values.astype(dtype))
+            matrices = only_read(arrays[0].astype(dtype, copy=False).ravel())
+            return SharedSensing(matrices, problem.values.astype(dtype))
         return Sensing(stacked(arrays, dtype), stacked([p.values for p in problems], dtype))

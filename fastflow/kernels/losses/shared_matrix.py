@@ -15,12 +15,16 @@ from numpy.typing import DTypeLike
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.losses.loss import for_one_run, padded_size, scratch_size
 from fastflow.kernels.losses.sensing import Sensing
-from fastflow.kernels.vectors.aligned import CACHE_LINE, aligned_zeros
+from fastflow.kernels.vectors.aligned import CACHE_LINE, aligned_zeros, only_read
 from fastflow.kernels.vectors.elementwise import PARTIAL_BYTES
 from fastflow.kernels.vectors.layouts import VECTOR_BYTES
 
 PANEL_ROWS = 1 << (SHAPE.tile_rows.bit_length() - 1)
 """Rows of a panel, a power of 2: those of a register tile."""
+
+
+LARGE = 2**26
+"""Bytes from which on a matrix is not copied for the sake of where its rows begin."""
 
 
 class SharedMatrix(NamedTuple):
@@ -63,10 +67,15 @@ def panel_order(n: int, dtype: np.dtype) -> np.ndarray:
 def padded_columns(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> np.ndarray:
     """Matrices (m, n) of one shape flat, one row each, with zeros behind every row up to a whole cache line.
 
-    A product with a vector that ends in zeros as well has the same bits and no vector that straddles two lines.
+    A product with a vector that ends in zeros as well has the same bits and no vector that straddles two lines. One
+    that is `LARGE` and lies so already is taken as it is.
     """
     m, n = matrices[0].shape
     per_line = CACHE_LINE // np.dtype(dtype).itemsize
+    if len(matrices) == 1 and n % per_line == 0 and matrices[0].nbytes >= LARGE:
+        (only,) = matrices
+        if only.dtype == dtype and only.flags.c_contiguous:
+            return only_read(only.reshape(1, -1))
     padded = aligned_zeros((len(matrices), m, -(-n // per_line) * per_line), dtype)
     for i, matrix in enumerate(matrices):
         padded[i, :, :n] = matrix
@@ -78,11 +87,12 @@ def share_matrix(matrix: np.ndarray, values: np.ndarray, dtype: DTypeLike) -> Sh
     dtype = np.dtype(dtype)
     m, n = matrix.shape
     order, panels = panel_order(n, dtype), -(-m // PANEL_ROWS)
-    rows = np.zeros((panels * PANEL_ROWS, len(order)), dtype)
-    rows[:m, order >= 0] = matrix[:, order[order >= 0]]
     packed = aligned_zeros((panels, len(order), PANEL_ROWS), dtype)
-    packed[:] = rows.reshape(panels, PANEL_ROWS, -1).transpose(0, 2, 1)
-    panel_values = np.zeros(len(rows), dtype)
+    used = order >= 0
+    for panel in range(panels):
+        rows = matrix[panel * PANEL_ROWS : (panel + 1) * PANEL_ROWS]
+        packed[panel, used, : len(rows)] = rows.T[order[used]]
+    panel_values = np.zeros(panels * PANEL_ROWS, dtype)
     panel_values[:m] = values
     return SharedMatrix(padded_columns([matrix], dtype)[0], values.astype(dtype), packed.ravel(), panel_values, order)
 
