@@ -1,11 +1,13 @@
 """How Sphinx builds the manual: ``python -m sphinx -W --keep-going -b html docs FOLDER``, offline.
 
-The reference is made from the names in ``__all__`` of the package and of its public modules, so a new one is in it.
+The reference is made from the names in ``__all__`` of the package and of its public modules, so a new one is in it; the
+gallery from the entries of ``fastflow reproduce``, computed and drawn at the size of the tests.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import fastflow as ff
+from fastflow.gallery import ENTRIES, Entry, reproduce
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -26,14 +29,18 @@ myst_heading_anchors = 3
 autosummary_generate = False
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+default_role = "py:obj"
+PAGES = ("start", "choose", "studies", "embed", "guarantees", "speed", "measured", "extend", "CHANGELOG", "STORE")
+"""Which have no others beside them to go to."""
 html_theme = "pydata_sphinx_theme"
 html_title = "fastflow"
 html_theme_options = {"show_prev_next": False, "navigation_depth": 2, "header_links_before_dropdown": 9}
-html_sidebars = {"CHANGELOG": [], "STORE": []}
+html_sidebars: dict[str, list[str]] = {page: [] for page in PAGES}
 html_copy_source = html_show_sourcelink = False
 html_static_path: list[str] = []
 
-REFERENCE = Path(__file__).parent / "reference"
+HERE = Path(__file__).parent
+REFERENCE, GALLERY = HERE / "reference", HERE / "gallery"
 MODULES = ("inits", "metrics", "theory", "baselines", "ensembles", "operators", "plot", "kernels")
 KINDS = {"Problems": ff.problems.__all__, "Networks": ff.networks.__all__, "Methods and steps": ff.methods.__all__}
 """What has a table of its own among the names of the package itself."""
@@ -95,18 +102,71 @@ def pages() -> dict[str, str]:
     return found
 
 
-def write_reference(app: Sphinx) -> None:
-    """Write the pages that are not there as they should be, and take away those of names that are gone."""
-    REFERENCE.mkdir(exist_ok=True)
-    wanted = pages()
-    for old in REFERENCE.glob("*.rst"):
+def plain(text: object) -> str:
+    """Words of which no character is markup."""
+    return re.sub(r"([\\`*_|])", r"\\\1", str(text))
+
+
+def of_gallery(entry: Entry, verdict: object) -> str:
+    """The page of one study."""
+    module = Path(inspect.getfile(entry.compute)).name
+    return f"""{entry.name}
+{"=" * len(entry.name)}
+
+{plain(entry.claim)}
+
+*{plain(entry.source)}*
+
+.. image:: {entry.name}.png
+   :alt: {entry.claim}
+
+As drawn here, at the size of the tests: {plain(verdict)}. ``fastflow reproduce {entry.name}`` computes it at a size
+that says more.
+
+* Taken from the source: {plain(entry.taken)}.
+* Chosen here: {plain(entry.chosen)}.
+
+.. literalinclude:: ../../fastflow/gallery/{module}
+   :language: python
+"""
+
+
+def gallery() -> dict[str, str]:
+    """Every page of the gallery, by its file's name; writes the pictures, too."""
+    text = ["Gallery", "=======", "", inspect.cleandoc(OF_GALLERY), "", ".. toctree::", "   :hidden:", ""]
+    text += [f"   {name}" for name in ENTRIES] + ["", ".. list-table::", "   :widths: 35 65", ""]
+    found = {}
+    for name, entry in ENTRIES.items():
+        text += [f"   * - .. image:: {name}.png", "          :width: 260", f"          :alt: {entry.claim}"]
+        text += [f"     - :doc:`{name}`", "", f"       {plain(entry.claim)}", "", f"       *{plain(entry.source)}*"]
+        found[f"{name}.rst"] = of_gallery(entry, reproduce(entry, GALLERY, "tiny"))
+    return {"index.rst": "\n".join(text) + "\n", **found}
+
+
+OF_GALLERY = """
+    Published studies, each a page of code on the public API, its data, its figure, and whether its claim holds in the
+    data. ``fastflow reproduce`` lists them, ``fastflow reproduce NAME`` computes one in some minutes at most and says
+    *holds* or *does not hold*, and ``--full`` runs the published size, after saying how long that takes here.
+    """
+
+
+def write(folder: Path, wanted: dict[str, str]) -> None:
+    """Write the pages that are not there as they should be, and take away those of what is gone."""
+    for old in folder.glob("*.rst"):
         if old.name not in wanted:
             old.unlink()
     for name, text in wanted.items():
-        page = REFERENCE / name
+        page = folder / name
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             page.write_text(text, encoding="utf-8")
 
 
+def write_pages(app: Sphinx) -> None:
+    """Write the reference and the gallery."""
+    for folder, make in ((REFERENCE, pages), (GALLERY, gallery)):
+        folder.mkdir(exist_ok=True)
+        write(folder, make())
+
+
 def setup(app: Sphinx) -> None:
-    app.connect("builder-inited", write_reference)
+    app.connect("builder-inited", write_pages)

@@ -9,12 +9,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from fastflow.checks import FloatArray, as_count
+from fastflow.checks import FloatArray, Seed, as_count, as_seed
 from fastflow.equality import by_value
 from fastflow.inits import Init
 from fastflow.methods import Method, as_method
 from fastflow.metrics import quiet
 from fastflow.networks import EXACTLY, Architecture, Chain, Network
+from fastflow.notebooks import as_html
 from fastflow.problems import Problem
 from fastflow.setting import check_words
 from fastflow.theory import Limit, LinearRate, SafeStep, linear_rate, safe_step, stability_edge
@@ -27,9 +28,9 @@ T = TypeVar("T")
 
 
 @by_value(hashable=False)
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Guarantees:
-    """What theorems say of a problem, a network and a start; ``print`` shows it in words.
+    """What theorems say of a problem, a network and a start, which prints in words.
 
     Attributes
     ----------
@@ -49,6 +50,12 @@ class Guarantees:
     step : float or None
         The first step of the method, or the largest of an explicit sequence, if one was given.
     notes : tuple of str, all of this in words, and why what is None is not known
+
+    Examples
+    --------
+    >>> found = ff.check(ff.MatrixEstimation(np.eye(3)), ff.DeepLinear(2), ff.inits.Identity(0.1))
+    >>> found.balanced, found.limit.value < 1e-20, round(found.safe.step, 3)
+    (True, True, 0.25)
     """
 
     balancedness: float
@@ -59,6 +66,12 @@ class Guarantees:
     limit: Limit | None
     step: float | None
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<Guarantees:\n{self}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(str(self))
 
     def __str__(self) -> str:
         return "\n".join(
@@ -74,7 +87,7 @@ def check(
     init: Init,
     method: Method | None = None,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     run: int = 0,
 ) -> Guarantees:
     """What is guaranteed for a setting: balanced or not, which steps are stable or safe, where it ends.
@@ -83,7 +96,7 @@ def check(
     ----------
     problem, network, init : as `fastflow.train` takes them; one problem
     method : Method or None; where it takes steps, their size is judged, too
-    seed : int, of the random starts
+    seed : int, Generator or None, of the random starts, as that of `fastflow.train`
     run : int, which start is looked at; of explicit ones, which of them
 
     Returns
@@ -112,7 +125,7 @@ def check(
         as_method(method).check(network, init, problem=problem)
     posed = network.pose(problem)
     architecture = network.architecture(posed)
-    factors = _start(init, architecture, as_count("seed", seed, 0, None), as_count("run", run, 0))
+    factors = _start(init, architecture, as_seed(seed), as_count("run", run, 0))
     notes = [architecture.describe_balance(factors)]
     edge, unknown = _known(lambda: stability_edge(posed, network))
     notes.append(f"Edge of stability: {unknown}." if edge is None else _describe_edge(edge, posed, architecture))

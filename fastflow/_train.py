@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastflow.checks import Seed
 from fastflow.inits import Init
 from fastflow.methods import DEFAULT_METHOD, Method, as_method, execute
 from fastflow.networks import Network
@@ -23,7 +24,7 @@ def train(
     init: Init | None = None,
     method: Method | None = None,
     runs: int | Sequence[int] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     threads: int | None = None,
     *,
     record: Record | None = None,
@@ -52,10 +53,12 @@ def train(
         are values of `fastflow.each` for the step or the scale, one for each run; else 256 for a random init, as many
         as were given for an explicit one, 1 for others.
     seed : int, of the random starts
+        Or a `numpy.random.Generator`, which draws one, or None for one that nobody knows beforehand; `Runs.seed` says
+        which it was, and with it the call can be repeated.
     threads : int, default the CPUs that this process may use; 1 runs in the calling thread
     record : Record, what to keep along the way; default nothing, of a GradientFlow with times all that there is
     dtype : float64 or float32, of all arithmetic; the flow and its limit take float64
-    progress : show a progress bar on standard error; default: if that is a terminal, after a second
+    progress : show a progress bar on standard error; default: after a second, in terminals and notebooks
 
     Returns
     -------
@@ -69,6 +72,17 @@ def train(
         if the machine has less memory than the results would take, before any work
     Interrupted
         on Ctrl-C; a `KeyboardInterrupt` whose ``.runs`` has all that was done
+
+    Examples
+    --------
+    >>> problem, method = ff.MatrixEstimation(np.diag([3.0, 1])), ff.GradientDescent(max_steps=2000)
+    >>> runs = ff.train(problem, ff.DeepLinear(2), ff.inits.Gaussian(0.1), method, runs=4, threads=1)
+    >>> runs.solution.shape, [factor.shape for factor in runs.factors]
+    ((4, 2, 2), [(4, 2, 2), (4, 2, 2)])
+    >>> {status.label: count for status, count in runs.status_counts().items()}
+    {'converged': 4}
+    >>> bool(np.allclose(runs.solution, problem.target, atol=1e-4))
+    True
     """
     method = as_method(DEFAULT_METHOD() if method is None else method)
     setting = pose(problem, network, init, runs, seed, record, dtype, method.per_run)

@@ -35,6 +35,10 @@ def warmup(
         their own, such as `Adam`: these are compiled where they are named. For a problem what `train` takes by default.
         A `Study` stands alone: what its cells need is compiled.
     dtype : float64 or float32
+
+    Examples
+    --------
+    >>> ff.warmup(ff.MatrixEstimation(np.eye(2)), ff.DeepLinear(2), ff.GradientDescent())
     """
     if isinstance(problem, Study):
         if network is not None or method is not None or np.dtype(dtype) != np.float64:

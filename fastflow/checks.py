@@ -137,6 +137,22 @@ def as_count(name: str, value: object, least: int, most: int | None = LARGEST) -
     return number
 
 
+Seed = int | np.random.Generator | None
+"""What random numbers are drawn from."""
+
+
+def as_seed(seed: Seed) -> int:
+    """A seed: the integer itself, one that a generator draws, or for None one from the entropy of the system."""
+    if isinstance(seed, np.random.Generator):
+        return int(seed.integers(LARGEST))
+    if seed is None:
+        return int(np.random.default_rng().integers(LARGEST))
+    try:
+        return as_count("seed", seed, 0, None)
+    except TypeError:
+        raise TypeError(f"seed must be an integer, a numpy.random.Generator or None, got {shown(seed)}") from None
+
+
 def as_depth(name: str, value: object, shallowest: float, deepest: int | None) -> float:
     """The depth L of a flow ``u' = -g u^{L-1}``: 1, 2, or any number from ``shallowest``, above 2, on.
 

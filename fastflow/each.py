@@ -57,8 +57,11 @@ def each(values: ArrayLike) -> Each:
 
     Examples
     --------
-    >>> steps = fastflow.each(numpy.geomspace(1e-3, 1e-1, 100))
-    >>> runs = fastflow.train(problem, method=fastflow.GradientDescent(steps), runs=[0] * 100)
+    >>> steps = ff.each(np.geomspace(1e-3, 1e-1, 8))
+    >>> words = ff.MatrixEstimation(np.diag([3.0, 1])), ff.DeepLinear(2), ff.inits.Gaussian(0.1)
+    >>> runs = ff.train(*words, ff.GradientDescent(steps, max_steps=100), runs=[0] * 8, threads=1)
+    >>> runs.step.shape
+    (8,)
     """
     found = as_floats("each", values, 1).astype(np.float64)
     if not found.size or not found.min() > 0:

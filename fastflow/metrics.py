@@ -4,7 +4,8 @@ Rank-like measures of the zero matrix are 0; of a matrix with an entry that is n
 company in a stack. `balancedness` measures a chain of factors. Those from `support` on measure a vector or a stack of
 vectors (..., n). Norms do not overflow or vanish where they themselves are numbers of the arrays' type.
 
-All raise `TypeError` for entries that are not real, and `ValueError` for too few dimensions or an empty axis.
+All raise `TypeError` for entries that are not real, `ValueError` for too few dimensions or an empty axis, and
+`MemoryError` before they begin where there is no room for what they take.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.arrays import as_array, as_list, as_real
 from fastflow.checks import FloatArray, Numbers, as_number
+from fastflow.memory import require_work
 
 __all__ = [
     "balancedness",
@@ -40,6 +42,9 @@ __all__ = [
     "support",
     "support_recovery",
 ]
+
+COPIES = 2
+"""What a measure takes for each of its arrays, in copies of it: squares, magnitudes, differences (measured)."""
 
 SQUARES_LOSE = 1e4
 """Up to so many roots of the least normal number squares may lose digits of a norm."""
@@ -71,6 +76,11 @@ def singular_values(matrix: ArrayLike) -> FloatArray:
     -------
     array (..., min(rows, columns))
         NaN of a matrix that is not finite.
+
+    Examples
+    --------
+    >>> ff.metrics.singular_values(np.diag([1.0, -3])).round(12).tolist()
+    [3.0, 1.0]
     """
     array = _matrices(matrix)
     finite = np.isfinite(array).all(axis=(-2, -1))
@@ -93,6 +103,11 @@ def effective_rank(matrix: ArrayLike) -> Numbers:
     Returns
     -------
     float, or array (...) of a stack
+
+    Examples
+    --------
+    >>> float(ff.metrics.effective_rank(np.diag([10.0, 5, 1])))
+    1.6
     """
     return effective_rank_of_values(singular_values(matrix))
 
@@ -108,6 +123,11 @@ def effective_rank_of_values(values: FloatArray) -> Numbers:
     Returns
     -------
     float, or array (...)
+
+    Examples
+    --------
+    >>> float(ff.metrics.effective_rank_of_values(np.array([10.0, 5, 1])))
+    1.6
     """
     values = _vectors(values, "values")
     return _ratio(values.sum(axis=-1), values[..., 0])
@@ -124,6 +144,11 @@ def entropy_rank(matrix: ArrayLike) -> Numbers:
     Returns
     -------
     float, or array (...) of a stack
+
+    Examples
+    --------
+    >>> round(float(ff.metrics.entropy_rank(np.eye(3))), 12)
+    3.0
     """
     values = singular_values(matrix)
     total = values.sum(axis=-1, keepdims=True)
@@ -143,6 +168,11 @@ def stable_rank(matrix: ArrayLike) -> Numbers:
     Returns
     -------
     float, or array (...) of a stack
+
+    Examples
+    --------
+    >>> round(float(ff.metrics.stable_rank(np.diag([2.0, 1]))), 12)
+    1.25
     """
     values = singular_values(matrix)
     largest = values[..., :1]
@@ -161,6 +191,11 @@ def numerical_rank(matrix: ArrayLike, tol: float | None = None) -> Numbers | NDA
     Returns
     -------
     int, or array (...) of a stack; in float64 where a matrix is not finite, whose rank is NaN
+
+    Examples
+    --------
+    >>> int(ff.metrics.numerical_rank(np.diag([3.0, 1, 0])))
+    2
     """
     array = _matrices(matrix)
     return numerical_rank_of_values(singular_values(array), array.shape[-2:], tol)
@@ -181,6 +216,11 @@ def numerical_rank_of_values(
     Returns
     -------
     int, or array (...); in float64 where a matrix is not finite, whose rank is NaN
+
+    Examples
+    --------
+    >>> int(ff.metrics.numerical_rank_of_values(np.array([3.0, 1, 0]), (3, 3)))
+    2
     """
     values = _vectors(values, "values")
     if tol is None:
@@ -203,6 +243,11 @@ def nuclear_norm(matrix: ArrayLike) -> Numbers:
     Returns
     -------
     float, or array (...) of a stack
+
+    Examples
+    --------
+    >>> round(float(ff.metrics.nuclear_norm(np.diag([3.0, -1]))), 12)
+    4.0
     """
     return singular_values(matrix).sum(axis=-1)[()]
 
@@ -219,6 +264,11 @@ def schatten_norm(matrix: ArrayLike, p: float) -> Numbers:
     Returns
     -------
     float, or array (...) of a stack
+
+    Examples
+    --------
+    >>> round(float(ff.metrics.schatten_norm(np.diag([3.0, 4]), 2)), 12)
+    5.0
     """
     values = singular_values(matrix)
     if p == np.inf:
@@ -247,6 +297,11 @@ def balancedness(factors: Sequence[ArrayLike]) -> Numbers:
     ------
     ValueError
         without any factor
+
+    Examples
+    --------
+    >>> float(ff.metrics.balancedness([np.diag([3.0, 0]), np.diag([2.0, 0])]))
+    5.0
     """
     defects = balancedness_defects(factors)
     worst = np.zeros(as_array("factor 1", factors[0]).shape[:-2])
@@ -271,6 +326,11 @@ def balancedness_defects(factors: Sequence[ArrayLike]) -> list[FloatArray]:
     ------
     ValueError
         without any factor
+
+    Examples
+    --------
+    >>> ff.metrics.balancedness_defects([np.diag([3.0, 0]), np.diag([2.0, 0])])[0].tolist()
+    [[-5.0, 0.0], [0.0, 0.0]]
     """
     arrays = [_matrices(factor, f"factor {j + 1}") for j, factor in enumerate(as_list("factors", factors))]
     if not arrays:
@@ -296,6 +356,11 @@ def balancedness_of_vectors(factors: Sequence[ArrayLike]) -> Numbers:
     ------
     ValueError
         without any factor
+
+    Examples
+    --------
+    >>> float(ff.metrics.balancedness_of_vectors([[3.0, 1.0], [2.0, 1.0]]))
+    5.0
     """
     arrays = [_vectors(factor, f"factor {j + 1}") for j, factor in enumerate(as_list("factors", factors))]
     if not arrays:
@@ -322,6 +387,11 @@ def relative_error(matrix: ArrayLike, truth: ArrayLike) -> Numbers:
     ------
     ValueError
         for matrices of different shapes, and a truth that is zero
+
+    Examples
+    --------
+    >>> round(float(ff.metrics.relative_error([[3.0, 4]], [[3.0, 0]])), 6)
+    1.333333
     """
     array, reference = _matrices(matrix), _matrices(truth, "truth")
     if array.shape[-2:] != reference.shape[-2:]:
@@ -352,6 +422,11 @@ def support(vector: ArrayLike, tol: float = 1e-3) -> NDArray[np.bool_]:
     Returns
     -------
     bool array (..., n)
+
+    Examples
+    --------
+    >>> ff.metrics.support([1.0, 1e-9, -0.5]).tolist()
+    [True, False, True]
     """
     tol, magnitude = as_number("tol", tol, least=0), np.abs(_vectors(vector))
     return magnitude > tol * magnitude.max(axis=-1, keepdims=True)
@@ -374,6 +449,11 @@ def support_recovery(vector: ArrayLike, truth: ArrayLike, tol: float = 1e-3) -> 
     ------
     ValueError
         for vectors of different lengths
+
+    Examples
+    --------
+    >>> float(ff.metrics.support_recovery([1.0, 0.5, 0], [1.0, 0, 0]))
+    0.5
     """
     array, reference = _vectors(vector), _vectors(truth, "truth")
     if array.shape[-1] != reference.shape[-1]:
@@ -393,6 +473,11 @@ def l1_norm(vector: ArrayLike) -> Numbers:
     Returns
     -------
     float, or array (...) of a stack
+
+    Examples
+    --------
+    >>> float(ff.metrics.l1_norm([3.0, -4.0]))
+    7.0
     """
     return np.abs(_vectors(vector)).sum(axis=-1)[()]
 
@@ -408,6 +493,11 @@ def l2_norm(vector: ArrayLike) -> Numbers:
     Returns
     -------
     float, or array (...) of a stack
+
+    Examples
+    --------
+    >>> float(ff.metrics.l2_norm([3.0, -4.0]))
+    5.0
     """
     return euclidean_norms(_vectors(vector))[()]
 
@@ -432,6 +522,11 @@ def effective_alpha(factors: Sequence[ArrayLike], depth: float) -> FloatArray:
     ------
     ValueError
         for another number of factors
+
+    Examples
+    --------
+    >>> ff.metrics.effective_alpha([[4.0, 1.0], [1.0, 1.0]], depth=2).tolist()
+    [2.0, 1.0]
     """
     given = as_list("factors", factors)
     if len(given) not in (2, 2 * depth):
@@ -473,6 +568,7 @@ def _vectors(vector: ArrayLike, name: str = "vector") -> FloatArray:
     array = as_real(name, vector)
     if array.ndim < 1 or array.shape[-1] == 0:
         raise ValueError(f"{name}: expected a vector or a stack (..., n), got shape {array.shape}")
+    require_work(array.size, COPIES, "a measure")
     return array
 
 
@@ -480,6 +576,7 @@ def _matrices(matrix: ArrayLike, name: str = "matrix") -> FloatArray:
     array = as_real(name, matrix)
     if array.ndim < 2 or 0 in array.shape[-2:]:
         raise ValueError(f"{name}: expected a matrix or a stack (..., rows, columns), got shape {array.shape}")
+    require_work(array.size, COPIES, "a measure")
     return array
 
 

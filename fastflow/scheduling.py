@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fastflow.kernels.compile.watch import watching_compilation
 from fastflow.kernels.queues import PLACE
+from fastflow.notebooks import bar_class, in_notebook
 from fastflow.threads import interruptibly, run_workers
 
 if TYPE_CHECKING:
@@ -186,9 +187,9 @@ def telling_of_compiling(progress: bool | None) -> AbstractContextManager[None]:
 
     Parameters
     ----------
-    progress : whether to; None if standard error is a terminal
+    progress : whether to; None if standard error is a terminal, and in notebooks
     """
-    wanted = sys.stderr.isatty() if progress is None else progress
+    wanted = sys.stderr.isatty() or in_notebook() if progress is None else progress
     return nullcontext() if not wanted or _told_of_compiling.is_set() else watching_compilation(_tell, COMPILE_SECONDS)
 
 
@@ -198,10 +199,20 @@ def _tell() -> None:
         print("fastflow: compiling for a first call of this kind, which can take a minute", file=sys.stderr, flush=True)
 
 
-def progress_bar(progress: bool | None, runs: int) -> AbstractContextManager[tqdm[NoReturn] | None]:
-    """A bar over runs after the first second; by default only where standard error is a terminal."""
+def progress_bar(
+    progress: bool | None, total: int, unit: str = "run", *, done: int = 0, smoothing: float = 0.3
+) -> AbstractContextManager[tqdm[NoReturn] | None]:
+    """A bar on standard error, or of a notebook, after the first second.
+
+    Parameters
+    ----------
+    progress : whether to show one; None where there is a terminal, or a notebook
+    total, done : int, of how many units, and how many there are already
+    unit : str
+    smoothing : of the rate, 0 for the mean of all
+    """
     if progress is False:
         return nullcontext()
-    from tqdm import tqdm
-
-    return tqdm(total=runs, unit="run", delay=1, disable=None if progress is None else False, leave=False)
+    disable = None if progress is None and not in_notebook() else False
+    bar = bar_class()
+    return bar(total=total, initial=done, unit=unit, delay=1, disable=disable, leave=False, smoothing=smoothing)

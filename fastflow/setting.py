@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastflow.arrays import as_array
-from fastflow.checks import FloatArray, FloatDType, as_count, kind_of, shown
+from fastflow.checks import FloatArray, FloatDType, Seed, as_count, as_seed, kind_of, shown
 from fastflow.each import Each, count_of
 from fastflow.inits import INITS, Constant, Gaussian, Init
 from fastflow.memory import require_memory
@@ -128,7 +128,7 @@ def pose(
     network: Network | None = None,
     init: Init | None = None,
     runs: int | Sequence[int] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     record: Record | None = None,
     dtype: DTypeLike = np.float64,
     per_run: tuple[Each, ...] = (),
@@ -144,7 +144,7 @@ def pose(
     network = default_network(given[0]) if network is None else network
     check_words(network, default_init(network) if init is None else init, record)
     dtype = _as_dtype(dtype)
-    seed = as_count("seed", seed, 0, None)
+    seed = as_seed(seed)
     problems = [network.pose(item) for item in given]
     init = default_init(network, problems[0]) if init is None else init
     architecture = network.architecture(problems[0])

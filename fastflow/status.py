@@ -11,6 +11,13 @@ class Status(IntEnum):
     """How a run ended; `message` says what that means and what to try.
 
     The numbers are part of the saved format, and those that kernels write.
+
+    Examples
+    --------
+    >>> ff.Status.MAX_STEPS.label
+    'max steps'
+    >>> ff.Status.MAX_STEPS.message
+    'max_steps was reached; train(..., init=runs.last) with a larger max_steps goes on.'
     """
 
     RUNNING = endings.RUNNING

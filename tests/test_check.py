@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow import _check, theory
+from fastflow import theory
 from fastflow.networks import Chain
-from fastflow.theory import curvature
 
 
 def test_a_setting_of_which_all_is_known():
@@ -322,10 +319,3 @@ FACTORS, NETWORK = [np.eye(4)] * 2, ff.DeepLinear(2)
 def test_wrong_input_is_named(call, error, words):
     with pytest.raises(error, match=words):
         call()
-
-
-def test_examples_in_docstrings():
-    for module in (_check, curvature):
-        result = doctest.testmod(module)
-        assert result.attempted > 0
-        assert result.failed == 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import doctest
 import enum
 import inspect
+import re
 
+import numpy as np
 import pytest
 from numpydoc.validate import validate
 
+import fastflow
 import fastflow as ff
 
 MODULES = (ff, ff.baselines, ff.ensembles, ff.inits, ff.kernels, ff.metrics, ff.operators, ff.plot, ff.theory)
@@ -79,3 +83,24 @@ def test_docstring_stands_alone(name):
     """A tooltip shows the summary without its neighbours: no pronoun whose noun stands next door."""
     summary = (inspect.getdoc(MEMBERS[name][0]) or "").split("\n\n")[0]
     assert not summary.startswith(("It ", "They ", "This ", "These ", "Them ", "Likewise", "The same", "Its ", "As "))
+
+
+FORMULA = re.compile(r"``[^`]*(\|\||\^|<-|->|<=|sum | = |u'|\[index\])[^`]*``")
+"""Signs that stand in formulas, and in no code that is quoted."""
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (_, owner) in MEMBERS.items() if owner is None and "kernels" not in name]
+)
+def test_there_is_an_example_or_a_formula(name):
+    doc = inspect.getdoc(MEMBERS[name][0]) or ""
+    assert ">>> " in doc or FORMULA.search(" ".join(doc.split()))
+
+
+@pytest.mark.parametrize("name", [name for name, (member, _) in MEMBERS.items() if ">>> " in (member.__doc__ or "")])
+def test_examples(name, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    known = {"np": np, "ff": ff, "fastflow": fastflow, "__name__": "__main__"}
+    test = doctest.DocTestParser().get_doctest(inspect.getdoc(MEMBERS[name][0]), known, name, None, 0)
+    said: list[str] = []
+    assert doctest.DocTestRunner(verbose=False).run(test, out=said.append).failed == 0, "".join(said)

@@ -73,6 +73,8 @@ CALLS = {
     "train, dual flow": """k, n = (3, 4) if small else (2000, 100)
     a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
              ff.GradientFlow(np.linspace(0, 1e-3, 40)), runs=k, progress=False)""",
+    "measures": """k = 9 if small else 1500; w, z = draw((k, 2 * k)), draw((k, 2 * k))
+    ff.metrics.singular_values(w), ff.metrics.relative_error(w, z), ff.metrics.effective_alpha([w, z], 2)""",
     "basis_pursuit": "m = 9 if small else 120; a = draw((m, 40 * m)); ff.baselines.basis_pursuit(a, a[:, 0])",
     "least_norm": "m = 9 if small else 1000; a = draw((m, 3 * m)); ff.baselines.least_norm(a, a[:, 0])",
     "best_rank": "m = 9 if small else 1000; ff.baselines.best_rank(draw((m, m)), 2)",

@@ -20,10 +20,12 @@ def fall_short(message: str, stacklevel: int = 1) -> None:
 
     Examples
     --------
-    In the ``solve`` of a baseline of your own:
+    In the ``solve`` of a baseline of your own, from which a study collects it:
 
-    >>> if residual > tol:
-    ...     fastflow.baselines.fall_short(f"came to a residual of {residual:.1g}, not to {tol:.1g}")
+    >>> with ff.baselines.shortfalls() as said:
+    ...     ff.baselines.fall_short("came to a residual of 0.1, not to 1e-06")
+    >>> said
+    ['came to a residual of 0.1, not to 1e-06']
     """
     collected = _collected.get()
     if collected is None:
@@ -39,6 +41,13 @@ def shortfalls() -> Iterator[list[str]]:
     Yields
     ------
     list of str, the messages
+
+    Examples
+    --------
+    >>> with ff.baselines.shortfalls() as said:
+    ...     ff.baselines.fall_short("came to a residual of 0.1, not to 1e-06")
+    >>> said
+    ['came to a residual of 0.1, not to 1e-06']
     """
     collected: list[str] = []
     token = _collected.set(collected)

@@ -16,7 +16,16 @@ from fastflow.problems import Problem
 
 @by_value()
 class Baseline(ABC):
-    """What stands where a method stands in a study, and needs neither network nor init."""
+    """What stands where a method stands in a study, and needs neither network nor init.
+
+    Examples
+    --------
+    >>> class Zero:
+    ...     def solve(self, problem):
+    ...         return np.zeros(problem.shape)
+    >>> isinstance(ff.baselines.as_baseline(Zero()), ff.baselines.Baseline)
+    True
+    """
 
     label: ClassVar[str]
     """The baseline in words, for titles of pictures."""
@@ -103,6 +112,14 @@ def as_baseline(thing: object) -> Baseline:
     ------
     TypeError
         for what is neither
+
+    Examples
+    --------
+    >>> class Zero:
+    ...     def solve(self, problem):
+    ...         return np.zeros(problem.shape)
+    >>> isinstance(ff.baselines.as_baseline(Zero()), ff.baselines.Baseline)
+    True
     """
     if isinstance(thing, Baseline):
         return thing

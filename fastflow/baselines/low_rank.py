@@ -32,6 +32,12 @@ class NuclearNormSolution(NamedTuple):
     gap : float
         ``(||W||_* - <Y, W>) / ||W||_*``: no matrix that fits has a nuclear norm under ``(1 - gap) ||W||_*``.
     steps : int
+
+    Examples
+    --------
+    >>> found = ff.baselines.nuclear_norm_completion([[1.0, 1], [1, np.nan]])
+    >>> found.solution.round(3).tolist(), bool(found.gap < 1e-6)
+    ([[1.0, 1.0], [1.0, 1.0]], True)
     """
 
     solution: FloatArray
@@ -63,6 +69,12 @@ def nuclear_norm_completion(matrix: ArrayLike, *, tol: float = 1e-7, max_steps: 
     -----
     UserWarning
         where ``tol`` is not met
+
+    Examples
+    --------
+    >>> found = ff.baselines.nuclear_norm_completion([[1.0, 1], [1, np.nan]])
+    >>> found.solution.round(3).tolist(), bool(found.gap < 1e-6)
+    ([[1.0, 1.0], [1.0, 1.0]], True)
     """
     given = as_floats("matrix", matrix, 2, nan_allowed=True)
     require_work(given.size, STEPPED, "nuclear_norm_completion of a matrix")
@@ -98,6 +110,12 @@ def nuclear_norm_sensing(
     -----
     UserWarning
         where ``tol`` is not met
+
+    Examples
+    --------
+    >>> found = ff.baselines.nuclear_norm_sensing([np.diag([1.0, 0])], [2.0])
+    >>> found.solution.round(3).tolist()
+    [[2.0, 0.0], [0.0, 0.0]]
     """
     a, y = as_floats("operators", operators, 3), as_floats("values", values, 1).astype(np.float64)
     require_work(a.size, MEASURED, "nuclear_norm_sensing with operators")
@@ -125,6 +143,11 @@ def best_rank(matrix: ArrayLike, rank: int) -> FloatArray:
     ------
     ValueError, TypeError
         for what is no finite real matrix, and ranks that it cannot have
+
+    Examples
+    --------
+    >>> ff.baselines.best_rank(np.diag([3.0, 1]), 1).round(6).tolist()
+    [[3.0, 0.0], [0.0, 0.0]]
     """
     given = as_floats("matrix", matrix, 2)
     require_work(given.size, DECOMPOSED, "best_rank of a matrix")

@@ -44,6 +44,12 @@ class BasisPursuit(OfVectors):
     ----------
     weights : array (n,) of numbers > 0, or None
     nonnegative : bool
+
+    Examples
+    --------
+    >>> problem = ff.CompressedSensing([[1.0, 0.5]], [1.0])
+    >>> ff.baselines.BasisPursuit().solve(problem).round(3).tolist()
+    [1.0, 0.0]
     """
 
     weights: ArrayLike | None = None
@@ -69,6 +75,12 @@ class LeastNorm(OfVectors):
     Parameters
     ----------
     weights : array (n,) of numbers > 0, or None
+
+    Examples
+    --------
+    >>> problem = ff.CompressedSensing([[1.0, 0.5]], [1.0])
+    >>> ff.baselines.LeastNorm().solve(problem).round(3).tolist()
+    [0.8, 0.4]
     """
 
     weights: ArrayLike | None = None
@@ -93,6 +105,12 @@ class NonnegativeLeastSquares(OfVectors):
     Parameters
     ----------
     method : "active-set", "flow", or None for the first of an array and the second of an operator
+
+    Examples
+    --------
+    >>> problem = ff.CompressedSensing([[1.0, 0.5]], [1.0])
+    >>> ff.baselines.NonnegativeLeastSquares().solve(problem).round(3).tolist()
+    [1.0, 0.0]
     """
 
     method: str | None = None
@@ -116,7 +134,14 @@ class NonnegativeLeastSquares(OfVectors):
 
 @dataclass(frozen=True)
 class OracleLeastSquares(OfVectors):
-    """Least squares on the support of the truth: `oracle_least_squares`, for ``CompressedSensing`` with a truth."""
+    """Least squares on the support of the truth: `oracle_least_squares`, for ``CompressedSensing`` with a truth.
+
+    Examples
+    --------
+    >>> problem = ff.CompressedSensing([[1.0, 0.5]], [1.0], truth=[0.0, 2.0])
+    >>> ff.baselines.OracleLeastSquares().solve(problem).round(3).tolist()
+    [0.0, 2.0]
+    """
 
     label: ClassVar[str] = "oracle least squares"
 
@@ -140,6 +165,12 @@ class NuclearNorm(Baseline):
     ----------
     tol : float > 0, the relative duality gap to reach
     max_steps : int >= 1
+
+    Examples
+    --------
+    >>> problem = ff.MatrixCompletion.from_dense([[1.0, 1], [1, np.nan]])
+    >>> ff.baselines.NuclearNorm().solve(problem).shape
+    (2, 2)
     """
 
     tol: float = 1e-7
@@ -177,6 +208,11 @@ class BestRank(Baseline):
     Parameters
     ----------
     rank : int >= 0
+
+    Examples
+    --------
+    >>> ff.baselines.BestRank(1).solve(ff.MatrixEstimation(np.diag([3.0, 1]))).round(3).tolist()
+    [[3.0, 0.0], [0.0, 0.0]]
     """
 
     rank: int

@@ -59,6 +59,11 @@ def basis_pursuit(
     UserWarning
         where the tolerances are not met, as may be with an operator where the solution has as many entries as there are
         measurements
+
+    Examples
+    --------
+    >>> ff.baselines.basis_pursuit([[1.0, 0.5]], [1.0]).tolist()
+    [1.0, 0.0]
     """
     from scipy.optimize import linprog
 
@@ -152,6 +157,12 @@ class LassoPath(NamedTuple):
     penalties : array (k,), largest first
     solutions : array (k, n)
     gaps : array (k,), duality gaps: the objective exceeds its minimum by at most this
+
+    Examples
+    --------
+    >>> path = ff.baselines.lasso_path(np.eye(2), [3.0, 1.0], penalties=[2.0, 0.5])
+    >>> path.solutions.round(6).tolist()
+    [[1.0, 0.0], [2.5, 0.5]]
     """
 
     penalties: FloatArray
@@ -193,6 +204,12 @@ def lasso_path(
         for an array without scikit-learn
     ValueError, TypeError
         for shapes that do not match, and penalties that are not greater than 0
+
+    Examples
+    --------
+    >>> path = ff.baselines.lasso_path(np.eye(2), [3.0, 1.0], penalties=[2.0, 0.5])
+    >>> path.solutions.round(6).tolist()
+    [[1.0, 0.0], [2.5, 0.5]]
     """
     tol, max_steps = as_number("tol", tol, above=0), as_count("max_steps", max_steps, 1)
     if is_operator(matrix):
@@ -277,6 +294,11 @@ def nonnegative_least_squares(
     -----
     UserWarning
         where the tolerance is not met
+
+    Examples
+    --------
+    >>> ff.baselines.nonnegative_least_squares([[1.0, -1.0]], [-2.0]).round(6).tolist()
+    [0.0, 2.0]
     """
     if method is not None:
         one_of("method", method, NONNEGATIVE_METHODS)
@@ -342,6 +364,11 @@ def least_norm(matrix: ArrayLike | Operator, values: ArrayLike, weights: ArrayLi
     UserWarning
         where no x fits and rows differ in size by so much that least squares does not see the smallest; where LSMR
         leaves gradients of more than 1e-9 of the norms of y and of columns
+
+    Examples
+    --------
+    >>> ff.baselines.least_norm([[1.0, 0.5]], [1.0]).round(6).tolist()
+    [0.8, 0.4]
     """
     if is_operator(matrix):
         operator, observed = as_measured_by(matrix, values, stacklevel=2)
@@ -405,6 +432,11 @@ def oracle_least_squares(matrix: ArrayLike | Operator, values: ArrayLike, suppor
     -----
     UserWarning
         where LSMR leaves gradients of more than 1e-9 of the norms of y and of columns
+
+    Examples
+    --------
+    >>> ff.baselines.oracle_least_squares([[1.0, 0.5]], [1.0], support=[1]).round(6).tolist()
+    [0.0, 2.0]
     """
     if is_operator(matrix):
         operator, observed = as_measured_by(matrix, values, stacklevel=2)

@@ -41,6 +41,12 @@ class Flow(NamedTuple):
         How it ended: a `Status`.
     steps : integer array (...)
         The steps of the integrator, those that it rejected included.
+
+    Examples
+    --------
+    >>> flow = ff.gradient_flow([[1.0, 0.5]], [1.0], alpha=0.1, times=[1.0, 10.0])
+    >>> flow.x.shape, ff.Status(int(flow.status)).label
+    ((2, 2), 'max time')
     """
 
     times: FloatArray
@@ -126,6 +132,12 @@ def gradient_flow(
     References
     ----------
     H.-H. Chou, J. Maly, H. Rauhut, More is less: inducing sparsity via overparameterization, arXiv:2112.11027.
+
+    Examples
+    --------
+    >>> flow = ff.gradient_flow([[1.0, 0.5]], [1.0], alpha=0.1, times=[1.0, 100.0])
+    >>> (flow.x @ [1.0, 0.5]).round(4).tolist()
+    [0.0791, 1.0]
     """
     problems, batch = as_problems(matrix, values, alpha, depth, signed, negative)
     moments = as_times("times", times)

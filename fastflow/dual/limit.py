@@ -46,6 +46,12 @@ class LimitResult(NamedTuple):
         ``min sum c_i |x_i|, A x = y`` has several solutions, as with entries -1 and 1, that is of the order of
         ``(u/alpha)^{L-2}``, u the largest ``|x_i|^{1/L}``: x is the limit for just these floats
     rank : int array (...), that of A, of the columns of entries that do not tend to 0
+
+    Examples
+    --------
+    >>> limit = ff.flow_limit([[1.0, 0.5]], [1.0], alpha=1e-6)
+    >>> limit.x.round(3).tolist(), ff.Status(int(limit.status)).label
+    ([1.0, 0.0], 'converged')
     """
 
     x: FloatArray

@@ -60,6 +60,12 @@ class SaddlePath(NamedTuple):
         CONVERGED; INACCURATE where floats do not decide, at some jump, which coordinates come to their thresholds first
         or what least squares they allow (a tie), so that the path may be another one from there on; MAX_STEPS where
         there would be more jumps
+
+    Examples
+    --------
+    >>> path = ff.saddle_paths([[1.0, 0.5, 0.7, 0], [0.5, 1, 0.1, 0.7]], [1.0, 0.0])
+    >>> path.points.shape[-1], path.x.round(3).tolist()
+    (4, [0.0, 0.0, 1.429, -0.204])
     """
 
     points: FloatArray

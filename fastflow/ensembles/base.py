@@ -22,6 +22,11 @@ class Ensemble(ABC):
     """A distribution of problems.
 
     Each is a frozen dataclass whose fields may be axes of a `fastflow.Study`; `Custom` takes a function of yours.
+
+    Examples
+    --------
+    >>> ff.ensembles.Sparse(n=20).names[:3]
+    ('n', 'm', 'sparsity')
     """
 
     unknown: ClassVar[str] = "W"

@@ -38,6 +38,14 @@ class Custom(Ensemble):
     -----
     Before any work a study draws one problem for each combination of those parameters that are no numbers, and sees
     whether its network, init and methods take it: numbers should change sizes, and not the kind of the problem.
+
+    Examples
+    --------
+    >>> def drawn(rng, n, m):  # at the top level of a module
+    ...     A = rng.standard_normal((m, n))
+    ...     return ff.CompressedSensing(A, A[:, 0])
+    >>> ensemble = ff.ensembles.Custom(drawn, version=1, n=20)  # doctest: +SKIP
+    >>> study = ff.Study(ensemble, method=ff.FlowLimit(), axes={"m": [5, 10]})  # doctest: +SKIP
     """
 
     def __init__(

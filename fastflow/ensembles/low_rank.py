@@ -38,6 +38,12 @@ class LowRank(Ensemble):
     noise : float >= 0, the standard deviation of the Gaussian noise of each measurement
     test : int >= 1, how many measurements are held out, for the outcome "test_loss"; default none
         Of sensing more are drawn alike; of completion they are entries that are not observed.
+
+    Examples
+    --------
+    >>> problem = ff.ensembles.LowRank(n=4, rank=1, m=12).draw(np.random.default_rng(0))
+    >>> type(problem).__name__, int(np.linalg.matrix_rank(problem.truth))
+    ('MatrixSensing', 1)
     """
 
     n: int

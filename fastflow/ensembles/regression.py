@@ -27,6 +27,12 @@ class Regression(Ensemble):
     spectrum, decay : as those of `LowRank`
     noise : float >= 0, the standard deviation of the noise of each entry of Y
     test : int >= 1, how many more samples are drawn alike and held out, for the outcome "test_loss"; default none
+
+    Examples
+    --------
+    >>> problem = ff.ensembles.Regression(n=4, samples=10, outputs=3, rank=2).draw(np.random.default_rng(0))
+    >>> type(problem).__name__, problem.shape
+    ('LinearRegression', (3, 4))
     """
 
     n: int
@@ -105,6 +111,11 @@ class Autoencoder(Ensemble):
     decay : float >= 0, for ``spectrum="power"``, sizes ``k^-decay``
     noise : float >= 0, the standard deviation of the noise of each entry of X
     test : int >= 1, how many more samples are drawn alike and held out, for the outcome "test_loss"; default none
+
+    Examples
+    --------
+    >>> ff.ensembles.Autoencoder(n=4, samples=10, rank=2).draw(np.random.default_rng(0)).shape
+    (4, 4)
     """
 
     n: int

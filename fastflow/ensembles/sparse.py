@@ -61,6 +61,13 @@ class Sparse(Ensemble):
     ------
     ValueError, TypeError
         for values that are wrong or contradict each other
+
+    Examples
+    --------
+    >>> ensemble = ff.ensembles.Sparse(n=20, m=10, sparsity=2, matrix="rademacher")
+    >>> problem = ensemble.draw(np.random.default_rng(0))
+    >>> problem.matrix.shape, int(np.count_nonzero(problem.truth))
+    ((10, 20), 2)
     """
 
     n: int

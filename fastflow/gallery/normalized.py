@@ -41,7 +41,7 @@ def draw(data: Data) -> Figure:
     medians(axes, data["ratio"], excess.T, SERIES[0], "median of the limits, 95% interval")
     axes.plot(data["ratio"], data["bound"].max(axis=0), color=THEORY, label="bound")
     axes.axhline(np.median(data["plain"]), color=OTHER, linestyle="--", label="without it, median")
-    axes.legend()
+    axes.legend(loc="center right")
     return figure
 
 

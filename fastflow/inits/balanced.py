@@ -29,6 +29,13 @@ class Balanced(ScaledInit):
     product : array (d_N, d_0) of rank at most ``min_j d_j``, the same start in every run; or None, a random one in
         every run: the leading part of rank ``min_j d_j`` of a Gaussian matrix, normalised to
         ``||W||_F^2 = scale^2 min_j d_j`` exactly
+
+    Examples
+    --------
+    >>> architecture = ff.DeepLinear(3).architecture(ff.MatrixEstimation(np.eye(3)))
+    >>> factors = ff.inits.Balanced(0.1).draw(architecture, np.random.default_rng(0))
+    >>> bool(ff.metrics.balancedness(factors) < 1e-12)
+    True
     """
 
     networks: ClassVar[tuple[type[Network], ...]] = (DeepLinear,)

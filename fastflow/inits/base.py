@@ -40,7 +40,14 @@ class RuleMemory(NamedTuple):
 
 @by_value()
 class Init(ABC):
-    """The factors at step 0."""
+    """The factors at step 0.
+
+    Examples
+    --------
+    >>> architecture = ff.DeepLinear(2).architecture(ff.MatrixEstimation(np.eye(3)))
+    >>> [factor.shape for factor in ff.inits.Gaussian(0.1).draw(architecture, np.random.default_rng(0))]
+    [(3, 3), (3, 3)]
+    """
 
     networks: ClassVar[tuple[type[Network], ...]]
     """What it can start."""

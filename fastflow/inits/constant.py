@@ -29,6 +29,13 @@ class Constant(Init):
     negative : None, float >= 0 or array (n,) of them
         The start of v where it differs from that of u, likewise of a factor or of the product; x then starts at
         ``alpha^L - negative^L`` instead of 0. Where it is 0 v stays 0 for L >= 2.
+
+    Examples
+    --------
+    >>> architecture = ff.DiagonalLinear(2).architecture(ff.CompressedSensing([[1.0, 0.5]], [1.0]))
+    >>> u, v = ff.inits.Constant(0.1).draw(architecture, np.random.default_rng(0))
+    >>> u.tolist(), v.tolist()
+    ([0.1, 0.1], [0.1, 0.1])
     """
 
     scale: float | Each | ArrayLike = 1e-3

@@ -52,6 +52,11 @@ class Gaussian(EntryInit):
     scale : float > 0, or `fastflow.each` of them, one for each run
     of : "product" or "factor"
         Whose scale it is: see `fastflow.inits`.
+
+    Examples
+    --------
+    >>> init = ff.inits.Gaussian(1e-3)  # of the product
+    >>> init = ff.inits.Gaussian(0.1, of="factor")
     """
 
     def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
@@ -72,6 +77,11 @@ class Uniform(EntryInit):
     scale : float > 0, or `fastflow.each` of them, one for each run
     of : "product" or "factor"
         Whose scale it is: see `fastflow.inits`.
+
+    Examples
+    --------
+    >>> init = ff.inits.Uniform(1e-3)  # of the product
+    >>> init = ff.inits.Uniform(0.1, of="factor")
     """
 
     def entries(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:

@@ -30,6 +30,10 @@ class Explicit(Init):
         identical: (n,) or (runs, n); without those of v if it is not signed.
     steps : int array (runs,) or None
         The steps that each run has already taken, so that schedules, records and ``max_steps`` go on from there.
+
+    Examples
+    --------
+    >>> init = ff.inits.Explicit([np.full((4, 2, 2), 0.1), np.full((4, 2, 2), 0.2)])  # four starts of two factors
     """
 
     arrays: Sequence[ArrayLike]

@@ -22,6 +22,12 @@ class Identity(ChainInit):
         The last factor is smaller by this multiple of the identity: ``(alpha - perturbation) I`` beside ``alpha I``.
         Any positive value lets a product of two or more factors reach negative eigenvalues, which an exactly
         identical start never does (Chou, Gieshoff, Maly, Rauhut, arXiv:2011.13772).
+
+    Examples
+    --------
+    >>> architecture = ff.DeepLinear(2).architecture(ff.MatrixEstimation(np.eye(2)))
+    >>> ff.inits.Identity(0.1, of="factor").draw(architecture, np.random.default_rng(0))[0].tolist()
+    [[0.1, 0.0], [0.0, 0.1]]
     """
 
     perturbation: float = 0.0

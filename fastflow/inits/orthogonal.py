@@ -21,6 +21,13 @@ class Orthogonal(ChainInit):
     scale : float > 0, or `fastflow.each` of them, one for each run
     of : "product" or "factor"
         Whose scale it is: see `fastflow.inits`.
+
+    Examples
+    --------
+    >>> architecture = ff.DeepLinear(2).architecture(ff.MatrixEstimation(np.eye(3)))
+    >>> W, V = ff.inits.Orthogonal(0.1, of="factor").draw(architecture, np.random.default_rng(0))
+    >>> bool(np.allclose(W @ W.T, 0.01 * np.eye(3)))
+    True
     """
 
     def unscaled(self, chain: Chain, rng: np.random.Generator) -> Factors:

@@ -24,6 +24,10 @@ class SignDescent(FreeStepMethod):
     -----
     It depends on the basis: from ``(U Q, Q^T V)`` with Q orthogonal the product goes another way than from ``(U, V)``.
     An entry whose gradient is 0 stays.
+
+    Examples
+    --------
+    >>> method = ff.SignDescent(ff.Decreasing(0.01, power=0.5))
     """
 
     label: ClassVar[str] = "sign"
@@ -50,6 +54,10 @@ class RMSprop(FreeStepMethod):
     Notes
     -----
     Without correction of the bias of v, as in Tieleman and Hinton (2012).
+
+    Examples
+    --------
+    >>> method = ff.RMSprop(1e-3, average=0.9)
     """
 
     average: float = 0.99
@@ -90,6 +98,10 @@ class Adam(FreeStepMethod):
     Notes
     -----
     m' and v' are corrected for their start at 0 (Kingma, Ba, arXiv:1412.6980).
+
+    Examples
+    --------
+    >>> method = ff.Adam(1e-3, averages=(0.9, 0.99), max_steps=1000)
     """
 
     averages: tuple[float, float] = (0.9, 0.999)

@@ -60,8 +60,10 @@ class EarlyStopping(Method):
     >>> problem = ff.CompressedSensing(A, A @ x + 0.1 * rng.standard_normal(60), truth=x).hold_out(15)
     >>> descent = ff.GradientDescent(0.05, 20_000)
     >>> stopped = ff.train(problem, method=ff.EarlyStopping(descent, every=50, patience=20), threads=1)
-    >>> stopped.status[0].name, bool(stopped.error[0] < ff.train(problem, method=descent, threads=1).error[0])
-    ('STOPPED', True)
+    >>> ff.Status(stopped.status[0]).name
+    'STOPPED'
+    >>> bool(stopped.error[0] < ff.train(problem, method=descent, threads=1).error[0])
+    True
     """
 
     method: SteppingMethod | StochasticGradientDescent | None = None

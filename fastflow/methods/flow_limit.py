@@ -47,6 +47,10 @@ class FlowLimit(StackedMethod):
     Where A is an operator the steps of Newton's method are found by conjugate gradients. A run has then converged when
     the residual is at most tol ||y||, and the last step moved no entry of x by more than 1e-8 of the largest. What of y
     no x reaches is left out first, by least squares. Small starts at L > 2 may be INACCURATE there.
+
+    Examples
+    --------
+    >>> method = ff.FlowLimit()
     """
 
     tol: float = 1e-10

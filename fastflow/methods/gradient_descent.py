@@ -36,6 +36,10 @@ class GradientDescent(SteppingMethod):
         so slowly that at the rate of this step ``max_steps`` more would not divide that excess by ``e^4``; and would
         fall if the product shrank, ``<E, W>`` being at least the excess. That is not so on a plateau, where something
         has still to grow: a plateau is never taken for an end.
+
+    Examples
+    --------
+    >>> method = ff.GradientDescent("0.9 edge", max_steps=1000)
     """
 
     label: ClassVar[str] = "descent"

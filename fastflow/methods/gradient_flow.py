@@ -89,6 +89,10 @@ class GradientFlow(Method):
     factor's distance from rest, takes until ``t = 10^7`` and later to fall to the default ``gradient_tol``. Steps of
     such a flow grow to 57,000 over the largest eigenvalue and no further, so a run may need all of ``max_steps``,
     which its status then says. A ``t_max``, or ``gradient_tol=1e-6``, ends it where nothing visible happens any more.
+
+    Examples
+    --------
+    >>> method = ff.GradientFlow(times=[1.0, 10.0], t_max=10)
     """
 
     times: ArrayLike = ()

@@ -31,6 +31,10 @@ class LayerwiseDescent(SteppingMethod):
     Notes
     -----
     Its flow conserves ``W_{j+1}^T W_{j+1} / multiples[j+1] - W_j W_j^T / multiples[j]``.
+
+    Examples
+    --------
+    >>> method = ff.LayerwiseDescent(multiples=(1.0, 0.1))
     """
 
     multiples: Sequence[float] | None = None

@@ -33,6 +33,10 @@ class Momentum(SteppingMethod):
     -----
     At a minimum with the largest eigenvalue lambda of the Hessian, steps are linearly stable up to
     ``2 (1 + momentum) / lambda``, with ``nesterov`` up to ``2 (1 + momentum) / ((1 + 2 momentum) lambda)``.
+
+    Examples
+    --------
+    >>> method = ff.Momentum(momentum=0.9, nesterov=True)
     """
 
     momentum: float | str = 0.9

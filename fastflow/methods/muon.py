@@ -35,6 +35,10 @@ class Muon(FreeStepMethod):
     Notes
     -----
     Singular values that are 0 stay 0. Constant steps do not converge: decreasing ones do.
+
+    Examples
+    --------
+    >>> method = ff.Muon(0.01)
     """
 
     momentum: float = 0.95

@@ -47,6 +47,10 @@ class ProductFlow(GradientFlow):
     A step costs 12 gradients by W and as many singular value decompositions of a matrix (rank, rank): a millisecond for
     small ones. Where the flow is stiff for long, steps are implicit, and one costs as many gradients as there are
     unknowns, now and then, and the factorisation of a matrix of that size.
+
+    Examples
+    --------
+    >>> method = ff.ProductFlow(times=[1.0, 10.0])
     """
 
     label: ClassVar[str] = "product-flow"

@@ -18,6 +18,10 @@ class NormalizedDescent(FreeStepMethod):
     ----------
     step, max_steps, tol, gradient_tol : those of `SignDescent`
         ``step`` is the distance that the factors go. Where the gradient is 0 they stay.
+
+    Examples
+    --------
+    >>> method = ff.NormalizedDescent(0.01)
     """
 
     label: ClassVar[str] = "normalized"
@@ -45,6 +49,10 @@ class SharedRate(FreeStepMethod):
     The optimizer of Arora, Cohen, Hu, Luo (arXiv:1905.13655, their GroupRMSprop). Unlike rates for each entry it keeps
     what gradient descent keeps: its runs are gradient descent with the steps that it took, bit for bit, which follow
     from ``history.gradient_norm``.
+
+    Examples
+    --------
+    >>> method = ff.SharedRate(1e-3)
     """
 
     average: float = 0.99
@@ -82,6 +90,10 @@ class BarzilaiBorwein(SteppingMethod):
     Notes
     -----
     The loss does not fall at every step, and nothing keeps a run from diverging.
+
+    Examples
+    --------
+    >>> method = ff.BarzilaiBorwein(kind="short", max_steps=1000)
     """
 
     kind: str = "long"

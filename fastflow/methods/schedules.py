@@ -65,6 +65,10 @@ class Decreasing(Schedule):
         See `GradientDescent`.
     power : float > 0; up to 1 the steps sum to infinity, which convergence theorems ask for
     scale : float > 0, the number of steps after which the step has fallen by ``2**power``
+
+    Examples
+    --------
+    >>> method = ff.GradientDescent(ff.Decreasing(0.1, power=0.5))
     """
 
     first: float | str | Edge | Each
@@ -103,6 +107,10 @@ class Cyclic(Schedule):
     ----------
     first : float > 0, a multiple of ``theory.edge``, also as "0.5 edge", or `fastflow.each` of numbers
     factors : P floats > 0
+
+    Examples
+    --------
+    >>> method = ff.GradientDescent(ff.Cyclic(0.1, (1.0, 0.5)))
     """
 
     first: float | str | Edge | Each
@@ -125,6 +133,10 @@ class Piecewise(Schedule):
     first : float > 0, a multiple of ``theory.edge``, also as "0.5 edge", or `fastflow.each` of numbers
     starts : increasing ints >= 1
     factors : as many floats > 0
+
+    Examples
+    --------
+    >>> method = ff.GradientDescent(ff.Piecewise(0.1, (500, 1000), (0.5, 0.1)))
     """
 
     first: float | str | Edge | Each

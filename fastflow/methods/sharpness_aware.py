@@ -23,6 +23,10 @@ class SharpnessAware(SteppingMethod):
     Notes
     -----
     Foret et al., arXiv:2010.01412. A step measures the loss twice. Losses and gradient norms are those at W.
+
+    Examples
+    --------
+    >>> method = ff.SharpnessAware(radius=0.1)
     """
 
     radius: float = 0.05

@@ -43,11 +43,11 @@ class WeightNormalization(FreeStepMethod):
     >>> A = np.random.default_rng(0).standard_normal((12, 30)) / np.sqrt(12)
     >>> problem, network = ff.CompressedSensing(A, A[:, 0], truth=np.eye(30)[0]), ff.DiagonalLinear(2, signed=False)
     >>> init, descent = ff.inits.Constant(0.1), ff.GradientDescent(max_steps=20_000)
-    >>> float(ff.train(problem, network, init, descent, threads=1).error[0].round(1))
-    0.3
+    >>> bool(ff.train(problem, network, init, descent, threads=1).error[0] > 0.05)
+    True
     >>> normalized = ff.WeightNormalization(0.01, 20_000, ratio=30)
-    >>> float(ff.train(problem, network, init, normalized, threads=1).error[0].round(3))
-    0.0
+    >>> bool(ff.train(problem, network, init, normalized, threads=1).error[0] < 1e-4)
+    True
     """
 
     ratio: float = 1.0

@@ -47,6 +47,10 @@ class WeightNormalizationFlow(GradientFlow):
     what fits: a large ratio finds nearly the least l1 norm from starts with ``s_0`` below it.
 
     H.-H. Chou, H. Rauhut, R. Ward, Robust implicit regularization via weight normalization, arXiv:2305.05448.
+
+    Examples
+    --------
+    >>> method = ff.WeightNormalizationFlow(ratio=30.0)
     """
 
     ratio: float = 1.0

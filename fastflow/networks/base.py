@@ -256,6 +256,9 @@ class Architecture(ABC):
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
         """What a summary says of solutions (runs, ...), by name."""
 
+    measured: ClassVar[str] = ""
+    """What a summary says of the names of these measures, where one means several things in the field."""
+
     @property
     @abstractmethod
     def kernel_shape(self) -> NDArray[np.int64]:

@@ -43,6 +43,12 @@ class DeepLinear(Network):
     depth : int, the number N of factors; the hidden widths are then ``min(d_0, d_N)``, unless a width is given
     widths : (d_0, ..., d_N), instead of a depth
     width : int, that of every hidden layer, of two factors or more; a number, so that it may be the axis of a study
+
+    Examples
+    --------
+    >>> problem = ff.MatrixEstimation(np.zeros((6, 4)))
+    >>> [ff.DeepLinear(3).architecture(problem).widths, ff.DeepLinear(2, width=1).architecture(problem).widths]
+    [(4, 4, 4, 6), (4, 1, 6)]
     """
 
     is_chain: ClassVar[bool] = True
@@ -236,6 +242,8 @@ class Chain(Architecture):
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:
         return {"effective rank": np.asarray(metrics.effective_rank(solutions))}
+
+    measured: ClassVar[str] = "effective rank: nuclear over operator norm, not that by entropy (metrics.entropy_rank)"
 
     @property
     def kernel_shape(self) -> NDArray[np.int64]:

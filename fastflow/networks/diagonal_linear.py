@@ -70,6 +70,11 @@ class DiagonalLinear(Network):
     ``alpha^{L-2}``, is least among all x that fit (L > 2); from large starts, where ``sum_i x_i^2`` is. So depths that
     are not whole go from the entropy of L = 2, which feels alpha by its logarithm, to the fractional norms of L = 3,
     4, ... without a gap. Between 1 and 2 a factor can reach 0 in finite time, and the flow is not determined beyond.
+
+    Examples
+    --------
+    >>> ff.DiagonalLinear(depth=3, signed=False)
+    DiagonalLinear(depth=3, signed=False, identical=True)
     """
 
     has_flow: ClassVar[bool] = True

@@ -35,6 +35,12 @@ class Operator(ABC):
     shape : (m, n)
     is_complex : bool
     unknown_shape : (d_N, d_0) of an operator on matrices, whose rows lie one after the other; None of one on vectors
+
+    Examples
+    --------
+    >>> A = ff.operators.PartialCosine(4, [0, 2])
+    >>> isinstance(A, ff.operators.Operator), A.shape, A.toarray().shape
+    (True, (2, 4), (2, 4))
     """
 
     shape: tuple[int, int]

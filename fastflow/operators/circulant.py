@@ -23,6 +23,12 @@ class Circulant(Operator):
     ------
     TypeError, ValueError
         for a kernel that is no vector of finite numbers, and rows that are none of C, or given twice
+
+    Examples
+    --------
+    >>> A = ff.operators.Circulant([1.0, 2.0, 0.0])
+    >>> (A @ [1.0, 0.0, 0.0]).round(12).tolist()
+    [1.0, 2.0, 0.0]
     """
 
     is_complex = False

@@ -101,6 +101,13 @@ class PartialCosine(Operator):
     ------
     TypeError, ValueError
         for rows that are none of the transform, or given twice
+
+    Examples
+    --------
+    >>> from scipy.fft import dct
+    >>> A, x = ff.operators.PartialCosine(4, [0, 2]), np.arange(4.0)
+    >>> np.allclose(A @ x, dct(x, norm="ortho")[[0, 2]] * np.sqrt(2))
+    True
     """
 
     is_complex = False

@@ -24,6 +24,12 @@ class SubsampledHadamard(Operator):
     ------
     TypeError, ValueError
         for another n, and for rows that are none of the matrix, or given twice
+
+    Examples
+    --------
+    >>> A = ff.operators.SubsampledHadamard(4, [0, 1])
+    >>> np.allclose(A.toarray() @ A.toarray().T, 2 * np.eye(2))
+    True
     """
 
     is_complex = False

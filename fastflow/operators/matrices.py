@@ -23,6 +23,12 @@ class OnMatrices(Operator):
     ------
     TypeError, ValueError
         as `as_operator`, and for another number of columns
+
+    Examples
+    --------
+    >>> A = ff.operators.OnMatrices(ff.operators.PartialCosine(6, [0, 2]), (2, 3))
+    >>> ff.MatrixSensing(A, [1.0, 0.0]).shape
+    (2, 3)
     """
 
     def __init__(self, operator: object, shape: tuple[int, int]) -> None:

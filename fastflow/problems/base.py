@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import as_real
-from fastflow.checks import FloatArray, as_count, as_floats, brief_repr, frozen, kind_of, one_of
+from fastflow.checks import FloatArray, Seed, as_count, as_floats, as_seed, brief_repr, frozen, kind_of, one_of
 from fastflow.equality import by_value
 from fastflow.operators.base import Operator
 from fastflow.problems.least_squares import fitted, least_loss_by_products, solve_by_products, solve_least_squares
@@ -118,13 +118,13 @@ class Problem:
         """The loss over ``1/2 sum r_i^2``: 1, or 2/m with ``normalization="mean"``."""
         return 1.0 if self.normalization == "sum" else 2.0 / self.residual_count
 
-    def hold_out(self, count: int, seed: int = 0) -> Self:
+    def hold_out(self, count: int, seed: Seed = 0) -> Self:
         """This problem without some of its samples, which are drawn at random and become its ``test``.
 
         Parameters
         ----------
         count : int, how many: at least 1, and fewer than there are
-        seed : int
+        seed : int, Generator or None, as that of `fastflow.train`
 
         Returns
         -------
@@ -147,7 +147,7 @@ class Problem:
         total = self.sample_count
         if as_count("count", count, 1) >= total:
             raise ValueError(f"count must be less than {total}, the samples that there are, got {count}")
-        order = stream(as_count("seed", seed, 0, None), "test", total).permutation(total)
+        order = stream(as_seed(seed), "test", total).permutation(total)
         test = replace(self._part(np.sort(order[:count])), normalization="mean", test=None)
         return replace(self._part(np.sort(order[count:])), test=test)
 

@@ -42,6 +42,12 @@ class MatrixCompletion(MatrixProblem):
     -----
     UserWarning
         where a row or column has no observed entry: nothing of it can be learned
+
+    Examples
+    --------
+    >>> problem = ff.MatrixCompletion.from_dense([[1.0, np.nan], [2.0, 4.0]])
+    >>> problem.values.tolist(), problem.loss(np.zeros((2, 2)))
+    ([1.0, 2.0, 4.0], 10.5)
     """
 
     shape: tuple[int, int]

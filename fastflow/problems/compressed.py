@@ -61,6 +61,12 @@ class CompressedSensing(VectorProblem):
 
     What needs the entries of A refuses an operator. Where one raises during `fastflow.train`, that is an
     `fastflow.OperatorError`, which has all that was done; where it gives NaN the run has diverged.
+
+    Examples
+    --------
+    >>> problem = ff.CompressedSensing([[1.0, 0.5]], [1.0])
+    >>> problem.loss([0.0, 0.0]), problem.gradient([0.0, 0.0]).tolist()
+    (0.5, [-1.0, -0.5])
     """
 
     matrix: FloatArray | Operator

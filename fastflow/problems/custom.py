@@ -41,6 +41,22 @@ class CustomProblem(MatrixProblem):
     problems that are NaN beside those at hand, at random W, where its gradient is compared with differences of its
     loss. ``tol``, records and all else mean what they do elsewhere, and ``tol=None`` is for losses that may be
     negative; ``GradientDescent`` needs a step, as nothing is known of the Hessian.
+
+    Examples
+    --------
+    >>> from typing import NamedTuple
+    >>> class Quartic(NamedTuple):
+    ...     target: np.ndarray
+    >>> def quartic(problem, index, product, gradient):
+    ...     loss = 0.0
+    ...     for i in range(product.size):
+    ...         r = product[i] - problem.target[index, i]
+    ...         gradient[i] = r**3
+    ...         loss += 0.25 * r**4
+    ...     return loss
+    >>> ff.kernels.add_problem(Quartic, quartic)
+    >>> ff.CustomProblem((2, 2), Quartic(np.eye(2).ravel())).shape
+    (2, 2)
     """
 
     shape: tuple[int, int]

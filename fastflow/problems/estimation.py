@@ -30,6 +30,12 @@ class MatrixEstimation(MatrixProblem):
     ------
     ValueError, TypeError
         for shapes that do not match, and entries that are not finite real numbers
+
+    Examples
+    --------
+    >>> problem = ff.MatrixEstimation([[3.0, 0], [0, 1]])
+    >>> problem.loss(np.zeros((2, 2))), problem.minimum(rank=1).value
+    (5.0, 0.5)
     """
 
     target: FloatArray

@@ -25,6 +25,12 @@ class Minimum(NamedTuple):
         Whether it is the only one: no singular values tie there, and the data determine W.
     determined : bool
         Whether the data determine W: ``X X^T`` is invertible.
+
+    Examples
+    --------
+    >>> minimum = ff.theory.global_minimum(ff.MatrixEstimation(np.diag([3.0, 1])), rank=1)
+    >>> minimum.value, minimum.solution.round(12).tolist()
+    (0.5, [[3.0, 0.0], [0.0, 0.0]])
     """
 
     value: float

@@ -92,6 +92,13 @@ class LinearRegression(MatrixProblem):
     Notes
     -----
     With one output it also combines with a DiagonalLinear network, whose x is the one row of W.
+
+    Examples
+    --------
+    >>> inputs = np.eye(3)
+    >>> problem = ff.LinearRegression(inputs, 2 * inputs, samples="columns")
+    >>> problem.shape, problem.loss(2 * np.eye(3))
+    ((3, 3), 0.0)
     """
 
     inputs: FloatArray

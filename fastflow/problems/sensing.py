@@ -41,6 +41,12 @@ class MatrixSensing(MatrixProblem):
     -----
     W is real; of complex measurements ``sum_kl (A_i)_kl W_kl`` the problem keeps the real form, with 2m operators:
     first the real parts, then the imaginary ones (`CompressedSensing`).
+
+    Examples
+    --------
+    >>> problem = ff.MatrixSensing([np.eye(2), np.ones((2, 2))], [2.0, 4.0])
+    >>> problem.loss(np.ones((2, 2)))
+    0.0
     """
 
     operators: FloatArray | Operator

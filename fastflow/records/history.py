@@ -33,6 +33,14 @@ class History:
     Notes
     -----
     `Record` says what each of them is.
+
+    Examples
+    --------
+    >>> record = ff.Record(steps=[0, 50, 100], product=True)
+    >>> problem, method = ff.MatrixEstimation(np.diag([3.0, 1])), ff.GradientDescent(max_steps=100, tol=0)
+    >>> runs = ff.train(problem, ff.DeepLinear(2), ff.inits.Gaussian(0.1), method, runs=4, threads=1, record=record)
+    >>> runs.history.steps.tolist(), runs.history.product.shape, runs.history.effective_rank.shape
+    ([0, 50, 100], (4, 3, 2, 2), (4, 3))
     """
 
     def __init__(

@@ -47,8 +47,9 @@ def plot_runs(
 
     Examples
     --------
-    >>> train, record = functools.partial(ff.train, problem), ff.Record()
-    >>> runs = {f"depth {n}": train(ff.DeepLinear(depth=n), record=record) for n in (2, 3)}
+    >>> words = ff.MatrixEstimation(np.diag([3.0, 1])), ff.DeepLinear(2), ff.inits.Gaussian(0.1)
+    >>> steps = {"half the edge": ff.GradientDescent(max_steps=500), "safe": ff.GradientDescent("safe", max_steps=500)}
+    >>> runs = {label: ff.train(*words, by, runs=4, threads=1, record=ff.Record()) for label, by in steps.items()}
     >>> figure = ff.plot.plot_runs(runs, "loss")
     """
     if not isinstance(runs, Mapping):
@@ -81,6 +82,13 @@ def plot_recovery(runs: Runs, problem: CompressedSensing, alphas: Sequence[float
         when every run diverged, or there are not as many alphas as runs
     ImportError
         without matplotlib
+
+    Examples
+    --------
+    >>> problem = ff.CompressedSensing([[1.0, 0.5]], [1.0], truth=[1.0, 0.0])
+    >>> init = ff.inits.Constant(ff.each([1.0, 1e-2]))
+    >>> runs = ff.train(problem, ff.DiagonalLinear(2), init, ff.FlowLimit(), threads=1)
+    >>> figure = ff.plot.plot_recovery(runs, problem, alphas=[1.0, 1e-2])
     """
     starts = as_floats("alphas", alphas, 1).tolist() if as_array("alphas", alphas).size else []
     if not isinstance(problem, CompressedSensing):
@@ -111,6 +119,11 @@ def plot_bifurcation(*orbits: Bifurcation, ax: Given = None) -> Figure:
         for anything else, and for nothing
     ImportError
         without matplotlib
+
+    Examples
+    --------
+    >>> orbits = ff.theory.bifurcation(2, np.linspace(0.8, 1.5, 200))
+    >>> figure = ff.plot.plot_bifurcation(orbits)
     """
     if not orbits:
         raise ValueError("there is nothing to draw: give what theory.bifurcation gives")
@@ -138,6 +151,10 @@ def plot_images(images: Mapping[str, FloatArray], *, ax: Given = None) -> Figure
         for what is no matrix of real numbers, and for none at all
     ImportError
         without matplotlib
+
+    Examples
+    --------
+    >>> figure = ff.plot.plot_images({"target": np.eye(8), "found": np.ones((8, 8))})
     """
     if not isinstance(images, Mapping):
         raise TypeError(f"images must be a dict, name: matrix, got {shown(images)}")

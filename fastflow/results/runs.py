@@ -17,6 +17,7 @@ from fastflow.inits import Explicit
 from fastflow.inits.base import RuleMemory
 from fastflow.kernels.vectors.peak import measured_peak
 from fastflow.networks import Architecture, Chain
+from fastflow.notebooks import as_html
 from fastflow.records import History
 from fastflow.results import pictures
 from fastflow.results.figures import Given
@@ -56,6 +57,17 @@ class Runs:
     description : dict of str, how the runs were made, in words
     memory : what the update rule remembers, such as velocities, ``(rule, slots, rates, begun)``; None of what has none
         ``memory.slots`` is (runs, slots * parameters), factors laid out as in ``flat_factors``.
+
+    Examples
+    --------
+    >>> problem, method = ff.MatrixEstimation(np.diag([3.0, 1])), ff.GradientDescent(max_steps=2000)
+    >>> runs = ff.train(problem, ff.DeepLinear(2), ff.inits.Gaussian(0.1), method, runs=4, threads=1)
+    >>> runs.solution.shape, [factor.shape for factor in runs.factors]
+    ((4, 2, 2), [(4, 2, 2), (4, 2, 2)])
+    >>> {status.label: count for status, count in runs.status_counts().items()}
+    {'converged': 4}
+    >>> bool(np.allclose(runs.solution, problem.target, atol=1e-4))
+    True
     """
 
     solution: FloatArray
@@ -141,6 +153,14 @@ class Runs:
             )
         return period(history.product[:, first:])
 
+    @property
+    def seed(self) -> int:
+        """What random starts, batches and noise were drawn from: ``train(..., seed=runs.seed)`` draws the same."""
+        return int(self.description["seed"])
+
+    def _repr_html_(self) -> str:
+        return as_html(self.summary())
+
     def summary(self) -> str:
         """A table: quantiles over the runs that did not diverge, and how the runs ended."""
         kept = self.status != Status.DIVERGED
@@ -153,12 +173,14 @@ class Runs:
         if not np.isnan(self.step).any():
             rows.append(("step size", self.step))
         lines = [f"{len(self)} runs of {self.description['network']} on {self.description['problem']}"]
-        lines += [f"from {self.description['init']} by {self.description['method']}"]
+        lines += [f"from {self.description['init']} by {self.description['method']}, seed {self.seed}"]
         lines += [f"{'':16}" + "".join(f"{name:>12}" for name in ("10%", "median", "90%"))]
         for name, values in rows:
             if kept.any():
                 numbers = np.quantile(values[kept].astype(np.float64), QUANTILES)
                 lines.append(f"{name:16}" + "".join(f"{number:12.4g}" for number in numbers))
+        if kept.any() and self.architecture.measured:
+            lines.append(self.architecture.measured)
         for status, count in self.status_counts().items():
             lines.append(f"{count:6d} {status.label}: {status.message}")
         lines.append(f"{self.seconds:.3g} s, {self.steps.sum():.4g} steps in all{self._speed()}")
@@ -259,6 +281,16 @@ class Runs:
         ------
         ValueError
             when the file is not one that `save` wrote
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> problem, method = ff.MatrixEstimation(np.diag([3.0, 1])), ff.GradientDescent(max_steps=2000)
+        >>> runs = ff.train(problem, ff.DeepLinear(2), ff.inits.Gaussian(0.1), method, runs=4, threads=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = ff.load(runs.save(f"{folder}/runs.npz"))
+        >>> np.array_equal(again.solution, runs.solution)
+        True
         """
         arrays, architecture, history, facts = read_runs(path)
         return cls(
@@ -302,6 +334,15 @@ class Interrupted(KeyboardInterrupt):
     ----------
     runs : `Runs`, everything that was done so far, ended or not
         Of runs that had not begun loss and solution are NaN where finding them would take longer than half a second.
+
+    Examples
+    --------
+    >>> try:
+    ...     runs = ff.train(ff.MatrixEstimation(np.eye(3)), method=ff.GradientDescent(max_steps=0), runs=4, threads=1)
+    ... except ff.Interrupted as interrupted:  # after Ctrl-C
+    ...     runs = interrupted.runs
+    >>> len(runs)
+    4
     """
 
     def __init__(self, runs: Runs) -> None:
@@ -320,6 +361,20 @@ class OperatorError(RuntimeError):
     ----------
     runs : `Runs`, everything that was done before, ended or not, as of `Interrupted`
     raised : str, what was raised, in words, which other processes have as well
+
+    Examples
+    --------
+    >>> class Broken:
+    ...     shape = (1, 2)
+    ...     def matvec(self, x):
+    ...         raise OSError("no device")
+    ...     def rmatvec(self, r):
+    ...         raise OSError("no device")
+    >>> try:
+    ...     ff.train(ff.CompressedSensing(Broken(), [1.0]), method=ff.GradientDescent(0.1), threads=1)
+    ... except (ff.OperatorError, OSError) as error:
+    ...     print(error)
+    no device
     """
 
     def __init__(self, runs: Runs, raised: str) -> None:

@@ -148,6 +148,15 @@ class Outcome(Asked):
     ------
     ValueError, TypeError
         for a function that cannot be imported, and for what is no small array
+
+    Examples
+    --------
+    >>> study = ff.Study(
+    ...     ff.ensembles.Sparse(n=20, sparsity=2), method=ff.baselines.LeastNorm(), axes={"m": [5, 10]}, trials=3,
+    ...     outcomes={"largest": ff.Outcome(largest, version=1)},  # largest(trial) gives abs(trial.solution).max()
+    ... )  # doctest: +SKIP
+    >>> study.run()["largest"].shape  # doctest: +SKIP
+    (2, 3)
     """
 
     is_function: ClassVar[bool] = True

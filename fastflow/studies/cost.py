@@ -12,6 +12,7 @@ from fastflow.baselines import Baseline
 from fastflow.checks import as_count
 from fastflow.equality import by_value
 from fastflow.memory import format_bytes
+from fastflow.notebooks import as_html
 from fastflow.streams import stream
 from fastflow.studies.design import Design
 from fastflow.studies.executors import Crew
@@ -39,6 +40,13 @@ class Cost(NamedTuple):
     memory : int, bytes of the outcomes, in the driver and, uncompressed, in a store
     threads : int
     probed : int, how many trials were timed
+
+    Examples
+    --------
+    >>> study = ff.Study(ff.ensembles.Sparse(n=20, sparsity=2), method=ff.baselines.LeastNorm(), axes={"m": [5, 10]})
+    >>> cost = study.cost(cells=2, trials=1)
+    >>> cost.trials, cost.seconds > 0
+    (200, True)
     """
 
     seconds: float
@@ -48,6 +56,12 @@ class Cost(NamedTuple):
     memory: int
     threads: int
     probed: int
+
+    def __repr__(self) -> str:
+        return f"<Cost: {self}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(str(self))
 
     def __str__(self) -> str:
         return (

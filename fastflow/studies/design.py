@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.baselines import as_baseline
-from fastflow.checks import as_count, one_of, printable, shown
+from fastflow.checks import Seed, as_count, as_seed, kind_of, one_of, printable, shown
 from fastflow.ensembles import Ensemble
 from fastflow.equality import by_value
 from fastflow.inits import Init
@@ -64,12 +64,12 @@ class Design:
         axes: Mapping[str, object],
         trials: int = 100,
         success: Success | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
         problem: str = PER_TRIAL,
         starts: int = 1,
         outcomes: object = None,
     ) -> None:
-        self.trials, self.seed = as_count("trials", trials, 1), as_count("seed", seed, 0, None)
+        self.trials, self.seed = as_count("trials", trials, 1), as_seed(seed)
         self.starts, self.problem = as_count("starts", starts, 1), one_of("problem", problem, PROBLEMS)
         self.success = Success() if success is None else success
         if not isinstance(self.success, Success):
@@ -280,6 +280,13 @@ def _set_defaults(words: dict[str, object], axes: Mapping[str, object]) -> None:
 
     if words["ensemble"] is None and "ensemble" not in given:
         raise ValueError("a study needs an ensemble, such as ensembles.Sparse(n=100, m=50, sparsity=5)")
+    for word in words:
+        for value in options(word):
+            if isinstance(value, type):
+                raise TypeError(f"{word} must be {value.__name__}(...), got {kind_of(value)}")
+    for ensemble in options("ensemble"):
+        if not isinstance(ensemble, Ensemble):
+            raise TypeError(f"ensemble must be an ensemble such as ensembles.Sparse(n=100), got {shown(ensemble)}")
     if words["method"] is None and "method" not in given:
         words["method"] = DEFAULT_METHOD()
     if not any(isinstance(method, Method) for method in options("method")):

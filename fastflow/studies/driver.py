@@ -9,13 +9,14 @@ import queue
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from fastflow.scheduling import telling_of_compiling
+from fastflow.scheduling import progress_bar, telling_of_compiling
 from fastflow.status import Status
 from fastflow.studies.design import Design
 from fastflow.studies.errors import StoreError
@@ -78,6 +79,19 @@ class StudyError(RuntimeError):
     Attributes
     ----------
     result : `StudyResult`, what was done, which a store has, too
+
+    Examples
+    --------
+    >>> class Fails:
+    ...     def solve(self, problem):
+    ...         raise ZeroDivisionError("no such number")
+    >>> study = ff.Study(ff.ensembles.Sparse(n=9, sparsity=2), method=Fails(), axes={"m": [5]}, trials=3)
+    >>> try:
+    ...     result = study.run(threads=1)
+    ... except ff.StudyError as error:
+    ...     result = error.result
+    >>> result.complete
+    False
     """
 
     result: StudyResult
@@ -89,6 +103,17 @@ class StudyInterrupted(KeyboardInterrupt):
     Attributes
     ----------
     result : `StudyResult`, what was done, which a store has, too
+
+    Examples
+    --------
+    >>> ensemble, method = ff.ensembles.Sparse(n=9, sparsity=2), ff.baselines.LeastNorm()
+    >>> study = ff.Study(ensemble, method=method, axes={"m": [5]}, trials=3)
+    >>> try:
+    ...     result = study.run(threads=1)
+    ... except ff.StudyInterrupted as interrupted:  # after Ctrl-C
+    ...     result = interrupted.result
+    >>> result.complete
+    True
     """
 
     result: StudyResult
@@ -505,14 +530,6 @@ def _after(piece: Piece, tried: Piece) -> Piece:
     return piece._replace(first=tried.last) if is_of_it else piece
 
 
-@contextlib.contextmanager
-def _bar(progress: bool | None, total: int, done: int) -> Iterator[tqdm[NoReturn] | None]:
+def _bar(progress: bool | None, total: int, done: int) -> AbstractContextManager[tqdm[NoReturn] | None]:
     """A bar over trials; its rate is the mean of all, as cells come in random order."""
-    if progress is False:
-        yield None
-        return
-    from tqdm import tqdm
-
-    disable = None if progress is None else False
-    with tqdm(total=total, initial=done, unit="trial", delay=1, disable=disable, leave=False, smoothing=0) as bar:
-        yield bar
+    return progress_bar(progress, total, "trial", done=done, smoothing=0)

@@ -9,6 +9,14 @@ class StoreError(OSError):
     Attributes
     ----------
     result : `StudyResult`, what a run had done when its store could not be written; None where nothing was run
+
+    Examples
+    --------
+    >>> try:
+    ...     ff.open_study("nowhere.zarr")
+    ... except ff.StoreError as error:
+    ...     print(type(error).__name__)
+    StoreError
     """
 
     result: object = None

@@ -102,7 +102,8 @@ class Crew:
             if isinstance(executor, _Client):
                 executor = executor.get_executor(pure=False)
             if not isinstance(executor, Submits):
-                raise TypeError(f"executor must have submit(f, *args), got {shown(executor)}")
+                store = f"; a store is store={shown(executor)}" if isinstance(executor, str | os.PathLike) else ""
+                raise TypeError(f"executor must have submit(f, *args), got {shown(executor)}{store}")
             self._executor = executor
             self.workers = _workers(executor)
             self._submit = executor.submit

@@ -39,6 +39,14 @@ def open_study(store: str | Path) -> StudyResult:
     ------
     StoreError
         when there is none, or it is damaged
+
+    Examples
+    --------
+    >>> try:
+    ...     ff.open_study("nowhere.zarr")
+    ... except ff.StoreError as error:
+    ...     print(type(error).__name__)
+    StoreError
     """
     return result_of(read_store(store_path(store)))
 
@@ -72,6 +80,10 @@ def merge(stores: str | Path | Sequence[str | Path], into: str | Path | None = N
     -----
     UserWarning
         where different kinds of nodes made them, or parts of them
+
+    Examples
+    --------
+    >>> ff.merge(["part0.zarr", "part1.zarr"], into="all.zarr")  # doctest: +SKIP
     """
     paths = [store_path(store) for store in ([stores] if isinstance(stores, str | Path) else stores)]
     if not paths:

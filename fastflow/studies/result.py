@@ -17,6 +17,7 @@ from fastflow.checks import FloatArray, printable, shown
 from fastflow.ensembles import Ensemble
 from fastflow.equality import by_value
 from fastflow.memory import require_memory
+from fastflow.notebooks import as_html
 from fastflow.status import Status
 from fastflow.studies import exports, stated
 from fastflow.studies.axes import Value
@@ -69,6 +70,17 @@ class StudyResult:
     seconds, computed : float and int
         Wall time of the run that gave this, and how many trials it computed; NaN and 0 of a store.
     left : int, how many trials that run should have computed and has not; 0 of a store
+
+    Examples
+    --------
+    >>> study = ff.Study(
+    ...     ff.ensembles.Sparse(n=20, sparsity=2), method=ff.baselines.BasisPursuit(), axes={"m": [4, 12]}, trials=5
+    ... )
+    >>> result = study.run(threads=1)
+    >>> result["error"].shape, bool(result.rates[1] > result.rates[0])
+    ((2, 5), True)
+    >>> result.sel(m=slice(10, 20)).trials.tolist()
+    [5]
     """
 
     def __init__(
@@ -620,3 +632,6 @@ class StudyResult:
 
     def __repr__(self) -> str:
         return f"<StudyResult: {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.summary())

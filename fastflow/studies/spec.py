@@ -207,10 +207,19 @@ def build(table: object, where: str = "the study") -> Any:
     for name in fields:
         if name not in known:
             raise ValueError(f"{where}: {kind} has no {name!r}; it has {', '.join(known) or 'no fields'}")
+    missing = [name for name, parameter in inspect.signature(cls).parameters.items() if _is_needed(parameter)]
+    missing = [name for name in missing if name not in fields]
+    if missing:
+        raise ValueError(f"{where}: {kind} needs {' and '.join(missing)}, some value also where axes replace it")
     try:
         return cls(**{name: build(value, f"{where}.{printable(name)}") for name, value in fields.items()})
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from error
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return parameter.default is parameter.empty and parameter.kind not in several
 
 
 def build_follower(name: str, table: object) -> Any:

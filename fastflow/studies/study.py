@@ -30,7 +30,7 @@ class Study(Design):
         name the axes that it follows, ``{"sparsity": [2, 4], "m": measurements}``.
     trials : int >= 1, for each cell
     success : Success
-    seed : int >= 0
+    seed : int >= 0, or a Generator or None, as that of `fastflow.train`: a store goes on with the integer alone
     problem : "per trial", "per cell" or "shared"
         Whether every trial draws a problem, or all that have the same ensemble share one, or all of the study do (which
         then has no axis in the ensemble); of the last two trials differ by their start.
@@ -110,7 +110,7 @@ class Study(Design):
             times as long as its successes, by 0.03 to 0.12, with fewer than 20 of them done by 0.3; with one thread by
             less than 0.03 (``python -m benchmarks.stopping``). Cells that are whole do not, and
             `StudyResult.partly_done` counts the others. So it is where an interrupt ends the run.
-        progress : show a bar on standard error; default: if that is a terminal, after a second
+        progress : show a bar on standard error; default: after a second, in terminals and notebooks
             With a store it counts what is stored. Cells come in random order, so the time that it expects is an honest
             one.
         adaptive : spend trials where the transition is

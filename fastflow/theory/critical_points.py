@@ -46,6 +46,13 @@ class CriticalPoint:
     smallest, largest : float, eigenvalues of the Hessian, the smallest to a tenth of ``tol`` times the largest
     gradient_norm : float, by all factors
     direction : array (parameters,), a unit eigenvector of the smallest, down which the loss falls if that is negative
+
+    Examples
+    --------
+    >>> problem, zero = ff.MatrixEstimation(np.eye(2)), [np.zeros((2, 2)), np.zeros((2, 2))]
+    >>> found = ff.theory.critical_point(problem, ff.DeepLinear(2), zero)
+    >>> found.kind, round(found.smallest, 6)
+    ('saddle', -1.0)
     """
 
     kind: str
@@ -83,6 +90,13 @@ def critical_point(
     ----------
     M. Trager, K. Kohn, J. Bruna, Pure and spurious critical points, arXiv:1910.01671: where the loss is convex in W, no
     local minimum has a rank below the least width and a gradient by W that does not vanish.
+
+    Examples
+    --------
+    >>> problem, zero = ff.MatrixEstimation(np.eye(2)), [np.zeros((2, 2)), np.zeros((2, 2))]
+    >>> found = ff.theory.critical_point(problem, ff.DeepLinear(2), zero)
+    >>> found.kind, round(found.smallest, 6)
+    ('saddle', -1.0)
     """
     tol, posed = as_number("tol", tol, above=0), as_posed(problem, network)
     architecture = network.architecture(posed)

@@ -93,6 +93,11 @@ def smallest_curvature(
     Returns
     -------
     float, or of a stack of runs an array (runs,), NaN for those whose factors are not finite
+
+    Examples
+    --------
+    >>> round(float(ff.theory.smallest_curvature(ff.MatrixEstimation(np.eye(2)), [np.zeros((2, 2))] * 2)), 6)
+    -1.0
     """
     return _extreme(problem, factors, network, SMALLEST, rtol)
 

@@ -54,6 +54,11 @@ def l1_finite_dimension(
     Returns
     -------
     float, or array of the shape of ``sparsity``
+
+    Examples
+    --------
+    >>> bool(ff.theory.l1_finite_dimension(10, 100) < ff.theory.l1_statistical_dimension(10, 100))
+    True
     """
     from scipy.special import erfc
 
@@ -92,6 +97,11 @@ def nuclear_finite_dimension(rank: ArrayLike, shape: tuple[int, int], *, samples
     Returns
     -------
     float, or array of the shape of ``rank``
+
+    Examples
+    --------
+    >>> bool(ff.theory.nuclear_finite_dimension(1, (10, 10)) < 100)
+    True
     """
     rows, columns = as_shape(shape)
     samples = as_count("samples", samples, 2)

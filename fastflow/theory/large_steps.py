@@ -35,6 +35,11 @@ class Period(IntEnum):
     """After how many steps descent is where it was; `message` says what that means.
 
     Numbers that are a period are this period.
+
+    Examples
+    --------
+    >>> ff.theory.Period(int(ff.theory.period([[1.0, 2.0] * 32])[0])).name
+    'TWO'
     """
 
     DIVERGED = -1
@@ -136,6 +141,12 @@ class Bifurcation(NamedTuple):
         The mean of ``log |1 - h d^{N-2} ((2N-1) d^N - (N-1) lambda)|`` over the last steps: how fast neighbours part,
         positive in chaos
     edge : float, the largest stable step, ``2 / (N lambda^{2-2/N})``
+
+    Examples
+    --------
+    >>> orbits = ff.theory.bifurcation(2, [0.9, 1.1])
+    >>> orbits.edge, orbits.period.tolist()
+    (1.0, [1, 2])
     """
 
     depth: int

@@ -42,6 +42,12 @@ class Limit(NamedTuple):
     solution : array (d_N, d_0)
     value : float, of the loss there
     reason : str, why, and for which starts
+
+    Examples
+    --------
+    >>> limit = ff.theory.predicted_limit(ff.MatrixEstimation(np.diag([3.0, -1])), [0.1 * np.eye(2)] * 2)
+    >>> limit.solution.round(12).tolist()
+    [[3.0, 0.0], [0.0, 0.0]]
     """
 
     solution: FloatArray
@@ -72,6 +78,12 @@ def global_minimum(problem: Problem, rank: int | None = None) -> Minimum:
     ------
     TypeError
         for other problems, whose minimum over a rank is in general hard to find
+
+    Examples
+    --------
+    >>> minimum = ff.theory.global_minimum(ff.MatrixEstimation(np.diag([3.0, 1])), rank=1)
+    >>> minimum.value, minimum.solution.round(12).tolist()
+    (0.5, [[3.0, 0.0], [0.0, 0.0]])
     """
     posed = as_problem(problem)
     minimum = posed.minimum(min(posed.shape) if rank is None else as_count("rank", rank, 0))
@@ -99,6 +111,11 @@ def positive_part(matrix: ArrayLike) -> FloatArray:
     ------
     TypeError, ValueError
         for what is no symmetric matrix
+
+    Examples
+    --------
+    >>> ff.theory.positive_part(np.diag([3.0, -1])).round(12).tolist()
+    [[3.0, 0.0], [0.0, 0.0]]
     """
     array = as_floats("matrix", matrix, 2).astype(np.float64)
     if not is_symmetric(array):
@@ -158,6 +175,12 @@ def predicted_limit(problem: Problem, factors: Sequence[ArrayLike]) -> Limit | N
     ------
     TypeError, ValueError
         for a problem of no matrix, and for factors that do not chain to W
+
+    Examples
+    --------
+    >>> limit = ff.theory.predicted_limit(ff.MatrixEstimation(np.diag([3.0, -1])), [0.1 * np.eye(2)] * 2)
+    >>> limit.solution.round(12).tolist()
+    [[3.0, 0.0], [0.0, 0.0]]
     """
     arrays = as_chain(problem, factors)
     if arrays[0].ndim > 2:

@@ -33,6 +33,12 @@ def metric_inverse(product: ArrayLike, direction: ArrayLike, depth: int) -> Floa
     Returns
     -------
     array (..., d_N, d_0)
+
+    Examples
+    --------
+    >>> W, Z = np.diag([4.0, 1]), np.diag([1.0, 1])
+    >>> ff.theory.metric_inverse(W, Z, depth=2).round(12).tolist()  # 2 s on the diagonal
+    [[8.0, 0.0], [0.0, 2.0]]
     """
     at, direction, depth = _checked(product, direction, depth)
     bases = singular_bases(at, depth)
@@ -62,6 +68,12 @@ def metric(product: ArrayLike, direction: ArrayLike, depth: int) -> FloatArray:
     ------
     ValueError
         for N >= 2 if Z is not tangent: if ``u^T Z v != 0`` for some u, v with ``u^T W = 0``, ``W v = 0``
+
+    Examples
+    --------
+    >>> W, Z = np.diag([4.0, 1]), np.diag([1.0, 1])
+    >>> ff.theory.metric(W, Z, depth=2).round(12).tolist()  # 1 / (2 s) on the diagonal
+    [[0.125, 0.0], [0.0, 0.5]]
     """
     at, direction, depth = _checked(product, direction, depth)
     bases = singular_bases(at, depth)

@@ -61,6 +61,11 @@ def mode_time(value: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: 
     float or array
         Infinity for the limit itself and for what is never reached. With ``normalization="mean"`` times are longer by
         m/2, m the number of entries of Y.
+
+    Examples
+    --------
+    >>> round(float(ff.theory.mode_time(0.5, 1.0, 1e-3, depth=2)), 3)
+    6.908
     """
     depth = as_count("depth", depth, 1)
     values, lam, alphas = _arrays(alpha, value=value, eigenvalue=eigenvalue)
@@ -99,6 +104,11 @@ def mode_value(t: ArrayLike, eigenvalue: ArrayLike, alpha: ArrayLike, depth: int
     ------
     TypeError, ValueError
         as `mode_time`, and where t is negative
+
+    Examples
+    --------
+    >>> round(float(ff.theory.mode_value(6.907754, 1.0, 1e-3, depth=2)), 4)
+    0.5
     """
     depth = as_count("depth", depth, 1)
     times, lam, alphas = _arrays(alpha, t=t, eigenvalue=eigenvalue)
@@ -147,6 +157,11 @@ def half_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int) -> Numbers:
     ------
     TypeError, ValueError
         as `mode_time`
+
+    Examples
+    --------
+    >>> round(float(ff.theory.half_time(1.0, 1e-3, depth=2)), 3)
+    6.908
     """
     return escape_time(eigenvalue, alpha, depth, share=0.5)
 
@@ -174,6 +189,11 @@ def escape_time(eigenvalue: ArrayLike, alpha: ArrayLike, depth: int, share: floa
     ------
     TypeError, ValueError
         as `mode_time`, and where share is not between 0 and 1
+
+    Examples
+    --------
+    >>> round(float(ff.theory.escape_time(1.0, 1e-3, depth=2)), 3)
+    5.809
     """
     if not 0 < as_number("share", share) < 1:
         raise ValueError(f"share must be between 0 and 1, got {share:g}")

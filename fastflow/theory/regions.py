@@ -38,6 +38,14 @@ class Region(NamedTuple):
     smoothness : float or array, B, a bound of ``||Hess||_2``
     factor_norm : float or array, a bound of every ``||W_j||_2``
     product_norm : float or array, a bound of ``||W||_2``
+
+    Examples
+    --------
+    >>> X = np.eye(2)
+    >>> problem = ff.LinearRegression(X, 2 * X, samples="columns")
+    >>> region = ff.theory.descent_region(problem, [0.1 * X, 0.1 * X])
+    >>> bool(0 < region.step < 0.1), bool(region.product_norm > 2)
+    (True, True)
     """
 
     step: Numbers
@@ -58,6 +66,12 @@ class LinearRate(NamedTuple):
     margin : float or array, ``c = sigma_min(W*) - ||W(0) - W*||_F``, must be positive
     balancedness, allowed : float or array
         ``max_j ||C_j||_F`` at the start, and how large it may be.
+
+    Examples
+    --------
+    >>> rate = ff.theory.linear_rate(ff.MatrixEstimation(np.eye(2)), [0.9 * np.eye(2)] * 2)
+    >>> bool(rate.step > 0), round(float(rate.margin), 3)
+    (True, 0.731)
     """
 
     step: Numbers
@@ -122,6 +136,14 @@ def descent_region(problem: MatrixProblem, factors: Sequence[ArrayLike], *, sigm
     ------
     ValueError
         where W is not determined by the data, so that the loss bounds no W
+
+    Examples
+    --------
+    >>> X = np.eye(2)
+    >>> problem = ff.LinearRegression(X, 2 * X, samples="columns")
+    >>> region = ff.theory.descent_region(problem, [0.1 * X, 0.1 * X])
+    >>> bool(0 < region.step < 0.1), bool(region.product_norm > 2)
+    (True, True)
     """
     if not 0 < as_number("sigma", sigma) < 1:
         raise ValueError(f"sigma must be between 0 and 1, got {sigma:g}")
@@ -175,6 +197,12 @@ def linear_rate(problem: MatrixProblem, factors: Sequence[ArrayLike]) -> LinearR
     ----------
     S. Arora, N. Cohen, N. Golowich, W. Hu, A convergence analysis of gradient descent for deep linear neural networks,
     arXiv:1810.02281, theorem 1.
+
+    Examples
+    --------
+    >>> rate = ff.theory.linear_rate(ff.MatrixEstimation(np.eye(2)), [0.9 * np.eye(2)] * 2)
+    >>> bool(rate.step > 0), round(float(rate.margin), 3)
+    (True, 0.731)
     """
     arrays = as_chain(problem, factors)
     seen, depth = observe(problem), len(arrays)

@@ -30,6 +30,12 @@ class SafeStep(NamedTuple):
     ----------
     step : float, or array (runs,) of a stack of starts
     reason : str, the bound that says so; of a stack a list of them
+
+    Examples
+    --------
+    >>> safe = ff.theory.safe_step(ff.MatrixEstimation(np.eye(2)), ff.DeepLinear(2), [0.1 * np.eye(2)] * 2)
+    >>> round(float(safe.step), 3)
+    0.25
     """
 
     step: Numbers
@@ -57,6 +63,12 @@ def safe_step(problem: Problem, network: Network, factors: Sequence[ArrayLike]) 
     ------
     ValueError
         where no such step is known: for diagonal networks, and where the data do not determine W
+
+    Examples
+    --------
+    >>> safe = ff.theory.safe_step(ff.MatrixEstimation(np.eye(2)), ff.DeepLinear(2), [0.1 * np.eye(2)] * 2)
+    >>> round(float(safe.step), 3)
+    0.25
     """
     as_posed(problem, network)
     check_knows_safe_steps(network)

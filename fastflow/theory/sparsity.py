@@ -52,6 +52,11 @@ def l1_excess_bound(depth: float, scale: ArrayLike, n: int, norm: ArrayLike, *, 
     Returns
     -------
     float, or array where scale or norm are arrays
+
+    Examples
+    --------
+    >>> bool(ff.theory.l1_excess_bound(3, 1e-6, n=100, norm=5.0) < ff.theory.l1_excess_bound(2, 1e-6, n=100, norm=5.0))
+    True
     """
     depth, coordinates = _network(depth, n, signed)
     scales, norms = broadcast(scale=_amounts("scale", scale, above=True), norm=_amounts("norm", norm))
@@ -77,6 +82,12 @@ def l1_excess_scale(depth: float, excess: ArrayLike, n: int, norm: ArrayLike, *,
     ------
     ValueError
         where that start is smaller than any number in float64, as happens for depth 2
+
+    Examples
+    --------
+    >>> scale = ff.theory.l1_excess_scale(3, 0.1, n=100, norm=5.0)
+    >>> round(float(ff.theory.l1_excess_bound(3, scale, n=100, norm=5.0)), 6)
+    0.1
     """
     depth, coordinates = _network(depth, n, signed)
     wanted, norms = broadcast(excess=_amounts("excess", excess, above=True), norm=_amounts("norm", norm))
@@ -114,6 +125,11 @@ def normalized_excess_bound(ratio: ArrayLike, start: ArrayLike, norm: ArrayLike)
     Notes
     -----
     x minimises ``s KL(x/s || x_0/s_0) + kappa/2 (s - s_0)^2``, in which KL is at least 0, and at z at most K.
+
+    Examples
+    --------
+    >>> bool(ff.theory.normalized_excess_bound(100.0, np.full(10, 0.1), 2.0) < 1)
+    True
     """
     begin = _amounts("start", start, above=True)
     kappa, norms = broadcast(ratio=_amounts("ratio", ratio, above=True), norm=_amounts("norm", norm))

@@ -47,6 +47,11 @@ def l1_statistical_dimension(sparsity: ArrayLike, n: ArrayLike, *, nonnegative: 
     Returns
     -------
     float, or array of the common shape
+
+    Examples
+    --------
+    >>> round(float(ff.theory.l1_statistical_dimension(10, 100)), 4)
+    32.8794
     """
     sparsity, n = _within("sparsity", sparsity, n)
     return (n * _l1_fraction(sparsity / n, nonnegative))[()]
@@ -64,6 +69,11 @@ def l1_critical_sparsity(measurements: ArrayLike, n: ArrayLike, *, nonnegative: 
     Returns
     -------
     float, or array of the common shape, between 0 and n
+
+    Examples
+    --------
+    >>> round(float(ff.theory.l1_critical_sparsity(32.8794, 100)), 3)
+    10.0
     """
     measurements, n = _within("measurements", measurements, n)
     return (n * invert(lambda share: _l1_fraction(share, nonnegative), measurements / n, 0.0, 1.0))[()]
@@ -84,6 +94,11 @@ def nuclear_statistical_dimension(rank: ArrayLike, shape: tuple[int, int]) -> Nu
     Returns
     -------
     float, or array of the shape of ``rank``
+
+    Examples
+    --------
+    >>> round(float(ff.theory.nuclear_statistical_dimension(1, (10, 10))), 3)
+    35.114
     """
     rows, columns = as_shape(shape)
     ranks, _ = _within("rank", rank, min(rows, columns))
@@ -102,6 +117,11 @@ def nuclear_critical_rank(measurements: ArrayLike, shape: tuple[int, int]) -> Nu
     Returns
     -------
     float, or array of the shape of ``measurements``, between 0 and min(p, q)
+
+    Examples
+    --------
+    >>> round(float(ff.theory.nuclear_critical_rank(0.351144 * 100, (10, 10))), 3)
+    1.0
     """
     rows, columns = as_shape(shape)
     wanted, _ = _within("measurements", measurements, rows * columns)

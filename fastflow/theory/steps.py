@@ -38,6 +38,12 @@ class Edge:
     Attributes
     ----------
     multiple : float > 0
+
+    Examples
+    --------
+    >>> step = 0.9 * ff.theory.edge
+    >>> step.step(ff.MatrixEstimation(np.eye(2)), ff.DeepLinear(2))
+    0.9
     """
 
     multiple: float = 1.0
@@ -137,6 +143,11 @@ def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) 
         for what is no problem or no network
     ValueError
         when the expected solution is 0, where a network of depth 2 and more has no such edge, or is not known
+
+    Examples
+    --------
+    >>> round(ff.theory.stability_edge(ff.MatrixEstimation(np.eye(2)), ff.DeepLinear(2)), 9)
+    1.0
     """
     posed = as_posed(problem, network)
     architecture = network.architecture(posed)
@@ -187,6 +198,11 @@ def monotone_step(depth: int, scale: float, norm: float) -> float:
     ------
     TypeError, ValueError
         for what is not of these types and in these ranges
+
+    Examples
+    --------
+    >>> ff.theory.monotone_step(2, scale=0.1, norm=1.0)
+    0.25
     """
     depth = as_count("depth", depth, 2)
     scale, norm = as_number("scale", scale, above=0), as_number("norm", norm, least=0)
