@@ -2,8 +2,8 @@
 
     python -m benchmarks.dense_memory sensing --megabytes 1000
 
-makes read-only data in float64 and C order, and prints the peak of resident memory from before the data were there, over
-their size, for two steps of one run. Kernels are compiled before, where small problems take the same ones.
+makes read-only data in float64 and C order, and prints the peak of resident memory since before the data were there,
+over their size, for two steps of one run. Kernels are compiled before, where small problems take the same ones.
 """
 
 from __future__ import annotations
