@@ -3,7 +3,8 @@
     python -m benchmarks.dense_memory sensing --megabytes 1000
 
 makes read-only data in float64 and C order, and prints the peak of resident memory since before the data were there,
-over their size, for two steps of one run. Kernels are compiled before, where small problems take the same ones.
+over their size, for two steps of `--runs` runs (1). Kernels are compiled before, where small problems take the same
+ones.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ def posed(kind: str, entries: int) -> tuple[int, ff.problems.Problem, ff.network
     return data.nbytes, ff.CompressedSensing(data, np.ones(len(data))), ff.DiagonalLinear(2)
 
 
-def train(problem: ff.problems.Problem, network: ff.networks.Network) -> None:
-    """Two steps of one run."""
-    ff.train(problem, network, ff.inits.Uniform(0.1, of="factor"), ff.GradientDescent(1e-9, 2, tol=0.0), threads=1)
+def train(problem: ff.problems.Problem, network: ff.networks.Network, runs: int) -> None:
+    """Two steps of some runs."""
+    method = ff.GradientDescent(1e-9, 2, tol=0.0)
+    ff.train(problem, network, ff.inits.Uniform(0.1, of="factor"), method, runs=runs, threads=1)
 
 
 def memory(field: str) -> int:
@@ -50,12 +52,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--megabytes", type=float, default=1000)
+    parser.add_argument("--runs", type=int, default=1)
     asked = parser.parse_args()
-    train(*posed(asked.kind, 4000)[1:])
+    train(*posed(asked.kind, 4000)[1:], asked.runs)
     before = memory("VmRSS")
     size, problem, network = posed(asked.kind, int(asked.megabytes * 1e6 / 8))
-    train(problem, network)
-    print(f"{asked.kind}: {size / 1e6:.0f} MB of data, peak {(memory('VmHWM') - before) / size:.2f} times that")
+    train(problem, network, asked.runs)
+    times = (memory("VmHWM") - before) / size
+    print(f"{asked.kind}, runs {asked.runs}: {size / 1e6:.0f} MB of data, peak {times:.2f} times that")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,22 @@ CALLS = {
     "train, dual flow": """k, n = (3, 4) if small else (2000, 100)
     a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
              ff.GradientFlow(np.linspace(0, 1e-3, 40)), runs=k, progress=False)""",
+    "train, dense data where they lie": """global a, b
+    if small:
+        a, b = draw((1000, 8704)), draw((34000, 16, 16))
+        a.flags.writeable = b.flags.writeable = False
+    for problem, network in ((ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2)),
+                             (ff.MatrixSensing(b, b[:, 0, 0]), ff.DeepLinear(2))):
+        ff.train(problem, network, ff.inits.Constant(0.1) if problem.shape == (8704,) else ff.inits.Gaussian(0.1),
+                 ff.GradientDescent(1e-9, 2), runs=1, threads=1, progress=False)""",
+    "train, dense data packed": """m, n = (3, 16) if small else (1000, 8704)
+    a = draw((m, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
+             ff.GradientDescent(1e-9, 2), runs=3, threads=1, progress=False)""",
+    "train, Gram matrix": """global a
+    if small:
+        a = draw((4800, 600)); a.flags.writeable = False
+    ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
+             ff.GradientDescent(1e-9, 2), runs=1, threads=1, progress=False)""",
     "measures": """k = 9 if small else 1500; w, z = draw((k, 2 * k)), draw((k, 2 * k))
     ff.metrics.singular_values(w), ff.metrics.relative_error(w, z), ff.metrics.effective_alpha([w, z], 2)""",
     "basis_pursuit": "m = 9 if small else 120; a = draw((m, 40 * m)); ff.baselines.basis_pursuit(a, a[:, 0])",

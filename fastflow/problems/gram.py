@@ -12,15 +12,19 @@ from fastflow.kernels.losses.regression import RegressionByGram
 from fastflow.memory import require_work
 from fastflow.problems.base import stacked
 
-REDUCED = 2.7
-"""Copies of the data that their reduction takes at its peak (measured)."""
+REDUCED = 4
+"""Copies of the data that their reduction takes at its peak, which is within the QR decomposition (measured)."""
+
+SQUARES = 5.3
+"""Matrices (d_0, d_0) that it takes after that, beside two copies of the data (measured)."""
 
 
 def regression_by_gram(pairs: Iterable[tuple[FloatArray, FloatArray]], dtype: DTypeLike) -> RegressionByGram:
     """The kernels' data of problems (X, Y), X (d_0, samples) and Y (d_N, samples)."""
     centres, grams, offsets, floors, roots, rests, leasts = [], [], [], [], [], [], []
     for x, y in pairs:
-        require_work(x.size + y.size, REDUCED, "the Gram matrix of data")
+        copies = max(REDUCED, 2 + SQUARES * len(x) ** 2 / x.size)
+        require_work(x.size + y.size, copies, "the Gram matrix of data")
         inputs, outputs = x.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
         # A centre of moderate size, whatever the conditioning: weak directions stay in the offset. As the kernels
         # have it, so that what is measured from there is not off by its rounding.
