@@ -244,7 +244,7 @@ RECORDS = [
     (lambda: ff.Record(steps=[0, 5, 5]), ValueError, "steps must be nonnegative and strictly increasing"),
     (lambda: ff.Record(steps=[5, 0]), ValueError, "steps must be nonnegative and strictly increasing"),
     (lambda: ff.Record(steps=[-1, 0]), ValueError, "steps must be nonnegative and strictly increasing"),
-    (lambda: ff.Record(spacing="cubic"), ValueError, "spacing must be one of 'log', 'linear', got 'cubic'"),
+    (lambda: ff.Record(spacing="cubic"), ValueError, "spacing must be one of 'log', 'linear', 'last', got 'cubic'"),
 ]
 
 TRAIN = [
@@ -308,8 +308,7 @@ TRAIN = [
         "runs must be a positive number or a sequence of nonnegative integers",
     ),
     (lambda: train(seed=-1), ValueError, "seed must be at least 0, got -1"),
-    (lambda: train(seed=0.5), TypeError, "seed must be an integer, got 0.5"),
-    (lambda: train(seed=None), TypeError, "seed must be an integer, got None"),
+    (lambda: train(seed=0.5), TypeError, "seed must be an integer, a numpy.random.Generator or None, got 0.5"),
     (lambda: train(threads=0), ValueError, "threads must be at least 1, got 0"),
     (lambda: train(threads="all"), TypeError, "threads must be an integer, got 'all'"),
     (lambda: train(dtype=complex), TypeError, "dtype must be float64 or float32, got complex128"),

@@ -89,9 +89,7 @@ FORMULA = re.compile(r"``[^`]*(\|\||\^|<-|->|<=|sum | = |u'|\[index\])[^`]*``")
 """Signs that stand in formulas, and in no code that is quoted."""
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, (_, owner) in MEMBERS.items() if owner is None and "kernels" not in name]
-)
+@pytest.mark.parametrize("name", [name for name, (_, owner) in MEMBERS.items() if owner is None])
 def test_there_is_an_example_or_a_formula(name):
     doc = inspect.getdoc(MEMBERS[name][0]) or ""
     assert ">>> " in doc or FORMULA.search(" ".join(doc.split()))

@@ -259,7 +259,7 @@ def saved(tmp_path):
         seconds=0.5,
         threads=1,
         flops=1.0,
-        description={"problem": "P", "network": "N", "init": "I", "method": "M"},
+        description={"problem": "P", "network": "N", "init": "I", "method": "M", "seed": "5"},
         flat_factors=np.ones((2, 14)),
     )
     return runs.save(tmp_path / "runs.npz")
@@ -292,6 +292,7 @@ METAS = (
     lambda meta, other: meta.update(description=other),
     lambda meta, other: meta["description"].update(network=other),
     lambda meta, other: meta["description"].update({"x": other}),
+    lambda meta, other: meta["description"].update(seed=other),
     lambda meta, other: meta.update(seconds=other, threads=other),
     lambda meta, other: meta.update(flops=other),
     lambda meta, other: meta.update(format=other),

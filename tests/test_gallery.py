@@ -115,7 +115,7 @@ def test_command(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "made", replace(ENTRIES["made"], holds=False))
     assert shell.main([*call, "--overwrite", "--full", "--seed", "1"]) == shell.DONE
     said = capsys.readouterr().out
-    assert said.startswith("2 of 1000 trials took 6 s, so the full size takes about 3000 s here\n")
+    assert said.startswith("2 of 1000 trials took 6 s, so computing the full size takes about 3000 s here\n")
     assert "does not hold: numbers (as was found before)" in said
     with np.load(tmp_path / "made.npz") as stored:
         assert stored["numbers"].shape == (1000,)

@@ -37,6 +37,16 @@ def test_periods_of_one_mode_lie_where_the_law_puts_them():
     assert np.isfinite(found.values[:-1]).all()
 
 
+def test_chaos_that_passes_by_a_cycle_has_no_period():
+    """These orbits are near a cycle in their last moments, and leave it."""
+    found = bifurcation(2, [1.37131429, 1.37388571, 1.4979])
+    assert found.period.tolist() == [0, 0, 0]
+    assert np.all(found.lyapunov > 0.1)
+    passing = 1e-6 * 1.5 ** np.arange(8.0)
+    path = np.r_[np.linspace(1, 3, 57) ** 2, 5 + passing[:7]]
+    assert period(path[None]).tolist() == [0]
+
+
 @pytest.mark.parametrize("depth", [2, 3, 4])
 @pytest.mark.parametrize("eigenvalue", [1.0, 5.0])
 def test_the_edge_of_every_depth(depth, eigenvalue):

@@ -332,3 +332,8 @@ def test_several_runs_in_one_picture_have_a_line_and_a_band_each(runs):
         plot.plot_runs({"descent": runs, "flow": flow})
     with pytest.raises(ValueError, match="there are no runs to draw"):
         plot.plot_runs({})
+
+
+def test_an_image_that_is_larger_than_memory_is_refused_at_once():
+    with pytest.raises(MemoryError, match="a picture of image 'target'"):
+        plot.plot_images({"target": np.broadcast_to(1.0, (10**6, 10**6))})

@@ -534,7 +534,7 @@ def test_wrong_axes_are_named(axes, message):
         (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, problem="per cell"), "starts alike"),
         (lambda: ff.Study(SPARSE, method=ff.FlowLimit(), axes={"m": (4,)}, starts=3), "starts alike"),
         (lambda: ff.Study(SPARSE, method="newton", axes={"m": (4,)}), "must be a method or a baseline"),
-        (lambda: ff.Study("sparse", method=ff.FlowLimit(), axes={"seed": (4,)}), "no field"),
+        (lambda: ff.Study("sparse", method=ff.FlowLimit(), axes={"seed": (4,)}), "must be an ensemble such as"),
         (lambda: ff.Study(SPARSE, method=Undescribed(), axes={"m": (4,)}), "made of dataclasses"),
         (lambda: small().run(shard=(2, 2)), "i in 0 .. k - 1"),
         (lambda: small().run(shard=(0, 200)), "6 cells of 20 trials make no 200 shares"),
@@ -693,8 +693,8 @@ def test_a_users_object_stands_where_a_baseline_does():
     ff.Study(MATRICES, method=Scaled(), axes={"factor": (1.0,)})
     with pytest.raises(TypeError, match=r"in the cell factor = 1.0: Choosy solves vectors"):
         ff.Study(MATRICES, method=Choosy(), axes={"factor": (1.0,)})
-    for nothing in (3, Scaled):
-        with pytest.raises(TypeError, match="must be a method or a baseline with solve"):
+    for nothing, said in ((3, "a method or a baseline with solve"), (Scaled, r"Scaled\(...\), got the class Scaled")):
+        with pytest.raises(TypeError, match=f"must be {said}"):
             ff.Study(VECTORS, method=nothing, axes={"m": (5, 6)})
 
 

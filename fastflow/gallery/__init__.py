@@ -5,6 +5,7 @@ Each module is an example on the public API alone. ``fastflow reproduce`` runs t
 
 from fastflow.gallery.autoencoders import AUTOENCODERS
 from fastflow.gallery.bifurcations import BIFURCATIONS
+from fastflow.gallery.completion import COMPLETION
 from fastflow.gallery.divergence import DIVERGENCE
 from fastflow.gallery.entry import Entry, Pilot, Size, Verdict, files_of, pilot, reproduce
 from fastflow.gallery.images import IMAGES
@@ -32,6 +33,7 @@ ENTRIES: dict[str, Entry] = {
         STEPS,
         RECOVERY,
         NONNEGATIVE,
+        COMPLETION,
         UNOBSERVED,
         KERNEL_TO_RICH,
         STOCHASTIC_STEPS,

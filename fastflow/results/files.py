@@ -30,7 +30,7 @@ FLOATS, WHOLE_NUMBERS = (np.float64, np.float32), (np.int64,)
 WHOLE = ("status", "steps", "problem_index", "run_index")
 """Arrays of whole numbers from 0 on."""
 
-DESCRIBED = {"problem", "network", "init", "method"}
+DESCRIBED = {"problem", "network", "init", "method", "seed"}
 """What a description has."""
 
 
@@ -164,6 +164,7 @@ def _facts(meta: Mapping[str, Any]) -> Facts:
     description = meta["description"]
     if not set(description) >= DESCRIBED or not all(isinstance(text, str) for text in description.values()):
         raise ValueError("description")
+    as_count("seed", int(description["seed"]), 0)
     return Facts(
         seconds=as_number("seconds", meta["seconds"], least=0),
         threads=as_count("threads", meta["threads"], 1),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastflow.arrays import as_array
 from fastflow.checks import FloatArray, as_floats, shown
+from fastflow.memory import require_work
 from fastflow.problems import CompressedSensing
 from fastflow.results.bifurcations import draw_bifurcations
 from fastflow.results.figures import Given
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["plot_bifurcation", "plot_images", "plot_recovery", "plot_runs"]
+
+PICTURE_COPIES = 10
+"""What Matplotlib takes to draw an image and to write it, in copies of it (measured)."""
 
 
 def plot_runs(
@@ -149,6 +153,8 @@ def plot_images(images: Mapping[str, FloatArray], *, ax: Given = None) -> Figure
     ------
     TypeError, ValueError
         for what is no matrix of real numbers, and for none at all
+    MemoryError
+        for an image that is larger than what can be drawn
     ImportError
         without matplotlib
 
@@ -161,6 +167,8 @@ def plot_images(images: Mapping[str, FloatArray], *, ax: Given = None) -> Figure
     if not images:
         raise ValueError("images is empty")
     checked = {name: as_floats(f"image {name!r}", image, 2, finite=False) for name, image in images.items()}
+    for name, image in checked.items():
+        require_work(image.size, PICTURE_COPIES, f"a picture of image {name!r}")
     return draw_images(checked, ax)
 
 

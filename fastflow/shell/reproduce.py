@@ -42,7 +42,7 @@ def _reproduce(a: argparse.Namespace) -> int:
     if a.full:
         found = pilot(entry, seed, a.threads)
         of = f"{found.done} of {found.of} {entry.counted} took {found.seconds:.2g} s"
-        say(f"{of}, so the full size takes about {found.predicted:.0f} s here")
+        say(f"{of}, so computing the full size takes about {max(1, found.predicted):.0f} s here")
     begin = time.perf_counter()
     reproduce(entry, a.out, "full" if a.full else "default", seed, a.threads)
     say((a.out / f"{entry.name}.txt").read_text().rstrip())

@@ -122,7 +122,8 @@ def _has_period(values: FloatArray, p: int, size: FloatArray) -> NDArray[np.bool
         np.abs(values[:, p // 2 :] - values[:, : len(values[0]) - p // 2])[:, -p:].max(axis=(1, 2)) if p > 1 else size
     )
     rate = (last / first) ** (p / (moved.shape[1] - p))  # by which a period moves it less than the one before
-    settles = (rate < 1) & (last <= SETTLED * (1 - rate) * half)
+    leaves = last > moved[:, -2 * p : -p].max(axis=1)  # a cycle that does not attract, and that it came by
+    settles = (rate < 1) & ~leaves & (last <= SETTLED * (1 - rate) * half)
     return (last <= ROUND_OFF * size) | settles
 
 
@@ -210,6 +211,8 @@ def bifurcation(
     slopes = 1 - sizes * orbit ** (depth - 2) * ((2 * depth - 1) * orbit**depth - (depth - 1) * lam)
     with np.errstate(divide="ignore"):
         parting = np.log(np.abs(slopes)).mean(axis=0)
-    return Bifurcation(
-        depth, lam, sizes, orbit.T**depth, period(orbit.T), parting, 2 / (depth * lam ** (2 - 2 / depth))
-    )
+    periods = period(orbit.T)
+    for each in PERIODS:
+        # A chaotic orbit that is next to a cycle at its end; what attracts has a product of slopes of at most 1.
+        periods[(periods == each) & (np.abs(slopes[-int(each) :].prod(axis=0)) > 1 + SETTLED)] = Period.APERIODIC
+    return Bifurcation(depth, lam, sizes, orbit.T**depth, periods, parting, 2 / (depth * lam ** (2 - 2 / depth)))

@@ -99,6 +99,17 @@ def jit(function: Callable[..., object]) -> Kernel:
     Returns
     -------
     Numba's dispatcher
+
+    Examples
+    --------
+    >>> @ff.kernels.jit
+    ... def total(x):
+    ...     s = 0.0
+    ...     for value in x:
+    ...         s += value
+    ...     return s
+    >>> total(np.arange(4.0))
+    6.0
     """
     return _compile(function)
 

@@ -57,6 +57,14 @@ class Mirror(NamedTuple):
     rest : array, theta where ``z = 0``
     upper, lower : arrays, ``c_a`` and ``c_b`` (L > 2)
     positive, negative : arrays, a and b
+
+    Examples
+    --------
+    >>> mirror = ff.kernels.make_mirror(np.full(2, 0.1), np.full(2, 0.1), 2)
+    >>> x, slope = np.zeros(2), np.zeros(2)
+    >>> ff.kernels.mirror_point(mirror, np.zeros(2), x, slope)
+    >>> x.tolist()  # the start: u = v
+    [0.0, 0.0]
     """
 
     depth: float

@@ -17,6 +17,14 @@ class Estimation(NamedTuple):
     Attributes
     ----------
     target : array (problems, rows * columns)
+
+    Examples
+    --------
+    >>> problem = ff.kernels.Estimation(np.array([[3.0, 0, 0, 1]]))  # of one problem
+    >>> work = ff.kernels.loss_workspace(problem, 4, np.float64)
+    >>> ff.kernels.loss_gradient(problem, 0, np.zeros(4), 2, work)
+    >>> work.loss.tolist(), work.gradient.tolist()
+    ([5.0], [-3.0, 0.0, 0.0, -1.0])
     """
 
     target: np.ndarray

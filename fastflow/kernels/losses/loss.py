@@ -40,6 +40,14 @@ class LossWorkspace(NamedTuple):
     gradient : array (rows * columns,), E
     scratch : array of `scratch_size` elements
     loss, number : arrays, one entry for each run
+
+    Examples
+    --------
+    >>> problem = ff.kernels.Estimation(np.array([[3.0, 0, 0, 1]]))  # of one problem
+    >>> work = ff.kernels.loss_workspace(problem, 4, np.float64)
+    >>> ff.kernels.loss_gradient(problem, 0, np.zeros(4), 2, work)
+    >>> work.loss.tolist(), work.gradient.tolist()
+    ([5.0], [-3.0, 0.0, 0.0, -1.0])
     """
 
     gradient: np.ndarray

@@ -39,6 +39,11 @@ class Sensing(NamedTuple):
     ----------
     operators : array (problems, measurements * rows * columns), row-major
     values : array (problems, measurements)
+
+    Examples
+    --------
+    >>> operators = np.array([[[1.0, 0, 0, 0], [0, 0, 0, 1]]])  # of one problem, flat
+    >>> problem = ff.kernels.Sensing(operators, np.array([[3.0, 1.0]]))
     """
 
     operators: np.ndarray

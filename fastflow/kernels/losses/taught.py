@@ -39,8 +39,24 @@ def add_problem(problem_class: type, formula: Callable[..., float]) -> None:
     -----
     Train a problem of that class through `fastflow.CustomProblem`, which tries the formula first. Worker processes must
     know it as well: call ``add_problem`` at the top level of a module, beside the class and outside of ``if __name__ ==
-    "__main__"``. Code specialised on a class that is not fastflow's
-    is never cached on disk: it is compiled in each process (some seconds), and what you edit takes effect in the next.
+    "__main__"``. Code specialised on a class that is not fastflow's is never cached on disk: it is compiled in each
+    process (10 to 20 s of CPU), and what you edit takes effect in the next.
+
+    Examples
+    --------
+    >>> from typing import NamedTuple
+    >>> class Quartic(NamedTuple):
+    ...     target: np.ndarray
+    >>> def quartic(problem, index, product, gradient):
+    ...     loss = 0.0
+    ...     for i in range(product.size):
+    ...         r = product[i] - problem.target[index, i]
+    ...         gradient[i] = r**3
+    ...         loss += 0.25 * r**4
+    ...     return loss
+    >>> ff.kernels.add_problem(Quartic, quartic)
+    >>> ff.CustomProblem((2, 2), Quartic(np.eye(2).ravel())).shape
+    (2, 2)
     """
     compiled = compiled_for("problem_class", problem_class, "formula", formula)
     setattr(problem_class, CARRIED, formula)

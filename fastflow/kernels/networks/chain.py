@@ -36,6 +36,17 @@ class ChainWorkspace(NamedTuple):
     partial : array, the partial products one after the other
     sweep_a, sweep_b : arrays, scratch for one matrix of any width
     gradient : array like the factors
+
+    Examples
+    --------
+    >>> widths, factors = np.array([2, 2, 2]), np.array([1.0, 0, 0, 2, 3, 0, 0, 1])  # diag(1, 2), diag(3, 1)
+    >>> work = ff.kernels.chain_workspace(widths, factors)
+    >>> ff.kernels.chain_product(factors, widths, work)
+    >>> work.product.tolist()
+    [3.0, 0.0, 0.0, 2.0]
+    >>> ff.kernels.chain_gradient(factors, widths, np.array([1.0, 0, 0, 0]), work)
+    >>> work.gradient.tolist()
+    [3.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
     """
 
     product: np.ndarray

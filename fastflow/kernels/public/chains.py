@@ -100,6 +100,11 @@ def parameter_count(widths):
     ------
     TypeError, ValueError
         for what are no widths
+
+    Examples
+    --------
+    >>> ff.kernels.parameter_count(np.array([4, 3, 2]))
+    18
     """
     count = _count(widths)
     if count < 0:
@@ -124,6 +129,17 @@ def chain_workspace(widths, like):
     ------
     TypeError, ValueError
         for what are no widths, and no such array
+
+    Examples
+    --------
+    >>> widths, factors = np.array([2, 2, 2]), np.array([1.0, 0, 0, 2, 3, 0, 0, 1])  # diag(1, 2), diag(3, 1)
+    >>> work = ff.kernels.chain_workspace(widths, factors)
+    >>> ff.kernels.chain_product(factors, widths, work)
+    >>> work.product.tolist()
+    [3.0, 0.0, 0.0, 2.0]
+    >>> ff.kernels.chain_gradient(factors, widths, np.array([1.0, 0, 0, 0]), work)
+    >>> work.gradient.tolist()
+    [3.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
     """
     widest, total = 0.0, 0.0
     for width in widths:
@@ -148,6 +164,17 @@ def chain_product(factors, widths, work):
     ------
     TypeError, ValueError
         for other types, and for factors and a workspace that are not of these widths
+
+    Examples
+    --------
+    >>> widths, factors = np.array([2, 2, 2]), np.array([1.0, 0, 0, 2, 3, 0, 0, 1])  # diag(1, 2), diag(3, 1)
+    >>> work = ff.kernels.chain_workspace(widths, factors)
+    >>> ff.kernels.chain_product(factors, widths, work)
+    >>> work.product.tolist()
+    [3.0, 0.0, 0.0, 2.0]
+    >>> ff.kernels.chain_gradient(factors, widths, np.array([1.0, 0, 0, 0]), work)
+    >>> work.gradient.tolist()
+    [3.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
     """
     if not _fits(factors, widths, work):
         raise ValueError("chain_product: factors and work must have the sizes that widths ask for")
@@ -173,6 +200,17 @@ def chain_gradient(factors, widths, end_gradient, work):
     ------
     TypeError, ValueError
         as `chain_product`
+
+    Examples
+    --------
+    >>> widths, factors = np.array([2, 2, 2]), np.array([1.0, 0, 0, 2, 3, 0, 0, 1])  # diag(1, 2), diag(3, 1)
+    >>> work = ff.kernels.chain_workspace(widths, factors)
+    >>> ff.kernels.chain_product(factors, widths, work)
+    >>> work.product.tolist()
+    [3.0, 0.0, 0.0, 2.0]
+    >>> ff.kernels.chain_gradient(factors, widths, np.array([1.0, 0, 0, 0]), work)
+    >>> work.gradient.tolist()
+    [3.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
     """
     if not _fits(factors, widths, work):
         raise ValueError("chain_gradient: factors and work must have the sizes that widths ask for")
@@ -203,6 +241,13 @@ def chain_balancedness(factors, widths, work):
     ------
     TypeError, ValueError
         as `chain_product`
+
+    Examples
+    --------
+    >>> widths, factors = np.array([1, 1, 1]), np.array([3.0, 2.0])
+    >>> work = ff.kernels.chain_workspace(widths, factors)
+    >>> float(ff.kernels.chain_balancedness(factors, widths, work))
+    5.0
     """
     if not _fits(factors, widths, work):
         raise ValueError("chain_balancedness: factors and work must have the sizes that widths ask for")

@@ -51,6 +51,14 @@ def loss_workspace(problem: NamedTuple, size: int, dtype: DTypeLike) -> LossWork
     ------
     TypeError, ValueError
         for what is no problem, no size and no such dtype
+
+    Examples
+    --------
+    >>> problem = ff.kernels.Estimation(np.array([[3.0, 0, 0, 1]]))  # of one problem
+    >>> work = ff.kernels.loss_workspace(problem, 4, np.float64)
+    >>> ff.kernels.loss_gradient(problem, 0, np.zeros(4), 2, work)
+    >>> work.loss.tolist(), work.gradient.tolist()
+    ([5.0], [-3.0, 0.0, 0.0, -1.0])
     """
     if not isinstance(problem, tuple) or not has_formula(type(problem)):
         raise TypeError(f"problem must be a NamedTuple that kernels know a formula of, got {type(problem).__name__}")
@@ -103,6 +111,14 @@ def loss_gradient(problem, index, product, columns, work):
     Notes
     -----
     What a formula of yours reads of its arrays is looked at by `fastflow.CustomProblem`.
+
+    Examples
+    --------
+    >>> problem = ff.kernels.Estimation(np.array([[3.0, 0, 0, 1]]))  # of one problem
+    >>> work = ff.kernels.loss_workspace(problem, 4, np.float64)
+    >>> ff.kernels.loss_gradient(problem, 0, np.zeros(4), 2, work)
+    >>> work.loss.tolist(), work.gradient.tolist()
+    ([5.0], [-3.0, 0.0, 0.0, -1.0])
     """
     size = product.size
     fits = columns > 0 and size > 0 and work.gradient.size == size and work.loss.size == 1 and work.number.size == 1

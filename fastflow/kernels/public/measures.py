@@ -30,6 +30,11 @@ def relative_error(x, truth):
     ------
     TypeError, ValueError
         for other types, and for two sizes
+
+    Examples
+    --------
+    >>> float(ff.kernels.relative_error(np.array([3.0, 4.0]), np.array([3.0, 0.0]))) == 4 / 3
+    True
     """
     if x.size != truth.size:
         raise ValueError("relative_error: x and truth must have one size")

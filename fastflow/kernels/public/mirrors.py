@@ -34,6 +34,14 @@ def make_mirror(positive: np.ndarray, negative: np.ndarray | None, depth: float)
     ------
     TypeError, ValueError
         for starts and depths that are none
+
+    Examples
+    --------
+    >>> mirror = ff.kernels.make_mirror(np.full(2, 0.1), np.full(2, 0.1), 2)
+    >>> x, slope = np.zeros(2), np.zeros(2)
+    >>> ff.kernels.mirror_point(mirror, np.zeros(2), x, slope)
+    >>> x.tolist()  # the start: u = v
+    [0.0, 0.0]
     """
     if isinstance(depth, bool) or not isinstance(depth, numbers.Real):
         raise TypeError(f"depth must be a number, got {type(depth).__name__}")
@@ -119,6 +127,14 @@ def mirror_point(mirror, theta, x, slope):
     ------
     TypeError, ValueError
         for other types and sizes
+
+    Examples
+    --------
+    >>> mirror = ff.kernels.make_mirror(np.full(2, 0.1), np.full(2, 0.1), 2)
+    >>> x, slope = np.zeros(2), np.zeros(2)
+    >>> ff.kernels.mirror_point(mirror, np.zeros(2), x, slope)
+    >>> x.tolist()  # the start: u = v
+    [0.0, 0.0]
     """
     if not _fits(mirror, theta.size) or x.size != theta.size or slope.size != theta.size:
         raise ValueError("mirror_point: mirror, theta, x and slope must be of one number of coordinates")
@@ -139,6 +155,15 @@ def mirror_dual(mirror, theta, z):
     ------
     TypeError, ValueError
         for other types and sizes
+
+    Examples
+    --------
+    >>> mirror, z = ff.kernels.make_mirror(np.full(2, 0.1), np.full(2, 0.1), 2), np.array([1.0, -0.5])
+    >>> theta, again = np.zeros(2), np.zeros(2)
+    >>> ff.kernels.mirror_theta(mirror, z, theta)
+    >>> ff.kernels.mirror_dual(mirror, theta, again)
+    >>> np.allclose(again, z)
+    True
     """
     if not _fits(mirror, theta.size) or z.size != theta.size:
         raise ValueError("mirror_dual: mirror, theta and z must be of one number of coordinates")
@@ -159,6 +184,15 @@ def mirror_theta(mirror, z, theta):
     ------
     TypeError, ValueError
         for other types and sizes
+
+    Examples
+    --------
+    >>> mirror, z = ff.kernels.make_mirror(np.full(2, 0.1), np.full(2, 0.1), 2), np.array([1.0, -0.5])
+    >>> theta, again = np.zeros(2), np.zeros(2)
+    >>> ff.kernels.mirror_theta(mirror, z, theta)
+    >>> ff.kernels.mirror_dual(mirror, theta, again)
+    >>> np.allclose(again, z)
+    True
     """
     if not _fits(mirror, theta.size) or z.size != theta.size:
         raise ValueError("mirror_theta: mirror, z and theta must be of one number of coordinates")
@@ -179,6 +213,14 @@ def mirror_move(mirror, change, theta):
     ------
     TypeError, ValueError
         for other types and sizes
+
+    Examples
+    --------
+    >>> mirror, theta, z = ff.kernels.make_mirror(np.full(2, 0.1), np.full(2, 0.1), 2), np.zeros(2), np.zeros(2)
+    >>> ff.kernels.mirror_move(mirror, np.array([1.0, -0.5]), theta)
+    >>> ff.kernels.mirror_dual(mirror, theta, z)
+    >>> z.round(12).tolist()
+    [1.0, -0.5]
     """
     if not _fits(mirror, theta.size) or change.size != theta.size:
         raise ValueError("mirror_move: mirror, change and theta must be of one number of coordinates")
@@ -200,6 +242,15 @@ def mirror_inverse(mirror, boost, x, theta):
     ------
     TypeError, ValueError
         for other types and sizes
+
+    Examples
+    --------
+    >>> mirror, theta = ff.kernels.make_mirror(np.full(2, 0.1), np.full(2, 0.1), 2), np.zeros(2)
+    >>> x, slope = np.zeros(2), np.zeros(2)
+    >>> ff.kernels.mirror_inverse(mirror, 1.0, np.array([0.3, -0.2]), theta)
+    >>> ff.kernels.mirror_point(mirror, theta, x, slope)
+    >>> x.round(9).tolist()
+    [0.3, -0.2]
     """
     if not _fits(mirror, theta.size) or x.size != theta.size or not boost > 0:
         raise ValueError("mirror_inverse: mirror, x and theta must be of one number of coordinates, and boost > 0")

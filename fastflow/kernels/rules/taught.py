@@ -44,6 +44,17 @@ def add_rule(rule_class: type, function: Callable[..., None], slots: int = 0) ->
     -----
     Train by it through `fastflow.CustomRule`, which tries the function first. As for `add_problem`, worker processes
     must know it as well, and its code is never cached on disk.
+
+    Examples
+    --------
+    >>> from typing import NamedTuple
+    >>> class Sign(NamedTuple):
+    ...     share: float
+    >>> def sign(rule, factors, gradient, memory, step, k):
+    ...     for i in range(factors.size):
+    ...         factors[i] -= step * rule.share * np.sign(gradient[i])
+    >>> ff.kernels.add_rule(Sign, sign)
+    >>> method = ff.CustomRule(1e-3, update=Sign(0.5))
     """
     compiled = compiled_for("rule_class", rule_class, "function", function)
     if not isinstance(slots, int) or isinstance(slots, bool) or slots < 0:

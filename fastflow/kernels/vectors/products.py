@@ -306,6 +306,12 @@ def product_nn(a, b):
     ------
     TypeError, ValueError
         for other types, and where the inner dimensions differ
+
+    Examples
+    --------
+    >>> a, b = np.array([[1.0, 2], [3, 4]]), np.array([[5.0, 6], [7, 8]])
+    >>> ff.kernels.product_nn(a, b).tolist()
+    [[19.0, 22.0], [43.0, 50.0]]
     """
     (m, k), n = a.shape, b.shape[1]
     if b.shape[0] != k:
@@ -333,6 +339,12 @@ def product_tn(a, b):
     ------
     TypeError, ValueError
         for other types, and where the inner dimensions differ
+
+    Examples
+    --------
+    >>> a, b = np.array([[1.0, 2], [3, 4]]), np.array([[5.0, 6], [7, 8]])
+    >>> ff.kernels.product_tn(a, b).tolist()
+    [[26.0, 30.0], [38.0, 44.0]]
     """
     (k, m), n = a.shape, b.shape[1]
     if b.shape[0] != k:
@@ -360,6 +372,12 @@ def product_nt(a, b):
     ------
     TypeError, ValueError
         for other types, and where the inner dimensions differ
+
+    Examples
+    --------
+    >>> a, b = np.array([[1.0, 2], [3, 4]]), np.array([[5.0, 6], [7, 8]])
+    >>> ff.kernels.product_nt(a, b).tolist()
+    [[17.0, 23.0], [39.0, 53.0]]
     """
     (m, k), n = a.shape, b.shape[0]
     if b.shape[1] != k:
