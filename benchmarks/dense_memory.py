@@ -35,9 +35,9 @@ def posed(kind: str, entries: int) -> tuple[int, ff.problems.Problem, ff.network
     return data.nbytes, ff.CompressedSensing(data, np.ones(len(data))), ff.DiagonalLinear(2)
 
 
-def train(problem: ff.problems.Problem, network: ff.networks.Network, runs: int) -> None:
+def train(problem: ff.problems.Problem, network: ff.networks.Network, runs: int, tol: float | None) -> None:
     """Two steps of some runs."""
-    method = ff.GradientDescent(1e-9, 2, tol=0.0)
+    method = ff.GradientDescent(1e-9, 2, tol=tol)
     ff.train(problem, network, ff.inits.Uniform(0.1, of="factor"), method, runs=runs, threads=1)
 
 
@@ -53,13 +53,14 @@ def main() -> None:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--megabytes", type=float, default=1000)
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--tol", type=float, help="of GradientDescent: where not given, the least loss is asked for")
     asked = parser.parse_args()
-    train(*posed(asked.kind, 4000)[1:], asked.runs)
+    train(*posed(asked.kind, 4000)[1:], asked.runs, asked.tol)
     before = memory("VmRSS")
     size, problem, network = posed(asked.kind, int(asked.megabytes * 1e6 / 8))
-    train(problem, network, asked.runs)
+    train(problem, network, asked.runs, asked.tol)
     times = (memory("VmHWM") - before) / size
-    print(f"{asked.kind}, runs {asked.runs}: {size / 1e6:.0f} MB of data, peak {times:.2f} times that")
+    print(f"{asked.kind}, runs {asked.runs}, tol {asked.tol}: {size / 1e6:.0f} MB of data, peak {times:.2f} times that")
 
 
 if __name__ == "__main__":
