@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.baselines.accuracy import fall_short
-from fastflow.baselines.by_products import Products, products_of, typical_column
 from fastflow.baselines.multipliers import FITTED, Multipliers
 from fastflow.baselines.nonnegative_flow import descend_on_squares
 from fastflow.checks import FloatArray
 from fastflow.memory import require_work
 from fastflow.operators import Operator
+from fastflow.operators.products import MatrixProducts, products_of, typical_column
 
 FLOORS = (1e-6, 1e-9, 0.0)
 """Entries of x up to such shares of the largest are tried as round-off."""
@@ -38,12 +38,12 @@ class Scaled(NamedTuple):
 
     Attributes
     ----------
-    whole : Products
+    whole : MatrixProducts
     y : array (m,)
     units : array (n,), what an x of it is multiplied by
     """
 
-    whole: Products
+    whole: MatrixProducts
     y: FloatArray
     units: FloatArray
 
@@ -117,7 +117,7 @@ def pursue(operator: Operator, values: FloatArray, cost: FloatArray, nonnegative
     return best._replace(x=best.x * units, multipliers=best.multipliers / typical_column(operator))
 
 
-def _refined(whole: Products, y: FloatArray, x: FloatArray, nonnegative: bool) -> FloatArray:
+def _refined(whole: MatrixProducts, y: FloatArray, x: FloatArray, nonnegative: bool) -> FloatArray:
     """Least squares on the support of x, where the signs stay and that fits as well."""
     missed = np.linalg.norm(whole.times(x) - y)
     for floor in FLOORS:
@@ -132,7 +132,7 @@ def _refined(whole: Products, y: FloatArray, x: FloatArray, nonnegative: bool) -
     return x
 
 
-def _feasible(whole: Products, y: FloatArray, u: FloatArray, x: FloatArray, nonnegative: bool) -> FloatArray:
+def _feasible(whole: MatrixProducts, y: FloatArray, u: FloatArray, x: FloatArray, nonnegative: bool) -> FloatArray:
     """Feasible multipliers near u with the largest ``<y, u>``, which no solution has a smaller norm than.
 
     Nearer than those of the method come those that satisfy the equations of the dual on the support of x, and where it
@@ -195,7 +195,7 @@ def lasso_levels(
     return levels
 
 
-def _gap(whole: Products, y: FloatArray, level: float, x: FloatArray, nonnegative: bool) -> float:
+def _gap(whole: MatrixProducts, y: FloatArray, level: float, x: FloatArray, nonnegative: bool) -> float:
     """The duality gap of the lasso, from the residual scaled until it is feasible."""
     residual = y - whole.times(x)
     slope = steepest(whole.transposed(residual), nonnegative)

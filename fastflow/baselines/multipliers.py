@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.baselines.by_products import Products
 from fastflow.checks import FloatArray
+from fastflow.operators.products import MatrixProducts
 
 GROWTH, FALL = 3.0, 10.0
 """s becomes so much larger after a step that was found, and so much smaller after one that was not."""
@@ -64,7 +64,7 @@ class Multipliers:
 
     Parameters
     ----------
-    products : Products, with columns of norm about 1
+    products : MatrixProducts, with columns of norm about 1
     y : array (m,), of norm 1
     level : float > 0, c
     delta : 1 for the lasso, `FITTED` for basis pursuit
@@ -73,7 +73,13 @@ class Multipliers:
     """
 
     def __init__(
-        self, products: Products, y: FloatArray, level: float, delta: float, nonnegative: bool, start: Found | None
+        self,
+        products: MatrixProducts,
+        y: FloatArray,
+        level: float,
+        delta: float,
+        nonnegative: bool,
+        start: Found | None,
     ) -> None:
         self.products, self.y, self.level, self.delta, self.nonnegative = products, y, level, delta, nonnegative
         m, n = products.shape

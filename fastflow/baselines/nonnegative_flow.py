@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastflow.baselines.by_products import ROUND_OFF, Products
 from fastflow.baselines.nonnegative import SignedLeastSquares
 from fastflow.checks import FloatArray
+from fastflow.operators.products import ROUND_OFF, MatrixProducts
 
 START = 1e-2
 """Entries of w at the start, relative to what one column alone would take."""
@@ -29,12 +29,12 @@ VANISHED = 1e-12
 """Entries that a step along a line leaves up to this share of the largest are 0."""
 
 
-def descend_on_squares(products: Products, values: FloatArray, unit: float, tol: float) -> SignedLeastSquares:
+def descend_on_squares(products: MatrixProducts, values: FloatArray, unit: float, tol: float) -> SignedLeastSquares:
     """Minimise ``||A x - y||`` subject to ``x >= 0``, by products.
 
     Parameters
     ----------
-    products : Products
+    products : MatrixProducts
     values : array (m,), y
     unit : float > 0, about the norm of a column
     tol : float > 0
@@ -82,7 +82,7 @@ def descend_on_squares(products: Products, values: FloatArray, unit: float, tol:
     return best
 
 
-def _to_least_squares(products: Products, y: FloatArray, unit: float, x: FloatArray) -> tuple[FloatArray, bool]:
+def _to_least_squares(products: MatrixProducts, y: FloatArray, unit: float, x: FloatArray) -> tuple[FloatArray, bool]:
     """The way from x to least squares on its support, until an entry is 0; and whether it led to the end."""
     places = np.flatnonzero(x)
     # Where many x fit alike that moves x the least; relative to x, as the flow does, so that few entries reach 0.

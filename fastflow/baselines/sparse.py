@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.arrays import as_array
 from fastflow.baselines.accuracy import fall_short
-from fastflow.baselines.by_products import Products, products_of, slopes_left, typical_column
-from fastflow.baselines.least_l1 import TIGHT, lasso_levels, pursue
+from fastflow.baselines.least_l1 import TIGHT, lasso_levels, pursue, steepest
 from fastflow.baselines.nonnegative import SignedLeastSquares, signed_least_squares
 from fastflow.baselines.nonnegative_flow import descend_on_squares
 from fastflow.baselines.systems import CONSISTENT, as_system, as_weights, equilibrated, heard, row_space
 from fastflow.checks import FloatArray, as_count, as_floats, as_number, one_of
 from fastflow.equality import by_value
 from fastflow.operators import Operator, is_operator
+from fastflow.operators.products import MatrixProducts, products_of, slopes_left, typical_column
 from fastflow.problems.measurements import as_measured_by
 
 LINEAR_PROGRAM, PATH, SIGNED, DECOMPOSED, RESTRICTED = 40, 4, 5, 5, 2
@@ -226,10 +226,10 @@ def lasso_path(
         raise ImportError("the lasso path needs scikit-learn: pip install 'fastflow[baselines]'") from error
 
     a, y = as_system(matrix, values, PATH, "lasso_path")
-    levels = _penalties(penalties, a.T @ y, nonnegative)
-    correlations = a.T @ y if nonnegative else np.abs(a.T @ y)
+    correlations = a.T @ y
+    levels = _penalties(penalties, correlations, nonnegative)
     solutions = np.zeros((len(levels), a.shape[1]))
-    open_levels = levels < correlations.max()
+    open_levels = levels < steepest(correlations, nonnegative)
     if open_levels.any():
         solve = functools.partial(
             path,
@@ -252,8 +252,8 @@ def _penalties(penalties: ArrayLike | None, correlations: FloatArray, nonnegativ
     """Those of `lasso_path`, largest first, from ``A^T y``."""
     if penalties is None:
         # Where no entry can grow the path is 0 throughout, whatever the penalties.
-        steepest = float(correlations.max() if nonnegative else np.abs(correlations).max())
-        return max(steepest, float(np.finfo(np.float64).tiny)) * np.geomspace(1, 1e-3, 100)
+        first = max(steepest(correlations, nonnegative), float(np.finfo(np.float64).tiny))
+        return first * np.geomspace(1, 1e-3, 100)
     levels: FloatArray = np.sort(as_floats("penalties", penalties, 1).astype(np.float64))[::-1]
     if levels[-1] <= 0:
         raise ValueError(f"every penalty must be greater than 0, got {levels[-1]:g}")
@@ -335,7 +335,7 @@ def _by_flow(a: FloatArray, y: FloatArray) -> SignedLeastSquares:
     units = np.where(units > 0, units, 1.0)
     even = a / units
     x, missed = descend_on_squares(
-        Products(a.shape, lambda vector: even @ vector, lambda residual: residual @ even), y, 1.0, CONSISTENT
+        MatrixProducts(a.shape, lambda vector: even @ vector, lambda residual: residual @ even), y, 1.0, CONSISTENT
     )
     return SignedLeastSquares(x / units, missed)
 

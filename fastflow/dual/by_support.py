@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow import kernels
-from fastflow.baselines.by_products import products_of
 from fastflow.baselines.least_l1 import pursue
 from fastflow.checks import FloatArray
 from fastflow.kernels.dual.mirror import BOTH, UP, mirror_inverse
 from fastflow.operators import Operator
+from fastflow.operators.products import products_of
 
 ROUNDS = 10
 """Corrections, at most."""

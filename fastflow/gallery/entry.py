@@ -104,9 +104,8 @@ class Entry:
         options = {"seed": seed, "threads": threads}
         return self.compute(**size, **{name: value for name, value in options.items() if self.takes(name)})
 
-    def judge(self, data: Data) -> str:
-        """The verdict in words, which say where it is not the one that was found before."""
-        verdict = self.check(data)
+    def told(self, verdict: Verdict) -> str:
+        """A verdict in words, which say where it is not the one that was found before."""
         if verdict.holds == self.holds:
             return f"{verdict}" if self.holds else f"{verdict} (as was found before)"
         return f"{verdict} (unlike before, when it {'held' if self.holds else 'did not hold'})"
@@ -160,6 +159,7 @@ def reproduce(entry: Entry, folder: Path, size: str = DEFAULT, seed: int = 0, th
     Verdict
     """
     data = entry.run(entry.sizes[size], seed, threads)
+    verdict = entry.check(data)
     numbers, picture, text = files_of(entry, folder)
     with writing(numbers) as file:
         np.savez(file, allow_pickle=False, **data)
@@ -167,5 +167,5 @@ def reproduce(entry: Entry, folder: Path, size: str = DEFAULT, seed: int = 0, th
         entry.draw(data).savefig(file, dpi=150)
     sizes = ", ".join(f"{name} = {value}" for name, value in entry.sizes[size].items())
     words = (entry.source, entry.claim, f"Taken: {entry.taken}", f"Chosen here: {entry.chosen}")
-    put(text, "\n".join((*words, f"Computed with {sizes}, seed {seed}", entry.judge(data), "")).encode())
-    return entry.check(data)
+    put(text, "\n".join((*words, f"Computed with {sizes}, seed {seed}", entry.told(verdict), "")).encode())
+    return verdict

@@ -68,10 +68,10 @@ def rates(
     axes: Axes, x: NDArray[np.float64], found: NDArray[np.float64], trials: int, series: Series, label: str
 ) -> None:
     """Shares of the trials, with Wilson's 95% intervals."""
-    share, z = found / trials, float(stats.norm.ppf(0.975))
-    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    bars = np.maximum((share - (middle - half), middle + half - share), 0)
+    share = found / trials
+    intervals = [stats.binomtest(int(k), trials).proportion_ci(method="wilson") for k in found]
+    low, high = np.array(intervals).T
+    bars = np.maximum((share - low, high - share), 0)
     axes.errorbar(x, share, bars, fmt=series.marker, color=series.color, ms=4, capsize=2, label=label)
 
 

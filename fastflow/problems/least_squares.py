@@ -9,6 +9,7 @@ import numpy as np
 from fastflow.checks import FloatArray
 from fastflow.memory import require_work
 from fastflow.operators import Operator
+from fastflow.operators.products import products_of
 
 
 def fitted(matrix: FloatArray, values: FloatArray) -> FloatArray:
@@ -73,17 +74,10 @@ class _Found(NamedTuple):
 
 
 def _least_squares_by_products(operator: Operator, values: FloatArray, rtol: float) -> _Found:
-    from scipy.sparse.linalg import LinearOperator, lsmr
+    from scipy.sparse.linalg import lsmr
 
-    n, rows = operator.shape[1], operator.rows
-    linear = LinearOperator(
-        (rows, n),
-        lambda x: operator.forward(np.ascontiguousarray(x, np.float64).reshape(1, n))[0],
-        lambda r: operator.adjoint(np.array(r, np.float64).reshape(1, rows))[0],
-        dtype=np.float64,
-    )
-    given = values.astype(np.float64)
-    x, stop, _, *norms = lsmr(linear, given, atol=rtol, btol=rtol, conlim=0, maxiter=rows + n)
+    linear, given = products_of(operator).linear(), values.astype(np.float64)
+    x, stop, _, *norms = lsmr(linear, given, atol=rtol, btol=rtol, conlim=0, maxiter=sum(linear.shape))
     residual, gradient, size, condition, _ = (float(norm) for norm in norms)
     return _Found(np.asarray(x), stop != OUT_OF_TURNS, residual, gradient, size, condition)
 

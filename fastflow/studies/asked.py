@@ -272,10 +272,8 @@ class Outcome(Asked):
 
     def _as_value(self, value: ArrayLike, field: Field) -> Values | float:
         """What the function has given, if it is of the field."""
-        if (
-            isinstance(value, float | int | np.floating | np.integer) and field == _NUMBER
-        ):  # as most are, without more ado
-            number = float(value)
+        if field == _NUMBER and isinstance(value, float | int | np.floating | np.integer):
+            number = float(value)  # most values pass here, without more ado
             if number == value and number > field.fill:
                 return number
         if value is None:

@@ -11,8 +11,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -40,9 +38,6 @@ from fastflow.studies.spec import Table, fields_of
 from fastflow.studies.store import Store
 from fastflow.studies.tasks import RECORD, Finished, Piece, TrialError, failed, trials_of
 from fastflow.studies.tries import TRIES, Tries
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 TASK_SECONDS = 0.25
 """What a task should take: many times what handing it out costs, and short enough for a bar that moves."""
@@ -174,7 +169,9 @@ class Driver:
     def run(self, max_seconds: float | None, progress: bool | None) -> StudyResult:
         """Until all is done, time is up, or something is wrong."""
         started, self.journal = time.monotonic(), Journal(progress)
-        with telling_of_compiling(progress), _bar(progress, self.plan.total, self.plan.done) as self.bar:
+        # Cells come in random order, so the mean rate of all trials is that of those to come.
+        bar = progress_bar(progress, self.plan.total, "trial", done=self.plan.done, smoothing=0)
+        with telling_of_compiling(progress), bar as self.bar:
             try:
                 self._describe(tuple(name for name in self.fields if name not in self.design.fields))
                 while True:
@@ -528,8 +525,3 @@ def _after(piece: Piece, tried: Piece) -> Piece:
     """What follows in a piece on its first trials."""
     is_of_it = piece.cell == tried.cell and piece.first == tried.first
     return piece._replace(first=tried.last) if is_of_it else piece
-
-
-def _bar(progress: bool | None, total: int, done: int) -> AbstractContextManager[tqdm[NoReturn] | None]:
-    """A bar over trials; its rate is the mean of all, as cells come in random order."""
-    return progress_bar(progress, total, "trial", done=done, smoothing=0)

@@ -7,14 +7,12 @@ kernels takes half the time without it (measured).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
 from numba import _dynfunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompileResult
-from numba.core.compiler_lock import require_global_compiler_lock
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
@@ -31,13 +29,10 @@ LINKED = "linked"
 class LinkedLibrary(JITCodeLibrary):
     """Numba's library of one function and all that it calls, without machine code."""
 
-    def finalize(self) -> None:
-        require_global_compiler_lock()
-        self._raise_if_finalized()
-        for library in dict.fromkeys(self._linking_libraries):
-            reloaded_of(self).update(reloaded_of(library))
-            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
-        self._final_module.verify()
+    def _optimize_final_module(self) -> None:
+        """Leave that to the library that this one is linked into."""
+
+    def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
         self._finalized = True
 
@@ -47,12 +42,6 @@ class LinkedLibrary(JITCodeLibrary):
     def serialize_using_object_code(self) -> tuple[str, str, bytes]:
         self._ensure_finalized()
         return self.name, LINKED, self._get_module_for_linking().as_bitcode()
-
-
-def reloaded_of(library: JITCodeLibrary) -> set[Callable[[], object]]:
-    """What a library calls when it comes from the cache; Numba before 0.62 has nothing of that kind."""
-    calls: set[Callable[[], object]] = getattr(library, "_reload_init", set())
-    return calls
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -69,7 +58,7 @@ class LowerToBeLinked(NativeLowering):
         lowered = state.cr
         entry = _nothing(lowered.fndesc, lowered.env, state.library)
         state.targetctx.insert_user_function(entry, lowered.fndesc, [state.library])
-        state.reload_init.extend(reloaded_of(state.library))
+        state.reload_init.extend(getattr(state.library, "_reload_init", ()))  # which Numba has from 0.62 on
         state.cr = lowered._replace(cfunc=entry)
         return True
 
@@ -90,8 +79,7 @@ def rebuild(context: BaseContext, reduced: tuple[Any, ...]) -> CompileResult:
         function()
     library = LinkedLibrary(context.codegen(), name)
     library._shared_module = library._final_module = llvm.parse_bitcode(code[0])
-    library._finalize_dynamic_globals()
-    library._finalized = True
+    library._finalize_final_module()
     return CompileResult(
         target_context=context,
         typing_context=context.typing_context,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastflow.checks import FloatArray
-from fastflow.operators import Operator
+from fastflow.operators.base import Operator
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 SPARE_TURNS = 200
 """Turns of LSMR beyond those that exact numbers would need."""
@@ -18,7 +21,7 @@ ROUND_OFF = 1e-15
 """What LSMR is asked for, relative: all that there is."""
 
 
-class Products(NamedTuple):
+class MatrixProducts(NamedTuple):
     """A matrix by its products: of an operator, of some of its columns, of an array.
 
     Attributes
@@ -32,7 +35,7 @@ class Products(NamedTuple):
     times: Callable[[FloatArray], FloatArray]
     transposed: Callable[[FloatArray], FloatArray]
 
-    def columns(self, places: NDArray[np.int64], scale: FloatArray) -> Products:
+    def columns(self, places: NDArray[np.int64], scale: FloatArray) -> MatrixProducts:
         """Some of the columns, each multiplied by a number."""
 
         def times(vector: FloatArray) -> FloatArray:
@@ -40,12 +43,14 @@ class Products(NamedTuple):
             spread[places] = scale * vector
             return self.times(spread)
 
-        return Products((self.shape[0], len(places)), times, lambda residual: scale * self.transposed(residual)[places])
+        return MatrixProducts(
+            (self.shape[0], len(places)), times, lambda residual: scale * self.transposed(residual)[places]
+        )
 
     @property
-    def turned(self) -> Products:
+    def turned(self) -> MatrixProducts:
         """The transpose."""
-        return Products((self.shape[1], self.shape[0]), self.transposed, self.times)
+        return MatrixProducts((self.shape[1], self.shape[0]), self.transposed, self.times)
 
     def least_squares(self, values: FloatArray, rtol: float = ROUND_OFF) -> FloatArray:
         """The x of least ``||A x - y||``, of these of least norm, by LSMR: as near as it comes."""
@@ -56,7 +61,7 @@ class Products(NamedTuple):
         turns = 2 * min(self.shape) + SPARE_TURNS
         return np.asarray(lsmr(self.linear(), values, atol=rtol, btol=rtol, conlim=0, maxiter=turns)[0])
 
-    def linear(self) -> object:
+    def linear(self) -> LinearOperator:
         """What SciPy's solvers, and those that follow them, take."""
         from scipy.sparse.linalg import LinearOperator
 
@@ -68,9 +73,9 @@ class Products(NamedTuple):
         )
 
 
-def products_of(operator: Operator) -> Products:
+def products_of(operator: Operator) -> MatrixProducts:
     """The products of the real form of an operator, in float64."""
-    return Products(
+    return MatrixProducts(
         (operator.rows, operator.shape[1]),
         lambda vector: operator.forward(np.array(vector, np.float64, ndmin=2))[0],
         lambda residual: operator.adjoint(np.array(residual, np.float64, ndmin=2))[0],
