@@ -303,9 +303,10 @@ class Stepping(Execution):
     def kernel_problem(self) -> NamedTuple:
         """What the kernels are told of the problems."""
         setting = self.setting
-        first = setting.problems[0]
-        shared = setting.shared and first.is_worth_sharing(setting.runs)
-        return first.kernel_data(setting.problems, setting.dtype, shared=shared)
+        return setting.problems[0].kernel_data(setting.problems, setting.dtype, shared=_shares_data(setting))
+
+    def data_bytes(self, setting: Setting) -> int:
+        return setting.problems[0].kernel_bytes(setting.problems, setting.dtype, shared=_shares_data(setting))
 
     def _step_sizes(self) -> FloatArray:
         """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start.
@@ -434,6 +435,11 @@ class Stepping(Execution):
         self.settle_waiting(lambda runs: self.worker().advance(runs, 0), operations)
         for run in np.flatnonzero((self.status != Status.RUNNING) & (self.status != Status.DIVERGED)):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
+
+
+def _shares_data(setting: Setting) -> bool:
+    """Whether the data are laid out for many runs."""
+    return setting.shared and setting.problems[0].is_worth_sharing(setting.runs)
 
 
 Rows = slice | NDArray[np.int64]

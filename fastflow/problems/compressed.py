@@ -12,12 +12,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, frozen
 from fastflow.kernels.losses.sensing import Sensing
-from fastflow.kernels.losses.shared_matrix import LARGE, padded_columns, share_matrix
-from fastflow.memory import require_work
+from fastflow.kernels.losses.shared_matrix import LARGE, packed_bytes, padded_bytes, padded_columns, share_matrix
 from fastflow.operators import Operator, is_operator
 from fastflow.operators.rationed import Rationed
 from fastflow.problems.base import VectorProblem, stacked
-from fastflow.problems.gram import regression_by_gram
+from fastflow.problems.gram import gram_bytes, regression_by_gram
 from fastflow.problems.measurements import as_measured_by, as_measurements, measured_by_operators
 
 DECOMPOSITION = 10
@@ -26,9 +25,6 @@ columns (of Householder and bidiagonal reductions, roughly)."""
 
 FEW = 2
 """For so many runs a large matrix is not packed."""
-
-PACKED = 2
-"""Copies of A that kernels have beside that of the user, at most."""
 
 DECOMPOSED = 10**7
 """Up to that product they cost next to nothing."""
@@ -147,6 +143,16 @@ class CompressedSensing(VectorProblem):
         return wide, [wide], cls(np.ones((1, 1)), np.ones(1))
 
     @classmethod
+    def kernel_bytes(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> int:
+        if any(p.is_matrix_free for p in problems):
+            return super().kernel_bytes(problems, dtype, shared=shared)
+        arrays = [p.entries("descent") for p in problems]
+        if all(p.prefers_gram for p in problems):
+            return gram_bytes([(a.T, p.values[None]) for a, p in zip(arrays, problems, strict=True)], dtype)
+        packed = packed_bytes(arrays[0].shape, dtype) if shared else 0
+        return padded_bytes(arrays, dtype) + packed + sum(p.values.nbytes for p in problems)
+
+    @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         if any(p.is_matrix_free for p in problems):
             return measured_by_operators([p.matrix for p in problems], [p.values for p in problems], dtype)
@@ -154,7 +160,6 @@ class CompressedSensing(VectorProblem):
             return regression_by_gram([(p.entries("descent").T, p.values[None]) for p in problems], dtype)
         if shared:
             (problem,) = problems
-            require_work(problem.entries("descent").size, PACKED, "the matrix for many runs, packed,")
             return share_matrix(problem.entries("descent"), problem.values, dtype)
         return cls.kernel_samples(problems, dtype)
 

@@ -15,7 +15,13 @@ from fastflow.kernels.vectors.aligned import only_read
 from fastflow.operators import Operator, is_operator
 from fastflow.operators.rationed import Rationed
 from fastflow.problems.base import MatrixProblem, stacked
-from fastflow.problems.least_squares import fitted, least_loss_by_products, solve_by_products
+from fastflow.problems.least_squares import (
+    fitted,
+    least_loss_by_products,
+    singular_values,
+    solve_by_products,
+    solve_least_squares,
+)
 from fastflow.problems.measurements import as_measured_by, as_measurements, measured_by_operators
 
 
@@ -133,21 +139,20 @@ class MatrixSensing(MatrixProblem):
         """The singular values of the operators as vectors; None of what has no entries."""
         if isinstance(self.operators, Operator) or self.residual_count < self.shape[0] * self.shape[1]:
             return None
-        flat = self.operators.reshape(len(self.operators), -1)
-        values: FloatArray = np.linalg.svd(flat.astype(np.float64), compute_uv=False)
-        return values
+        return singular_values(self.operators.reshape(len(self.operators), -1))
 
     def least_squares(self) -> FloatArray:
         if isinstance(self.operators, Operator):
             return solve_by_products(self.operators, self.values).reshape(self.shape)
         flat = self.operators.reshape(len(self.operators), -1)
-        solution: FloatArray = np.linalg.lstsq(flat.astype(np.float64), self.values.astype(np.float64), rcond=None)[0]
-        return solution.reshape(self.shape)
+        return solve_least_squares(flat, self.values)[0].reshape(self.shape)
 
     def least_loss(self, rank: int) -> float:
-        if isinstance(self.operators, Operator) and self.residual_count > self.shape[0] * self.shape[1]:
-            return self.weight * least_loss_by_products(self.operators, self.values)
-        return super().least_loss(rank)
+        size = self.shape[0] * self.shape[1]
+        if isinstance(self.operators, Operator):
+            missed = least_loss_by_products(self.operators, self.values) if self.residual_count > size else 0.0
+            return self.weight * missed
+        return self.loss(self.least_squares()) if self.residual_count >= size else 0.0
 
     @property
     def loss_flops(self) -> int:
@@ -157,6 +162,12 @@ class MatrixSensing(MatrixProblem):
     def examples(cls, width: int) -> Sequence[Self | list[Self]]:
         one = cls(np.ones((1, width, width)), np.ones(1))
         return one, [one]
+
+    @classmethod
+    def kernel_bytes(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> int:
+        first = problems[0].operators
+        lies = shared and not isinstance(first, Operator) and first.dtype == dtype
+        return problems[0].values.nbytes if lies else super().kernel_bytes(problems, dtype, shared=shared)
 
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:

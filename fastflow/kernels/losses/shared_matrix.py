@@ -71,15 +71,36 @@ def padded_columns(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> np.ndarr
     that is `LARGE` and lies so already is taken as it is.
     """
     m, n = matrices[0].shape
-    per_line = CACHE_LINE // np.dtype(dtype).itemsize
-    if len(matrices) == 1 and n % per_line == 0 and matrices[0].nbytes >= LARGE:
-        (only,) = matrices
-        if only.dtype == dtype and only.flags.c_contiguous:
-            return only_read(only.reshape(1, -1))
-    padded = aligned_zeros((len(matrices), m, -(-n // per_line) * per_line), dtype)
+    if not padded_bytes(matrices, dtype):
+        return only_read(matrices[0].reshape(1, -1))
+    padded = aligned_zeros((len(matrices), m, _padded(n, dtype)), dtype)
     for i, matrix in enumerate(matrices):
         padded[i, :, :n] = matrix
     return padded.reshape(len(matrices), -1)
+
+
+def padded_bytes(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> int:
+    """What `padded_columns` takes of memory: 0 of one matrix that it takes as it is."""
+    first, dtype = matrices[0], np.dtype(dtype)
+    m, n = first.shape
+    lies = first.dtype == dtype and first.flags.c_contiguous and _padded(n, dtype) == n
+    return (
+        0
+        if len(matrices) == 1 and lies and first.nbytes >= LARGE
+        else len(matrices) * m * _padded(n, dtype) * dtype.itemsize
+    )
+
+
+def _padded(n: int, dtype: DTypeLike) -> int:
+    """So many entries of whole cache lines, at least n."""
+    per_line = CACHE_LINE // np.dtype(dtype).itemsize
+    return -(-n // per_line) * per_line
+
+
+def packed_bytes(shape: tuple[int, int], dtype: DTypeLike) -> int:
+    """What the panels of a matrix of such a shape take of memory."""
+    dtype = np.dtype(dtype)
+    return -(-shape[0] // PANEL_ROWS) * PANEL_ROWS * len(panel_order(shape[1], dtype)) * dtype.itemsize
 
 
 def share_matrix(matrix: np.ndarray, values: np.ndarray, dtype: DTypeLike) -> SharedMatrix:
