@@ -263,7 +263,6 @@ class Stepping(Execution):
         super().__init__(setting, method, recording)
         recording.taken = self.steps
         first = setting.problems[0]
-        self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.whole_flops = setting.architecture.gradient_flops + first.loss_flops
         self.flops_per_step = method.gradients * self.whole_flops
@@ -305,6 +304,8 @@ class Stepping(Execution):
             if gradient_tol is None:
                 gradient_tol = -1.0 if type(method.rule) is Descent else 0.0
             self.ends = Ends(method.max_steps, TOL * sizes + least, gradient_tol, REST * sizes + least, least)
+        # Last, as what is asked of the problems above takes memory of its own while it is found.
+        self.problem = self.kernel_problem()
 
     def kernel_problem(self) -> NamedTuple:
         """What the kernels are told of the problems."""
