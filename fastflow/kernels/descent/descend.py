@@ -146,9 +146,16 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             loss = group.work.loss[member]
             look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
         now = is_fused(mover.rule) and not look
-        backward(group, at, widths, now)
+        # Where a slice ends nobody asks for the gradient, but for the record of a run that has stalled.
+        asked = not pause
+        if pause:
+            for member in range(members):
+                asked |= group.run[member] >= 0 and not group.moved[member]
+        if asked:
+            backward(group, at, widths, now)
         if look:
-            gradient_norms(group)
+            if asked:
+                gradient_norms(group)
             countdown = np.iinfo(np.int64).max
             for member in range(members):
                 run, k = group.run[member], group.offset[member] + ticks
