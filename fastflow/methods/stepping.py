@@ -49,6 +49,9 @@ HALF_EDGE = 0.5 * edge
 COMPARED = 0.01
 """The share of the gradients of all runs, at most, for which a step is compared with the edge."""
 
+NOTHING = 1e7
+"""Operations that always may be done for that: a quarter of a millisecond."""
+
 ROUGH = 1e-3
 """How accurately the edge is found that a step given as a number is compared with."""
 
@@ -330,11 +333,13 @@ class Stepping(Execution):
         if isinstance(step, Edge):
             return np.array([step.step(problem, network) for problem in problems])
         if setting.shared and method.knows_edge and not isinstance(method.step, Schedule):
-            # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
+            # A list would pay for it once a problem.
             assert method.max_steps is not None
             most = int(COMPARED * setting.runs * method.max_steps)
             try:
-                found = method.stable_share * stability_edge(problems[0].rationed(most), network, rtol=ROUGH)
+                operations = max(NOTHING, most * float(self.whole_flops))
+                edge_at = stability_edge(problems[0].rationed(most), network, ROUGH, operations)
+                found = method.stable_share * edge_at
             except ValueError:
                 found = np.inf
             if step > found:
