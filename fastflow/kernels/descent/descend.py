@@ -17,7 +17,6 @@ from fastflow.kernels.descent.moving import keep_memory, load_memory
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING, STALLED
 from fastflow.kernels.losses.loss import settled_loss
 from fastflow.kernels.networks.group import (
-    backward,
     balancedness,
     extract_member,
     forward,
@@ -27,7 +26,7 @@ from fastflow.kernels.networks.group import (
     measure,
     radial_slope,
 )
-from fastflow.kernels.rules.rule import is_fused, take_steps
+from fastflow.kernels.rules.rule import sweep_back, take_steps
 from fastflow.kernels.trace import has_room, next_record, write_record
 from fastflow.kernels.vectors.elementwise import copy
 
@@ -145,8 +144,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
         for member in range(members):
             loss = group.work.loss[member]
             look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
-        now = is_fused(mover.rule) and not look
-        backward(group, at, widths, now)
+        moved = sweep_back(mover.rule, mover, group, at, widths, ticks, not look)
         if look:
             gradient_norms(group)
             countdown = np.iinfo(np.int64).max
@@ -193,7 +191,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             if budget > 0 or trace.pending_count[0] > 0:
                 break
             continue
-        if not now:
+        if not moved:
             take_steps(mover.rule, mover, group, at, widths, ticks)
         ticks += 1
         used += active

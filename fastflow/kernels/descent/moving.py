@@ -10,6 +10,7 @@ from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.networks.group import (
     backward,
+    backward_by,
     forward,
     gather_entries,
     gather_gradient,
@@ -24,14 +25,14 @@ from fastflow.kernels.rules.adaptive import AdamRule, RMSpropRule, SignRule
 from fastflow.kernels.rules.elementwise import FORMULAS, varies, vary_numbers, write_numbers
 from fastflow.kernels.rules.layerwise import Layerwise
 from fastflow.kernels.rules.momentum import MomentumRule
-from fastflow.kernels.rules.rates import NORMALIZED, SHARED, Rate, normalized_rate, rate_of_change, shared_rate
+from fastflow.kernels.rules.rates import NORMALIZED, SHARED, Rate, normalized_rate, rate_of_change, shared_rates
 from fastflow.kernels.rules.rule import (
     RATES,
     Descent,
     Mover,
-    is_fused,
     number_count,
     slot_count,
+    sweep_back,
     take_steps,
 )
 from fastflow.kernels.rules.sharpness import SharpnessRule
@@ -58,7 +59,7 @@ def make_mover(rule: NamedTuple, factors: np.ndarray, members: int, parameters: 
         rule=rule,
         memory=aligned_zeros(shape, factors.dtype),
         numbers=aligned_zeros((number_count(rule), members), factors.dtype),
-        rates=np.zeros((members, RATES)),
+        rates=np.zeros((RATES, members)),
         begun=np.zeros(members, np.int64),
         sizes=np.zeros(members),
         written=np.full(members, np.nan),
@@ -75,14 +76,24 @@ def keep_memory(rule, mover, group, member, memory, rates):
     """What `load_memory` gave, as it is now."""
 
 
-@implements(is_fused, Descent, inline=True)
-def _fused(rule):
-    return True
+@implements(sweep_back, Descent, inline=True)
+def _sweep_and_descend(rule, mover, group, at, widths, ticks, now):
+    backward(group, at, widths, now)
+    return now
 
 
-@implements(is_fused, tuple, inline=True)
-def _not_fused(rule):
+@implements(sweep_back, tuple, inline=True)
+def _sweep_only(rule, mover, group, at, widths, ticks, now):
+    backward(group, at, widths, False)
     return False
+
+
+@implements(sweep_back, *BY_FORMULA, inline=True)
+def _sweep_by_formula(rule, mover, group, at, widths, ticks, now):
+    if now:
+        _tell_numbers(rule, mover, group, ticks)
+    backward_by(group, at, widths, now, rule, mover)
+    return now
 
 
 @implements(take_steps, Descent, inline=True)
@@ -102,6 +113,13 @@ def _nothing_to_keep(rule, mover, group, member, memory, rates):
 
 @implements(take_steps, *BY_FORMULA, inline=True)
 def _by_formula(rule, mover, group, at, widths, ticks):
+    _tell_numbers(rule, mover, group, ticks)
+    move_by(group, at, rule, mover)
+
+
+@jit_inline
+def _tell_numbers(rule, mover, group, ticks):
+    """Bring what a formula is told of this step up to date."""
     for member in range(group.run.size):
         size = mover.sizes[member]
         if size != mover.written[member]:
@@ -109,7 +127,6 @@ def _by_formula(rule, mover, group, at, widths, ticks):
             write_numbers(rule, mover.numbers, member, size, _weight_of(group, member))
     if varies(rule):
         _vary_all(rule, mover, group, ticks)
-    move_by(group, at, rule, mover)
 
 
 @jit_inline
@@ -136,7 +153,7 @@ def _load_laid_out(rule, mover, group, member, memory, rates, begun):
         place_entries(group, mover.memory[slot], member, memory[slot * size : (slot + 1) * size])
     mover.written[member] = np.nan
     for i in range(RATES):
-        mover.rates[member, i] = rates[i]
+        mover.rates[i, member] = rates[i]
     mover.begun[member] = begun
 
 
@@ -146,7 +163,7 @@ def _keep_laid_out(rule, mover, group, member, memory, rates):
     for slot in range(len(mover.memory)):
         gather_entries(group, mover.memory[slot], member, memory[slot * size : (slot + 1) * size])
     for i in range(RATES):
-        rates[i] = mover.rates[member, i]
+        rates[i] = mover.rates[i, member]
 
 
 @implements(load_memory, tuple)
@@ -155,7 +172,7 @@ def _load_flat(rule, mover, group, member, memory, rates, begun):
         for i in range(mover.memory.shape[2]):
             mover.memory[member, slot, i] = memory[slot * mover.memory.shape[2] + i]
     for i in range(RATES):
-        mover.rates[member, i] = rates[i]
+        mover.rates[i, member] = rates[i]
     mover.begun[member] = begun
 
 
@@ -165,7 +182,7 @@ def _keep_flat(rule, mover, group, member, memory, rates):
         for i in range(mover.memory.shape[2]):
             memory[slot * mover.memory.shape[2] + i] = mover.memory[member, slot, i]
     for i in range(RATES):
-        rates[i] = mover.rates[member, i]
+        rates[i] = mover.rates[i, member]
 
 
 @implements(take_steps, Rate, inline=True)
@@ -185,15 +202,13 @@ def _by_rate(rule, mover, group, at, widths, ticks):
 
 @jit_inline
 def _rates_of_norms(rule, mover, group):
-    # No branch in the loops, so that members go by vectors; the size of a member without a run is 0.
+    # The size of a member without a run is 0.
     sizes, weights, norms = mover.sizes, group.weight, group.norm
     if rule.kind == NORMALIZED:
         for member in range(sizes.size):
             group.step[member] = weights[member] * normalized_rate(sizes[member], weights[member] * norms[member])
     else:
-        for member in range(sizes.size):
-            norm = weights[member] * norms[member]
-            group.step[member] = weights[member] * shared_rate(rule, mover.rates, member, sizes[member], norm)
+        shared_rates(rule, mover.rates, weights, norms, sizes, group.step)
     for member in range(sizes.size):
         if group.run[member] < 0:
             group.step[member] = 0
@@ -208,10 +223,10 @@ def _rate_by_gradients(rule, mover, group, member, size, ticks):
     square = np.float64(number[0])
     if group.offset[member] + ticks > mover.begun[member]:
         dot(now, before, now.size, number)
-        across, last = np.float64(number[0]), mover.rates[member, 0]
-        step = rate_of_change(rule, last, size, mover.rates[member, 1], across, square)
+        across, last = np.float64(number[0]), mover.rates[0, member]
+        step = rate_of_change(rule, last, size, mover.rates[1, member], across, square)
     copy(before, now, now.size)
-    mover.rates[member, 0], mover.rates[member, 1] = step, square
+    mover.rates[0, member], mover.rates[1, member] = step, square
     return step
 
 

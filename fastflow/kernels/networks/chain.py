@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
+from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.rules.elementwise import take_rule_steps_at
 from fastflow.kernels.vectors.elementwise import copy_at, dot
 from fastflow.kernels.vectors.inner import has_digits, norm
@@ -194,23 +195,98 @@ def _last_factor(kind, widths, at):
     return factor
 
 
+class BySteps(NamedTuple):
+    """How a sweep moves factors: by steps of gradient descent, with the addresses that `take_steps_at` takes."""
+
+    steps: int
+    moved: int
+
+
+class ByFormula(NamedTuple):
+    """How a sweep moves factors: by the formula of a rule, with what `take_rule_steps_at` takes.
+
+    The memory of an entry lies ``beyond`` it by so many bytes.
+    """
+
+    rule: NamedTuple
+    beyond: int
+    slot_bytes: int
+    numbers: int
+    number_bytes: int
+    moved: int
+
+
+@jit_inline
+def no_steps():
+    """How a sweep moves factors that it does not move."""
+    return BySteps(np.intp(0), np.intp(0))
+
+
+@protocol
+def step_of_product(how, factor):
+    """The `Step` that the product takes which is the gradient of the factor at an address."""
+
+
+@protocol
+def step_behind(how, kind, factor, gradient, rows, columns):
+    """Move a factor by its gradient, both at addresses, where the product that is the gradient has not done so."""
+
+
+@protocol
+def step_last(how, kind, factor, gradient, rows, columns, clean):
+    """`step_behind`, where the gradient has come with no step; ``clean``: its padding is 0, as that of the factor."""
+
+
+@implements(step_of_product, BySteps, inline=True)
+def _in_registers(how, factor):
+    return Step(factor, how.steps, how.moved)
+
+
+@implements(step_behind, BySteps, inline=True)
+def _is_done(how, kind, factor, gradient, rows, columns):
+    pass
+
+
+@implements(step_last, BySteps, inline=True)
+def _step_by_steps(how, kind, factor, gradient, rows, columns, clean):
+    if clean:
+        take_steps_at(kind, factor, gradient, how.steps, how.moved, rows * pitch(kind, columns))
+    else:
+        step_rows(kind, factor, gradient, rows, columns, how.steps, how.moved)
+
+
+@implements(step_of_product, ByFormula, inline=True)
+def _not_in_registers(how, factor):
+    return no_step()
+
+
+@implements(step_behind, ByFormula, inline=True)
+def _step_behind(how, kind, factor, gradient, rows, columns):
+    step_rows_by(kind, how, factor, gradient, rows, columns)
+
+
+@implements(step_last, ByFormula, inline=True)
+def _step_last(how, kind, factor, gradient, rows, columns, clean):
+    step_rows_by(kind, how, factor, gradient, rows, columns)
+
+
 @jit_internal
-def chain_sweep_back(kind, widths, end_gradient, at, steps, moved, now):
-    """The gradient by every factor, given that by the product; or, with ``now``, one step of gradient descent.
+def chain_sweep_back(kind, widths, end_gradient, at, how, now):
+    """The gradient by every factor, given that by the product; or, with ``now``, one step of each.
 
     Each gradient is used while it is hot. The gradient by the product is never padded. With ``now`` each factor takes
-    its step as soon as the sweep has no more use for it, ``steps`` and ``moved`` are those of `take_steps_at`, else
-    they are ignored, and the gradient, the product and its partial products are left undefined: the sweep goes into the
-    memory of those that it has used, so that a group of narrow chains stays in the first-level cache.
+    its step as soon as the sweep has no more use for it, and ``how`` it does is a `BySteps` or a `ByFormula`, else
+    ignored; and the gradient, the product and its partial products are left undefined: the sweep goes into the memory
+    of those that it has used, so that a group of narrow chains stays in the first-level cache.
     """
     if widths.size == 2:
         copy_rows(kind, at.gradient, pitch(kind, widths[0]), end_gradient, widths[0], widths[1], widths[0])
         if now:
-            step_rows(kind, at.factors, at.gradient, widths[1], widths[0], steps, moved)
+            step_last(how, kind, at.factors, at.gradient, widths[1], widths[0], False)
     elif at.from_left:
-        _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now)
+        _sweep_from_left(kind, widths, end_gradient, at, how, now)
     else:
-        _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now)
+        _sweep_from_right(kind, widths, end_gradient, at, how, now)
 
 
 @jit_inline
@@ -221,8 +297,30 @@ def step_rows(kind, factor, gradient, rows, columns, steps, moved):
         take_steps_at(kind, factor + i * step, gradient + i * step, steps, moved, columns)
 
 
+@jit_internal
+def step_rows_by(kind, how, factor, gradient, rows, columns):
+    """`step_rows` by a `ByFormula`."""
+    row, lines, length = pitch(kind, columns), rows, columns
+    if row == columns:  # no padding between them
+        lines, length = 1, rows * columns
+    for i in range(lines):
+        place = i * row * element_bytes(kind)
+        take_rule_steps_at(
+            kind,
+            how.rule,
+            factor + place,
+            gradient + place,
+            factor + place + how.beyond,
+            how.slot_bytes,
+            how.numbers,
+            how.number_bytes,
+            how.moved,
+            length,
+        )
+
+
 @jit_inline
-def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
+def _sweep_from_right(kind, widths, end_gradient, at, how, now):
     size = element_bytes(kind)
     depth, columns = widths.size - 1, widths[0]
     row = pitch(kind, columns)
@@ -251,9 +349,9 @@ def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
             target = at.sweep_b
         product_at(kind, target, row, factor, 1, factor_row, sweep, sweep_row, 1, inner, rows, columns, no_step())
         # G_j = S_j P_{j-1}^T
-        gradient, step = at.gradient, Step(0, steps, moved)
+        gradient, step = at.gradient, no_step()
         if now:
-            step = Step(factor, steps, moved)
+            step = step_of_product(how, factor)
         else:
             gradient += factor - at.factors
         if j == 2:
@@ -261,14 +359,16 @@ def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
         else:
             prefix -= inner * row * size
         product_at(kind, gradient, factor_row, sweep, sweep_row, 1, prefix, 1, row, rows, columns, inner, step)
+        if now:
+            step_behind(how, kind, factor, gradient, rows, inner)
         sweep, sweep_row = target, row
         spent, room = prefix, inner * row
     if now:  # the padding of S_1 is 0, as that of the gradient by the product is taken to be: it moves nothing
-        take_steps_at(kind, at.factors, sweep, steps, moved, widths[1] * row)
+        step_last(how, kind, at.factors, sweep, widths[1], columns, True)
 
 
 @jit_inline
-def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
+def _sweep_from_left(kind, widths, end_gradient, at, how, now):
     size = element_bytes(kind)
     depth, rows = widths.size - 1, widths[-1]
     last = _last_factor(kind, widths, at)
@@ -291,9 +391,9 @@ def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
             target = at.sweep_b
         product_at(kind, target, target_row, sweep, sweep_row, 1, factor, 1, row, rows, columns, inner, no_step())
         # G_j = Q_j^T T_{j-1}
-        gradient, step = at.gradient, Step(0, steps, moved)
+        gradient, step = at.gradient, no_step()
         if now:
-            step = Step(factor, steps, moved)
+            step = step_of_product(how, factor)
         else:
             gradient += factor - at.factors
         if j == depth - 1:
@@ -301,11 +401,13 @@ def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
         else:
             suffix -= rows * target_row * size
         product_at(kind, gradient, row, suffix, 1, target_row, sweep, sweep_row, 1, inner, rows, columns, step)
+        if now:
+            step_behind(how, kind, factor, gradient, inner, columns)
         factor += inner * row * size
         sweep, sweep_row = target, target_row
         spent, spent_row = suffix, target_row
     if now:
-        step_rows(kind, last, sweep, rows, widths[depth - 1], steps, moved)
+        step_last(how, kind, last, sweep, rows, widths[depth - 1], False)
 
 
 @jit_internal
@@ -332,25 +434,12 @@ def step_factors(kind, widths, at, steps, moved):
 
 
 @jit_internal
-def step_factors_by(kind, rule, widths, at, memory, slot_bytes, numbers, number_bytes, moved):
-    """`step_factors` by the formula of a rule, whose memory lies as the factors do."""
-    place, size = 0, element_bytes(kind)
+def step_factors_by(kind, widths, at, how):
+    """`step_factors` by a `ByFormula`."""
+    place = 0
     for j in range(widths.size - 1):
-        step = pitch(kind, widths[j]) * size
-        for _ in range(widths[j + 1]):
-            take_rule_steps_at(
-                kind,
-                rule,
-                at.factors + place,
-                at.gradient + place,
-                memory + place,
-                slot_bytes,
-                numbers,
-                number_bytes,
-                moved,
-                widths[j],
-            )
-            place += step
+        step_rows_by(kind, how, at.factors + place, at.gradient + place, widths[j + 1], widths[j])
+        place += widths[j + 1] * pitch(kind, widths[j]) * element_bytes(kind)
 
 
 @jit

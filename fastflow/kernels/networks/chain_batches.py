@@ -22,7 +22,7 @@ from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.compile.protocol import implements
 from fastflow.kernels.losses.samples import ENTRIES, MEASUREMENTS, Samples, add_sample
 from fastflow.kernels.networks.batches import are_finite, batch_places, batch_rest, batch_step
-from fastflow.kernels.networks.chain import chain_product_at, chain_sweep_back
+from fastflow.kernels.networks.chain import BySteps, chain_product_at, chain_sweep_back
 from fastflow.kernels.networks.chain_group import ChainGroup, GroupPlaces
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import (
@@ -222,7 +222,7 @@ def _by_matrices(layout, widths, places, step, count):
     chain_product_at(layout, widths, at.chain)
     finite = _batch_gradient(zero, places.kind, widths, places, at, count)
     if finite:
-        chain_sweep_back(layout, widths, at.end_gradient, at.chain, at.step, at.moved, True)
+        chain_sweep_back(layout, widths, at.end_gradient, at.chain, BySteps(at.step, at.moved), True)
     return finite
 
 

@@ -16,6 +16,7 @@ from fastflow.kernels.networks.chain import (
     chain_product_at,
     chain_sweep_back,
     chain_workspace,
+    no_steps,
     sweeps_from_left,
 )
 from fastflow.kernels.networks.chain_curvature import ChainCurvature, chain_curvature
@@ -72,7 +73,7 @@ def _slope(field, index, factors, gradient):
     if weight != 1:
         for k in range(end.size):
             end[k] *= weight
-    chain_sweep_back(kind, widths, address(end, i(0)), places, 0, 0, False)
+    chain_sweep_back(kind, widths, address(end, i(0)), places, no_steps(), False)
     keep(factors)
     keep(gradient)
     keep(product)

@@ -31,6 +31,8 @@ from fastflow.kernels.losses.loss import (
     widest_in_lanes,
 )
 from fastflow.kernels.networks.chain import (
+    ByFormula,
+    BySteps,
     ChainPlaces,
     ChainWorkspace,
     chain_balancedness,
@@ -44,6 +46,7 @@ from fastflow.kernels.networks.chain import (
 )
 from fastflow.kernels.networks.group import (
     backward,
+    backward_by,
     balancedness,
     extract_member,
     forward,
@@ -257,7 +260,7 @@ def _measure_rows(group, columns):
 def _backward(group, at, widths, now):
     if now:
         group.moved[:] = 0
-    chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, at.step, at.moved, now)
+    chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, BySteps(at.step, at.moved), now)
 
 
 @implements(backward, ChainRows, inline=True)
@@ -266,7 +269,32 @@ def _backward_rows(group, at, widths, now):
         group.moved[:] = 0
     for member in range(group.run.size):
         its = _member_places(group, at, member)
-        chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, its.step, its.moved, now)
+        chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, BySteps(its.step, its.moved), now)
+
+
+@jit_inline
+def _by_formula(group, at, rule, mover, member):
+    """The `ByFormula` of a member of a group, or of all members in lanes."""
+    memory, slot_bytes, numbers, number_bytes = places_of(mover)
+    number = element_bytes(group_kind(group)) * member
+    return ByFormula(rule, memory - at.chain.factors, slot_bytes, numbers + number, number_bytes, at.moved + 8 * member)
+
+
+@implements(backward_by, ChainGroup, inline=True)
+def _backward_by(group, at, widths, now, rule, mover):
+    if now:
+        group.moved[:] = 0
+    how = _by_formula(group, at, rule, mover, 0)
+    chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, how, now)
+
+
+@implements(backward_by, ChainRows, inline=True)
+def _backward_rows_by(group, at, widths, now, rule, mover):
+    if now:
+        group.moved[:] = 0
+    for member in range(group.run.size):
+        its, how = _member_places(group, at, member), _by_formula(group, at, rule, mover, member)
+        chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, how, now)
 
 
 @implements(gradient_norms, ChainLanes, inline=True)
@@ -347,21 +375,9 @@ def _move_lanes_by(group, at, rule, mover):
 @implements(move_by, ChainGroup)
 def _move_by(group, at, rule, mover):
     group.moved[:] = 0
-    memory, slot_bytes, numbers, number_bytes = places_of(mover)
-    size = element_bytes(group_kind(group))
     for member in range(group.run.size):
-        its = _member_places(group, at, member)
-        step_factors_by(
-            group_kind(group),
-            rule,
-            group.data[1:],
-            its.chain,
-            memory + its.chain.factors - at.chain.factors,
-            slot_bytes,
-            numbers + member * size,
-            number_bytes,
-            its.moved,
-        )
+        its, how = _member_places(group, at, member), _by_formula(group, at, rule, mover, member)
+        step_factors_by(group_kind(group), group.data[1:], its.chain, how)
 
 
 @implements(place_entries, ChainLanes)

@@ -82,6 +82,11 @@ def backward(group, at, widths, now):
 
 
 @protocol
+def backward_by(group, at, widths, now, rule, mover):
+    """`backward`, which with ``now`` moves as `move_by` would, while gradients are hot."""
+
+
+@protocol
 def gradient_norms(group):
     """Write the norms of the gradients by the factors to ``group.norm``; after `backward` without ``now``."""
 
