@@ -11,14 +11,17 @@ from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.networks.group import (
     backward,
     backward_by,
+    compare_gradients,
     forward,
     gather_entries,
     gather_gradient,
+    gather_last,
     gradient_norms,
     measure,
     move,
     move_by,
     place_entries,
+    place_last,
     set_factors,
 )
 from fastflow.kernels.rules.adaptive import AdamRule, RMSpropRule, SignRule
@@ -38,7 +41,7 @@ from fastflow.kernels.rules.rule import (
 from fastflow.kernels.rules.sharpness import SharpnessRule
 from fastflow.kernels.rules.whole import update
 from fastflow.kernels.vectors.aligned import aligned_zeros
-from fastflow.kernels.vectors.elementwise import copy, dot
+from fastflow.kernels.vectors.elementwise import copy
 
 BY_FORMULA = (MomentumRule, Layerwise, SignRule, RMSpropRule, AdamRule)
 
@@ -166,6 +169,23 @@ def _keep_laid_out(rule, mover, group, member, memory, rates):
         rates[i] = mover.rates[i, member]
 
 
+@implements(load_memory, Rate)
+def _load_last(rule, mover, group, member, memory, rates, begun):
+    if memory.size > 0:
+        place_last(group, mover.memory.ravel(), member, memory)
+    for i in range(RATES):
+        mover.rates[i, member] = rates[i]
+    mover.begun[member] = begun
+
+
+@implements(keep_memory, Rate)
+def _keep_last(rule, mover, group, member, memory, rates):
+    if memory.size > 0:
+        gather_last(group, mover.memory.ravel(), member, memory)
+    for i in range(RATES):
+        rates[i] = mover.rates[i, member]
+
+
 @implements(load_memory, tuple)
 def _load_flat(rule, mover, group, member, memory, rates, begun):
     for slot in range(mover.memory.shape[1]):
@@ -191,10 +211,7 @@ def _by_rate(rule, mover, group, at, widths, ticks):
         gradient_norms(group)
         _rates_of_norms(rule, mover, group)
     else:
-        for member in range(group.run.size):
-            if group.run[member] >= 0:
-                step = _rate_by_gradients(rule, mover, group, member, mover.sizes[member], ticks)
-                group.step[member] = group.weight[member] * step
+        _rates_of_changes(rule, mover, group, ticks)
     move(group, at)
     if rule.kind != NORMALIZED:
         group.moved[:] = 1  # the next step may be larger
@@ -215,19 +232,18 @@ def _rates_of_norms(rule, mover, group):
 
 
 @jit_inline
-def _rate_by_gradients(rule, mover, group, member, size, ticks):
-    gather_gradient(group, member)
-    now, before, number = group.row.gradient, mover.memory[member, 0], group.work.number[member:]
-    step = size
-    dot(now, now, now.size, number)
-    square = np.float64(number[0])
-    if group.offset[member] + ticks > mover.begun[member]:
-        dot(now, before, now.size, number)
-        across, last = np.float64(number[0]), mover.rates[0, member]
-        step = rate_of_change(rule, last, size, mover.rates[1, member], across, square)
-    copy(before, now, now.size)
-    mover.rates[0, member], mover.rates[1, member] = step, square
-    return step
+def _rates_of_changes(rule, mover, group, ticks):
+    squares, across = group.norm, mover.written
+    compare_gradients(group, mover.memory.ravel(), squares, across)
+    for member in range(group.run.size):
+        if group.run[member] >= 0:
+            size, square = mover.sizes[member], squares[member]
+            step = size
+            if group.offset[member] + ticks > mover.begun[member]:
+                last, before = mover.rates[0, member], mover.rates[1, member]
+                step = rate_of_change(rule, last, size, before, across[member], square)
+            mover.rates[0, member], mover.rates[1, member] = step, square
+            group.step[member] = group.weight[member] * step
 
 
 @implements(take_steps, tuple)

@@ -48,10 +48,12 @@ from fastflow.kernels.networks.group import (
     backward,
     backward_by,
     balancedness,
+    compare_gradients,
     extract_member,
     forward,
     gather_entries,
     gather_gradient,
+    gather_last,
     gradient_norms,
     group_places,
     inner,
@@ -62,6 +64,7 @@ from fastflow.kernels.networks.group import (
     of_members,
     part_of,
     place_entries,
+    place_last,
     radial_slope,
     roots,
     set_factors,
@@ -407,6 +410,29 @@ def _gather_entries(group, laid_out, member, flat):
 @implements(gather_gradient, ChainGroup, inline=True)
 def _gather_gradient(group, member):
     gather_entries(group, group.chain.gradient, member, group.row.gradient)
+
+
+@implements(compare_gradients, ChainLanes)
+def _compare_lanes(group, last, squares, across):
+    now, numbers = group.chain.gradient, group.work.number
+    before = last.reshape(now.shape)
+    dot(now, now, len(now), numbers)
+    for lane in range(numbers.size):
+        squares[lane] = numbers[lane]
+    dot(now, before, len(now), numbers)
+    for lane in range(numbers.size):
+        across[lane] = numbers[lane]
+    copy(before, now, len(now))
+
+
+@implements(place_last, ChainLanes)
+def _place_last_of_lane(group, last, member, flat):
+    place_entries(group, last.reshape(group.chain.gradient.shape), member, flat)
+
+
+@implements(gather_last, ChainLanes)
+def _gather_last_of_lane(group, last, member, flat):
+    gather_entries(group, last.reshape(group.chain.gradient.shape), member, flat)
 
 
 @implements(set_factors, ChainGroup, inline=True)

@@ -36,12 +36,12 @@ class Mover(NamedTuple):
     ----------
     rule : the NamedTuple of a rule
     memory : array of the group's dtype, (slots, *), each slot laid out as the factors of the group are; of a rule
-        without a formula (members, slots, parameters)
+        without a formula (members, slots, parameters), or as `group.compare_gradients` has it
     numbers : array (`number_count`, members) of the group's dtype, what a formula is told of each member's step
     rates : float64 array (`RATES`, members), what a rule remembers of a member beside that
     begun : int64 array (members,), the step at which a member's memory began
     sizes : float64 array (members,), of the step, as the user says it; 0 where there is no run
-    written : float64 array (members,), the size for which numbers were written last; NaN: for none
+    written : float64 array (members,), the size for which numbers were written last, NaN: for none; or scratch
     """
 
     rule: NamedTuple
