@@ -21,7 +21,7 @@ import numpy as np
 from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.compile.protocol import implements
 from fastflow.kernels.losses.samples import ENTRIES, MEASUREMENTS, Samples, add_sample
-from fastflow.kernels.networks.batches import are_finite, batch_places, batch_rest, batch_step
+from fastflow.kernels.networks.batches import are_finite, batch_begin, batch_places, batch_rest, batch_step
 from fastflow.kernels.networks.chain import BySteps, chain_product_at, chain_sweep_back
 from fastflow.kernels.networks.chain_group import ChainGroup, GroupPlaces
 from fastflow.kernels.vectors.aligned import aligned_zeros
@@ -172,6 +172,11 @@ def _batch_step(places, zero, widths, step, size):
     else:
         finite = _along_columns(Padded(zero), widths, places, factors, step, size)
     return finite
+
+
+@implements(batch_begin, ChainBatchPlaces, inline=True)
+def _batch_begin(places, zero, widths):
+    pass  # by the first step, if it wants them elsewhere
 
 
 @implements(batch_rest, ChainBatchPlaces, inline=True)
