@@ -58,7 +58,8 @@ def train(
     threads : int, default the CPUs that this process may use; 1 runs in the calling thread
     record : Record, what to keep along the way; default nothing, of a GradientFlow with times all that there is
     dtype : float64 or float32, of all arithmetic; the flow and its limit take float64
-    progress : show a progress bar on standard error; default: after a second, in terminals and notebooks
+    progress : show a progress bar on standard error; default: after a second, in terminals and notebooks, and elsewhere
+        lines through `logging` (``fastflow``, at the level INFO)
 
     Returns
     -------

@@ -7,6 +7,7 @@ run.
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastflow.journal import LOGGER, Journal
 from fastflow.kernels.compile.watch import watching_compilation
 from fastflow.kernels.queues import PLACE
 from fastflow.notebooks import bar_class, in_notebook
@@ -162,9 +164,11 @@ def work_through(
     threads : int
     make_worker : function that makes the worker of one thread, called there
     ended : function that counts the runs that have ended, for the bar
-    progress : show a bar on standard error; None if that is a terminal, after a second
+    progress : show a bar on standard error; None if that is a terminal, after a second, and a journal where it is none
     """
     queue = Queue(runs, threads)
+    journal = Journal(progress if ended else False, "train", "run")
+    before = ended() if ended else 0
 
     def work(should_stop: Callable[[], bool]) -> None:
         make_worker().work(queue, should_stop)
@@ -172,8 +176,13 @@ def work_through(
     with progress_bar(progress, len(queue)) as bar:
 
         def show() -> None:
-            if bar is not None and ended is not None:
+            if ended is None:
+                return
+            if bar is not None:
                 bar.update(ended() - bar.n)
+            if journal.is_due:
+                done = ended()
+                journal.tell(done - before, done, len(queue) - done)
 
         run_workers(work, threads, show)
         show()
@@ -183,20 +192,27 @@ _told_of_compiling = threading.Event()
 
 
 def telling_of_compiling(progress: bool | None) -> AbstractContextManager[None]:
-    """Say on standard error, once in a process, that kernels are being compiled, where that takes a while.
+    """Say once in a process that kernels are being compiled, where that takes a while.
 
     Parameters
     ----------
-    progress : whether to; None if standard error is a terminal, and in notebooks
+    progress : whether to, on standard error; None if that is a terminal, and in notebooks, elsewhere through `logging`
     """
-    wanted = sys.stderr.isatty() or in_notebook() if progress is None else progress
-    return nullcontext() if not wanted or _told_of_compiling.is_set() else watching_compilation(_tell, COMPILE_SECONDS)
+    if progress is False or _told_of_compiling.is_set():
+        return nullcontext()
+    seen = progress or in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
+    return watching_compilation(functools.partial(_tell, seen), COMPILE_SECONDS)
 
 
-def _tell() -> None:
-    if not _told_of_compiling.is_set():
-        _told_of_compiling.set()
-        print("fastflow: compiling for a first call of this kind, which can take a minute", file=sys.stderr, flush=True)
+def _tell(seen: bool) -> None:
+    if _told_of_compiling.is_set():
+        return
+    _told_of_compiling.set()
+    words = "compiling for a first call of this kind, which can take a minute"
+    if seen:
+        print(f"fastflow: {words}", file=sys.stderr, flush=True)
+    else:
+        LOGGER.info(words)
 
 
 def progress_bar(

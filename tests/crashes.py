@@ -5,10 +5,14 @@ Run as a script:
 ``crashes.py FOLDER STRIDE OFFSET [SCENARIO ...]`` crashes before every so many-th operation on files, and resumes; for
 each scenario it prints ``name|points|failures``.
 
-``crashes.py FOLDER presses STRIDE OFFSET [SCENARIO ...]`` presses Ctrl-C there instead.
+``crashes.py FOLDER presses STRIDE OFFSET [SCENARIO ...]`` presses Ctrl-C there instead, and
+``crashes.py FOLDER full STRIDE OFFSET [SCENARIO ...]`` has the disk full from there on.
 
 ``crashes.py FOLDER kills COUNT SEED`` sends SIGKILL at random moments of random scenarios, and resumes:
 ``kills|count|failures``.
+
+``crashes.py FOLDER copies COUNT SEED`` copies stores while studies write them, file after file, and resumes the copies:
+``copies|count|consistent|refused|failures``.
 
 ``crashes.py FOLDER flips COUNT SEED`` flips random bits of all files of stores:
 ``flips|count|detected|harmless|repaired|wrong``.
@@ -19,6 +23,7 @@ Every crash and every resumption is a fork of this process, which itself never s
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -127,25 +132,33 @@ def press():
     signal.raise_signal(signal.SIGINT)
 
 
+def fill():
+    """The disk is full."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def crash_at(point, folder, how=die):
-    """Die, or the like, before so many operations on files of a folder; count them where that is none."""
+    """Die, or the like, before so many operations on files of a folder; count them where that is none.
+
+    A disk that is full stays so, but for what takes no place.
+    """
     count, sync = [0], os.fsync
 
-    def step():
+    def step(takes_place):
         count[0] += 1
-        if count[0] == point:
+        if count[0] == point or (how is fill and takes_place and 0 < point <= count[0]):
             how()
 
     def watch(event, arguments):
         if event in EVENTS and str(arguments[0]).startswith(str(folder)):
-            step()
+            step(event == "os.mkdir")
         elif event == "open" and str(arguments[0]).startswith(str(folder)):
             writes = arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if writes:
-                step()
+                step(True)
 
     def synced(handle):
-        step()
+        step(True)
         sync(handle)
 
     os.fsync = synced
@@ -242,14 +255,18 @@ def crash_everywhere(name, root, stride, offset, how=die):
     scene, failures = Scene(name, root), 0
 
     def crashed(point):
+        there = scene.expected.done.shape
         crash_at(point, scene.folder, how)
         try:
             scene.act(scene.folder)
         except ff.StudyInterrupted as stop:
-            return CRASHED if stop.result.done.shape == scene.expected.done.shape else 1
+            return CRASHED if stop.result.done.shape == there else 1
         except KeyboardInterrupt:
             assert name == "merge"  # which runs nothing
             return CRASHED
+        except (ff.StudyError, ff.StoreError) as error:
+            why = how is fill and os.strerror(errno.ENOSPC) in str(error)
+            return CRASHED if why and (error.result is None or error.result.done.shape == there) else 1
 
     for point in range(1 + offset, int(scene.points) + 1, stride):
         scene.fresh()
@@ -283,6 +300,64 @@ def kill_anywhere(root, count, rng):
             failures += 1
         if killed % SAID == 0 or killed == count:
             print(f"kills|{killed}|{failures}", flush=True)
+
+
+def copy_torn(source, target, rng):
+    """Copy what is in a folder, in random order, with what happens there meanwhile; what has gone is not copied."""
+    pending = [source]
+    while pending:
+        path = pending.pop(rng.integers(len(pending)))
+        there = target / path.relative_to(source)
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_dir():
+                there.mkdir(exist_ok=True)
+                pending += path.iterdir()
+            elif not path.name.endswith(".lock"):
+                shutil.copy(path, there)
+        time.sleep(rng.exponential(1e-4))
+
+
+def copy_anytime(root, count, rng):
+    """Copy stores in the middle of scenarios, open the copies, resume them, and count where that fails."""
+    scenes = [Scene(name, root / name) for name in SCENARIOS if name != "merge"]
+    consistent = refused = failures = 0
+
+    def resumed(scene, folder):
+        """Whether the copy opened; whatever it has is right, and resuming it computes or repairs the rest."""
+        path, before = folder / "s.zarr", np.zeros(scene.expected.done.shape, bool)
+        try:
+            found, opened = ff.open_study(path), True
+            if found.done.shape == before.shape:
+                before = found.done
+        except ff.StoreError:
+            opened = False
+        whole = scene.name in ("share", "shares")
+        options = {"shard": (1 if scene.name == "shares" else 0, 2)} if whole else {}
+        done = run(SCENARIOS[scene.name][2](), path, repair=not opened, **options)
+        assert whole or done.complete, "trials are missing"
+        check(done, scene.expected, folder, before)
+        return 0 if opened else CRASHED
+
+    for copied in range(1, count + 1):
+        scene, copy = scenes[rng.integers(len(scenes))], root / "copy"
+        scene.fresh()
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                scene.act(scene.folder)
+            os._exit(0)
+        time.sleep(rng.uniform(0, scene.seconds))
+        shutil.rmtree(copy, ignore_errors=True)
+        copy_torn(scene.folder, copy, rng)
+        os.waitpid(child, 0)
+        code = forked(lambda scene=scene, copy=copy: resumed(scene, copy))
+        consistent += code == 0
+        refused += code == CRASHED
+        if code not in (0, CRASHED):
+            print(f"{scene.name}: a copy failed", flush=True)
+            failures += 1
+        if copied % SAID == 0 or copied == count:
+            print(f"copies|{copied}|{consistent}|{refused}|{failures}", flush=True)
 
 
 def flip_bits(root, count, rng, each=10):
@@ -340,11 +415,11 @@ if __name__ == "__main__":
     place = Path(folder).resolve()
     place.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which background jobs of a shell ignore
-    if what in ("kills", "flips"):
-        act = {"kills": kill_anywhere, "flips": flip_bits}[what]
+    if what in ("kills", "copies", "flips"):
+        act = {"kills": kill_anywhere, "copies": copy_anytime, "flips": flip_bits}[what]
         act(place, int(number), np.random.default_rng(int(rest[0])))
     else:
-        how = press if what == "presses" else die
-        stride, offset, *names = [number, *rest] if how is press else [what, number, *rest]
+        how = {"presses": press, "full": fill}.get(what, die)
+        stride, offset, *names = [what, number, *rest] if how is die else [number, *rest]
         for scenario in names or SCENARIOS:
             crash_everywhere(scenario, place, int(stride), int(offset), how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -121,13 +122,20 @@ def test_compiling_says_so_once(tmp_path):
 
 
 @pytest.mark.parametrize(("progress", "says"), [(True, True), (False, False), (None, False)])
-def test_compiling_is_told_unless_it_is_to_be_quiet(progress, says, monkeypatch, capsys):
-    """By default on a terminal only, which this is not."""
+def test_compiling_is_told_unless_it_is_to_be_quiet(progress, says, monkeypatch, capsys, caplog):
+    """By default on a terminal; elsewhere, as here, through logging, which shows nothing unless it is asked to."""
     monkeypatch.setattr(scheduling, "COMPILE_SECONDS", 1e-3)
     monkeypatch.setattr(scheduling, "_told_of_compiling", threading.Event())
-    with scheduling.telling_of_compiling(progress), trigger_event("numba:compile"):
-        scheduling._told_of_compiling.wait(5 if says else 0.1)
+    logs = progress is None
+    with caplog.at_level(logging.INFO, "fastflow"), scheduling.telling_of_compiling(progress):
+        with trigger_event("numba:compile"):
+            scheduling._told_of_compiling.wait(5 if says or logs else 0.1)
+        for _ in range(500 * logs):  # the event is set before the line is written
+            if caplog.messages:
+                break
+            time.sleep(0.01)
     assert capsys.readouterr().err.startswith("fastflow: compiling") == says
+    assert [line.startswith("compiling") for line in caplog.messages] == [True] * logs
 
 
 @pytest.mark.parametrize("command", ["train", "phase", "study"])

@@ -44,6 +44,19 @@ def test_ctrl_c_at_an_operation_loses_nothing(name, tmp_path, rng):
     assert (scenario, failures) == (name, 0)
 
 
+@pytest.mark.parametrize("name", ["trials", "success"])
+def test_a_disk_that_is_full_from_an_operation_on_loses_nothing(name, tmp_path, rng):
+    """And ends with an error that says so, and has what there is."""
+    scenario, _, failures = harm(tmp_path, "full", STRIDE if name == "trials" else 4, int(rng.integers(4)), name)
+    assert (scenario, failures) == (name, 0)
+
+
+def test_copies_of_stores_that_are_written_are_right_or_refused(tmp_path, rng):
+    """File after file; 150 of them by ``python tests/crashes.py FOLDER copies 150 SEED``."""
+    name, count, consistent, refused, failures = harm(tmp_path, "copies", 6, int(rng.integers(10**6)))
+    assert (name, count, consistent + refused, failures) == ("copies", 6, 6, 0)
+
+
 def test_kills_lose_nothing(tmp_path, rng):
     """At random moments; 500 of them by ``python tests/crashes.py FOLDER kills 500 SEED``."""
     assert harm(tmp_path, "kills", 8, int(rng.integers(10**6))) == ("kills", 8, 0)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from numba import TypingError, types
+from numba.core.typing.templates import _OverloadFunctionTemplate
 
 from fastflow.kernels.compile.jit import jit
 from fastflow.kernels.compile.protocol import chooses, implements, is_implemented, protocol
@@ -88,3 +89,27 @@ def test_a_protocol_is_for_compiled_code_and_for_its_own_arguments():
     with pytest.raises(TypeError, match=r"area takes \['shape', 'unit'\]"):
         implements(area, Shape)(lambda figure, unit: 0.0)
     assert area.__doc__ == "The area of a shape."
+
+
+def test_what_is_inlined_is_typed_once_however_often_it_is_called(monkeypatch):
+    """Where Numba types it anew for each call, in each round in which it types the caller."""
+    typed, generic = [], _OverloadFunctionTemplate.generic
+
+    def count(template, arguments, named):
+        typed.append(template.key.__name__)
+        return generic(template, arguments, named)
+
+    monkeypatch.setattr(_OverloadFunctionTemplate, "generic", count)
+
+    class Fresh(Square):
+        __slots__ = ()
+
+    @jit
+    def total(shape):
+        unit = 0.0
+        for _ in range(2):  # in whose first round Numba has no type for what comes last
+            unit = inline_area(shape, unit) + inline_area(shape, 1.0)
+        return unit
+
+    assert total(Fresh(np.array([3.0]))) == 90.0
+    assert typed.count("inline_area") == 1

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import fastflow as ff
-from fastflow import shell
-from fastflow.studies import journal
+from fastflow import journal, shell
 from fastflow.studies.locks import locked
 from fastflow.studies.outcomes import FIELDS
 
@@ -120,10 +119,29 @@ def test_a_line_from_time_to_time_where_there_is_no_terminal(caplog, monkeypatch
         study().run(threads=1, progress=False)
         assert not caplog.records
         study().run(threads=1)
-    first, last = caplog.messages[0], caplog.messages[-1]
+        ff.train(ff.MatrixEstimation([[1.0]]), ff.DeepLinear(1), runs=3, threads=1)
+    first, *_, last = [line for line in caplog.messages if "trials" in line]
     assert "of 10 trials done" in first
+    assert caplog.messages[-1].startswith("3 of 3 runs done")
     assert last.startswith("10 of 10 trials done")
     assert last.endswith("about 0 s left; 0 failed or diverged")
+
+
+def test_the_first_lines_come_soon(caplog, monkeypatch):
+    """After 10 s, and 20 and 40 more, then once a minute; before anything is done there is no rate."""
+    clock = [0.0]
+    monkeypatch.setattr(journal.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    told, said = [], journal.Journal(None, "studies", "trial")
+    with caplog.at_level(logging.INFO, "fastflow"):
+        for second in range(200):
+            clock[0] = float(second)
+            if said.is_due:
+                told.append(second)
+                said.tell(max(second - 10, 0), max(second - 10, 0), 100)
+    assert told == [10, 30, 70, 130, 190]
+    assert caplog.messages[0] == "0 of 100 trials done after 10 s"
+    assert caplog.messages[1] == "20 of 120 trials done, 1 a second, about 100 s left"
 
 
 def test_the_shell_prints_these_lines(here, capsys, monkeypatch):

@@ -54,7 +54,7 @@ def check(data: Data) -> Verdict:
 
 MINIMISERS = Entry(
     name="which-minimiser",
-    source="Wind, Antun, Hansen 2023",
+    source="Wind, Antun, Hansen 2023, arXiv:2307.07410",
     claim="Of several solutions of least l1 norm small starts choose one that depends on the depth, and that is known.",
     taken="least sum |x| ln|x| for two layers, largest sum |x|^(2/L) for more",
     chosen="the matrix [[1, 1, 1], [3, 0, 1]], y = (3, 3), L = 2, 3, 4, starts from 1 to 1e-6, limits without time",

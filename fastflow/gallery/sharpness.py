@@ -86,7 +86,7 @@ def check(data: Data) -> Verdict:
 
 SHARPNESS = Entry(
     name="sharpness",
-    source="Fojtik et al. 2025",
+    source="Fojtik, Matveev, Chou, Kutyniok, Maly 2025, arXiv:2505.21423",
     claim="Up to a critical step descent finds what the flow finds; beyond it what is flatter, of a larger l1 norm.",
     taken="diagonal networks, final sharpness and l1 norm against the step, the critical step eta_c of the flow",
     chosen="x = u o u - v o v from 0.1, Gaussian measurements, sizes, each trial over its own eta_c, up to 2e5 steps",

@@ -77,7 +77,7 @@ def check(data: Data) -> Verdict:
 
 STOPPING = Entry(
     name="early-stopping",
-    source="Vaskevicius, Kanade, Rebeschini 2019, arXiv:1909.05122; Berthier 2026 for the average",
+    source="Vaskevicius, Kanade, Rebeschini 2019, arXiv:1909.05122; Berthier 2025, arXiv:2509.18766, for the average",
     claim="Descent of a diagonal network that is stopped in time errs less than the best lasso, and the average of "
     "its iterates follows the lasso path, with penalty log(1/alpha) / t at time t.",
     taken="x = u^2 - v^2, alpha = 1e-12, Rademacher designs, +-1 entries, noise; the full size has 25 of 10,000 "

@@ -13,7 +13,16 @@ from collections.abc import Sequence
 from fastflow.shell.arguments import Parser
 from fastflow.shell.info import add_info
 from fastflow.shell.merge import add_merge
-from fastflow.shell.output import DONE, FAILED, INCOMPLETE, INTERRUPTED, WRONG_INPUT, complain, plain_warnings
+from fastflow.shell.output import (
+    DONE,
+    FAILED,
+    INCOMPLETE,
+    INTERRUPTED,
+    WRONG_INPUT,
+    complain,
+    journal_on_stderr,
+    plain_warnings,
+)
 from fastflow.shell.phase import add_phase
 from fastflow.shell.reproduce import add_reproduce
 from fastflow.shell.study import add_study
@@ -39,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         the exit code: 0 done; 2 wrong arguments or data; 3 a study that ended before all of it, or of its share, was
         done; 130 interrupted; 1 every run diverged, or the results could not be written
     """
-    with plain_warnings():
+    with plain_warnings(), journal_on_stderr():
         try:
             arguments = _parser().parse_args(argv)
             return int(arguments.command(arguments))

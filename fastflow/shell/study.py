@@ -24,7 +24,6 @@ from fastflow.shell.output import (
     complain,
     handling,
     interrupt,
-    journal_on_stderr,
     say,
 )
 from fastflow.studies.driver import StudyError, StudyInterrupted
@@ -152,7 +151,7 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
     say(f"{axes} = {study.cells} cells of {study.trials} trials, into {store}")
     code, ended = DONE, ""
     try:
-        with journal_on_stderr(), handling(interrupt, signal.SIGTERM), _executor(a.scheduler) as executor:
+        with handling(interrupt, signal.SIGTERM), _executor(a.scheduler) as executor:
             result = study.run(
                 executor,
                 store,

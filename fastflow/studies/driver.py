@@ -14,13 +14,13 @@ from concurrent.futures import BrokenExecutor, CancelledError, ThreadPoolExecuto
 
 import numpy as np
 
+from fastflow.journal import Journal
 from fastflow.scheduling import progress_bar, telling_of_compiling
 from fastflow.status import Status
 from fastflow.studies.design import Design
 from fastflow.studies.errors import StoreError
 from fastflow.studies.executors import Crew, Future
 from fastflow.studies.held import Held
-from fastflow.studies.journal import Journal
 from fastflow.studies.nodes import Node, difference, this_node
 from fastflow.studies.outcomes import (
     NEVER,
@@ -168,7 +168,7 @@ class Driver:
 
     def run(self, max_seconds: float | None, progress: bool | None) -> StudyResult:
         """Until all is done, time is up, or something is wrong."""
-        started, self.journal = time.monotonic(), Journal(progress)
+        started, self.journal = time.monotonic(), Journal(progress, "studies", "trial")
         # Cells come in random order, so the mean rate of all trials is that of those to come.
         bar = progress_bar(progress, self.plan.total, "trial", done=self.plan.done, smoothing=0)
         with telling_of_compiling(progress), bar as self.bar:
@@ -186,9 +186,9 @@ class Driver:
                     if not self.out and not (away and late < 0):
                         break
                     self._take_back()
-                    self.journal.tell(
-                        self.computed, self.plan.total - self.plan.left, self.plan.left, self._failed_count
-                    )
+                    if self.journal.is_due:
+                        done, failed = self.plan.total - self.plan.left, self._failed_count()
+                        self.journal.tell(self.computed, done, self.plan.left, f"; {failed} failed or diverged")
                     if time.monotonic() >= self.next_flush:
                         self._flush()
                 self._flush()

@@ -110,7 +110,8 @@ class Study(Design):
             times as long as its successes, by 0.03 to 0.12, with fewer than 20 of them done by 0.3; with one thread by
             less than 0.03 (``python -m benchmarks.stopping``). Cells that are whole do not, and
             `StudyResult.partly_done` counts the others. So it is where an interrupt ends the run.
-        progress : show a bar on standard error; default: after a second, in terminals and notebooks
+        progress : show a bar on standard error; default: after a second, in terminals and notebooks, and elsewhere
+            lines through `logging` (``fastflow``, at the level INFO).
             With a store it counts what is stored. Cells come in random order, so the time that it expects is an honest
             one.
         adaptive : spend trials where the transition is

@@ -23,10 +23,10 @@ from types import CodeType
 from typing import NamedTuple, TypeVar
 
 from numba import types
-from numba.extending import overload
 
 from fastflow.kernels.compile.compiler import NothingAlone
 from fastflow.kernels.compile.jit import OPTIONS
+from fastflow.kernels.compile.overloads import overload
 
 Function = TypeVar("Function", bound=Callable[..., object])
 Choice = TypeVar("Choice", bound=Callable[..., Callable[..., object] | None])
@@ -62,7 +62,7 @@ def _offer(function: Callable[..., object], inline: bool) -> None:
         found = _find(function, _class_of(arguments[0]))
         return found.choose(*arguments) if found is not None and found.inline == inline else None
 
-    overload(function, inline="always" if inline else "never", jit_options=options)(choose)
+    overload(function, choose, inline, options)
 
 
 def _parameters(function: Callable[..., object]) -> tuple[str, ...]:
