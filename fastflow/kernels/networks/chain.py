@@ -19,13 +19,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
-from fastflow.kernels.compile.protocol import implements, protocol
-from fastflow.kernels.rules.elementwise import take_rule_steps_at
+from fastflow.kernels.networks.chain_steps import step_behind, step_last, step_of_product
 from fastflow.kernels.vectors.elementwise import copy_at, dot
 from fastflow.kernels.vectors.inner import has_digits, norm
 from fastflow.kernels.vectors.layouts import address, element_bytes, pitch
-from fastflow.kernels.vectors.products import Step, no_step, product_at
-from fastflow.kernels.vectors.steps import take_steps_at
+from fastflow.kernels.vectors.products import no_step, product_at
 
 
 class ChainWorkspace(NamedTuple):
@@ -195,89 +193,14 @@ def _last_factor(kind, widths, at):
     return factor
 
 
-class BySteps(NamedTuple):
-    """How a sweep moves factors: by steps of gradient descent, with the addresses that `take_steps_at` takes."""
-
-    steps: int
-    moved: int
-
-
-class ByFormula(NamedTuple):
-    """How a sweep moves factors: by the formula of a rule, with what `take_rule_steps_at` takes.
-
-    The memory of an entry lies ``beyond`` it by so many bytes.
-    """
-
-    rule: NamedTuple
-    beyond: int
-    slot_bytes: int
-    numbers: int
-    number_bytes: int
-    moved: int
-
-
-@jit_inline
-def no_steps():
-    """How a sweep moves factors that it does not move."""
-    return BySteps(np.intp(0), np.intp(0))
-
-
-@protocol
-def step_of_product(how, factor):
-    """The `Step` that the product takes which is the gradient of the factor at an address."""
-
-
-@protocol
-def step_behind(how, kind, factor, gradient, rows, columns):
-    """Move a factor by its gradient, both at addresses, where the product that is the gradient has not done so."""
-
-
-@protocol
-def step_last(how, kind, factor, gradient, rows, columns, clean):
-    """`step_behind`, where the gradient has come with no step; ``clean``: its padding is 0, as that of the factor."""
-
-
-@implements(step_of_product, BySteps, inline=True)
-def _in_registers(how, factor):
-    return Step(factor, how.steps, how.moved)
-
-
-@implements(step_behind, BySteps, inline=True)
-def _is_done(how, kind, factor, gradient, rows, columns):
-    pass
-
-
-@implements(step_last, BySteps, inline=True)
-def _step_by_steps(how, kind, factor, gradient, rows, columns, clean):
-    if clean:
-        take_steps_at(kind, factor, gradient, how.steps, how.moved, rows * pitch(kind, columns))
-    else:
-        step_rows(kind, factor, gradient, rows, columns, how.steps, how.moved)
-
-
-@implements(step_of_product, ByFormula, inline=True)
-def _not_in_registers(how, factor):
-    return no_step()
-
-
-@implements(step_behind, ByFormula, inline=True)
-def _step_behind(how, kind, factor, gradient, rows, columns):
-    step_rows_by(kind, how, factor, gradient, rows, columns)
-
-
-@implements(step_last, ByFormula, inline=True)
-def _step_last(how, kind, factor, gradient, rows, columns, clean):
-    step_rows_by(kind, how, factor, gradient, rows, columns)
-
-
 @jit_internal
 def chain_sweep_back(kind, widths, end_gradient, at, how, now):
     """The gradient by every factor, given that by the product; or, with ``now``, one step of each.
 
     Each gradient is used while it is hot. The gradient by the product is never padded. With ``now`` each factor takes
-    its step as soon as the sweep has no more use for it, and ``how`` it does is a `BySteps` or a `ByFormula`, else
-    ignored; and the gradient, the product and its partial products are left undefined: the sweep goes into the memory
-    of those that it has used, so that a group of narrow chains stays in the first-level cache.
+    its step as soon as the sweep has no more use for it, by a `chain_steps.BySteps` or `ByFormula`, which says ``how``;
+    the gradient, the product and its partial products are left undefined: the sweep goes into the memory of those that
+    it has used, so that a group of narrow chains stays in the first-level cache.
     """
     if widths.size == 2:
         copy_rows(kind, at.gradient, pitch(kind, widths[0]), end_gradient, widths[0], widths[1], widths[0])
@@ -287,36 +210,6 @@ def chain_sweep_back(kind, widths, end_gradient, at, how, now):
         _sweep_from_left(kind, widths, end_gradient, at, how, now)
     else:
         _sweep_from_right(kind, widths, end_gradient, at, how, now)
-
-
-@jit_inline
-def step_rows(kind, factor, gradient, rows, columns, steps, moved):
-    """`take_steps_at` of a matrix, its padding left out."""
-    step = pitch(kind, columns) * element_bytes(kind)
-    for i in range(rows):
-        take_steps_at(kind, factor + i * step, gradient + i * step, steps, moved, columns)
-
-
-@jit_internal
-def step_rows_by(kind, how, factor, gradient, rows, columns):
-    """`step_rows` by a `ByFormula`."""
-    row, lines, length = pitch(kind, columns), rows, columns
-    if row == columns:  # no padding between them
-        lines, length = 1, rows * columns
-    for i in range(lines):
-        place = i * row * element_bytes(kind)
-        take_rule_steps_at(
-            kind,
-            how.rule,
-            factor + place,
-            gradient + place,
-            factor + place + how.beyond,
-            how.slot_bytes,
-            how.numbers,
-            how.number_bytes,
-            how.moved,
-            length,
-        )
 
 
 @jit_inline
@@ -425,20 +318,11 @@ def copy_factors(kind, widths, to, to_padded, source, source_padded):
 
 
 @jit_internal
-def step_factors(kind, widths, at, steps, moved):
-    """`take_steps_at` of all factors by the gradient of a `ChainPlaces`, their padding left out."""
+def step_factors(kind, widths, at, how):
+    """Move all factors of a `ChainPlaces` by their gradients, as `chain_sweep_back` would."""
     place = 0
     for j in range(widths.size - 1):
-        step_rows(kind, at.factors + place, at.gradient + place, widths[j + 1], widths[j], steps, moved)
-        place += widths[j + 1] * pitch(kind, widths[j]) * element_bytes(kind)
-
-
-@jit_internal
-def step_factors_by(kind, widths, at, how):
-    """`step_factors` by a `ByFormula`."""
-    place = 0
-    for j in range(widths.size - 1):
-        step_rows_by(kind, how, at.factors + place, at.gradient + place, widths[j + 1], widths[j])
+        step_last(how, kind, at.factors + place, at.gradient + place, widths[j + 1], widths[j], False)
         place += widths[j + 1] * pitch(kind, widths[j]) * element_bytes(kind)
 
 

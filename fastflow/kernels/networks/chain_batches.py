@@ -22,8 +22,9 @@ from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.compile.protocol import implements
 from fastflow.kernels.losses.samples import ENTRIES, MEASUREMENTS, Samples, add_sample
 from fastflow.kernels.networks.batches import are_finite, batch_begin, batch_places, batch_rest, batch_step
-from fastflow.kernels.networks.chain import BySteps, chain_product_at, chain_sweep_back
+from fastflow.kernels.networks.chain import chain_product_at, chain_sweep_back
 from fastflow.kernels.networks.chain_group import ChainGroup, GroupPlaces
+from fastflow.kernels.networks.chain_steps import BySteps
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import (
     ROWS_AT_ONCE,

@@ -16,10 +16,10 @@ from fastflow.kernels.networks.chain import (
     chain_product_at,
     chain_sweep_back,
     chain_workspace,
-    no_steps,
     sweeps_from_left,
 )
 from fastflow.kernels.networks.chain_curvature import ChainCurvature, chain_curvature
+from fastflow.kernels.networks.chain_steps import no_steps
 from fastflow.kernels.networks.vector_field import field_balancedness, slope
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.layouts import address, keep, kind_of

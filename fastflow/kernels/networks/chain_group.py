@@ -31,8 +31,6 @@ from fastflow.kernels.losses.loss import (
     widest_in_lanes,
 )
 from fastflow.kernels.networks.chain import (
-    ByFormula,
-    BySteps,
     ChainPlaces,
     ChainWorkspace,
     chain_balancedness,
@@ -42,8 +40,8 @@ from fastflow.kernels.networks.chain import (
     chain_workspace,
     copy_factors,
     step_factors,
-    step_factors_by,
 )
+from fastflow.kernels.networks.chain_steps import ByFormula, BySteps
 from fastflow.kernels.networks.group import (
     backward,
     backward_by,
@@ -353,7 +351,7 @@ def _move(group, at):
     group.moved[:] = 0
     for member in range(group.run.size):
         its = _member_places(group, at, member)
-        step_factors(group_kind(group), group.data[1:], its.chain, its.step, its.moved)
+        step_factors(group_kind(group), group.data[1:], its.chain, BySteps(its.step, its.moved))
 
 
 @implements(move_by, ChainLanes)
@@ -380,7 +378,7 @@ def _move_by(group, at, rule, mover):
     group.moved[:] = 0
     for member in range(group.run.size):
         its, how = _member_places(group, at, member), _by_formula(group, at, rule, mover, member)
-        step_factors_by(group_kind(group), group.data[1:], its.chain, how)
+        step_factors(group_kind(group), group.data[1:], its.chain, how)
 
 
 @implements(place_entries, ChainLanes)

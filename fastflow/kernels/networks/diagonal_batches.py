@@ -58,7 +58,7 @@ class DiagonalBatchPlaces(NamedTuple):
     labels: int
     picked: int
     residuals: int
-    count: int
+    factor_count: int
     size: int
     columns: int
     form: Form
@@ -95,7 +95,7 @@ def _batch_rest(places, zero, widths):
 
 @jit_internal
 def _copy_all(zero, places, to, to_row, source, source_row):
-    for j in range(places.count):
+    for j in range(places.factor_count):
         copy_at(zero, to + j * to_row * item_bytes(zero), source + j * source_row * item_bytes(zero), places.size)
 
 

@@ -8,7 +8,8 @@ from numba import types
 from fastflow.kernels.compile.arguments import INTEGERS, check_array, check_like, check_tuple
 from fastflow.kernels.compile.jit import jit_inline, jit_public
 from fastflow.kernels.networks import chain
-from fastflow.kernels.networks.chain import ChainWorkspace, chain_places, chain_product_at, chain_sweep_back, no_steps
+from fastflow.kernels.networks.chain import ChainWorkspace, chain_places, chain_product_at, chain_sweep_back
+from fastflow.kernels.networks.chain_steps import no_steps
 from fastflow.kernels.vectors.layouts import VECTOR_BYTES, address, item_bytes, keep, kind_of
 
 MOST = 2.0**62

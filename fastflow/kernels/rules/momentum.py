@@ -34,14 +34,11 @@ def _varies(rule):
 
 @implements(write_numbers, MomentumRule, inline=True)
 def _write(rule, numbers, member, step, weight):
-    old, new = rule.momentum, 0.0
-    if rule.kind == NESTEROV:
-        old, new = 0.0, rule.momentum
     numbers[DOWN, member] = -(weight * step)
     numbers[DECAY, member] = -step * rule.decay
     numbers[OF_BEFORE, member] = rule.momentum
-    numbers[OLD, member] = old
-    numbers[NEW, member] = new
+    numbers[OLD, member] = 0.0 if rule.kind == NESTEROV else rule.momentum
+    numbers[NEW, member] = rule.momentum if rule.kind == NESTEROV else 0.0
 
 
 @implements(vary_numbers, MomentumRule, inline=True)
