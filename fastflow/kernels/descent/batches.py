@@ -35,7 +35,7 @@ from fastflow.kernels.networks.group import (
     measure,
 )
 from fastflow.kernels.networks.hadamard import hadamard_product
-from fastflow.kernels.rules.rule import Descent, take_steps
+from fastflow.kernels.rules.rule import Descent, take_steps, tell_numbers
 from fastflow.kernels.trace import has_room, next_record
 
 
@@ -90,6 +90,7 @@ def _by_rule(rule, mover, of_batch, places, zero, widths, weight, step, count, s
         of_batch.weight[0], of_batch.step[0], of_batch.offset[0] = share, share * step, k
         mover.sizes[0], mover.written[0] = step, np.nan
         backward(of_batch, at, widths, False)
+        tell_numbers(rule, mover, of_batch, 0)
         take_steps(rule, mover, of_batch, at, widths, 0)
     return finite
 

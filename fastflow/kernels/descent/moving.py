@@ -37,6 +37,7 @@ from fastflow.kernels.rules.rule import (
     slot_count,
     sweep_back,
     take_steps,
+    tell_numbers,
 )
 from fastflow.kernels.rules.sharpness import SharpnessRule
 from fastflow.kernels.rules.whole import update
@@ -93,8 +94,6 @@ def _sweep_only(rule, mover, group, at, widths, ticks, now):
 
 @implements(sweep_back, *BY_FORMULA, inline=True)
 def _sweep_by_formula(rule, mover, group, at, widths, ticks, now):
-    if now:
-        _tell_numbers(rule, mover, group, ticks)
     backward_by(group, at, widths, now, rule, mover)
     return now
 
@@ -116,37 +115,36 @@ def _nothing_to_keep(rule, mover, group, member, memory, rates):
 
 @implements(take_steps, *BY_FORMULA, inline=True)
 def _by_formula(rule, mover, group, at, widths, ticks):
-    _tell_numbers(rule, mover, group, ticks)
     move_by(group, at, rule, mover)
 
 
-@jit_inline
+@implements(tell_numbers, tuple, inline=True)
+def _nothing_to_tell(rule, mover, group, ticks):
+    pass
+
+
+# No variable has two values in what follows: it is inlined twice, where Numba would warn of that.
+
+
+@implements(tell_numbers, *BY_FORMULA, inline=True)
 def _tell_numbers(rule, mover, group, ticks):
-    """Bring what a formula is told of this step up to date."""
     for member in range(group.run.size):
         size = mover.sizes[member]
         if size != mover.written[member]:
             mover.written[member] = size
-            write_numbers(rule, mover.numbers, member, size, _weight_of(group, member))
+            write_numbers(rule, mover.numbers, member, size, group.weight[member])
     if varies(rule):
-        _vary_all(rule, mover, group, ticks)
+        for member in range(group.run.size):
+            size, weight, k = mover.sizes[member], group.weight[member], _steps_since(mover, group, member, ticks)
+            like_before = (member > 0) & (size == mover.sizes[member - 1]) & (weight == group.weight[member - 1])
+            alike = like_before & (k == _steps_since(mover, group, member - 1, ticks))
+            vary_numbers(rule, mover.numbers, mover.rates, member, size, weight, k, alike)
 
 
 @jit_inline
-def _weight_of(group, member):
-    return group.weight[member] if group.run[member] >= 0 else 1.0
-
-
-@jit_inline
-def _vary_all(rule, mover, group, ticks):
-    last_size, last_weight, last = np.nan, np.nan, -1
-    for member in range(group.run.size):
-        size, weight, k = mover.sizes[member], _weight_of(group, member), 0
-        if group.run[member] >= 0:
-            k = group.offset[member] + ticks - mover.begun[member]
-        alike = size == last_size and weight == last_weight and k == last
-        vary_numbers(rule, mover.numbers, mover.rates, member, size, weight, k, alike)
-        last_size, last_weight, last = size, weight, k
+def _steps_since(mover, group, member, ticks):
+    """The steps since a member's memory began; what it is where there is no run means nothing."""
+    return max(group.offset[member] + ticks - mover.begun[member], 0)
 
 
 @implements(load_memory, *BY_FORMULA, SharpnessRule)

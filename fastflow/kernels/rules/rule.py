@@ -80,6 +80,11 @@ def number_count(rule: NamedTuple) -> int:
 
 
 @protocol
+def tell_numbers(rule, mover, group, ticks):
+    """Before each step, once: bring what a formula is told of it up to date."""
+
+
+@protocol
 def sweep_back(rule, mover, group, at, widths, ticks, now):
     """`group.backward`; whether that was a step of every member, as is wished ``now``, and rules can that are fused."""
 
