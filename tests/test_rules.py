@@ -147,6 +147,8 @@ def test_rules_of_all_problems_depths_and_precisions(rule, name, depth, dtype):
     if (rule, name) == ("by the book", "sensing"):  # which is at its stability edge there
         step /= 2
     count = CHAOTIC.get(rule, 1000) // (1 if dtype == "float64" else 4)
+    if (rule, name, depth) == ("long", "completion", 4):  # where a later quotient is a step to 1e12
+        count = 5
     method, gradients = kind(step, max_steps=count, **ENDS, **options), gradients_of(problem, words)
     runs = train(problem, words, 0.7, method, 2, np.dtype(dtype))
     start, end = start_and_end(runs, 1)
