@@ -27,9 +27,10 @@ from fastflow.memory import require_memory
 from fastflow.metrics import relative_errors
 from fastflow.networks import Network
 from fastflow.problems import Problem
+from fastflow.problems.base import DATA_COPIES
 from fastflow.records import Record, Recording
 from fastflow.results import Interrupted, OperatorError, Runs
-from fastflow.scheduling import Worker, first_budget, telling_of_compiling, work_through
+from fastflow.scheduling import Team, Worker, first_budget, telling_of_compiling, work_through
 from fastflow.setting import Setting
 from fastflow.status import Status
 from fastflow.threads import one_blas_thread
@@ -72,6 +73,11 @@ class Method(ABC):
     def per_run(self) -> tuple[Each, ...]:
         """What has a value for each run."""
         return ()
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws random numbers of each run's own, so that runs from one start differ."""
+        return False
 
     @property
     def accuracy(self) -> str:
@@ -188,10 +194,6 @@ def _arrays_of(thing: object) -> Iterator[AnyArray]:
             yield from _arrays_of(part)
 
 
-DATA_COPIES = 2
-"""Copies of the problems' data that there are while kernels are given theirs."""
-
-
 SETTLING_SECONDS = 0.5
 """What finding the losses of runs that have not begun may take."""
 
@@ -234,14 +236,19 @@ class Execution(ABC):
         self.words = repr(method)
         architecture, runs, dtype = setting.architecture, setting.runs, setting.dtype
         parameters, size = architecture.parameter_count, math.prod(architecture.solution_shape)
-        numbers = runs * ((1 + self.work_bytes) * parameters + size) + DATA_COPIES * setting.data_entries
-        self.work = recording.open(runs, dtype, numbers * dtype.itemsize, self.work_sizes(setting))
+        numbers = runs * ((1 + self.work_bytes) * parameters + size)
+        beside = numbers * dtype.itemsize + self.data_bytes(setting)
+        self.work = recording.open(runs, dtype, beside, self.work_sizes(setting))
         self.truths = setting.truths
         self.factors, self.solution = np.zeros((runs, parameters), dtype), np.zeros((runs, size), dtype)
         self.loss, self.status = np.full(runs, np.nan), np.full(runs, Status.RUNNING, np.int64)
         self.steps, self.step = np.zeros(runs, np.int64), np.full(runs, np.nan)
         self.threads, self.seconds, self.flops = 1, 0.0, 0.0
         self.workspace_bytes = 0
+
+    def data_bytes(self, setting: Setting) -> int:
+        """What is made of the problems' data beside them, at most, in bytes."""
+        return DATA_COPIES * setting.data_entries * setting.dtype.itemsize
 
     def work_sizes(self, setting: Setting) -> Sizes:
         """The arrays of all moments that the work needs beside the histories, which lie where these do."""
@@ -269,6 +276,10 @@ class Execution(ABC):
     def worker(self) -> Worker:
         """One thread's memory, and how it takes runs further."""
 
+    def team(self, leaders: int) -> Team | None:
+        """How threads without a run help at most so many that have one; None where they can't."""
+        return None
+
     @property
     def ended(self) -> int:
         """How many runs have ended."""
@@ -276,11 +287,14 @@ class Execution(ABC):
 
     def run(self, threads: int, progress: bool | None) -> None:
         """Take every run to its end, or as far as an exception lets it come."""
-        self.threads = threads = min(threads, self.setting.runs)
-        require_memory(threads * self.workspace_bytes, f"the work of {threads} threads", "take fewer threads")
+        runs = self.setting.runs
+        alone = min(threads, runs)
+        team = self.team(alone) if threads > 1 else None
+        self.threads = threads = alone if team is None else threads
+        require_memory(alone * self.workspace_bytes, f"the work of {alone} threads", "take fewer threads")
         started = time.perf_counter()
         try:
-            work_through(self.setting.runs, threads, self.worker, ended=lambda: self.ended, progress=progress)
+            work_through(runs, threads, self.worker, ended=lambda: self.ended, progress=progress, team=team)
         finally:
             self.seconds = time.perf_counter() - started
 

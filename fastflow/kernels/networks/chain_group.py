@@ -41,15 +41,18 @@ from fastflow.kernels.networks.chain import (
     chain_workspace,
     copy_factors,
     step_factors,
-    step_factors_by,
 )
+from fastflow.kernels.networks.chain_steps import ByFormula, BySteps
 from fastflow.kernels.networks.group import (
     backward,
+    backward_by,
     balancedness,
+    compare_gradients,
     extract_member,
     forward,
     gather_entries,
     gather_gradient,
+    gather_last,
     gradient_norms,
     group_places,
     inner,
@@ -60,6 +63,7 @@ from fastflow.kernels.networks.group import (
     of_members,
     part_of,
     place_entries,
+    place_last,
     radial_slope,
     roots,
     set_factors,
@@ -71,6 +75,7 @@ from fastflow.kernels.vectors.elementwise import copy, dot
 from fastflow.kernels.vectors.inner import has_digits, norm, norm_of
 from fastflow.kernels.vectors.layouts import Padded, address, element_bytes, kind_of, padded_width
 from fastflow.kernels.vectors.steps import take_steps_at
+from fastflow.kernels.vectors.team import SHARED_WORK, make_board
 
 LANE_WIDTH = 50
 """Chains whose widths are all at most this travel in lanes, but for those that fill their vectors (measured)."""
@@ -95,7 +100,7 @@ class ChainGroup(NamedTuple):
 
     ``problem``: the problem as the members' layout has it, ``data[0]`` the index into it, ``data[1:]`` the widths.
     ``factors``, ``chain``, ``work``: memory in that layout. ``row_factors``, ``row``: one member's factors and
-    workspace without padding. The rest is that of `of_members`.
+    workspace without padding. ``board``: that of `vectors.team`. The rest is that of `of_members`.
     """
 
     problem: NamedTuple
@@ -114,6 +119,16 @@ class ChainGroup(NamedTuple):
     step: np.ndarray
     moved: np.ndarray
     norm: np.ndarray
+    board: np.ndarray
+
+
+def board_of(group: object) -> np.ndarray | None:
+    """The board of a group of one run, some of whose products are worth sharing with other threads; else None."""
+    if type(group) is not ChainGroup:
+        return None
+    widths = group.data[1:]
+    most = int((widths[1:] * widths[:-1]).max() * min(widths[0], widths[-1]))
+    return group.board if most >= SHARED_WORK else None
 
 
 class ChainLanes(ChainGroup):
@@ -184,6 +199,7 @@ def make_group(
         work=LossWorkspace(room(size), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
         row_factors=aligned_zeros((parameters,), dtype),
         row=row,
+        board=make_board(),
         **of_members(members, dtype),
     )
 
@@ -200,7 +216,7 @@ def _kind_of_lanes(group):
 
 @implements(group_kind, ChainGroup, inline=True)
 def _kind_of_padded(group):
-    return Padded(group.row_factors.dtype.type(0))
+    return Padded(group.row_factors.dtype.type(0), address(group.board, 0))
 
 
 class GroupPlaces(NamedTuple):
@@ -265,7 +281,7 @@ def _measure_rows(group, columns):
 def _backward(group, at, widths, now):
     if now:
         group.moved[:] = 0
-    chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, at.step, at.moved, now)
+    chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, BySteps(at.step, at.moved), now)
 
 
 @implements(backward, ChainRows, inline=True)
@@ -274,7 +290,32 @@ def _backward_rows(group, at, widths, now):
         group.moved[:] = 0
     for member in range(group.run.size):
         its = _member_places(group, at, member)
-        chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, its.step, its.moved, now)
+        chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, BySteps(its.step, its.moved), now)
+
+
+@jit_inline
+def _by_formula(group, at, rule, mover, member):
+    """The `ByFormula` of a member of a group, or of all members in lanes."""
+    memory, slot_bytes, numbers, number_bytes = places_of(mover)
+    number = element_bytes(group_kind(group)) * member
+    return ByFormula(rule, memory - at.chain.factors, slot_bytes, numbers + number, number_bytes, at.moved + 8 * member)
+
+
+@implements(backward_by, ChainGroup, inline=True)
+def _backward_by(group, at, widths, now, rule, mover):
+    if now:
+        group.moved[:] = 0
+    how = _by_formula(group, at, rule, mover, 0)
+    chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, how, now)
+
+
+@implements(backward_by, ChainRows, inline=True)
+def _backward_rows_by(group, at, widths, now, rule, mover):
+    if now:
+        group.moved[:] = 0
+    for member in range(group.run.size):
+        its, how = _member_places(group, at, member), _by_formula(group, at, rule, mover, member)
+        chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, how, now)
 
 
 @implements(gradient_norms, ChainLanes, inline=True)
@@ -330,7 +371,7 @@ def _move(group, at):
     group.moved[:] = 0
     for member in range(group.run.size):
         its = _member_places(group, at, member)
-        step_factors(group_kind(group), group.data[1:], its.chain, its.step, its.moved)
+        step_factors(group_kind(group), group.data[1:], its.chain, BySteps(its.step, its.moved))
 
 
 @implements(move_by, ChainLanes)
@@ -355,21 +396,9 @@ def _move_lanes_by(group, at, rule, mover):
 @implements(move_by, ChainGroup)
 def _move_by(group, at, rule, mover):
     group.moved[:] = 0
-    memory, slot_bytes, numbers, number_bytes = places_of(mover)
-    size = element_bytes(group_kind(group))
     for member in range(group.run.size):
-        its = _member_places(group, at, member)
-        step_factors_by(
-            group_kind(group),
-            rule,
-            group.data[1:],
-            its.chain,
-            memory + its.chain.factors - at.chain.factors,
-            slot_bytes,
-            numbers + member * size,
-            number_bytes,
-            its.moved,
-        )
+        its, how = _member_places(group, at, member), _by_formula(group, at, rule, mover, member)
+        step_factors(group_kind(group), group.data[1:], its.chain, how)
 
 
 @implements(place_entries, ChainLanes)
@@ -399,6 +428,29 @@ def _gather_entries(group, laid_out, member, flat):
 @implements(gather_gradient, ChainGroup, inline=True)
 def _gather_gradient(group, member):
     gather_entries(group, group.chain.gradient, member, group.row.gradient)
+
+
+@implements(compare_gradients, ChainLanes)
+def _compare_lanes(group, last, squares, across):
+    now, numbers = group.chain.gradient, group.work.number
+    before = last.reshape(now.shape)
+    dot(now, now, len(now), numbers)
+    for lane in range(numbers.size):
+        squares[lane] = numbers[lane]
+    dot(now, before, len(now), numbers)
+    for lane in range(numbers.size):
+        across[lane] = numbers[lane]
+    copy(before, now, len(now))
+
+
+@implements(place_last, ChainLanes)
+def _place_last_of_lane(group, last, member, flat):
+    place_entries(group, last.reshape(group.chain.gradient.shape), member, flat)
+
+
+@implements(gather_last, ChainLanes)
+def _gather_last_of_lane(group, last, member, flat):
+    gather_entries(group, last.reshape(group.chain.gradient.shape), member, flat)
 
 
 @implements(set_factors, ChainGroup, inline=True)

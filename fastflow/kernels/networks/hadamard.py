@@ -137,10 +137,11 @@ def _reversed_bits(builder, number, parts):
     return result
 
 
-def _emit_step(builder, vector, base, x_base, stride, size, up, form, slope_at, changed=None):
+def _emit_step(builder, vector, base, stride, size, up, form, slope_at, hand_on, changed=None):
     """Emit the step of every factor along ``slope_at(offset, mask)``, by the straight-line code of each form.
 
-    ``up`` is the step as a vector; the bits that change are gathered in ``changed``, if that is wanted.
+    ``up`` is the step as a vector; x afterwards goes to ``hand_on(x, offset, mask)``; the bits that change are gathered
+    in ``changed``, if that is wanted.
     """
     down = builder.fneg(up)
     depth, signed, identical = form_fields(builder, form)
@@ -174,7 +175,7 @@ def _emit_step(builder, vector, base, x_base, stride, size, up, form, slope_at, 
             product = side(offset, mask, 0, down, slope)
             if signed:
                 product = builder.fsub(product, side(offset, mask, count, up, slope))
-            vector.store(product, x_base, offset, mask)
+            hand_on(product, offset, mask)
 
         for_vectors(builder, vector, size, body, unroll=False)
 
@@ -212,7 +213,10 @@ def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, for
         def slope_at(offset, mask):
             return vector.load(g_base, offset, mask)
 
-        _emit_step(builder, vector, base, x_base, stride, size, up, form_value, slope_at, changed)
+        def hand_on(product, offset, mask):
+            vector.store(product, x_base, offset, mask)
+
+        _emit_step(builder, vector, base, stride, size, up, form_value, slope_at, hand_on, changed)
         wide = ir.VectorType(I64, vector.lanes)
         flags = builder.zext(builder.icmp_unsigned("!=", builder.load(changed), unchanged), wide)
         if of_lanes:
@@ -229,25 +233,35 @@ def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, for
 
 
 @intrinsic
-def hadamard_step_along(typingctx, zero, factors, x, g, share, step, size, stride, form):
-    """`hadamard_step` of one run along ``share`` times g, which need not be in memory; nothing is said of what moved.
+def hadamard_step_along(typingctx, zero, factors, x, g, share, step, row, size, form):
+    """`hadamard_step` of one run along ``share`` times g, which need not be in memory; ``<row, x>`` after it.
 
-    At addresses of numbers of the type of ``zero``, as ``share`` and ``step`` are.
+    At addresses of numbers of the type of ``zero``, as ``share``, ``step`` and the inner product are, which is summed
+    in the order of `dot`. Factors, x, g and the row have ``size`` numbers each, with zeros behind, of whole vectors of
+    `PARTIAL_BYTES`. x is written unless its address is 0. Nothing is said of what moved.
     """
     n = types.intp
-    signature = types.void(zero, n, n, n, zero, zero, n, n, form)
+    signature = zero(zero, n, n, n, zero, zero, n, n, form)
 
     def codegen(context, builder, signature, arguments):
-        _, factors, x, g, share, step, size, stride, form_value = arguments
-        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
-        base, x_base, g_base = (vector.at(value) for value in (factors, x, g))
+        _, factors, x, g, share, step, row, size, form_value = arguments
+        vector = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
+        base, x_base, g_base, row_base = (vector.at(value) for value in (factors, x, g, row))
         shares, up = vector.splat(share), vector.splat(step)
+        total, wanted = cgutils.alloca_once_value(builder, vector.zero), builder.icmp_signed("!=", x, constant(0))
+        builder.store(vector.zero, total)
 
         def slope_at(offset, mask):
             return builder.fmul(shares, vector.load(g_base, offset, mask))
 
-        _emit_step(builder, vector, base, x_base, stride, size, up, form_value, slope_at)
-        return context.get_dummy_value()
+        def hand_on(product, offset, mask):
+            with builder.if_then(wanted):
+                vector.store(product, x_base, offset, mask)
+            its = vector.load(row_base, offset, mask)
+            builder.store(vector.fma(its, product, builder.load(total)), total)
+
+        _emit_step(builder, vector, base, size, size, up, form_value, slope_at, hand_on)
+        return vector.sum(builder.load(total))
 
     return signature, codegen
 
@@ -282,7 +296,8 @@ def hadamard_rule_step(
         def multiply(place, factor):
             builder.store(builder.fmul(builder.load(place), factor), place)
 
-        # Not straight-line code for each form, as in `hadamard_step`: a rule would be compiled dozens of times.
+        # Straight-line code for u o u - v o v alone: by form, as in `hadamard_step`, a rule would be compiled dozens of
+        # times.
         def body(offset, mask):
             slope = vector.load(g_base, offset, mask)
 
@@ -326,7 +341,27 @@ def hadamard_rule_step(
             for_each(builder, builder.add(signed, constant(1)), move_side)
             vector.store(builder.load(total), x_base, offset, mask)
 
-        for_vectors(builder, vector, size, body, unroll=False)
+        def body_of_squares(offset, mask):
+            slope = vector.load(g_base, offset, mask)
+
+            def square_after(place, gradient):
+                factor = vector.load(base, place, mask)
+                new = moves.one(factor, builder.fmul(gradient, factor), place, mask)
+                vector.store(new, base, place, mask)
+                return builder.fmul(new, new)
+
+            builder.store(square_after(offset, slope), total)
+            with builder.if_then(builder.icmp_signed("!=", signed, constant(0))):
+                negative = square_after(builder.add(offset, stride), builder.fneg(slope))
+                builder.store(builder.fsub(builder.load(total), negative), total)
+            vector.store(builder.load(total), x_base, offset, mask)
+
+        squares = builder.and_(alone, builder.icmp_signed("==", depth, constant(2)))
+        with builder.if_else(squares) as (most_common, other):
+            with most_common:
+                for_vectors(builder, vector, size, body_of_squares, unroll=False)
+            with other:
+                for_vectors(builder, vector, size, body, unroll=False)
         moves.report(builder.inttoptr(moved, I64.as_pointer()), of_lanes)
         return context.get_dummy_value()
 
