@@ -99,6 +99,11 @@ class Entry:
         """Whether ``compute`` has such an argument."""
         return option in inspect.signature(self.compute).parameters
 
+    def setting(self, size: str, seed: int = 0) -> str:
+        """What ``compute`` is called with, in words."""
+        given = {**self.sizes[size], **({"seed": seed} if self.takes("seed") else {})}
+        return ", ".join(f"{name} = {value}" for name, value in given.items())
+
     def run(self, size: Size, seed: int = 0, threads: int | None = None) -> Data:
         """The data at sizes of your own, such as ``entry.sizes["default"] | {"trials": 3}``."""
         options = {"seed": seed, "threads": threads}
@@ -165,7 +170,6 @@ def reproduce(entry: Entry, folder: Path, size: str = DEFAULT, seed: int = 0, th
         np.savez(file, allow_pickle=False, **data)
     with writing(picture) as file:
         entry.draw(data).savefig(file, dpi=150)
-    sizes = ", ".join(f"{name} = {value}" for name, value in entry.sizes[size].items())
     words = (entry.source, entry.claim, f"Taken: {entry.taken}", f"Chosen here: {entry.chosen}")
-    put(text, "\n".join((*words, f"Computed with {sizes}, seed {seed}", entry.told(verdict), "")).encode())
+    put(text, "\n".join((*words, f"Computed with {entry.setting(size, seed)}", entry.told(verdict), "")).encode())
     return verdict
