@@ -13,6 +13,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import NamedTuple
 
+import load
 import numba
 import numpy as np
 import pytest
@@ -52,6 +53,15 @@ def test_eight_python_threads_at_once_get_what_each_would_get_alone():
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda seed: solve(seed, threads=2), range(8)))
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert global_state() == before
+
+
+def test_sixteen_threads_that_call_everything_at_once_get_what_each_would_get_alone():
+    """Of every public function that computes a small call, twice, in any order."""
+    for call in load.calls().values():
+        call()  # which imports what brings threads and filters of its own
+    before = global_state()
+    assert load.differing(load.THREADS, 2) == []
     assert global_state() == before
 
 
