@@ -119,11 +119,11 @@ class Clock:
         return self.now
 
 
-def made(clock, name="made"):
-    """An entry of 3 s for each trial, whose claim is that its numbers are all 1."""
+def made(clock, once=0):
+    """An entry of 3 s for each trial, and some once, whose claim is that its numbers are all 1."""
 
     def compute(trials, seed):
-        clock.now += 3 * trials
+        clock.now += once + 3 * trials
         return {"numbers": np.full(trials, 1.0 - seed)}
 
     def draw(data):
@@ -135,15 +135,17 @@ def made(clock, name="made"):
         return Verdict(bool(np.all(data["numbers"] == 1)), "numbers")
 
     sizes = {"tiny": {"trials": 1}, "default": {"trials": 2}, "full": {"trials": 1000}}
-    return Entry(name, "source", "All is one.", "nothing", "all", sizes, "trials", compute, draw, check)
+    return Entry("made", "source", "All is one.", "nothing", "all", sizes, "trials", compute, draw, check)
 
 
-def test_a_pilot_predicts_what_the_full_size_takes(monkeypatch):
+@pytest.mark.parametrize("once", [0, 1.5, 400])
+def test_a_pilot_predicts_what_the_full_size_takes(once, monkeypatch):
+    """Also where most of what a few pieces take is taken once."""
     clock = Clock()
     monkeypatch.setattr(entry, "time", clock)
-    found = pilot(made(clock))
-    assert found.done < found.of == 1000
-    assert found.predicted == pytest.approx(3000)
+    found = pilot(made(clock, once))
+    assert found.done < 20 < found.of == 1000
+    assert found.predicted == pytest.approx(once + 3000)
 
 
 def test_command(capsys, tmp_path, monkeypatch):
@@ -167,7 +169,7 @@ def test_command(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "made", replace(ENTRIES["made"], holds=False))
     assert shell.main([*call, "--overwrite", "--full", "--seed", "1"]) == shell.DONE
     said = capsys.readouterr().out
-    assert said.startswith("timing a part of the full size, trials = 1000, seed = 1\n2 of 1000 trials took 6 s, so ")
+    assert said.startswith("timing a part of the full size, trials = 1000, seed = 1\n4 of 1000 trials took 12 s, so ")
     assert "so computing the full size takes about 3000 s here\ncomputing made, trials = 1000, seed = 1\n" in said
     assert "does not hold: numbers (as was found before)" in said
     with np.load(tmp_path / "made.npz") as stored:
