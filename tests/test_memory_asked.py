@@ -60,7 +60,7 @@ CALLS = {
     "gradient_flow, many": """k = 9 if small else 2000
     ff.gradient_flow(draw((4, 60)), draw((k, 4)), 1e-1, np.linspace(0, 1, 100))""",
     "train": "train(*((3, 9) if small else (20, 20000)), ff.GradientDescent(1e-6, 10))",
-    "train, few large runs": "train(*((3, 9) if small else (500, 4)), ff.GradientDescent(1e-6, 3))",
+    "train, few large runs": "train(*((3, 9) if small else (400, 4)), ff.GradientDescent(1e-6, 3))",
     "train, recorded": """train(*((3, 9) if small else (20, 2000)), ff.GradientDescent(1e-6, 10),
           record=ff.Record(range(10), product=True))""",
     "train, flow": "train(*((3, 9) if small else (300, 8)), ff.GradientFlow(t_max=1e-9))",
@@ -73,12 +73,12 @@ CALLS = {
     "train, dual flow": """k, n = (3, 4) if small else (2000, 100)
     a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
              ff.GradientFlow(np.linspace(0, 1e-3, 40)), runs=k, progress=False)""",
-    "measures": """k = 9 if small else 1500; w, z = draw((k, 2 * k)), draw((k, 2 * k))
+    "measures": """k = 9 if small else 900; w, z = draw((k, 2 * k)), draw((k, 2 * k))
     ff.metrics.singular_values(w), ff.metrics.relative_error(w, z), ff.metrics.effective_alpha([w, z], 2)""",
     "basis_pursuit": "m = 9 if small else 120; a = draw((m, 40 * m)); ff.baselines.basis_pursuit(a, a[:, 0])",
-    "least_norm": "m = 9 if small else 1000; a = draw((m, 3 * m)); ff.baselines.least_norm(a, a[:, 0])",
+    "least_norm": "m = 9 if small else 650; a = draw((m, 3 * m)); ff.baselines.least_norm(a, a[:, 0])",
     "best_rank": "m = 9 if small else 1000; ff.baselines.best_rank(draw((m, m)), 2)",
-    "check": """m = 300 if small else 1000
+    "check": """m = 150 if small else 650
     a = draw((m, 2 * m)); ff.check(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(3), ff.inits.Constant(0.1))""",
     "flow_distance": """ff.flow_distance(ff.MatrixEstimation(draw((60, 60))), ff.DeepLinear(2), ff.inits.Gaussian(0.1),
                      ff.GradientDescent(1e-6, 20), runs=2 if small else 100, steps=range(20))""",
@@ -86,10 +86,10 @@ CALLS = {
     a = abs(draw((m, 2 * m))); ff.normalized_limit(a, a[:, 0], 0.5)""",
     "mode_value": "k = 9 if small else 20000; ff.theory.mode_value(np.linspace(0, 1, k), 1.0, 1e-2, 3)",
     "study": "study(9 if small else 10**6).run(max_seconds=0.1, progress=False)",
-    "study, limits": """n = 600 if small else 1600
+    "study, limits": """n = 400 if small else 1100
     words = ff.ensembles.Sparse(n, sparsity=2), ff.DiagonalLinear(2), ff.inits.Constant(1e-2), ff.FlowLimit(max_steps=2)
     ff.Study(*words, axes={"m": [n // 2]}, trials=1).run(threads=1, progress=False)""",
-    "study, descent": """n = 480 if small else 500
+    "study, descent": """n = 380 if small else 400
     ensemble = ff.ensembles.LowRank(n, rank=1, m=4 * n, observed="completion")
     ff.Study(ensemble, ff.DeepLinear(2), ff.inits.Identity(0.1), ff.GradientDescent(1e-9, 2),
              axes={"init.scale": [0.1]}, trials=1).run(threads=1, progress=False)""",
