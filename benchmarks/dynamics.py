@@ -1,11 +1,13 @@
-"""Two experiments on other dynamics than gradient descent, at the size of their papers.
+"""Experiments on other dynamics than gradient descent, at the size of their papers.
 
     python -m benchmarks.dynamics recovery
     python -m benchmarks.dynamics completion --instances 10
+    python -m benchmarks.dynamics noise --trials 200
 
 `recovery`: sparse vectors from a large start by weight normalisation and by plain descent (Chou, Rauhut, Ward,
 arXiv:2305.05448). `completion`: matrix completion by one shared adaptive rate, depths 1 to 4, beside the least nuclear
-norm (Arora, Cohen, Hu, Luo, arXiv:1905.13655, with longer steps than theirs).
+norm (Arora, Cohen, Hu, Luo, arXiv:1905.13655, with longer steps than theirs). `noise`: l1 norms by label noise from a
+large start, which are below those of gradient descent (HaoChen, Wei, Lee, Ma, arXiv:2006.08680) and rise with depth.
 """
 
 from __future__ import annotations
@@ -79,6 +81,34 @@ def completion(
     _show("nuclear norm", np.array(errors), f"{time.perf_counter() - started:.0f} s")
 
 
+def noise(trials: int = 200, n: int = 20, m: int = 10, sparsity: int = 2, threads: int | None = None) -> None:
+    """l1 norms of what label noise and gradient descent find from alpha = 1; differences with 95% intervals."""
+    rng, init = np.random.default_rng(3), ff.inits.Constant(1.0)
+    problems = []
+    for _ in range(trials):
+        matrix, truth = rng.standard_normal((m, n)) / np.sqrt(m), np.zeros(n)
+        truth[:sparsity] = rng.choice([-1.0, 1.0], sparsity)
+        problems.append(ff.CompressedSensing(matrix, matrix @ truth, truth=truth))
+    steps, deviation = 50_000, np.repeat([1.0, 0.0], [40_000, 10_000])
+    print(f"{trials} problems, n = {n}, m = {m}, {sparsity} nonzeros of size 1, {steps} steps, noise 1 in 40,000")
+    norms = {}
+    for depth, step in ((2, 0.01), (3, 0.007), (4, 0.005)):
+        network = ff.DiagonalLinear(depth)
+        method = ff.StochasticGradientDescent(step, 1, label_noise=deviation, tol=0)
+        noisy = ff.train(problems, network, init, method, runs=1, threads=threads)
+        plain = ff.train(problems, network, init, ff.GradientDescent(step, steps), runs=1, threads=threads)
+        for name, runs in (("noise", noisy), ("descent", plain)):
+            norms[name, depth] = np.abs(runs.solution).sum(1)
+            ended = int(np.sum(runs.status == ff.Status.DIVERGED))
+            print(f"L = {depth}, {name}: l1 norm {norms[name, depth].mean():.3f}, {ended} diverged", flush=True)
+    pairs = [(("descent", depth), ("noise", depth)) for depth in (2, 3, 4)]
+    for larger, smaller in [*pairs, (("noise", 3), ("noise", 2)), (("noise", 4), ("noise", 3))]:
+        gap = norms[larger] - norms[smaller]
+        half = 1.96 * gap.std(ddof=1) / np.sqrt(trials)
+        names = " less ".join(f"{name} L = {depth}" for name, depth in (larger, smaller))
+        print(f"{names}: {gap.mean():.3f} [{gap.mean() - half:.3f}, {gap.mean() + half:.3f}]")
+
+
 def _show(name: str, errors: np.ndarray, rest: str) -> None:
     least, middle, largest = np.quantile(errors, (0, 0.5, 1))
     every = " ".join(f"{error:.3f}" for error in errors)
@@ -87,7 +117,7 @@ def _show(name: str, errors: np.ndarray, rest: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("experiment", choices=("recovery", "completion"))
+    parser.add_argument("experiment", choices=("recovery", "completion", "noise"))
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--instances", type=int, default=10)
     parser.add_argument("--depths", type=int, nargs="+", default=(1, 2, 3, 4))
@@ -96,5 +126,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.experiment == "recovery":
         recovery(given.trials, threads=given.threads)
+    elif given.experiment == "noise":
+        noise(given.trials, threads=given.threads)
     else:
         completion(given.instances, given.depths, given.step, given.threads)

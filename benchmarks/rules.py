@@ -47,7 +47,7 @@ RULES = {
     "Nesterov": (ff.Momentum, {"nesterov": True}),
     "SharedRate": (ff.SharedRate, {}),
     "NormalizedDescent": (ff.NormalizedDescent, {}),
-    "BarzilaiBorwein": (ff.BarzilaiBorwein, {}),
+    "BarzilaiBorwein": (ff.BarzilaiBorwein, {"kind": "short"}),
     "SignDescent": (ff.SignDescent, {}),
     "RMSprop": (ff.RMSprop, {}),
     "Adam": (ff.Adam, {}),

@@ -81,7 +81,7 @@ class Setting:
     @property
     def data_entries(self) -> int:
         """How many numbers all problems have."""
-        return sum(map(entries_of, self.problems))
+        return sum(problem.entries_count for problem in self.problems)
 
     @property
     def weights(self) -> FloatArray:
@@ -218,12 +218,6 @@ def pose_trials(
         record,
         np.dtype(np.float64),
     )
-
-
-def entries_of(problem: Problem) -> int:
-    """How many numbers the arrays of a problem have."""
-    fields = [field for value in vars(problem).values() for field in (value if isinstance(value, tuple) else (value,))]
-    return sum(field.size for field in fields if isinstance(field, np.ndarray))
 
 
 class OfUnknown(Protocol):

@@ -1,4 +1,7 @@
-"""Memory that calls take beside what they have asked for beforehand: at most 1.3 of it, and some MB whatever it is."""
+"""Memory that calls take beside what they have asked for beforehand: at most 1.3 of it, and some MB whatever it is.
+
+Large dense data are not copied.
+"""
 
 from __future__ import annotations
 
@@ -73,6 +76,12 @@ CALLS = {
     "train, dual flow": """k, n = (3, 4) if small else (2000, 100)
     a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
              ff.GradientFlow(np.linspace(0, 1e-3, 40)), runs=k, progress=False)""",
+    "train, dense data packed": """global given
+    if small:
+        given = draw((1000, 8704)); given.flags.writeable = False
+    a = given[:3, :16] if small else given
+    ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
+             ff.GradientDescent(1e-9, 2), runs=3, threads=1, progress=False)""",
     "measures": """k = 9 if small else 900; w, z = draw((k, 2 * k)), draw((k, 2 * k))
     ff.metrics.singular_values(w), ff.metrics.relative_error(w, z), ff.metrics.effective_alpha([w, z], 2)""",
     "basis_pursuit": "m = 9 if small else 120; a = draw((m, 40 * m)); ff.baselines.basis_pursuit(a, a[:, 0])",
@@ -126,3 +135,29 @@ def test_calls_take_what_they_have_asked_for(name, tmp_path):
     asked, taken = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
     print(f"{name}: asked for {asked / 1e6:.0f} MB, took {taken / 1e6:.0f} MB")
     assert taken <= ROOM * asked + WHATEVER
+
+
+LYING = {
+    "CompressedSensing": """global a
+    if small:
+        a = draw((1000, 8704)); a.flags.writeable = False
+    ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Constant(0.1),
+             ff.GradientDescent(1e-9, 2), runs=1, threads=1, progress=False)""",
+    "MatrixSensing": """global a
+    if small:
+        a = draw((34000, 16, 16)); a.flags.writeable = False
+    ff.train(ff.MatrixSensing(a, a[:, 0, 0]), ff.DeepLinear(2), ff.inits.Gaussian(0.1),
+             ff.GradientDescent(1e-9, 2, tol=0.0), runs=1, threads=1, progress=False)""",
+}
+"""Calls that read 70 MB of a user where they lie."""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the peak of a process can be read on Linux alone"
+)
+@pytest.mark.parametrize("name", LYING)
+def test_large_dense_data_are_read_where_they_lie(name, tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT.format(code=LYING[name]), str(tmp_path)]
+    taken = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[1])
+    print(f"{name}: took {taken / 1e6:.0f} MB beside its data")
+    assert taken <= 0.3 * 70e6

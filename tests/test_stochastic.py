@@ -413,7 +413,7 @@ def sparse_problems(runs, n=20, m=10):
 
 def test_label_noise_is_sparser_than_gradient_descent_and_the_less_so_the_deeper():
     """By l1 norms, from a large start: small noise goes down ``sum |x|^{2 - 2/L}``; at the end there is none."""
-    problems, runs = sparse_problems(24), 24
+    problems, runs = sparse_problems(200), 200
     noise = np.repeat([1.0, 0.0], [8000, 2000])
     norms = {}
     for depth, step in ((2, 0.01), (4, 0.005)):

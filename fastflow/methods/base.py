@@ -27,6 +27,7 @@ from fastflow.memory import require_memory
 from fastflow.metrics import relative_errors
 from fastflow.networks import Network
 from fastflow.problems import Problem
+from fastflow.problems.base import DATA_COPIES
 from fastflow.records import Record, Recording
 from fastflow.results import Interrupted, OperatorError, Runs
 from fastflow.scheduling import Worker, first_budget, telling_of_compiling, work_through
@@ -188,10 +189,6 @@ def _arrays_of(thing: object) -> Iterator[AnyArray]:
             yield from _arrays_of(part)
 
 
-DATA_COPIES = 2
-"""Copies of the problems' data that there are while kernels are given theirs."""
-
-
 SETTLING_SECONDS = 0.5
 """What finding the losses of runs that have not begun may take."""
 
@@ -234,14 +231,19 @@ class Execution(ABC):
         self.words = repr(method)
         architecture, runs, dtype = setting.architecture, setting.runs, setting.dtype
         parameters, size = architecture.parameter_count, math.prod(architecture.solution_shape)
-        numbers = runs * ((1 + self.work_bytes) * parameters + size) + DATA_COPIES * setting.data_entries
-        self.work = recording.open(runs, dtype, numbers * dtype.itemsize, self.work_sizes(setting))
+        numbers = runs * ((1 + self.work_bytes) * parameters + size)
+        beside = numbers * dtype.itemsize + self.data_bytes(setting)
+        self.work = recording.open(runs, dtype, beside, self.work_sizes(setting))
         self.truths = setting.truths
         self.factors, self.solution = np.zeros((runs, parameters), dtype), np.zeros((runs, size), dtype)
         self.loss, self.status = np.full(runs, np.nan), np.full(runs, Status.RUNNING, np.int64)
         self.steps, self.step = np.zeros(runs, np.int64), np.full(runs, np.nan)
         self.threads, self.seconds, self.flops = 1, 0.0, 0.0
         self.workspace_bytes = 0
+
+    def data_bytes(self, setting: Setting) -> int:
+        """What is made of the problems' data beside them, at most, in bytes."""
+        return DATA_COPIES * setting.data_entries * setting.dtype.itemsize
 
     def work_sizes(self, setting: Setting) -> Sizes:
         """The arrays of all moments that the work needs beside the histories, which lie where these do."""

@@ -277,6 +277,9 @@ class _LayerFlow(Execution):
         tol = setting.loss_tolerances(method.tol, TOL)
         self.ends = FlowEnds(method.t_max, tol, gradient_tol, method.max_steps, rtol, atol)
 
+    def data_bytes(self, setting: Setting) -> int:
+        return setting.problems[0].kernel_bytes(setting.problems, setting.dtype)
+
     def compile(self) -> None:
         worker = self.worker()
         given = (self.problem, self.weights, self.truths, *self.recording.histories.values())

@@ -257,7 +257,6 @@ class Stepping(Execution):
         super().__init__(setting, method, recording)
         recording.taken = self.steps
         first = setting.problems[0]
-        self.problem = self.kernel_problem()
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.whole_flops = setting.architecture.gradient_flops + first.loss_flops
         self.flops_per_step = method.gradients * self.whole_flops
@@ -299,11 +298,16 @@ class Stepping(Execution):
             if gradient_tol is None:
                 gradient_tol = -1.0 if type(method.rule) is Descent else 0.0
             self.ends = Ends(method.max_steps, TOL * sizes + least, gradient_tol, REST * sizes + least, least)
+        # Last, as what is asked of the problems above takes memory of its own while it is found.
+        self.problem = self.kernel_problem()
 
     def kernel_problem(self) -> NamedTuple:
         """What the kernels are told of the problems."""
         setting = self.setting
-        return setting.problems[0].kernel_data(setting.problems, setting.dtype, shared=setting.shared)
+        return setting.problems[0].kernel_data(setting.problems, setting.dtype, shared=_shares_data(setting))
+
+    def data_bytes(self, setting: Setting) -> int:
+        return setting.problems[0].kernel_bytes(setting.problems, setting.dtype, shared=_shares_data(setting))
 
     def _step_sizes(self) -> FloatArray:
         """The (first) step for each problem; NaN for an explicit sequence, and for what depends on a run's start.
@@ -432,6 +436,11 @@ class Stepping(Execution):
         self.settle_waiting(lambda runs: self.worker().advance(runs, 0), operations)
         for run in np.flatnonzero((self.status != Status.RUNNING) & (self.status != Status.DIVERGED)):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
+
+
+def _shares_data(setting: Setting) -> bool:
+    """Whether the data are laid out for many runs."""
+    return setting.shared and setting.problems[0].is_worth_sharing(setting.runs)
 
 
 Rows = slice | NDArray[np.int64]

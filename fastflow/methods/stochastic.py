@@ -333,6 +333,9 @@ class _Batches(Stepping):
     def kernel_problem(self) -> NamedTuple:
         return self.setting.problems[0].kernel_samples(self.setting.problems, self.setting.dtype)
 
+    def data_bytes(self, setting: Setting) -> int:
+        return Execution.data_bytes(self, setting)
+
     def draw(self) -> None:
         super().draw()
         setting, streams = self.setting, Streams(self.setting.seed, "method")

@@ -19,6 +19,9 @@ from fastflow.streams import stream
 
 NORMALIZATIONS = ("sum", "mean")
 
+DATA_COPIES = 2
+"""Copies of problems' data that there are while kernels are given theirs, where nothing better is known."""
+
 
 @by_value()
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -320,6 +323,31 @@ class Problem:
         sequence of problems, and of lists of one where data that are not shared are laid out otherwise
         """
         return ()
+
+    def is_worth_sharing(self, runs: int) -> bool:
+        """Whether data are to be laid out for all runs at once, where so many read them, rather than stay as they are.
+
+        Parameters
+        ----------
+        runs : int
+        """
+        return True
+
+    @property
+    def entries_count(self) -> int:
+        """How many numbers the arrays of the problem have."""
+        fields = [field for value in vars(self).values() for field in (value if isinstance(value, tuple) else (value,))]
+        return sum(field.size for field in fields if isinstance(field, np.ndarray))
+
+    @classmethod
+    def kernel_bytes(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> int:
+        """What `kernel_data` takes of memory, at most, beside the data of the problems.
+
+        Parameters
+        ----------
+        problems, dtype, shared : as `kernel_data` takes them
+        """
+        return DATA_COPIES * np.dtype(dtype).itemsize * sum(problem.entries_count for problem in problems)
 
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:

@@ -12,16 +12,19 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, frozen
 from fastflow.kernels.losses.sensing import Sensing
-from fastflow.kernels.losses.shared_matrix import padded_columns, share_matrix
+from fastflow.kernels.losses.shared_matrix import LARGE, packed_bytes, padded_bytes, padded_columns, share_matrix
 from fastflow.operators import Operator, is_operator
 from fastflow.operators.rationed import Rationed
 from fastflow.problems.base import VectorProblem, stacked
-from fastflow.problems.gram import regression_by_gram
+from fastflow.problems.gram import gram_bytes, regression_by_gram
 from fastflow.problems.measurements import as_measured_by, as_measurements, measured_by_operators
 
 DECOMPOSITION = 10
 """What least squares and the largest eigenvalue of ``A A^T`` cost, over the product of its size and its fewer rows or
 columns (of Householder and bidiagonal reductions, roughly)."""
+
+FEW = 2
+"""For so many runs a large matrix is not packed."""
 
 DECOMPOSED = 10**7
 """Up to that product they cost next to nothing."""
@@ -131,10 +134,23 @@ class CompressedSensing(VectorProblem):
             return 2 * self.matrix.flops
         return 2 * size * min(size, 2 * measurements) if self.prefers_gram else 4 * self.matrix.size
 
+    def is_worth_sharing(self, runs: int) -> bool:
+        return runs > FEW or isinstance(self.matrix, Operator) or self.matrix.nbytes < LARGE
+
     @classmethod
     def examples(cls, width: int) -> Sequence[Self | list[Self]]:
         wide = cls(np.ones((1, width)), np.ones(1))
         return wide, [wide], cls(np.ones((1, 1)), np.ones(1))
+
+    @classmethod
+    def kernel_bytes(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> int:
+        if any(p.is_matrix_free for p in problems):
+            return super().kernel_bytes(problems, dtype, shared=shared)
+        arrays = [p.entries("descent") for p in problems]
+        if all(p.prefers_gram for p in problems):
+            return gram_bytes([(a.T, p.values[None]) for a, p in zip(arrays, problems, strict=True)], dtype)
+        packed = packed_bytes(arrays[0].shape, dtype) if shared else 0
+        return padded_bytes(arrays, dtype) + packed + sum(p.values.nbytes for p in problems)
 
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:

@@ -2,41 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from fastflow.checks import FloatArray
 from fastflow.kernels.losses.regression import RegressionByGram
-from fastflow.problems.base import stacked
+from fastflow.problems.reduced import BLOCK, reduced, rows_at_a_time, solved
+
+MODERATE = 1e-5
+"""Weaker directions of the data, relative to the strongest, are left out of the centre."""
 
 
-def regression_by_gram(pairs: Iterable[tuple[FloatArray, FloatArray]], dtype: DTypeLike) -> RegressionByGram:
-    """The kernels' data of problems (X, Y), X (d_0, samples) and Y (d_N, samples)."""
-    centres, grams, offsets, floors, roots, rests, leasts = [], [], [], [], [], [], []
-    for x, y in pairs:
-        inputs, outputs = x.astype(np.float64), y.astype(np.float64)
+def gram_bytes(pairs: Sequence[tuple[FloatArray, FloatArray]], dtype: DTypeLike) -> int:
+    """What `regression_by_gram` takes of memory."""
+    (inputs, _), (outputs, _) = (array.shape for array in pairs[0])
+    size, small = np.dtype(dtype).itemsize, inputs * outputs
+    each = (size + 8) * inputs**2 + (2 * size + 16) * small
+    # A copy of the root, by which the centre is found; one Gram matrix in float64 where it is not to stay so; blocks.
+    return len(pairs) * each + 8 * (inputs**2 * (2 if size < 8 else 1) + 4 * small + 4 * BLOCK)
+
+
+def regression_by_gram(pairs: Sequence[tuple[FloatArray, FloatArray]], dtype: DTypeLike) -> RegressionByGram:
+    """The kernels' data of problems (X, Y), X (d_0, samples) and Y (d_N, samples), all of one d_0 and d_N."""
+    count, size, rows = len(pairs), len(pairs[0][0]), len(pairs[0][1])
+    centres, offsets = np.empty((count, rows, size), dtype), np.empty((count, rows, size), dtype)
+    grams, floors = np.empty((count, size, size), dtype), np.empty((count, 1), dtype)
+    # Zeros that nobody has touched take no memory yet.
+    roots, rests, leasts = np.zeros((count, size, size)), np.empty((count, rows, size)), np.empty((count, 1))
+    for i, (inputs, outputs) in enumerate(pairs):
+        found = reduced(inputs.T, outputs.T, roots[i].T)
         # A centre of moderate size, whatever the conditioning: weak directions stay in the offset. As the kernels
         # have it, so that what is measured from there is not off by its rounding.
-        centre = np.linalg.lstsq(inputs.T, outputs.T, rcond=1e-5)[0].T.astype(dtype).astype(np.float64)
-        left = outputs - centre @ inputs
-        basis, upper = np.linalg.qr(inputs.T)
-        seen = left @ basis
-        missing = ((0, 0), (0, len(inputs) - len(upper)))  # columns of zeros where samples are fewer than inputs
-        centres.append(centre)
-        grams.append(inputs @ inputs.T)
-        offsets.append(left @ inputs.T)
-        floors.append([0.5 * np.sum(left**2)])
-        roots.append(np.pad(upper.T, missing))
-        rests.append(np.pad(seen, missing))
-        leasts.append([0.5 * np.sum((left - seen @ basis.T) ** 2)])
+        centres[i] = solved(found, MODERATE)[0].T
+        centre = centres[i].astype(np.float64)
+        rests[i] = (found.seen - found.root @ centre.T).T
+        leasts[i] = 0.5 * found.rest
+        floors[i], offsets[i] = _from(centre, inputs, outputs)
+        grams[i] = _gram(inputs, grams[i])
     return RegressionByGram(
-        stacked(centres, dtype),
-        stacked(grams, dtype),
-        stacked(offsets, dtype),
-        np.array(floors, dtype),
-        stacked(roots, np.float64),
-        stacked(rests, np.float64),
-        np.array(leasts),
+        centres.reshape(count, -1),
+        grams.reshape(count, -1),
+        offsets.reshape(count, -1),
+        floors,
+        roots.reshape(count, -1),
+        rests.reshape(count, -1),
+        leasts,
     )
+
+
+def _samples(array: FloatArray, per_block: int) -> list[slice]:
+    return [slice(first, first + per_block) for first in range(0, array.shape[1], per_block)]
+
+
+def _from(centre: NDArray[np.float64], inputs: FloatArray, outputs: FloatArray) -> tuple[float, NDArray[np.float64]]:
+    """``1/2 ||Y - C X||^2`` and ``(Y - C X) X^T``."""
+    floor, offset = 0.0, np.zeros_like(centre)
+    for some in _samples(inputs, rows_at_a_time(len(inputs) + len(outputs))):
+        block = inputs[:, some].astype(np.float64)
+        left = outputs[:, some].astype(np.float64) - centre @ block
+        floor += 0.5 * float(np.sum(left**2))
+        offset += left @ block.T
+    return floor, offset
+
+
+def _gram(inputs: FloatArray, room: FloatArray) -> FloatArray:
+    """``X X^T``, in that room if it is of float64."""
+    from scipy.linalg import blas
+
+    size = len(inputs)
+    gram = room if room.dtype == np.float64 else np.empty((size, size))
+    gram[:] = 0
+    for some in _samples(inputs, rows_at_a_time(size)):
+        block = np.asfortranarray(inputs[:, some].T, np.float64)
+        # The lower triangle, which of the transpose, as BLAS sees it, is the upper one.
+        blas.dsyrk(1.0, block, 1.0, gram.T, trans=1, overwrite_c=1)
+    for first in range(0, size, 64):
+        rows = slice(first, first + 64)
+        gram[:first, rows] = gram[rows, :first].T
+        gram[rows, rows] = np.tril(gram[rows, rows]) + np.tril(gram[rows, rows], -1).T
+    return gram

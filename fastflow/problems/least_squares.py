@@ -10,29 +10,51 @@ from fastflow.checks import FloatArray
 from fastflow.memory import require_work
 from fastflow.operators import Operator
 from fastflow.operators.products import products_of
+from fastflow.problems.reduced import BLOCK, reduced, solved
 
 
 def fitted(matrix: FloatArray, values: FloatArray) -> FloatArray:
     """What least squares fits of values (m,) or (m, k): their projection on the range of a matrix (m, n)."""
-    projection: FloatArray = matrix.astype(np.float64) @ solve_least_squares(matrix, values)[0]
+    projection: FloatArray = matrix @ solve_least_squares(matrix, values)[0]
     return projection
 
 
 SOLVED = 4.5
-"""Copies of its matrix that least squares takes (measured)."""
+"""Copies of a matrix that is not reduced before that least squares takes (measured)."""
 
 
 def solve_least_squares(matrix: FloatArray, values: FloatArray) -> tuple[FloatArray, int]:
     """The least-squares solution of least norm, in float64, and the rank of the matrix.
+
+    Nothing is copied where the matrix has more rows than columns, but some rows at a time.
+
+    Parameters
+    ----------
+    matrix : array (m, n)
+    values : array (m,) or (m, k)
 
     Raises
     ------
     MemoryError
         for more than memory, before any work
     """
+    rows, columns = matrix.shape
+    rcond = float(np.finfo(float).eps) * max(rows, columns)
+    if rows > columns:
+        require_work(columns**2 + BLOCK, SOLVED, "least squares with a matrix")
+        solution, rank = solved(reduced(matrix, values.reshape(rows, -1)), rcond)
+        return solution.reshape(columns, *values.shape[1:]), rank
     require_work(matrix.size, SOLVED, "least squares with a matrix")
-    solution, _, rank, _ = np.linalg.lstsq(matrix.astype(np.float64), values.astype(np.float64), rcond=None)
-    return solution, int(rank)
+    found = np.linalg.lstsq(matrix.astype(np.float64), values.astype(np.float64), rcond=rcond)
+    return found[0], int(found[2])
+
+
+def singular_values(matrix: FloatArray) -> FloatArray:
+    """The singular values of a matrix with at least as many rows as columns, largest first, in float64."""
+    require_work(matrix.shape[1] ** 2 + BLOCK, SOLVED, "the singular values of a matrix")
+    root = reduced(matrix, np.zeros((len(matrix), 0))).root
+    values: FloatArray = np.linalg.svd(root, compute_uv=False)
+    return values
 
 
 BY_PRODUCTS = 1e-10

@@ -14,9 +14,10 @@ from fastflow.checks import FloatArray, as_floats, one_of
 from fastflow.kernels.losses.regression import RegressionBySamples, SharedSamples
 from fastflow.problems.base import MatrixProblem, stacked
 from fastflow.problems.compressed import CompressedSensing
-from fastflow.problems.gram import regression_by_gram
-from fastflow.problems.least_squares import fitted
+from fastflow.problems.gram import gram_bytes, regression_by_gram
+from fastflow.problems.least_squares import fitted, singular_values, solve_least_squares
 from fastflow.problems.minimum import Minimum, minimum_over_rank
+from fastflow.problems.reduced import reduced
 
 ROWS, COLUMNS = "rows", "columns"
 SAMPLES = (ROWS, COLUMNS)
@@ -169,30 +170,38 @@ class LinearRegression(MatrixProblem):
 
     def estimate(self) -> FloatArray:
         """The least-squares solution of least norm."""
-        solution: FloatArray = np.linalg.lstsq(self.inputs.T, self.outputs.T, rcond=None)[0].T
-        return solution
+        return solve_least_squares(self.inputs.T, self.outputs.T)[0].T
 
     def expected_solution(self, rank: int) -> FloatArray:
         """The least-squares solution of a rank: `estimate` projected on the leading left singular vectors of W X."""
         solution = self.estimate().astype(np.float64)
-        leading = np.linalg.svd(solution @ self.inputs, full_matrices=False)[0][:, :rank]
+        leading = np.linalg.svd(solution @ self._condensed()[0], full_matrices=False)[0][:, :rank]
         return leading @ (leading.T @ solution)
 
     def spectrum(self) -> FloatArray | None:
         """The singular values of X, each d_N times; None of fewer samples than inputs have entries."""
         if self.inputs.shape[1] < self.inputs.shape[0]:
             return None
-        values: FloatArray = np.linalg.svd(self.inputs.astype(np.float64), compute_uv=False)
-        return values
+        return singular_values(self.inputs.T)
+
+    def _condensed(self) -> tuple[FloatArray, FloatArray, float]:
+        """Inputs and outputs of no more samples than inputs have entries, and a number: the loss, up to its weight.
+
+        That is ``1/2 (||W X' - Y'||^2 + rest)``; X' has the left singular vectors and values of X.
+        """
+        if self.inputs.shape[1] <= self.inputs.shape[0]:
+            return self.inputs.astype(np.float64), self.outputs.astype(np.float64), 0.0
+        root, seen, rest = reduced(self.inputs.T, self.outputs.T)
+        return root.T, seen.T, rest
 
     def minimum(self, rank: int) -> Minimum:
         """With ``X = U S V^T``: of ``||W U S - Y V||_F^2``, and of what Y is outside of the rows of X."""
-        inputs, outputs = self.inputs.astype(np.float64), self.outputs.astype(np.float64)
+        inputs, outputs, rest = self._condensed()
         left, values, right = np.linalg.svd(inputs, full_matrices=False)
-        known = values > max(inputs.shape) * np.finfo(float).eps * values[0]
+        known = values > max(self.inputs.shape) * np.finfo(float).eps * values[0]
         left, values, right = left[:, known], values[known], right[known]
         seen = outputs @ right.T
-        rest = float(np.sum((outputs - seen @ right) ** 2))
+        rest += float(np.sum((outputs - seen @ right) ** 2))
         return minimum_over_rank(seen, (left / values).T, rest, self.weight, rank)
 
     def of_vector(self) -> CompressedSensing:
@@ -236,6 +245,12 @@ class LinearRegression(MatrixProblem):
     def examples(cls, width: int) -> Sequence[Self | list[Self]]:
         square, column = np.ones((width, width)), np.ones((width, 1))
         return cls(square, square, samples=COLUMNS), cls(column, column, samples=COLUMNS)
+
+    @classmethod
+    def kernel_bytes(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> int:
+        if not all(p.prefers_gram for p in problems):
+            return super().kernel_bytes(problems, dtype, shared=shared)
+        return gram_bytes([(p.inputs, p.outputs) for p in problems], dtype)
 
     @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:

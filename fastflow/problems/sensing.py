@@ -11,10 +11,17 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.checks import FloatArray
 from fastflow.kernels.losses.sensing import Sensing, SharedSensing
+from fastflow.kernels.vectors.aligned import only_read
 from fastflow.operators import Operator, is_operator
 from fastflow.operators.rationed import Rationed
 from fastflow.problems.base import MatrixProblem, stacked
-from fastflow.problems.least_squares import fitted, least_loss_by_products, solve_by_products
+from fastflow.problems.least_squares import (
+    fitted,
+    least_loss_by_products,
+    singular_values,
+    solve_by_products,
+    solve_least_squares,
+)
 from fastflow.problems.measurements import as_measured_by, as_measurements, measured_by_operators
 
 
@@ -123,7 +130,8 @@ class MatrixSensing(MatrixProblem):
     def estimate(self) -> FloatArray:
         """``sum values_i A_i`` over ``sum ||A_i||^2 / (d_N d_0)``: unbiased for operators with independent entries."""
         given = self.operators
-        energy = given.energy if isinstance(given, Operator) else float(np.sum(given**2))
+        # Matrix by matrix, so that no copy of all is made.
+        energy = given.energy if isinstance(given, Operator) else sum(float(np.sum(one**2)) for one in given)
         scale = self.shape[0] * self.shape[1] / max(energy, np.finfo(float).tiny)
         return scale * self._transposed(self.values)
 
@@ -131,21 +139,20 @@ class MatrixSensing(MatrixProblem):
         """The singular values of the operators as vectors; None of what has no entries."""
         if isinstance(self.operators, Operator) or self.residual_count < self.shape[0] * self.shape[1]:
             return None
-        flat = self.operators.reshape(len(self.operators), -1)
-        values: FloatArray = np.linalg.svd(flat.astype(np.float64), compute_uv=False)
-        return values
+        return singular_values(self.operators.reshape(len(self.operators), -1))
 
     def least_squares(self) -> FloatArray:
         if isinstance(self.operators, Operator):
             return solve_by_products(self.operators, self.values).reshape(self.shape)
         flat = self.operators.reshape(len(self.operators), -1)
-        solution: FloatArray = np.linalg.lstsq(flat.astype(np.float64), self.values.astype(np.float64), rcond=None)[0]
-        return solution.reshape(self.shape)
+        return solve_least_squares(flat, self.values)[0].reshape(self.shape)
 
     def least_loss(self, rank: int) -> float:
-        if isinstance(self.operators, Operator) and self.residual_count > self.shape[0] * self.shape[1]:
-            return self.weight * least_loss_by_products(self.operators, self.values)
-        return super().least_loss(rank)
+        size = self.shape[0] * self.shape[1]
+        if isinstance(self.operators, Operator):
+            missed = least_loss_by_products(self.operators, self.values) if self.residual_count > size else 0.0
+            return self.weight * missed
+        return self.loss(self.least_squares()) if self.residual_count >= size else 0.0
 
     @property
     def loss_flops(self) -> int:
@@ -157,11 +164,18 @@ class MatrixSensing(MatrixProblem):
         return one, [one]
 
     @classmethod
+    def kernel_bytes(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> int:
+        first = problems[0].operators
+        lies = shared and not isinstance(first, Operator) and first.dtype == dtype
+        return problems[0].values.nbytes if lies else super().kernel_bytes(problems, dtype, shared=shared)
+
+    @classmethod
     def kernel_data(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> NamedTuple:
         arrays = [p.operators for p in problems if not isinstance(p.operators, Operator)]
         if len(arrays) < len(problems):
             return measured_by_operators([p.operators for p in problems], [p.values for p in problems], dtype)
         if shared:
             (problem,) = problems
-            return SharedSensing(arrays[0].astype(dtype).ravel(), problem.values.astype(dtype))
+            matrices = only_read(arrays[0].astype(dtype, copy=False).ravel())
+            return SharedSensing(matrices, problem.values.astype(dtype))
         return Sensing(stacked(arrays, dtype), stacked([p.values for p in problems], dtype))

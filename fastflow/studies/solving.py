@@ -14,7 +14,7 @@ from fastflow.methods import Method, StackedMethod, SystemStack, execute
 from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Network
 from fastflow.problems import CompressedSensing
-from fastflow.setting import default_network, entries_of, pose_trials
+from fastflow.setting import default_network, pose_trials
 from fastflow.status import Status
 from fastflow.streams import Streams
 from fastflow.studies.asked import record_for
@@ -32,7 +32,7 @@ def way_to_ends(setup: Setup, first: int, tell: Tell) -> tuple[int, Callable[[in
     shape = setup.ensemble.system_shape
     if isinstance(method, StackedMethod) and shape is not None and setup.fresh and setup.starts == 1:
         return shape[0] * shape[1], lambda i, j: _run_stack(setup, method, shape, i, j)
-    size = entries_of(setup.problem(first)) if setup.fresh else 0
+    size = setup.problem(first).entries_count if setup.fresh else 0
     if isinstance(method, Method):
         return size, lambda i, j: _run_method(setup, method, i, j)
     return size, lambda i, j: _run_baseline(setup, method, i, j, tell)

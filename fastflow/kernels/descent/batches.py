@@ -10,14 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit, jit_inline
-from fastflow.kernels.compile.protocol import implements, protocol
+from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
+from fastflow.kernels.compile.protocol import chooses, implements, protocol
 from fastflow.kernels.descent.descend import Ends, leave_member, record_member, step_at
 from fastflow.kernels.descent.moving import keep_memory, load_memory
 from fastflow.kernels.descent.order import find_place, order_places, take_batch
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING
 from fastflow.kernels.losses.batch import BatchLoss
-from fastflow.kernels.networks.batches import batch_places, batch_rest, batch_step
+from fastflow.kernels.networks.batches import batch_begin, batch_places, batch_rest, batch_step
+from fastflow.kernels.networks.diagonal_batches import (
+    DiagonalBatchPlaces,
+    label_of_sample,
+    product_with_row,
+    row_of_sample,
+    step_to,
+)
 from fastflow.kernels.networks.group import (
     backward,
     extract_member,
@@ -27,7 +34,8 @@ from fastflow.kernels.networks.group import (
     load_member,
     measure,
 )
-from fastflow.kernels.rules.rule import Descent, take_steps
+from fastflow.kernels.networks.hadamard import hadamard_product
+from fastflow.kernels.rules.rule import Descent, take_steps, tell_numbers
 from fastflow.kernels.trace import has_room, next_record
 
 
@@ -82,8 +90,116 @@ def _by_rule(rule, mover, of_batch, places, zero, widths, weight, step, count, s
         of_batch.weight[0], of_batch.step[0], of_batch.offset[0] = share, share * step, k
         mover.sizes[0], mover.written[0] = step, np.nan
         backward(of_batch, at, widths, False)
+        tell_numbers(rule, mover, of_batch, 0)
         take_steps(rule, mover, of_batch, at, widths, 0)
     return finite
+
+
+@protocol
+def take_batches(
+    places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count
+):
+    """Take step k and those up to an event, each along its batch.
+
+    Parameters
+    ----------
+    places : `networks.batches.batch_places`
+    zero : of the numbers' type
+    rule, mover, of_batch, widths, weight : as for `step_by_batch`
+    steps, noises : `descend.StepRule`, of the steps and of the standard deviation of label noise
+    order : `order.OrderPlaces`
+    run, k, event, first, count : int, the run, the two steps, and the samples, of which there are so many
+
+    Returns
+    -------
+    int, bool : the step that comes next, before which the residuals of its batch were not finite, if the event is not
+    reached
+    """
+
+
+@jit_inline
+def _each_by_itself(
+    places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count
+):
+    step, noise, at, finite = steps.first[run], noises.first[run], k, True
+    varying, noise_varies = _varies(steps), _varies(noises)
+    while finite and at < event:
+        if varying:
+            step = step_at(steps, run, at)
+        if noise_varies:
+            noise = step_at(noises, run, at)
+        size = take_batch(zero, order, at, first, count, noise)
+        finite = step_by_batch(rule, mover, of_batch, places, zero, widths, weight, step, count, size, at)
+        at += int(finite)
+    return at, finite
+
+
+@jit_inline
+def _varies(rule):
+    return rule.power != 0 or rule.sequence.size > 0
+
+
+@implements(take_batches, tuple)
+def _take_batches(
+    places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count
+):
+    batch_begin(places, zero, widths)
+    at, finite = _each_by_itself(
+        places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count
+    )
+    batch_rest(places, zero, widths)
+    return at, finite
+
+
+@chooses(take_batches, DiagonalBatchPlaces)
+def _take_rows(places, zero, rule, *_):
+    return _down_rows if rule.instance_class is Descent else _by_rule_along_rows
+
+
+def _by_rule_along_rows(
+    places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count
+):
+    return _each_by_itself(
+        places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count
+    )
+
+
+def _down_rows(places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count):
+    batch_begin(places, zero, widths)
+    if order.size == 1 and not order.varied:
+        at, finite = _row_by_row(places, zero, of_batch.step, weight, steps, noises, order, run, k, event, first, count)
+    else:
+        at, finite = _each_by_itself(
+            places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count
+        )
+    batch_rest(places, zero, widths)
+    if not finite:  # x may be that of a step before
+        hadamard_product(of_batch.factors, of_batch.product[: widths[0]], of_batch.form)
+    return at, finite
+
+
+@jit_internal
+def _row_by_row(places, zero, like, weight, steps, noises, order, run, k, event, first, count):
+    """`take_batches` of one sample each: the pass that takes a step finds what the next one needs of x."""
+    step, noise, at = step_at(steps, run, k), step_at(noises, run, k), k
+    varying, noise_varies = _varies(steps), _varies(noises)
+    take_batch(zero, order, at, first, count, noise)
+    row = row_of_sample(places, zero)
+    left = product_with_row(zero, places, row) - label_of_sample(places, zero)
+    while left - left == 0 and at < event:
+        if varying:
+            step = step_at(steps, run, at)
+        length, following, x = like.dtype.type(weight * step * count), row, places.product
+        at += 1
+        if at < event:
+            if noise_varies:
+                noise = step_at(noises, run, at)
+            take_batch(zero, order, at, first, count, noise)
+            following, x = row_of_sample(places, zero), np.intp(0)
+        inner = step_to(zero, places, x, row, left, length, following)
+        left = inner - label_of_sample(places, zero) if at < event else zero
+        row = following
+    return at, left - left == 0
 
 
 @jit
@@ -120,8 +236,6 @@ def descend_by_batches(
     zero = group.row_factors.dtype.type(0)
     at, places = group_places(group, widths), order_places(order, batch, samples)
     to_move = batch_places(batches, batch, at)
-    varying = rule.power != 0 or rule.sequence.size > 0
-    noise_varies = order.noise.power != 0 or order.noise.sequence.size > 0
     group.run[:] = 0
     used = 0
     for place in range(queue.size):
@@ -136,7 +250,6 @@ def descend_by_batches(
         load_memory(mover.rule, mover, group, 0, state.memory[run], state.rates[run], state.begun[run])
         record = next_record(trace, record, k)
         find_place(order, batch, places, run, k, count)
-        step, noise = rule.first[run], order.noise.first[run]
         finite, pause = True, False
         while state.status[run] == RUNNING and not pause:
             forward(group, at, widths)
@@ -171,17 +284,23 @@ def descend_by_batches(
                 if record < trace.moments.size:
                     event = min(event, trace.moments[record])
                 begun = k
-                while finite and k < event:
-                    if varying:
-                        step = step_at(rule, run, k)
-                    if noise_varies:
-                        noise = step_at(order.noise, run, k)
-                    size = take_batch(zero, places, k, first, count, noise)
-                    finite = step_by_batch(
-                        mover.rule, mover, of_batch, to_move, zero, widths, weight, step, count, size, k
-                    )
-                    k += int(finite)
-                batch_rest(to_move, zero, widths)
+                k, finite = take_batches(
+                    to_move,
+                    zero,
+                    mover.rule,
+                    mover,
+                    of_batch,
+                    widths,
+                    weight,
+                    rule,
+                    order.noise,
+                    places,
+                    run,
+                    k,
+                    event,
+                    first,
+                    count,
+                )
                 used += k - begun
         if pause and (budget > 0 or trace.pending_count[0] > 0):
             break

@@ -17,7 +17,6 @@ from fastflow.kernels.descent.moving import keep_memory, load_memory
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, RUNNING, STALLED
 from fastflow.kernels.losses.loss import settled_loss
 from fastflow.kernels.networks.group import (
-    backward,
     balancedness,
     extract_member,
     forward,
@@ -27,7 +26,7 @@ from fastflow.kernels.networks.group import (
     measure,
     radial_slope,
 )
-from fastflow.kernels.rules.rule import is_fused, take_steps
+from fastflow.kernels.rules.rule import sweep_back, take_steps, tell_numbers
 from fastflow.kernels.trace import has_room, next_record, write_record
 from fastflow.kernels.vectors.elementwise import copy
 
@@ -116,7 +115,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
     varying = rule.power != 0 or rule.sequence.size > 0
     group.run[:] = -1
     group.idle[:] = 1
-    group.step[:], mover.sizes[:] = 0, 0
+    group.step[:], group.weight[:], mover.sizes[:] = 0, 1, 0
     group.least[:] = -1
     at = group_places(group, widths)
     cursor, active, used, ticks, countdown = 0, 0, 0, 0, 0
@@ -145,8 +144,9 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
         for member in range(members):
             loss = group.work.loss[member]
             look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
-        now = is_fused(mover.rule) and not look
-        backward(group, at, widths, now)
+        if not look:
+            tell_numbers(mover.rule, mover, group, ticks)
+        moved = sweep_back(mover.rule, mover, group, at, widths, ticks, not look)
         if look:
             gradient_norms(group)
             countdown = np.iinfo(np.int64).max
@@ -184,7 +184,8 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
                     leave_member(state, run, loss, k, record, end, group)
                     keep_memory(mover.rule, mover, group, member, state.memory[run], state.rates[run])
                     group.run[member], group.idle[member] = -1, 1
-                    group.step[member], group.least[member], mover.sizes[member] = 0, -1, 0
+                    group.step[member], group.least[member] = 0, -1
+                    group.weight[member], mover.sizes[member] = 1, 0
                     active -= 1
                     countdown = 0
                 else:
@@ -193,7 +194,9 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             if budget > 0 or trace.pending_count[0] > 0:
                 break
             continue
-        if not now:
+        if look:
+            tell_numbers(mover.rule, mover, group, ticks)
+        if not moved:
             take_steps(mover.rule, mover, group, at, widths, ticks)
         ticks += 1
         used += active

@@ -10,34 +10,39 @@ from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.networks.group import (
     backward,
+    backward_by,
+    compare_gradients,
     forward,
     gather_entries,
     gather_gradient,
+    gather_last,
     gradient_norms,
     measure,
     move,
     move_by,
     place_entries,
+    place_last,
     set_factors,
 )
 from fastflow.kernels.rules.adaptive import AdamRule, RMSpropRule, SignRule
 from fastflow.kernels.rules.elementwise import FORMULAS, varies, vary_numbers, write_numbers
 from fastflow.kernels.rules.layerwise import Layerwise
 from fastflow.kernels.rules.momentum import MomentumRule
-from fastflow.kernels.rules.rates import NORMALIZED, SHARED, Rate, normalized_rate, rate_of_change, shared_rate
+from fastflow.kernels.rules.rates import NORMALIZED, SHARED, Rate, normalized_rate, rate_of_change, shared_rates
 from fastflow.kernels.rules.rule import (
     RATES,
     Descent,
     Mover,
-    is_fused,
     number_count,
     slot_count,
+    sweep_back,
     take_steps,
+    tell_numbers,
 )
 from fastflow.kernels.rules.sharpness import SharpnessRule
 from fastflow.kernels.rules.whole import update
 from fastflow.kernels.vectors.aligned import aligned_zeros
-from fastflow.kernels.vectors.elementwise import copy, dot
+from fastflow.kernels.vectors.elementwise import copy
 
 BY_FORMULA = (MomentumRule, Layerwise, SignRule, RMSpropRule, AdamRule)
 
@@ -58,7 +63,7 @@ def make_mover(rule: NamedTuple, factors: np.ndarray, members: int, parameters: 
         rule=rule,
         memory=aligned_zeros(shape, factors.dtype),
         numbers=aligned_zeros((number_count(rule), members), factors.dtype),
-        rates=np.zeros((members, RATES)),
+        rates=np.zeros((RATES, members)),
         begun=np.zeros(members, np.int64),
         sizes=np.zeros(members),
         written=np.full(members, np.nan),
@@ -75,14 +80,22 @@ def keep_memory(rule, mover, group, member, memory, rates):
     """What `load_memory` gave, as it is now."""
 
 
-@implements(is_fused, Descent, inline=True)
-def _fused(rule):
-    return True
+@implements(sweep_back, Descent, inline=True)
+def _sweep_and_descend(rule, mover, group, at, widths, ticks, now):
+    backward(group, at, widths, now)
+    return now
 
 
-@implements(is_fused, tuple, inline=True)
-def _not_fused(rule):
+@implements(sweep_back, tuple, inline=True)
+def _sweep_only(rule, mover, group, at, widths, ticks, now):
+    backward(group, at, widths, False)
     return False
+
+
+@implements(sweep_back, *BY_FORMULA, inline=True)
+def _sweep_by_formula(rule, mover, group, at, widths, ticks, now):
+    backward_by(group, at, widths, now, rule, mover)
+    return now
 
 
 @implements(take_steps, Descent, inline=True)
@@ -102,31 +115,36 @@ def _nothing_to_keep(rule, mover, group, member, memory, rates):
 
 @implements(take_steps, *BY_FORMULA, inline=True)
 def _by_formula(rule, mover, group, at, widths, ticks):
+    move_by(group, at, rule, mover)
+
+
+@implements(tell_numbers, tuple, inline=True)
+def _nothing_to_tell(rule, mover, group, ticks):
+    pass
+
+
+# No variable has two values in what follows: it is inlined twice, where Numba would warn of that.
+
+
+@implements(tell_numbers, *BY_FORMULA, inline=True)
+def _tell_numbers(rule, mover, group, ticks):
     for member in range(group.run.size):
         size = mover.sizes[member]
         if size != mover.written[member]:
             mover.written[member] = size
-            write_numbers(rule, mover.numbers, member, size, _weight_of(group, member))
+            write_numbers(rule, mover.numbers, member, size, group.weight[member])
     if varies(rule):
-        _vary_all(rule, mover, group, ticks)
-    move_by(group, at, rule, mover)
+        for member in range(group.run.size):
+            size, weight, k = mover.sizes[member], group.weight[member], _steps_since(mover, group, member, ticks)
+            like_before = (member > 0) & (size == mover.sizes[member - 1]) & (weight == group.weight[member - 1])
+            alike = like_before & (k == _steps_since(mover, group, member - 1, ticks))
+            vary_numbers(rule, mover.numbers, mover.rates, member, size, weight, k, alike)
 
 
 @jit_inline
-def _weight_of(group, member):
-    return group.weight[member] if group.run[member] >= 0 else 1.0
-
-
-@jit_inline
-def _vary_all(rule, mover, group, ticks):
-    last_size, last_weight, last = np.nan, np.nan, -1
-    for member in range(group.run.size):
-        size, weight, k = mover.sizes[member], _weight_of(group, member), 0
-        if group.run[member] >= 0:
-            k = group.offset[member] + ticks - mover.begun[member]
-        alike = size == last_size and weight == last_weight and k == last
-        vary_numbers(rule, mover.numbers, mover.rates, member, size, weight, k, alike)
-        last_size, last_weight, last = size, weight, k
+def _steps_since(mover, group, member, ticks):
+    """The steps since a member's memory began; what it is where there is no run means nothing."""
+    return max(group.offset[member] + ticks - mover.begun[member], 0)
 
 
 @implements(load_memory, *BY_FORMULA, SharpnessRule)
@@ -136,7 +154,7 @@ def _load_laid_out(rule, mover, group, member, memory, rates, begun):
         place_entries(group, mover.memory[slot], member, memory[slot * size : (slot + 1) * size])
     mover.written[member] = np.nan
     for i in range(RATES):
-        mover.rates[member, i] = rates[i]
+        mover.rates[i, member] = rates[i]
     mover.begun[member] = begun
 
 
@@ -146,7 +164,24 @@ def _keep_laid_out(rule, mover, group, member, memory, rates):
     for slot in range(len(mover.memory)):
         gather_entries(group, mover.memory[slot], member, memory[slot * size : (slot + 1) * size])
     for i in range(RATES):
-        rates[i] = mover.rates[member, i]
+        rates[i] = mover.rates[i, member]
+
+
+@implements(load_memory, Rate)
+def _load_last(rule, mover, group, member, memory, rates, begun):
+    if memory.size > 0:
+        place_last(group, mover.memory.ravel(), member, memory)
+    for i in range(RATES):
+        mover.rates[i, member] = rates[i]
+    mover.begun[member] = begun
+
+
+@implements(keep_memory, Rate)
+def _keep_last(rule, mover, group, member, memory, rates):
+    if memory.size > 0:
+        gather_last(group, mover.memory.ravel(), member, memory)
+    for i in range(RATES):
+        rates[i] = mover.rates[i, member]
 
 
 @implements(load_memory, tuple)
@@ -155,7 +190,7 @@ def _load_flat(rule, mover, group, member, memory, rates, begun):
         for i in range(mover.memory.shape[2]):
             mover.memory[member, slot, i] = memory[slot * mover.memory.shape[2] + i]
     for i in range(RATES):
-        mover.rates[member, i] = rates[i]
+        mover.rates[i, member] = rates[i]
     mover.begun[member] = begun
 
 
@@ -165,7 +200,7 @@ def _keep_flat(rule, mover, group, member, memory, rates):
         for i in range(mover.memory.shape[2]):
             memory[slot * mover.memory.shape[2] + i] = mover.memory[member, slot, i]
     for i in range(RATES):
-        rates[i] = mover.rates[member, i]
+        rates[i] = mover.rates[i, member]
 
 
 @implements(take_steps, Rate, inline=True)
@@ -174,10 +209,7 @@ def _by_rate(rule, mover, group, at, widths, ticks):
         gradient_norms(group)
         _rates_of_norms(rule, mover, group)
     else:
-        for member in range(group.run.size):
-            if group.run[member] >= 0:
-                step = _rate_by_gradients(rule, mover, group, member, mover.sizes[member], ticks)
-                group.step[member] = group.weight[member] * step
+        _rates_of_changes(rule, mover, group, ticks)
     move(group, at)
     if rule.kind != NORMALIZED:
         group.moved[:] = 1  # the next step may be larger
@@ -185,34 +217,31 @@ def _by_rate(rule, mover, group, at, widths, ticks):
 
 @jit_inline
 def _rates_of_norms(rule, mover, group):
-    # No branch in the loops, so that members go by vectors; the size of a member without a run is 0.
+    # The size of a member without a run is 0.
     sizes, weights, norms = mover.sizes, group.weight, group.norm
     if rule.kind == NORMALIZED:
         for member in range(sizes.size):
             group.step[member] = weights[member] * normalized_rate(sizes[member], weights[member] * norms[member])
     else:
-        for member in range(sizes.size):
-            norm = weights[member] * norms[member]
-            group.step[member] = weights[member] * shared_rate(rule, mover.rates, member, sizes[member], norm)
+        shared_rates(rule, mover.rates, weights, norms, sizes, group.step)
     for member in range(sizes.size):
         if group.run[member] < 0:
             group.step[member] = 0
 
 
 @jit_inline
-def _rate_by_gradients(rule, mover, group, member, size, ticks):
-    gather_gradient(group, member)
-    now, before, number = group.row.gradient, mover.memory[member, 0], group.work.number[member:]
-    step = size
-    dot(now, now, now.size, number)
-    square = np.float64(number[0])
-    if group.offset[member] + ticks > mover.begun[member]:
-        dot(now, before, now.size, number)
-        across, last = np.float64(number[0]), mover.rates[member, 0]
-        step = rate_of_change(rule, last, size, mover.rates[member, 1], across, square)
-    copy(before, now, now.size)
-    mover.rates[member, 0], mover.rates[member, 1] = step, square
-    return step
+def _rates_of_changes(rule, mover, group, ticks):
+    squares, across = group.norm, mover.written
+    compare_gradients(group, mover.memory.ravel(), squares, across)
+    for member in range(group.run.size):
+        if group.run[member] >= 0:
+            size, square = mover.sizes[member], squares[member]
+            step = size
+            if group.offset[member] + ticks > mover.begun[member]:
+                last, before = mover.rates[0, member], mover.rates[1, member]
+                step = rate_of_change(rule, last, size, before, across[member], square)
+            mover.rates[0, member], mover.rates[1, member] = step, square
+            group.step[member] = group.weight[member] * step
 
 
 @implements(take_steps, tuple)

@@ -15,12 +15,16 @@ from numpy.typing import DTypeLike
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.losses.loss import for_one_run, padded_size, scratch_size
 from fastflow.kernels.losses.sensing import Sensing
-from fastflow.kernels.vectors.aligned import CACHE_LINE, aligned_zeros
+from fastflow.kernels.vectors.aligned import CACHE_LINE, aligned_zeros, only_read
 from fastflow.kernels.vectors.elementwise import PARTIAL_BYTES
 from fastflow.kernels.vectors.layouts import VECTOR_BYTES
 
 PANEL_ROWS = 1 << (SHAPE.tile_rows.bit_length() - 1)
 """Rows of a panel, a power of 2: those of a register tile."""
+
+
+LARGE = 2**26
+"""Bytes from which on a matrix is not copied for the sake of where its rows begin."""
 
 
 class SharedMatrix(NamedTuple):
@@ -63,14 +67,40 @@ def panel_order(n: int, dtype: np.dtype) -> np.ndarray:
 def padded_columns(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> np.ndarray:
     """Matrices (m, n) of one shape flat, one row each, with zeros behind every row up to a whole cache line.
 
-    A product with a vector that ends in zeros as well has the same bits and no vector that straddles two lines.
+    A product with a vector that ends in zeros as well has the same bits and no vector that straddles two lines. One
+    that is `LARGE` and lies so already is taken as it is.
     """
     m, n = matrices[0].shape
-    per_line = CACHE_LINE // np.dtype(dtype).itemsize
-    padded = aligned_zeros((len(matrices), m, -(-n // per_line) * per_line), dtype)
+    if not padded_bytes(matrices, dtype):
+        return only_read(matrices[0].reshape(1, -1))
+    padded = aligned_zeros((len(matrices), m, _padded(n, dtype)), dtype)
     for i, matrix in enumerate(matrices):
         padded[i, :, :n] = matrix
     return padded.reshape(len(matrices), -1)
+
+
+def padded_bytes(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> int:
+    """What `padded_columns` takes of memory: 0 of one matrix that it takes as it is."""
+    first, dtype = matrices[0], np.dtype(dtype)
+    m, n = first.shape
+    lies = first.dtype == dtype and first.flags.c_contiguous and _padded(n, dtype) == n
+    return (
+        0
+        if len(matrices) == 1 and lies and first.nbytes >= LARGE
+        else len(matrices) * m * _padded(n, dtype) * dtype.itemsize
+    )
+
+
+def _padded(n: int, dtype: DTypeLike) -> int:
+    """So many entries of whole cache lines, at least n."""
+    per_line = CACHE_LINE // np.dtype(dtype).itemsize
+    return -(-n // per_line) * per_line
+
+
+def packed_bytes(shape: tuple[int, int], dtype: DTypeLike) -> int:
+    """What the panels of a matrix of such a shape take of memory."""
+    dtype = np.dtype(dtype)
+    return -(-shape[0] // PANEL_ROWS) * PANEL_ROWS * len(panel_order(shape[1], dtype)) * dtype.itemsize
 
 
 def share_matrix(matrix: np.ndarray, values: np.ndarray, dtype: DTypeLike) -> SharedMatrix:
@@ -78,11 +108,12 @@ def share_matrix(matrix: np.ndarray, values: np.ndarray, dtype: DTypeLike) -> Sh
     dtype = np.dtype(dtype)
     m, n = matrix.shape
     order, panels = panel_order(n, dtype), -(-m // PANEL_ROWS)
-    rows = np.zeros((panels * PANEL_ROWS, len(order)), dtype)
-    rows[:m, order >= 0] = matrix[:, order[order >= 0]]
     packed = aligned_zeros((panels, len(order), PANEL_ROWS), dtype)
-    packed[:] = rows.reshape(panels, PANEL_ROWS, -1).transpose(0, 2, 1)
-    panel_values = np.zeros(len(rows), dtype)
+    used = order >= 0
+    for panel in range(panels):
+        rows = matrix[panel * PANEL_ROWS : (panel + 1) * PANEL_ROWS]
+        packed[panel, used, : len(rows)] = rows.T[order[used]]
+    panel_values = np.zeros(panels * PANEL_ROWS, dtype)
     panel_values[:m] = values
     return SharedMatrix(padded_columns([matrix], dtype)[0], values.astype(dtype), packed.ravel(), panel_values, order)
 

@@ -25,6 +25,11 @@ def batch_places(batches, batch, at):
 
 
 @protocol
+def batch_begin(places, zero, widths):
+    """Before some steps: bring the factors to where `batch_step` has them."""
+
+
+@protocol
 def batch_step(places, zero, widths, step, size):
     """Take a step along the gradient of ``1/2 sum r^2`` over a batch of so many samples, ``step`` long.
 
@@ -35,7 +40,7 @@ def batch_step(places, zero, widths, step, size):
 
 @protocol
 def batch_rest(places, zero, widths):
-    """Have the factors where the group has them, after some steps."""
+    """After some steps: have factors and product where the group has them."""
 
 
 @jit_inline

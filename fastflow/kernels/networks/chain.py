@@ -19,12 +19,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
-from fastflow.kernels.rules.elementwise import take_rule_steps_at
+from fastflow.kernels.networks.chain_steps import step_behind, step_last, step_of_product
 from fastflow.kernels.vectors.elementwise import copy_at, dot
 from fastflow.kernels.vectors.inner import has_digits, norm
 from fastflow.kernels.vectors.layouts import address, element_bytes, pitch
-from fastflow.kernels.vectors.products import Step, no_step, product_at
-from fastflow.kernels.vectors.steps import take_steps_at
+from fastflow.kernels.vectors.products import no_step, product_at
 
 
 class ChainWorkspace(NamedTuple):
@@ -195,34 +194,26 @@ def _last_factor(kind, widths, at):
 
 
 @jit_internal
-def chain_sweep_back(kind, widths, end_gradient, at, steps, moved, now):
-    """The gradient by every factor, given that by the product; or, with ``now``, one step of gradient descent.
+def chain_sweep_back(kind, widths, end_gradient, at, how, now):
+    """The gradient by every factor, given that by the product; or, with ``now``, one step of each.
 
     Each gradient is used while it is hot. The gradient by the product is never padded. With ``now`` each factor takes
-    its step as soon as the sweep has no more use for it, ``steps`` and ``moved`` are those of `take_steps_at`, else
-    they are ignored, and the gradient, the product and its partial products are left undefined: the sweep goes into the
-    memory of those that it has used, so that a group of narrow chains stays in the first-level cache.
+    its step as soon as the sweep has no more use for it, by a `chain_steps.BySteps` or `ByFormula`, which says ``how``;
+    the gradient, the product and its partial products are left undefined: the sweep goes into the memory of those that
+    it has used, so that a group of narrow chains stays in the first-level cache.
     """
     if widths.size == 2:
         copy_rows(kind, at.gradient, pitch(kind, widths[0]), end_gradient, widths[0], widths[1], widths[0])
         if now:
-            step_rows(kind, at.factors, at.gradient, widths[1], widths[0], steps, moved)
+            step_last(how, kind, at.factors, at.gradient, widths[1], widths[0], False)
     elif at.from_left:
-        _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now)
+        _sweep_from_left(kind, widths, end_gradient, at, how, now)
     else:
-        _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now)
+        _sweep_from_right(kind, widths, end_gradient, at, how, now)
 
 
 @jit_inline
-def step_rows(kind, factor, gradient, rows, columns, steps, moved):
-    """`take_steps_at` of a matrix, its padding left out."""
-    step = pitch(kind, columns) * element_bytes(kind)
-    for i in range(rows):
-        take_steps_at(kind, factor + i * step, gradient + i * step, steps, moved, columns)
-
-
-@jit_inline
-def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
+def _sweep_from_right(kind, widths, end_gradient, at, how, now):
     size = element_bytes(kind)
     depth, columns = widths.size - 1, widths[0]
     row = pitch(kind, columns)
@@ -251,9 +242,9 @@ def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
             target = at.sweep_b
         product_at(kind, target, row, factor, 1, factor_row, sweep, sweep_row, 1, inner, rows, columns, no_step())
         # G_j = S_j P_{j-1}^T
-        gradient, step = at.gradient, Step(0, steps, moved)
+        gradient, step = at.gradient, no_step()
         if now:
-            step = Step(factor, steps, moved)
+            step = step_of_product(how, factor)
         else:
             gradient += factor - at.factors
         if j == 2:
@@ -261,14 +252,16 @@ def _sweep_from_right(kind, widths, end_gradient, at, steps, moved, now):
         else:
             prefix -= inner * row * size
         product_at(kind, gradient, factor_row, sweep, sweep_row, 1, prefix, 1, row, rows, columns, inner, step)
+        if now:
+            step_behind(how, kind, factor, gradient, rows, inner)
         sweep, sweep_row = target, row
         spent, room = prefix, inner * row
     if now:  # the padding of S_1 is 0, as that of the gradient by the product is taken to be: it moves nothing
-        take_steps_at(kind, at.factors, sweep, steps, moved, widths[1] * row)
+        step_last(how, kind, at.factors, sweep, widths[1], columns, True)
 
 
 @jit_inline
-def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
+def _sweep_from_left(kind, widths, end_gradient, at, how, now):
     size = element_bytes(kind)
     depth, rows = widths.size - 1, widths[-1]
     last = _last_factor(kind, widths, at)
@@ -291,9 +284,9 @@ def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
             target = at.sweep_b
         product_at(kind, target, target_row, sweep, sweep_row, 1, factor, 1, row, rows, columns, inner, no_step())
         # G_j = Q_j^T T_{j-1}
-        gradient, step = at.gradient, Step(0, steps, moved)
+        gradient, step = at.gradient, no_step()
         if now:
-            step = Step(factor, steps, moved)
+            step = step_of_product(how, factor)
         else:
             gradient += factor - at.factors
         if j == depth - 1:
@@ -301,11 +294,13 @@ def _sweep_from_left(kind, widths, end_gradient, at, steps, moved, now):
         else:
             suffix -= rows * target_row * size
         product_at(kind, gradient, row, suffix, 1, target_row, sweep, sweep_row, 1, inner, rows, columns, step)
+        if now:
+            step_behind(how, kind, factor, gradient, inner, columns)
         factor += inner * row * size
         sweep, sweep_row = target, target_row
         spent, spent_row = suffix, target_row
     if now:
-        step_rows(kind, last, sweep, rows, widths[depth - 1], steps, moved)
+        step_last(how, kind, last, sweep, rows, widths[depth - 1], False)
 
 
 @jit_internal
@@ -323,34 +318,12 @@ def copy_factors(kind, widths, to, to_padded, source, source_padded):
 
 
 @jit_internal
-def step_factors(kind, widths, at, steps, moved):
-    """`take_steps_at` of all factors by the gradient of a `ChainPlaces`, their padding left out."""
+def step_factors(kind, widths, at, how):
+    """Move all factors of a `ChainPlaces` by their gradients, as `chain_sweep_back` would."""
     place = 0
     for j in range(widths.size - 1):
-        step_rows(kind, at.factors + place, at.gradient + place, widths[j + 1], widths[j], steps, moved)
+        step_last(how, kind, at.factors + place, at.gradient + place, widths[j + 1], widths[j], False)
         place += widths[j + 1] * pitch(kind, widths[j]) * element_bytes(kind)
-
-
-@jit_internal
-def step_factors_by(kind, rule, widths, at, memory, slot_bytes, numbers, number_bytes, moved):
-    """`step_factors` by the formula of a rule, whose memory lies as the factors do."""
-    place, size = 0, element_bytes(kind)
-    for j in range(widths.size - 1):
-        step = pitch(kind, widths[j]) * size
-        for _ in range(widths[j + 1]):
-            take_rule_steps_at(
-                kind,
-                rule,
-                at.factors + place,
-                at.gradient + place,
-                memory + place,
-                slot_bytes,
-                numbers,
-                number_bytes,
-                moved,
-                widths[j],
-            )
-            place += step
 
 
 @jit

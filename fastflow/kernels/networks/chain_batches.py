@@ -21,9 +21,10 @@ import numpy as np
 from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.compile.protocol import implements
 from fastflow.kernels.losses.samples import ENTRIES, MEASUREMENTS, Samples, add_sample
-from fastflow.kernels.networks.batches import are_finite, batch_places, batch_rest, batch_step
+from fastflow.kernels.networks.batches import are_finite, batch_begin, batch_places, batch_rest, batch_step
 from fastflow.kernels.networks.chain import chain_product_at, chain_sweep_back
 from fastflow.kernels.networks.chain_group import ChainGroup, GroupPlaces
+from fastflow.kernels.networks.chain_steps import BySteps
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import (
     ROWS_AT_ONCE,
@@ -174,6 +175,11 @@ def _batch_step(places, zero, widths, step, size):
     return finite
 
 
+@implements(batch_begin, ChainBatchPlaces, inline=True)
+def _batch_begin(places, zero, widths):
+    pass  # by the first step, if it wants them elsewhere
+
+
 @implements(batch_rest, ChainBatchPlaces, inline=True)
 def _batch_rest(places, zero, widths):
     _turn(Padded(zero), widths, places, 0)
@@ -222,7 +228,7 @@ def _by_matrices(layout, widths, places, step, count):
     chain_product_at(layout, widths, at.chain)
     finite = _batch_gradient(zero, places.kind, widths, places, at, count)
     if finite:
-        chain_sweep_back(layout, widths, at.end_gradient, at.chain, at.step, at.moved, True)
+        chain_sweep_back(layout, widths, at.end_gradient, at.chain, BySteps(at.step, at.moved), True)
     return finite
 
 

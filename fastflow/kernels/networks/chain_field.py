@@ -19,6 +19,7 @@ from fastflow.kernels.networks.chain import (
     sweeps_from_left,
 )
 from fastflow.kernels.networks.chain_curvature import ChainCurvature, chain_curvature
+from fastflow.kernels.networks.chain_steps import no_steps
 from fastflow.kernels.networks.vector_field import field_balancedness, slope
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.layouts import address, keep, kind_of
@@ -72,7 +73,7 @@ def _slope(field, index, factors, gradient):
     if weight != 1:
         for k in range(end.size):
             end[k] *= weight
-    chain_sweep_back(kind, widths, address(end, i(0)), places, 0, 0, False)
+    chain_sweep_back(kind, widths, address(end, i(0)), places, no_steps(), False)
     keep(factors)
     keep(gradient)
     keep(product)

@@ -40,15 +40,18 @@ from fastflow.kernels.networks.chain import (
     chain_workspace,
     copy_factors,
     step_factors,
-    step_factors_by,
 )
+from fastflow.kernels.networks.chain_steps import ByFormula, BySteps
 from fastflow.kernels.networks.group import (
     backward,
+    backward_by,
     balancedness,
+    compare_gradients,
     extract_member,
     forward,
     gather_entries,
     gather_gradient,
+    gather_last,
     gradient_norms,
     group_places,
     inner,
@@ -59,6 +62,7 @@ from fastflow.kernels.networks.group import (
     of_members,
     part_of,
     place_entries,
+    place_last,
     radial_slope,
     roots,
     set_factors,
@@ -257,7 +261,7 @@ def _measure_rows(group, columns):
 def _backward(group, at, widths, now):
     if now:
         group.moved[:] = 0
-    chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, at.step, at.moved, now)
+    chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, BySteps(at.step, at.moved), now)
 
 
 @implements(backward, ChainRows, inline=True)
@@ -266,7 +270,32 @@ def _backward_rows(group, at, widths, now):
         group.moved[:] = 0
     for member in range(group.run.size):
         its = _member_places(group, at, member)
-        chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, its.step, its.moved, now)
+        chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, BySteps(its.step, its.moved), now)
+
+
+@jit_inline
+def _by_formula(group, at, rule, mover, member):
+    """The `ByFormula` of a member of a group, or of all members in lanes."""
+    memory, slot_bytes, numbers, number_bytes = places_of(mover)
+    number = element_bytes(group_kind(group)) * member
+    return ByFormula(rule, memory - at.chain.factors, slot_bytes, numbers + number, number_bytes, at.moved + 8 * member)
+
+
+@implements(backward_by, ChainGroup, inline=True)
+def _backward_by(group, at, widths, now, rule, mover):
+    if now:
+        group.moved[:] = 0
+    how = _by_formula(group, at, rule, mover, 0)
+    chain_sweep_back(group_kind(group), widths, at.end_gradient, at.chain, how, now)
+
+
+@implements(backward_by, ChainRows, inline=True)
+def _backward_rows_by(group, at, widths, now, rule, mover):
+    if now:
+        group.moved[:] = 0
+    for member in range(group.run.size):
+        its, how = _member_places(group, at, member), _by_formula(group, at, rule, mover, member)
+        chain_sweep_back(group_kind(group), widths, its.end_gradient, its.chain, how, now)
 
 
 @implements(gradient_norms, ChainLanes, inline=True)
@@ -322,7 +351,7 @@ def _move(group, at):
     group.moved[:] = 0
     for member in range(group.run.size):
         its = _member_places(group, at, member)
-        step_factors(group_kind(group), group.data[1:], its.chain, its.step, its.moved)
+        step_factors(group_kind(group), group.data[1:], its.chain, BySteps(its.step, its.moved))
 
 
 @implements(move_by, ChainLanes)
@@ -347,21 +376,9 @@ def _move_lanes_by(group, at, rule, mover):
 @implements(move_by, ChainGroup)
 def _move_by(group, at, rule, mover):
     group.moved[:] = 0
-    memory, slot_bytes, numbers, number_bytes = places_of(mover)
-    size = element_bytes(group_kind(group))
     for member in range(group.run.size):
-        its = _member_places(group, at, member)
-        step_factors_by(
-            group_kind(group),
-            rule,
-            group.data[1:],
-            its.chain,
-            memory + its.chain.factors - at.chain.factors,
-            slot_bytes,
-            numbers + member * size,
-            number_bytes,
-            its.moved,
-        )
+        its, how = _member_places(group, at, member), _by_formula(group, at, rule, mover, member)
+        step_factors(group_kind(group), group.data[1:], its.chain, how)
 
 
 @implements(place_entries, ChainLanes)
@@ -391,6 +408,29 @@ def _gather_entries(group, laid_out, member, flat):
 @implements(gather_gradient, ChainGroup, inline=True)
 def _gather_gradient(group, member):
     gather_entries(group, group.chain.gradient, member, group.row.gradient)
+
+
+@implements(compare_gradients, ChainLanes)
+def _compare_lanes(group, last, squares, across):
+    now, numbers = group.chain.gradient, group.work.number
+    before = last.reshape(now.shape)
+    dot(now, now, len(now), numbers)
+    for lane in range(numbers.size):
+        squares[lane] = numbers[lane]
+    dot(now, before, len(now), numbers)
+    for lane in range(numbers.size):
+        across[lane] = numbers[lane]
+    copy(before, now, len(now))
+
+
+@implements(place_last, ChainLanes)
+def _place_last_of_lane(group, last, member, flat):
+    place_entries(group, last.reshape(group.chain.gradient.shape), member, flat)
+
+
+@implements(gather_last, ChainLanes)
+def _gather_last_of_lane(group, last, member, flat):
+    gather_entries(group, last.reshape(group.chain.gradient.shape), member, flat)
 
 
 @implements(set_factors, ChainGroup, inline=True)

@@ -21,6 +21,7 @@ from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.losses.shared_matrix import SharedMatrix
 from fastflow.kernels.networks.group import (
     backward,
+    backward_by,
     balancedness,
     extract_member,
     forward,
@@ -354,6 +355,12 @@ def _move_by(group, at, rule, mover):
         number_bytes,
         group.form,
     )
+
+
+@implements(backward_by, DiagonalGroup, inline=True)
+def _backward_by(group, at, widths, now, rule, mover):
+    if now:
+        move_by(group, at, rule, mover)
 
 
 @implements(place_entries, DiagonalGroup)

@@ -23,6 +23,7 @@ from fastflow.kernels.networks.diagonal_group import (
 )
 from fastflow.kernels.networks.group import (
     backward,
+    backward_by,
     balancedness,
     extract_member,
     forward,
@@ -260,6 +261,13 @@ def _move_by(group, at, rule, mover):
         number_bytes,
         group.form,
     )
+
+
+@implements(backward_by, TogetherGroup, inline=True)
+def _backward_by(group, at, widths, now, rule, mover):
+    backward(group, at, widths, False)
+    if now:
+        move_by(group, at, rule, mover)
 
 
 @implements(place_entries, TogetherGroup)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastflow.kernels.compile.jit import jit_inline
-from fastflow.kernels.compile.protocol import protocol
+from fastflow.kernels.compile.protocol import implements, protocol
+from fastflow.kernels.vectors.elementwise import copy, dot
 
 
 def of_members(members: int, dtype: DTypeLike) -> dict[str, np.ndarray]:
@@ -82,6 +83,11 @@ def backward(group, at, widths, now):
 
 
 @protocol
+def backward_by(group, at, widths, now, rule, mover):
+    """`backward`, which with ``now`` moves as `move_by` would, while gradients are hot."""
+
+
+@protocol
 def gradient_norms(group):
     """Write the norms of the gradients by the factors to ``group.norm``; after `backward` without ``now``."""
 
@@ -117,6 +123,29 @@ def gather_gradient(group, member):
 
 
 @protocol
+def compare_gradients(group, last, squares, across):
+    """Write ``<G, G>`` and ``<last, G>`` of each member's gradient by the factors; after `backward` without ``now``.
+
+    Parameters
+    ----------
+    group : the group
+    last : array of as many numbers as the gradients of all members have, whose layout is the group's own affair
+        That of the last time, which becomes this one.
+    squares, across : float64 arrays (members,), of which those of members without a run mean nothing
+    """
+
+
+@protocol
+def place_last(group, last, member, flat):
+    """Write a member's gradient (parameters,) where `compare_gradients` looks for it."""
+
+
+@protocol
+def gather_last(group, last, member, flat):
+    """What `place_last` or `compare_gradients` has written, back to ``flat``."""
+
+
+@protocol
 def set_factors(group, member):
     """Give a member the factors in ``group.row_factors``, with its product where that is kept."""
 
@@ -129,3 +158,30 @@ def extract_member(group, member):
 @protocol
 def balancedness(group, widths):
     """The balancedness of the factors that `extract_member` brought."""
+
+
+# Where gradients of members do not lie as one array, the last ones do: (members, parameters).
+
+
+@implements(compare_gradients, tuple)
+def _compare_one_by_one(group, last, squares, across):
+    members, now = group.run.size, group.row.gradient
+    for member in range(members):
+        if group.run[member] >= 0:
+            before, number = part_of(last, member, members), group.work.number[member:]
+            gather_gradient(group, member)
+            dot(now, now, now.size, number)
+            squares[member] = number[0]
+            dot(now, before, now.size, number)
+            across[member] = number[0]
+            copy(before, now, now.size)
+
+
+@implements(place_last, tuple)
+def _place_apart(group, last, member, flat):
+    copy(part_of(last, member, group.run.size), flat, flat.size)
+
+
+@implements(gather_last, tuple)
+def _gather_apart(group, last, member, flat):
+    copy(flat, part_of(last, member, group.run.size), flat.size)

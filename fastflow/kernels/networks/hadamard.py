@@ -137,10 +137,11 @@ def _reversed_bits(builder, number, parts):
     return result
 
 
-def _emit_step(builder, vector, base, x_base, stride, size, up, form, slope_at, changed=None):
+def _emit_step(builder, vector, base, stride, size, up, form, slope_at, hand_on, changed=None):
     """Emit the step of every factor along ``slope_at(offset, mask)``, by the straight-line code of each form.
 
-    ``up`` is the step as a vector; the bits that change are gathered in ``changed``, if that is wanted.
+    ``up`` is the step as a vector; x afterwards goes to ``hand_on(x, offset, mask)``; the bits that change are gathered
+    in ``changed``, if that is wanted.
     """
     down = builder.fneg(up)
     depth, signed, identical = form_fields(builder, form)
@@ -174,7 +175,7 @@ def _emit_step(builder, vector, base, x_base, stride, size, up, form, slope_at, 
             product = side(offset, mask, 0, down, slope)
             if signed:
                 product = builder.fsub(product, side(offset, mask, count, up, slope))
-            vector.store(product, x_base, offset, mask)
+            hand_on(product, offset, mask)
 
         for_vectors(builder, vector, size, body, unroll=False)
 
@@ -211,7 +212,10 @@ def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, for
         def slope_at(offset, mask):
             return vector.load(g_base, offset, mask)
 
-        _emit_step(builder, vector, base, x_base, stride, size, up, form_value, slope_at, changed)
+        def hand_on(product, offset, mask):
+            vector.store(product, x_base, offset, mask)
+
+        _emit_step(builder, vector, base, stride, size, up, form_value, slope_at, hand_on, changed)
         wide = ir.VectorType(I64, vector.lanes)
         flags = builder.zext(builder.load(changed), wide)
         if of_lanes:
@@ -228,25 +232,35 @@ def hadamard_step(typingctx, kind, factors, x, g, step, moved, size, stride, for
 
 
 @intrinsic
-def hadamard_step_along(typingctx, zero, factors, x, g, share, step, size, stride, form):
-    """`hadamard_step` of one run along ``share`` times g, which need not be in memory; nothing is said of what moved.
+def hadamard_step_along(typingctx, zero, factors, x, g, share, step, row, size, form):
+    """`hadamard_step` of one run along ``share`` times g, which need not be in memory; ``<row, x>`` after it.
 
-    At addresses of numbers of the type of ``zero``, as ``share`` and ``step`` are.
+    At addresses of numbers of the type of ``zero``, as ``share``, ``step`` and the inner product are, which is summed
+    in the order of `dot`. Factors, x, g and the row have ``size`` numbers each, with zeros behind, of whole vectors of
+    `PARTIAL_BYTES`. x is written unless its address is 0. Nothing is said of what moved.
     """
     n = types.intp
-    signature = types.void(zero, n, n, n, zero, zero, n, n, form)
+    signature = zero(zero, n, n, n, zero, zero, n, n, form)
 
     def codegen(context, builder, signature, arguments):
-        _, factors, x, g, share, step, size, stride, form_value = arguments
-        vector = Vector(context, builder, zero, SHAPE.vector_bytes // (zero.bitwidth // 8))
-        base, x_base, g_base = (vector.at(value) for value in (factors, x, g))
+        _, factors, x, g, share, step, row, size, form_value = arguments
+        vector = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
+        base, x_base, g_base, row_base = (vector.at(value) for value in (factors, x, g, row))
         shares, up = vector.splat(share), vector.splat(step)
+        total, wanted = cgutils.alloca_once_value(builder, vector.zero), builder.icmp_signed("!=", x, constant(0))
+        builder.store(vector.zero, total)
 
         def slope_at(offset, mask):
             return builder.fmul(shares, vector.load(g_base, offset, mask))
 
-        _emit_step(builder, vector, base, x_base, stride, size, up, form_value, slope_at)
-        return context.get_dummy_value()
+        def hand_on(product, offset, mask):
+            with builder.if_then(wanted):
+                vector.store(product, x_base, offset, mask)
+            its = vector.load(row_base, offset, mask)
+            builder.store(vector.fma(its, product, builder.load(total)), total)
+
+        _emit_step(builder, vector, base, size, size, up, form_value, slope_at, hand_on)
+        return vector.sum(builder.load(total))
 
     return signature, codegen
 

@@ -9,6 +9,7 @@ from fastflow.kernels.compile.arguments import INTEGERS, check_array, check_like
 from fastflow.kernels.compile.jit import jit_inline, jit_public
 from fastflow.kernels.networks import chain
 from fastflow.kernels.networks.chain import ChainWorkspace, chain_places, chain_product_at, chain_sweep_back
+from fastflow.kernels.networks.chain_steps import no_steps
 from fastflow.kernels.vectors.layouts import VECTOR_BYTES, address, item_bytes, keep, kind_of
 
 MOST = 2.0**62
@@ -217,7 +218,7 @@ def chain_gradient(factors, widths, end_gradient, work):
     if len(end_gradient) != widths[0] * widths[-1] or not _is_flat(end_gradient, factors.dtype.type(0)):
         raise ValueError("chain_gradient: end_gradient must have an entry for each of the product")
     places = chain_places(factors, widths, work)
-    chain_sweep_back(kind_of(factors), widths, address(end_gradient, 0), places, 0, 0, False)
+    chain_sweep_back(kind_of(factors), widths, address(end_gradient, 0), places, no_steps(), False)
     keep(factors)
     keep(end_gradient)
     keep(work)

@@ -96,13 +96,13 @@ def _write_adam(rule, numbers, member, step, weight):
 @implements(vary_numbers, AdamRule, inline=True)
 def _vary_adam(rule, numbers, rates, member, step, weight, k, alike):
     # The sums of weights as the averages themselves are summed: what is constant has itself as its average.
-    rates[member, 0] = rule.first * rates[member, 0] + (1 - rule.first)
-    rates[member, 1] = rule.second * rates[member, 1] + (1 - rule.second)
+    rates[0, member] = rule.first * rates[0, member] + (1 - rule.first)
+    rates[1, member] = rule.second * rates[1, member] + (1 - rule.second)
     if alike:
         numbers[STEP, member], numbers[ROOT, member] = numbers[STEP, member - 1], numbers[ROOT, member - 1]
     else:
-        numbers[STEP, member] = -(weight * step) * ((1 - rule.first) / rates[member, 0])
-        numbers[ROOT, member] = weight * np.sqrt((1 - rule.second) / rates[member, 1])
+        numbers[STEP, member] = -(weight * step) * ((1 - rule.first) / rates[0, member])
+        numbers[ROOT, member] = weight * np.sqrt((1 - rule.second) / rates[1, member])
 
 
 @formula(AdamRule, numbers=6, slots=2)

@@ -65,7 +65,7 @@ def varies(rule):
 def vary_numbers(rule, numbers, rates, member, step, weight, k, alike):
     """`write_numbers` of those that change from step to step, k counted from where the member's memory began.
 
-    Asked of every member at every step of a rule that `varies`. ``rates`` (members, `RATES`) is what the rule remembers
+    Asked of every member at every step of a rule that `varies`. ``rates`` (`RATES`, members) is what the rule remembers
     of a member beside its slots, 0 at first. ``alike``: the member before has the same step, weight and k, so that its
     numbers will do.
     """

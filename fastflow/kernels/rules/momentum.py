@@ -34,14 +34,12 @@ def _varies(rule):
 
 @implements(write_numbers, MomentumRule, inline=True)
 def _write(rule, numbers, member, step, weight):
-    old, new = rule.momentum, 0.0
-    if rule.kind == NESTEROV:
-        old, new = 0.0, rule.momentum
+    ahead = 1.0 * (rule.kind == NESTEROV)
     numbers[DOWN, member] = -(weight * step)
     numbers[DECAY, member] = -step * rule.decay
     numbers[OF_BEFORE, member] = rule.momentum
-    numbers[OLD, member] = old
-    numbers[NEW, member] = new
+    numbers[OLD, member] = (1.0 - ahead) * rule.momentum
+    numbers[NEW, member] = ahead * rule.momentum
 
 
 @implements(vary_numbers, MomentumRule, inline=True)

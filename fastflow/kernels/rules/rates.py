@@ -39,11 +39,18 @@ def normalized_rate(size, norm):
 
 
 @jit_inline
-def shared_rate(rule, rates, member, size, norm):
-    """The step of `SHARED`; ``rates`` (members, 2) are v and the sum of its weights."""
-    rates[member, 0] = rule.average * rates[member, 0] + (1 - rule.average) * (norm * norm)
-    rates[member, 1] = rule.average * rates[member, 1] + (1 - rule.average)
-    return size / (np.sqrt(rates[member, 0] / rates[member, 1]) + rule.epsilon)
+def shared_rates(rule, rates, weights, norms, sizes, steps):
+    """The steps of `SHARED`, times the weights; ``rates`` (2, members) are v and the sum of its weights."""
+    # Each loop has few arrays, and no branch: so LLVM sees that members can go by vectors.
+    b = rule.average
+    for member in range(sizes.size):
+        norm = weights[member] * norms[member]
+        rates[0, member] = b * rates[0, member] + (1 - b) * (norm * norm)
+    for member in range(sizes.size):
+        rates[1, member] = b * rates[1, member] + (1 - b)
+    for member in range(sizes.size):
+        rate = sizes[member] / (np.sqrt(rates[0, member] / rates[1, member]) + rule.epsilon)
+        steps[member] = weights[member] * rate
 
 
 @jit_inline

@@ -8,7 +8,7 @@ A rule is a NamedTuple of numbers, of a class of its own; Numba's types tell the
 * an update of all factors of one run, flat (`rules.whole`), which may be a user's own.
 
 Gradient descent itself remembers nothing and keeps its own step, which is taken where the gradient still is in
-registers.
+registers. A formula is taken factor by factor, as soon as its gradient is there.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Mover(NamedTuple):
     ----------
     rule : the NamedTuple of a rule
     memory : array of the group's dtype, (slots, *), each slot laid out as the factors of the group are; of a rule
-        without a formula (members, slots, parameters)
+        without a formula (members, slots, parameters), or as `group.compare_gradients` has it
     numbers : array (`number_count`, members) of the group's dtype, what a formula is told of each member's step
-    rates : float64 array (members, `RATES`), what a rule remembers of a member beside that
+    rates : float64 array (`RATES`, members), what a rule remembers of a member beside that
     begun : int64 array (members,), the step at which a member's memory began
     sizes : float64 array (members,), of the step, as the user says it; 0 where there is no run
-    written : float64 array (members,), the size for which numbers were written last; NaN: for none
+    written : float64 array (members,), the size for which numbers were written last, NaN: for none; or scratch
     """
 
     rule: NamedTuple
@@ -80,8 +80,13 @@ def number_count(rule: NamedTuple) -> int:
 
 
 @protocol
-def is_fused(rule):
-    """Whether a step is `group.backward` with ``now``: of gradient descent alone."""
+def tell_numbers(rule, mover, group, ticks):
+    """Before each step, once: bring what a formula is told of it up to date."""
+
+
+@protocol
+def sweep_back(rule, mover, group, at, widths, ticks, now):
+    """`group.backward`; whether that was a step of every member, as is wished ``now``, and rules can that are fused."""
 
 
 @protocol
