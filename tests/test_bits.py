@@ -103,15 +103,6 @@ def test_layouts(kind, widths, normalization, make_problem, rng, monkeypatch):
             assert_same(chosen, ff.train(*arguments, runs=runs, **options))
 
 
-@pytest.mark.parametrize("kind", ["estimation", "completion"])
-def test_layouts_in_float32(kind, make_problem, monkeypatch):
-    arguments = (make_problem(kind, (9, 7)), ff.DeepLinear(3), ff.inits.Gaussian(0.1))
-    options = {"method": ff.GradientDescent(max_steps=200), "dtype": np.float32, "runs": 19, "record": RECORD}
-    chosen = ff.train(*arguments, **options)
-    monkeypatch.setattr(chain_group, "LANE_WIDTH", 0)
-    assert_same(chosen, ff.train(*arguments, **options))
-
-
 @pytest.mark.parametrize("normalization", ["sum", "mean"])
 def test_the_end_of_a_run_does_not_depend_on_when_it_is_looked_at(normalization, make_problem):
     """A tolerance that is exactly the loss at some step ends the run there, recorded or not, alone or not."""

@@ -15,6 +15,7 @@ from numba.core.typed_passes import InlineOverloads, NativeLowering
 from numba.core.typing import signature
 
 from fastflow.kernels.compile.linking import LowerToBeLinked
+from fastflow.kernels.compile.optimizing import LowerToKernel
 
 if TYPE_CHECKING:
     from numba.core.compiler import CompileResult, StateDict
@@ -138,9 +139,8 @@ class KernelCompiler(CompilerBase):
     def define_pipelines(self) -> list[PassManager]:
         usual = DefaultPassBuilder.define_nopython_pipeline(self.state)
         manager = PassManager("kernel")
-        other = {InlineOverloads: _InlineAndKeepStores}
-        if self.state.flags.no_cpython_wrapper:
-            other[NativeLowering] = LowerToBeLinked
+        alone = not self.state.flags.no_cpython_wrapper
+        other = {InlineOverloads: _InlineAndKeepStores, NativeLowering: LowerToKernel if alone else LowerToBeLinked}
         for step, description in usual.passes:
             manager.add_pass(other.get(step, step), description)
             if step is InlineOverloads:

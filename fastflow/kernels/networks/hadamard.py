@@ -295,7 +295,8 @@ def hadamard_rule_step(
         def multiply(place, factor):
             builder.store(builder.fmul(builder.load(place), factor), place)
 
-        # Not straight-line code for each form, as in `hadamard_step`: a rule would be compiled dozens of times.
+        # Straight-line code for u o u - v o v alone: by form, as in `hadamard_step`, a rule would be compiled dozens of
+        # times.
         def body(offset, mask):
             slope = vector.load(g_base, offset, mask)
 
@@ -339,7 +340,27 @@ def hadamard_rule_step(
             for_each(builder, builder.add(signed, constant(1)), move_side)
             vector.store(builder.load(total), x_base, offset, mask)
 
-        for_vectors(builder, vector, size, body, unroll=False)
+        def body_of_squares(offset, mask):
+            slope = vector.load(g_base, offset, mask)
+
+            def square_after(place, gradient):
+                factor = vector.load(base, place, mask)
+                new = moves.one(factor, builder.fmul(gradient, factor), place, mask)
+                vector.store(new, base, place, mask)
+                return builder.fmul(new, new)
+
+            builder.store(square_after(offset, slope), total)
+            with builder.if_then(builder.icmp_signed("!=", signed, constant(0))):
+                negative = square_after(builder.add(offset, stride), builder.fneg(slope))
+                builder.store(builder.fsub(builder.load(total), negative), total)
+            vector.store(builder.load(total), x_base, offset, mask)
+
+        squares = builder.and_(alone, builder.icmp_signed("==", depth, constant(2)))
+        with builder.if_else(squares) as (most_common, other):
+            with most_common:
+                for_vectors(builder, vector, size, body_of_squares, unroll=False)
+            with other:
+                for_vectors(builder, vector, size, body, unroll=False)
         moves.report(builder.inttoptr(moved, I64.as_pointer()), of_lanes)
         return context.get_dummy_value()
 
