@@ -86,6 +86,6 @@ def train(
     True
     """
     method = as_method(DEFAULT_METHOD() if method is None else method)
-    setting = pose(problem, network, init, runs, seed, record, dtype, method.per_run)
+    setting = pose(problem, network, init, runs, seed, record, dtype, method.per_run, method.draws)
     method.check(setting.network, setting.init, record, setting.dtype, setting.problems[0])
     return execute(setting, method, thread_count(threads), progress, stacklevel=2)

@@ -132,8 +132,9 @@ def pose(
     record: Record | None = None,
     dtype: DTypeLike = np.float64,
     per_run: tuple[Each, ...] = (),
+    draws: bool = False,
 ) -> Setting:
-    """Check what `train` was asked for and pose it; ``per_run`` is what of the method has a value for each run.
+    """Check what `train` was asked for and pose it; ``per_run`` and ``draws`` are those of the method.
 
     Raises
     ------
@@ -148,7 +149,8 @@ def pose(
     problems = [network.pose(item) for item in given]
     init = default_init(network, problems[0]) if init is None else init
     architecture = network.architecture(problems[0])
-    numbers = _start_numbers(init, runs, architecture, len(problems), count_of((*per_run, *init.per_run)))
+    values = count_of((*per_run, *init.per_run))
+    numbers = _start_numbers(init, runs, architecture, len(problems), values, alike=not draws)
     total = len(numbers) * len(problems)
     require_memory(INDEX_BYTES * total, f"the results of {total} runs", "take fewer runs, or record less")
     starts = np.asarray(numbers, np.int64)
@@ -313,9 +315,18 @@ def _as_dtype(dtype: DTypeLike) -> FloatDType:
 
 
 def _start_numbers(
-    init: Init, runs: int | Sequence[int] | None, architecture: Architecture, problems: int, values: int | None = None
+    init: Init,
+    runs: int | Sequence[int] | None,
+    architecture: Architecture,
+    problems: int,
+    values: int | None = None,
+    *,
+    alike: bool = True,
 ) -> Sequence[int]:
-    """Which starts each problem has; ``values`` is how many runs have a value of their own, None where none has."""
+    """Which starts each problem has; ``values`` is how many runs have a value of their own, None where none has.
+
+    ``alike`` says whether runs from one start would be equal if they have none.
+    """
     if values is not None:
         if runs is None and values % problems == 0:
             runs = values // problems
@@ -324,7 +335,7 @@ def _start_numbers(
             of = f"{len(numbers) * problems} runs" + (f" of {problems} problems" if problems > 1 else "")
             raise ValueError(f"each must have a value for every run: it has {values}, and there are {of}")
         return numbers
-    return _all_starts(init, runs, architecture, problems)
+    return _all_starts(init, runs, architecture, problems, alike=alike)
 
 
 def _all_starts(

@@ -411,6 +411,17 @@ def sparse_problems(runs, n=20, m=10):
     return [ff.CompressedSensing(a, a @ x, truth=x) for a, x in zip(matrix, truths, strict=True)]
 
 
+def test_runs_from_one_start_differ_by_what_they_draw():
+    (problem,), network, init = sparse_problems(1), ff.DiagonalLinear(2), ff.inits.Constant(1.0)
+    method = SGD(0.01, 1, tol=0, max_steps=100)
+    runs = ff.train(problem, network, init, method, runs=3)
+    assert len(np.unique(runs.solution, axis=0)) == 3
+    np.testing.assert_array_equal(ff.train(problem, network, init, method, runs=[2]).solution[0], runs.solution[2])
+    given = SGD(0.01, order=np.zeros((100, 1), int), tol=0)
+    with pytest.raises(ValueError, match="all runs would be equal"):
+        ff.train(problem, network, init, given, runs=3)
+
+
 def test_label_noise_is_sparser_than_gradient_descent_and_the_less_so_the_deeper():
     """By l1 norms, from a large start: small noise goes down ``sum |x|^{2 - 2/L}``; at the end there is none."""
     problems, runs = sparse_problems(200), 200

@@ -75,6 +75,11 @@ class Method(ABC):
         return ()
 
     @property
+    def draws(self) -> bool:
+        """Whether it draws random numbers of each run's own, so that runs from one start differ."""
+        return False
+
+    @property
     def accuracy(self) -> str:
         """How accurately it follows a flow, in words that may stand after one."""
         return ""

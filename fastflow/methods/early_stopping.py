@@ -102,6 +102,10 @@ class EarlyStopping(Method):
     def per_run(self) -> tuple[Each, ...]:
         return self.steps.per_run
 
+    @property
+    def draws(self) -> bool:
+        return self.steps.draws
+
     def check(
         self,
         network: Network,

@@ -177,6 +177,10 @@ class StochasticGradientDescent(Method):
         return self.descent.per_run
 
     @property
+    def draws(self) -> bool:
+        return self.order is None or not isinstance(self.label_noise, float) or self.label_noise > 0
+
+    @property
     def batch_sizes(self) -> NDArray[np.int64]:
         """The sizes of batches that there are."""
         return np.atleast_1d(np.asarray(self.batch_size))[: max(self.max_steps or 0, 1)]
