@@ -1,4 +1,5 @@
-"""asv: a step of each update rule, and its time over that of gradient descent: ``python -m benchmarks.rules``.
+"""asv: a step of each update rule, steps along batches; and by rule the time over that of gradient descent:
+``python -m benchmarks.rules``.
 
 Processor time on one thread, the rules taking turns.
 """
@@ -13,17 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastflow as ff
-from benchmarks import tasks
+from benchmarks import peers_sgd, tasks
 
 NONE = float("nan")
-GOAL, GOALS = 1.25, {"Adam": 1.6, "Muon": NONE, "SharpnessAware": NONE, "CustomRule": NONE}
+GOAL, GOALS = 1.25, {"Adam": 1.6, "Muon": NONE}
 """A step at most so many times one of gradient descent, by rule; NaN where that is not the aim."""
 
 FLOPS, RUNS, WIDTHS, REPETITIONS = 6e8, 64, (4, 10, 20, 50, 100), 9
 
 FEWEST, LONG = 8, 300
 """Steps of a measurement: at least so many; and no more of `BarzilaiBorwein`, after which quotients of round-off are
-steps that diverge, so that it is asked several times instead."""
+steps that diverge (long ones of some starts before), so that it is asked several times instead."""
 
 
 class Heavy(NamedTuple):
@@ -106,6 +107,24 @@ class Rules:
 
     def time_train(self, rule: str, network: str) -> None:
         advance(self.task, rule, self.steps)
+
+
+class Batches:
+    """Steps along samples that each run draws: diagonal networks, and completion by two factors."""
+
+    params = (["diagonal 100", "diagonal 400", "completion 50"], [1, 8])
+    param_names = ("task", "batch")
+
+    def setup(self, name: str, batch: int) -> None:
+        kind, size = name.split()
+        measurements = {"100": 40, "400": 200}
+        task = peers_sgd.completion(50, batch) if kind == "completion" else None
+        task = task or peers_sgd.diagonal(int(size), measurements[size], batch)
+        self.advance = peers_sgd.fastflow(task, 1)
+        self.advance(20)
+
+    def time_train(self, name: str, batch: int) -> None:
+        self.advance(2000)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ run.
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import threading
 import time
@@ -135,6 +136,18 @@ class Worker(ABC):
             self.settle()
 
 
+class Team(ABC):
+    """Threads that have no run, and help those that have one."""
+
+    @abstractmethod
+    def leading(self) -> AbstractContextManager[None]:
+        """The time in which this thread has runs."""
+
+    @abstractmethod
+    def help(self, should_stop: Callable[[], bool]) -> None:
+        """Help until nobody leads, or until told to stop."""
+
+
 class QueueWorker(Worker):
     """A worker whose kernel goes through the runs that it is given one after the other, and keeps its place."""
 
@@ -155,6 +168,7 @@ def work_through(
     *,
     ended: Callable[[], int] | None = None,
     progress: bool | None = False,
+    team: Team | None = None,
 ) -> None:
     """Take runs to their ends, or as far as an exception lets them come.
 
@@ -165,13 +179,23 @@ def work_through(
     make_worker : function that makes the worker of one thread, called there
     ended : function that counts the runs that have ended, for the bar
     progress : show a bar on standard error; None if that is a terminal, after a second, and a journal where it is none
+    team : Team, in which threads help that have no run, or none any more; without one they end
     """
     queue = Queue(runs, threads)
     journal = Journal(progress if ended else False, "train", "run")
     before = ended() if ended else 0
 
+    leaders = min(threads, len(queue))
+    numbers = itertools.count()  # whose next is one step, so that no two threads get the same
+
     def work(should_stop: Callable[[], bool]) -> None:
-        make_worker().work(queue, should_stop)
+        if team is None:
+            make_worker().work(queue, should_stop)
+            return
+        if next(numbers) < leaders:
+            with team.leading():
+                make_worker().work(queue, should_stop)
+        team.help(should_stop)
 
     with progress_bar(progress, len(queue)) as bar:
 

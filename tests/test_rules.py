@@ -144,9 +144,11 @@ def test_rules_of_all_problems_depths_and_precisions(rule, name, depth, dtype):
         options = {"multiples": options["multiples"][: len(words.architecture(words.pose(problem)).factor_shapes)]}
     if name != "vector":  # of which no factor's gradient lacks a rank
         words = ff.DeepLinear(widths=(3, *[3] * (depth - 1), 4))
-    if (rule, name) == ("by the book", "sensing"):  # which is at its stability edge there
-        step /= 2
+    if name == "sensing" and rule in ("by the book", "sharpness"):  # whose steps are beyond their edge there
+        step /= 4
     count = CHAOTIC.get(rule, 1000) // (1 if dtype == "float64" else 4)
+    if (rule, name, depth) == ("long", "completion", 4):  # where a later quotient is a step to 1e12
+        count = 5
     method, gradients = kind(step, max_steps=count, **ENDS, **options), gradients_of(problem, words)
     runs = train(problem, words, 0.7, method, 2, np.dtype(dtype))
     start, end = start_and_end(runs, 1)

@@ -199,3 +199,42 @@ def test_monotone_step_formula():
 def test_monotone_step_of_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         theory.monotone_step(*arguments)
+
+
+@pytest.mark.parametrize("kind", ["estimation", "completion", "sensing", "regression by gram"])
+@pytest.mark.parametrize("widths", [(9, 9, 9), (9, 2, 9)])
+def test_an_edge_costs_no_more_than_it_may(kind, widths, make_problem, monkeypatch):
+    problem, network = make_problem(kind, (9, 9)), ff.DeepLinear(widths=widths)
+    exact = theory.stability_edge(problem, network, 1e-3)
+    assert theory.stability_edge(problem, network, 1e-3, 1e12) == exact
+
+    def refused(*_, **__):
+        raise AssertionError("this costs more than it may")
+
+    for name in ("svd", "lstsq"):
+        monkeypatch.setattr(np.linalg, name, refused)
+    with pytest.raises(ValueError, match="costs more"):
+        theory.stability_edge(problem, network, 1e-3, 1e3)
+
+
+@pytest.mark.parametrize("kind", ["completion", "sensing"])
+def test_an_edge_that_does_not_come_is_given_up(kind, make_problem):
+    problem, network = make_problem(kind, (9, 9)), ff.DeepLinear(2)
+    turn = problem.loss_flops + 4 * 9**2 * 18
+    with pytest.raises(ValueError, match="costs more"):
+        theory.stability_edge(problem, network, 1e-15, 40 * 9**3 + problem.estimate_flops + 3 * turn)
+
+
+def test_a_number_for_a_step_is_compared_where_that_costs_a_hundredth(monkeypatch):
+    """Of one run of two steps nothing is decomposed; of many, or small ones, a step above the edge is warned of."""
+    large = ff.MatrixEstimation(np.diag(np.linspace(1, 2, 120)))
+    small = ff.MatrixEstimation(np.diag([1.0, 2.0]))
+    init, method = ff.inits.Identity(0.1), ff.GradientDescent(10.0, 2)
+    with pytest.warns(UserWarning, match="above the linear stability edge"):
+        ff.train(small, ff.DeepLinear(2), init, method, threads=1)
+
+    def refused(*_, **__):
+        raise AssertionError("this costs more than it may")
+
+    monkeypatch.setattr(np.linalg, "svd", refused)
+    assert ff.train(large, ff.DeepLinear(2), init, ff.GradientDescent(10.0, 2, tol=0.0), threads=1).steps[0] == 2

@@ -30,7 +30,7 @@ from fastflow.problems import Problem
 from fastflow.problems.base import DATA_COPIES
 from fastflow.records import Record, Recording
 from fastflow.results import Interrupted, OperatorError, Runs
-from fastflow.scheduling import Worker, first_budget, telling_of_compiling, work_through
+from fastflow.scheduling import Team, Worker, first_budget, telling_of_compiling, work_through
 from fastflow.setting import Setting
 from fastflow.status import Status
 from fastflow.threads import one_blas_thread
@@ -276,6 +276,10 @@ class Execution(ABC):
     def worker(self) -> Worker:
         """One thread's memory, and how it takes runs further."""
 
+    def team(self, leaders: int) -> Team | None:
+        """How threads without a run help at most so many that have one; None where they can't."""
+        return None
+
     @property
     def ended(self) -> int:
         """How many runs have ended."""
@@ -283,11 +287,14 @@ class Execution(ABC):
 
     def run(self, threads: int, progress: bool | None) -> None:
         """Take every run to its end, or as far as an exception lets it come."""
-        self.threads = threads = min(threads, self.setting.runs)
-        require_memory(threads * self.workspace_bytes, f"the work of {threads} threads", "take fewer threads")
+        runs = self.setting.runs
+        alone = min(threads, runs)
+        team = self.team(alone) if threads > 1 else None
+        self.threads = threads = alone if team is None else threads
+        require_memory(alone * self.workspace_bytes, f"the work of {alone} threads", "take fewer threads")
         started = time.perf_counter()
         try:
-            work_through(self.setting.runs, threads, self.worker, ended=lambda: self.ended, progress=progress)
+            work_through(runs, threads, self.worker, ended=lambda: self.ended, progress=progress, team=team)
         finally:
             self.seconds = time.perf_counter() - started
 

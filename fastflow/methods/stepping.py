@@ -20,15 +20,17 @@ from fastflow.inits.base import RuleMemory
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.kernels.descent.moving import make_mover
 from fastflow.kernels.losses.measured import failure_of
+from fastflow.kernels.networks.chain_group import board_of
 from fastflow.kernels.rules.rule import RATES, Descent, slot_count
 from fastflow.kernels.trace import Trace
 from fastflow.methods.aside import Aside, AsideWorker
 from fastflow.methods.base import Execution, MeasuringFailed, Method
+from fastflow.methods.helping import Helping
 from fastflow.methods.schedules import SAFE, Cyclic, Decreasing, Piecewise, Schedule, as_step
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_steps
-from fastflow.scheduling import first_budget
+from fastflow.scheduling import Team, first_budget
 from fastflow.setting import DTYPES, Setting
 from fastflow.status import Status
 from fastflow.theory import Edge, edge, safe_step, stability_edge
@@ -46,6 +48,9 @@ HALF_EDGE = 0.5 * edge
 
 COMPARED = 0.01
 """The share of the gradients of all runs, at most, for which a step is compared with the edge."""
+
+NOTHING = 1e7
+"""Operations that always may be done for that: a quarter of a millisecond."""
 
 ROUGH = 1e-3
 """How accurately the edge is found that a step given as a number is compared with."""
@@ -247,6 +252,10 @@ class Stepping(Execution):
 
     method: SteppingMethod
     watch: Watch | None = None
+    helping: Helping | None = None
+    """Where threads without a run help."""
+    shares: bool = False
+    """Whether a run has products that are worth sharing."""
     frames: ClassVar[int] = 6
     """From where a step is warned of up to the caller of `train`."""
 
@@ -324,11 +333,13 @@ class Stepping(Execution):
         if isinstance(step, Edge):
             return np.array([step.step(problem, network) for problem in problems])
         if setting.shared and method.knows_edge and not isinstance(method.step, Schedule):
-            # For one problem a rough edge costs next to nothing; a list would pay for it once a problem.
+            # A list would pay for it once a problem.
             assert method.max_steps is not None
             most = int(COMPARED * setting.runs * method.max_steps)
             try:
-                found = method.stable_share * stability_edge(problems[0].rationed(most), network, rtol=ROUGH)
+                operations = max(NOTHING, most * float(self.whole_flops))
+                edge_at = stability_edge(problems[0].rationed(most), network, ROUGH, operations)
+                found = method.stable_share * edge_at
             except ValueError:
                 found = np.inf
             if step > found:
@@ -373,7 +384,14 @@ class Stepping(Execution):
         worker = self.worker()
         given = (self.problem, self.state, self.truths, *self.recording.histories.values())
         self.workspace_bytes = worker.nbytes((worker.group, worker.mover), given, self.state)
+        self.shares = worker.board is not None
+        if self.shares:
+            Helping.compile(self.setting.dtype)
         worker.advance(np.zeros(0, np.int64), 0)
+
+    def team(self, leaders: int) -> Team | None:
+        self.helping = Helping(leaders, self.setting.dtype) if self.shares else None
+        return self.helping
 
     def worker(self) -> SteppingWorker:
         return SteppingWorker(self)
@@ -454,6 +472,9 @@ class SteppingWorker(AsideWorker[RunState]):
         e = self.execution = execution
         self.first_budget = first_budget(64, e.operations)
         self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
+        self.board = board_of(self.group)
+        if e.helping is not None and self.board is not None:
+            e.helping.show(self.board)
         self.members = len(self.group.run)
         # A slice evaluates where it ends: one step of each member is two gradients.
         self.plan_slices(2 * self.members * e.operations)

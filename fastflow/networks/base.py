@@ -234,7 +234,7 @@ class Architecture(ABC):
         """A lower bound of the loss of a posed problem over what this architecture reaches; minus infinity for none."""
         return -np.inf
 
-    def largest_curvature(self, problem: Problem, rtol: float) -> float:
+    def largest_curvature(self, problem: Problem, rtol: float, operations: float = math.inf) -> float:
         """The largest eigenvalue of the Hessian by all factors at balanced factors of the `expected_solution`.
 
         Residuals that remain there are taken as zero.
@@ -244,11 +244,12 @@ class Architecture(ABC):
         problem : as the network poses it
         rtol : float > 0
             Where an iteration must find the eigenvalue, it ends when a turn changes it by less than this share.
+        operations : float, how many of floating point it may cost, about
 
         Raises
         ------
         ValueError
-            where it is 0, or not known
+            where it is 0, not known, or costs more
         """
         raise ValueError(f"no stability edge is known for a {type(self.network).__name__} network: give a step")
 

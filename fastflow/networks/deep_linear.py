@@ -30,6 +30,11 @@ DEEPEST = 10_000
 POWER_ITERATIONS = 1000
 """After so many turns a power iteration ends with what it has."""
 
+DECOMPOSITION = 40
+"""What the singular vectors of a matrix cost, over the product of its size and its shorter side (measured)."""
+
+TOO_DEAR = "the stability edge costs more operations than it may"
+
 NOISE = 0.1
 """The norm of what a power iteration starts with besides a unit matrix, so that no eigenvector is missed."""
 
@@ -211,12 +216,16 @@ class Chain(Architecture):
     def least_loss(self, problem: Problem) -> float:
         return problem.of_matrix().least_loss(min(self.widths)) if problem.has_gradient else -np.inf
 
-    def largest_curvature(self, problem: Problem, rtol: float) -> float:
+    def largest_curvature(self, problem: Problem, rtol: float, operations: float = math.inf) -> float:
         """That of ``Z -> A_W(M^T M Z)``, M the derivative of the residuals: ``N ||W||_2^{2-2/N}`` if M is the identity.
 
         The metric's inverse ``A_W`` is that of `fastflow.theory.metric_inverse`; see the base class for the rest.
         """
         posed, depth = problem.of_matrix(), self.factors_multiplied
+        rows, columns = posed.shape
+        left = operations - DECOMPOSITION * rows * columns * min(rows, columns) - posed.estimate_flops
+        if left < 0:
+            raise ValueError(TOO_DEAR)
         solution = self.expected_solution(posed)
         if not solution.any() and depth > 1:
             raise ValueError(
@@ -229,7 +238,9 @@ class Chain(Architecture):
         noise = stream("stability edge", posed.shape).standard_normal(posed.shape)
         direction = np.outer(bases.left[:, 0], bases.right[0]) + NOISE * noise / np.linalg.norm(noise)
         largest = 0.0
-        for _ in range(POWER_ITERATIONS):
+        turn = posed.loss_flops + 4 * rows * columns * (rows + columns)
+        turns = int(min(POWER_ITERATIONS, left / turn))
+        for _ in range(turns):
             image = posed.normal_operator(direction)
             moved = bases.scale(image, bases.eigenvalues)
             estimate = float(np.sum(image * moved) / np.sum(direction * image))
@@ -238,6 +249,9 @@ class Chain(Architecture):
             if converged:
                 break
             direction = moved / np.linalg.norm(moved)
+        else:
+            if turns < POWER_ITERATIONS:
+                raise ValueError(TOO_DEAR)
         return posed.weight * largest
 
     def measures(self, solutions: FloatArray) -> dict[str, FloatArray]:

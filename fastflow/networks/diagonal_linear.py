@@ -262,7 +262,7 @@ class Hadamard(Architecture):
     def least_loss(self, problem: Problem) -> float:
         return problem.of_vector().least_loss()
 
-    def largest_curvature(self, problem: Problem, rtol: float) -> float:
+    def largest_curvature(self, problem: Problem, rtol: float, operations: float = math.inf) -> float:
         """That of ``A diag(s) A^T``, s_i the sum of squares of the derivatives of x_i by all factors.
 
         Near a solution the residual moves by ``r <- (I - step A diag(s) A^T) r``, where

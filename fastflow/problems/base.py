@@ -411,6 +411,8 @@ class MatrixProblem(Problem):
     """What is observed of a matrix W (d_N, d_0)."""
 
     unknown: ClassVar[str] = "W"
+    knows_minimum: ClassVar[bool] = False
+    """Whether `minimum` has a closed form."""
 
     if TYPE_CHECKING:
 
@@ -445,6 +447,11 @@ class MatrixProblem(Problem):
         residuals to determine W, so that 0 is a singular value of M on matrices
         """
         return None
+
+    @property
+    def estimate_flops(self) -> int:
+        """What `estimate` costs, about."""
+        return 2 * self.entries_count
 
     def least_squares(self) -> FloatArray:
         """The W of least loss, where the data determine W (`spectrum`).

@@ -40,6 +40,7 @@ class MatrixEstimation(MatrixProblem):
 
     target: FloatArray
     name: ClassVar[str] = "estimation"
+    knows_minimum: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._set(target=as_floats("target", self.target, 2))

@@ -107,6 +107,7 @@ class LinearRegression(MatrixProblem):
     _: KW_ONLY
     samples: str | None = field(default=None, repr=False)
     name: ClassVar[str] = "regression"
+    knows_minimum: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         inputs, outputs = as_floats("inputs", self.inputs, 2), as_floats("outputs", self.outputs, 2)
@@ -171,6 +172,10 @@ class LinearRegression(MatrixProblem):
     def estimate(self) -> FloatArray:
         """The least-squares solution of least norm."""
         return solve_least_squares(self.inputs.T, self.outputs.T)[0].T
+
+    @property
+    def estimate_flops(self) -> int:
+        return 4 * self.entries_count * min(self.inputs.shape)
 
     def expected_solution(self, rank: int) -> FloatArray:
         """The least-squares solution of a rank: `estimate` projected on the leading left singular vectors of W X."""

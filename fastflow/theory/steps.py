@@ -25,6 +25,9 @@ LANCZOS_RTOL = 1e-8
 DECOMPOSED = 10
 """Copies of the product that its decompositions take (measured)."""
 
+BY_LANCZOS = 500
+"""Gradients that cost what that minimum does, and Lanczos there, where this is not to cost much (measured)."""
+
 VANISHES = 1e-12
 """The gradient by W at a minimum, relative to that at 0, up to which no residual counts there."""
 
@@ -115,7 +118,7 @@ edge = Edge()
 
 
 @quiet
-def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) -> float:
+def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL, operations: float = math.inf) -> float:
     """The largest step at which gradient descent is linearly stable at the balanced expected solution.
 
     That is ``2 / lambda_max``, where ``lambda_max`` is the largest eigenvalue of the Hessian by all factors at a
@@ -132,6 +135,8 @@ def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) 
     rtol : float > 0
         Where power iteration must find the eigenvalue (completion, sensing, regression), it ends when a turn changes it
         by less than this share.
+    operations : float
+        For a DeepLinear network, how many operations of floating point it may cost, about.
 
     Returns
     -------
@@ -142,7 +147,8 @@ def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) 
     TypeError
         for what is no problem or no network
     ValueError
-        when the expected solution is 0, where a network of depth 2 and more has no such edge, or is not known
+        when the expected solution is 0, where a network of depth 2 and more has no such edge, or is not known; where it
+        costs more operations
 
     Examples
     --------
@@ -153,20 +159,24 @@ def stability_edge(problem: Problem, network: Network, rtol: float = EDGE_RTOL) 
     architecture = network.architecture(posed)
     require_work(math.prod(posed.shape), DECOMPOSED, "the stability edge of a product")
     if isinstance(architecture, Chain):
-        factors = _balanced_minimum(posed.of_matrix(), architecture)
+        gradient = max(architecture.gradient_flops + posed.loss_flops, 1)
+        factors = _balanced_minimum(posed.of_matrix(), architecture, operations / gradient)
         if factors is not None:
             return 2 / float(sharpness(posed, factors, network, rtol=max(rtol, LANCZOS_RTOL)))
-    return 2 / architecture.largest_curvature(posed, rtol)
+    return 2 / architecture.largest_curvature(posed, rtol, operations)
 
 
-def _balanced_minimum(posed: MatrixProblem, architecture: Chain) -> list[FloatArray] | None:
+def _balanced_minimum(posed: MatrixProblem, architecture: Chain, gradients: float) -> list[FloatArray] | None:
     """Balanced factors of the minimum over the rank that a bottleneck leaves, where residuals there count.
 
-    None where they vanish, or change no largest eigenvalue, as for a direct target.
+    None where they vanish, or change no largest eigenvalue, as for a direct target. ValueError where these, and the
+    eigenvalue, cost more than so many gradients.
     """
     rank, depth = min(architecture.widths), architecture.factors_multiplied
     if rank == min(posed.shape) or posed.direct_target() is not None:
         return None
+    if posed.knows_minimum and gradients < BY_LANCZOS:
+        raise ValueError("the largest eigenvalue at a minimum of bounded rank costs more than it may")
     minimum = posed.minimum(rank)
     if minimum is None or not minimum.solution.any():
         return None

@@ -146,9 +146,16 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
         if not look:
             tell_numbers(mover.rule, mover, group, ticks)
-        moved = sweep_back(mover.rule, mover, group, at, widths, ticks, not look)
+        # Where a slice ends nobody asks for the gradient, but for the record of a run that has stalled.
+        asked, moved = not pause, False
+        if pause:
+            for member in range(members):
+                asked |= group.run[member] >= 0 and not group.moved[member]
+        if asked:
+            moved = sweep_back(mover.rule, mover, group, at, widths, ticks, not look)
         if look:
-            gradient_norms(group)
+            if asked:
+                gradient_norms(group)
             countdown = np.iinfo(np.int64).max
             for member in range(members):
                 run, k = group.run[member], group.offset[member] + ticks

@@ -22,7 +22,8 @@ from fastflow.kernels.losses.loss import (
 )
 from fastflow.kernels.vectors.inner import measure_rows, times, transposed_times
 from fastflow.kernels.vectors.layouts import address, item_bytes, keep
-from fastflow.kernels.vectors.products import multiply, multiply_tn, row_product, row_tiles
+from fastflow.kernels.vectors.products import multiply, multiply_tn
+from fastflow.kernels.vectors.row_tiles import row_product, row_tiles
 
 SENSING_LANE_WIDTH = 6
 """Runs that share operators travel in lanes up to this width: their products want more columns than there are lanes

@@ -165,13 +165,13 @@ def _batch_places(batches, batch, at):
 def _batch_step(places, zero, widths, step, size):
     factors = places.group.chain.factors
     along = size <= places.most
-    _turn(Padded(zero), widths, places, int(along and places.kind == ENTRIES))
+    _turn(Padded(zero, np.intp(0)), widths, places, int(along and places.kind == ENTRIES))
     if not along:
-        finite = _by_matrices(Padded(zero), widths, places, step, size)
+        finite = _by_matrices(Padded(zero, np.intp(0)), widths, places, step, size)
     elif places.kind == ENTRIES:
-        finite = _along_entries(Padded(zero), widths, places, factors, step, size)
+        finite = _along_entries(Padded(zero, np.intp(0)), widths, places, factors, step, size)
     else:
-        finite = _along_columns(Padded(zero), widths, places, factors, step, size)
+        finite = _along_columns(Padded(zero, np.intp(0)), widths, places, factors, step, size)
     return finite
 
 
@@ -182,7 +182,7 @@ def _batch_begin(places, zero, widths):
 
 @implements(batch_rest, ChainBatchPlaces, inline=True)
 def _batch_rest(places, zero, widths):
-    _turn(Padded(zero), widths, places, 0)
+    _turn(Padded(zero, np.intp(0)), widths, places, 0)
 
 
 @jit_inline

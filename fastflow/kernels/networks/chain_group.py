@@ -74,6 +74,7 @@ from fastflow.kernels.vectors.elementwise import copy, dot
 from fastflow.kernels.vectors.inner import has_digits, norm, norm_of
 from fastflow.kernels.vectors.layouts import Padded, address, element_bytes, kind_of, padded_width
 from fastflow.kernels.vectors.steps import take_steps_at
+from fastflow.kernels.vectors.team import SHARED_WORK, make_board
 
 LANE_WIDTH = 50
 """Chains whose widths are all at most this travel in lanes, but for those of `FILLED` (measured)."""
@@ -91,7 +92,7 @@ class ChainGroup(NamedTuple):
 
     ``problem``: the problem as the members' layout has it, ``data[0]`` the index into it, ``data[1:]`` the widths.
     ``factors``, ``chain``, ``work``: memory in that layout. ``row_factors``, ``row``: one member's factors and
-    workspace without padding. The rest is that of `of_members`.
+    workspace without padding. ``board``: that of `vectors.team`. The rest is that of `of_members`.
     """
 
     problem: NamedTuple
@@ -110,6 +111,16 @@ class ChainGroup(NamedTuple):
     step: np.ndarray
     moved: np.ndarray
     norm: np.ndarray
+    board: np.ndarray
+
+
+def board_of(group: object) -> np.ndarray | None:
+    """The board of a group of one run, some of whose products are worth sharing with other threads; else None."""
+    if type(group) is not ChainGroup:
+        return None
+    widths = group.data[1:]
+    most = int((widths[1:] * widths[:-1]).max() * min(widths[0], widths[-1]))
+    return group.board if most >= SHARED_WORK else None
 
 
 class ChainLanes(ChainGroup):
@@ -180,6 +191,7 @@ def make_group(
         work=LossWorkspace(room(size), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
         row_factors=aligned_zeros((parameters,), dtype),
         row=row,
+        board=make_board(),
         **of_members(members, dtype),
     )
 
@@ -196,7 +208,7 @@ def _kind_of_lanes(group):
 
 @implements(group_kind, ChainGroup, inline=True)
 def _kind_of_padded(group):
-    return Padded(group.row_factors.dtype.type(0))
+    return Padded(group.row_factors.dtype.type(0), address(group.board, 0))
 
 
 class GroupPlaces(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.layouts import address, keep
-from fastflow.kernels.vectors.products import row_product
+from fastflow.kernels.vectors.row_tiles import row_product
 
 TILE_ROWS = SHAPE.tile_rows
 BLOCK = 2 * TILE_ROWS

@@ -31,9 +31,13 @@ CROWDED_BYTES = 512
 
 
 class Padded(NamedTuple):
-    """The kind of storage with rows of whole vectors; ``zero`` is of the numbers' type."""
+    """The kind of storage with rows of whole vectors; ``zero`` is of the numbers' type.
+
+    ``team`` is the address of the board on which large products are shared with other threads (`vectors.team`), or 0.
+    """
 
     zero: float
+    team: int
 
 
 class OfLanes(NamedTuple):

@@ -1,0 +1,113 @@
+"""Products of one run from the register tiles: panels of B, tiles of a panel, the order in which they are taken."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastflow.kernels.compile.jit import jit_inline, jit_internal
+from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.vectors.layouts import CROWDED_BYTES, VECTOR_BYTES, item_bytes
+from fastflow.kernels.vectors.tiles import (
+    MOST_VECTORS,
+    PANEL_DEPTH,
+    pack_columns,
+    pack_rows,
+    panel_memory,
+    step_tile,
+)
+
+TILE_ROWS, TILE_VECTORS = SHAPE.tile_rows, SHAPE.tile_vectors
+WIDE_ROWS = max(SHAPE.wide_rows, 1)
+
+PACKED_ROWS = 16
+"""From so many rows of A on, a panel of B is copied to where it is contiguous before it is multiplied (measured)."""
+
+
+@jit_inline
+def row_product(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n):
+    """``C = A B`` of one run at addresses, C (m, n) with a row stride, A and B with two strides, one of B's being 1."""
+    o = np.intp(0)
+    row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, False, False, o, o, o)
+
+
+@jit_internal
+def row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, resume, whole, factor, steps, moved):
+    """`row_product`; with ``resume`` the chains go on from what C holds.
+
+    With ``whole`` C has room for whole vectors in each row, and what is in that padding is undefined. Where ``factor``
+    is not 0, it is the address of a W of the same form that takes a step by the product instead, see `step_tile`; C is
+    then undefined.
+
+    Panels of B, of as many columns as a tile has, share them evenly, and tiles of a panel the rows: a tile that is thin
+    does not hide the latency of an FMA. Panels are taken from the last to the first and in blocks of `PANEL_DEPTH`
+    rows, and packed where that pays: where columns lie along k, or where many rows of A use vectors that straddle cache
+    lines or meet in few of its places.
+    """
+    size = item_bytes(zero)
+    lanes = VECTOR_BYTES // size
+    panel = panel_memory(zero)
+    left = (n + lanes - 1) // lanes
+    panels = (left + MOST_VECTORS - 1) // MOST_VECTORS
+    in_lines = (b | (b_row * size)) % VECTOR_BYTES == 0 and (b_row * size) % CROWDED_BYTES != 0
+    while left > 0:
+        vectors = (left + panels - 1) // panels
+        panels -= 1
+        left -= vectors
+        tiles = (m + TILE_ROWS - 1) // TILE_ROWS
+        if vectors > TILE_VECTORS:
+            tiles = (m + WIDE_ROWS - 1) // WIDE_ROWS
+        fewest = m // tiles
+        fuller = m - fewest * tiles
+        j = left * lanes
+        tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
+        packs = b_col != 1 or (not in_lines and (tail < lanes or m >= PACKED_ROWS))
+        # A last vector that is not whole may spill into the row of C below, which is written later, if there is one.
+        spills = c_row == n and n >= lanes and k <= PANEL_DEPTH and not resume
+        first = 0
+        while first < k:
+            depth = min(k - first, PANEL_DEPTH)
+            b_at, b_step = b + (first * b_row + j * b_col) * size, b_row
+            if packs:
+                if b_col == 1:
+                    pack_rows(zero, panel, b_at, b_row, depth, vectors, tail)
+                else:
+                    lines = depth
+                    if (b | (b_col * size)) % VECTOR_BYTES == 0:  # what is read behind the last is in the same row
+                        lines = (depth + lanes - 1) // lanes * lanes
+                    for v in range(vectors):
+                        columns = tail if v == vectors - 1 else lanes
+                        source = b_at + v * lanes * b_col * size
+                        pack_columns(zero, panel + v * VECTOR_BYTES, vectors * lanes, source, b_col, lines, columns)
+                b_at, b_step = panel, vectors * lanes
+            stepped = factor if first + depth == k else 0
+            i = 0
+            while i < m:
+                rows = fewest
+                if i < fuller * (fewest + 1):
+                    rows += 1
+                place, a_at = (i * c_row + j) * size, a + (i * a_row + first * a_col) * size
+                written, factor_at = tail, 0
+                if stepped != 0:
+                    factor_at = stepped + place
+                elif whole or (spills and i + rows < m):
+                    written = lanes
+                step_tile(
+                    zero,
+                    rows,
+                    vectors,
+                    c + place,
+                    c_row,
+                    a_at,
+                    a_row,
+                    a_col,
+                    b_at,
+                    b_step,
+                    depth,
+                    written,
+                    resume or first > 0,
+                    factor_at,
+                    steps,
+                    moved,
+                )
+                i += rows
+            first += depth
