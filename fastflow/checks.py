@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import operator
 import reprlib
 from collections.abc import Iterable
@@ -227,8 +228,17 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> str:
     """One of a few words."""
     allowed = tuple(choices)
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(value)}")
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(value)}{meant(value, allowed)}"
+        )
     return str(value)
+
+
+def meant(value: object, choices: Iterable[str]) -> str:
+    """What ends a message where a word is nearly one of these: which of them is meant."""
+    allowed = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(value.lower(), allowed, n=1) if isinstance(value, str) else []
+    return f": did you mean {allowed[near[0]]!r}?" if near else ""
 
 
 def frozen(array: FloatArray) -> FloatArray:

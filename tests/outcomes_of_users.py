@@ -75,6 +75,14 @@ def is_a_fraction(trial):
     return 0.5
 
 
+def misspells(trial):
+    return trial.solutions[0]
+
+
+def looks_back(trial):
+    return trial.history.loss[-1]
+
+
 def writes(trial):
     trial.solution[0] = 1.0
     return 1.0

@@ -99,6 +99,16 @@ SPARSE, AXES = ff.ensembles.Sparse(n=9, sparsity=2), {"m": [3, 5]}
         (lambda: ff.Study(SPARSE, ff.DiagonalLinear, axes=AXES), "network must be DiagonalLinear(...), got the class"),
         (lambda: ff.Study("Sparse", axes=AXES), "ensemble must be an ensemble such as"),
         (lambda: STUDY.run("x.zarr"), "a store is store='x.zarr'"),
+        (lambda: STUDY.run("tcp://host:8786"), "a dask scheduler there is dask.distributed.Client('tcp://host:8786')"),
+        (lambda: ff.inits.Gaussian(of="products"), "got 'products': did you mean 'product'?"),
+        (lambda: ff.Study(SPARSE, axes={"sparsty": [3]}), ": did you mean 'sparsity'?"),
+        (lambda: ff.Study.from_table({"ensemble": {"kind": "sparse"}, "axes": AXES}), ": did you mean 'Sparse'?"),
+        (lambda: ff.Study.from_table({"ensemble": {"kind": "Sparse", "N": 9}, "axes": AXES}), ": did you mean 'n'?"),
+        (lambda: ff.Record(los=True), ": did you mean 'loss'?"),
+        (
+            lambda: ff.kernels.chain_workspace([2, 2], np.ones(4)),
+            "widths must be an array of int64 with 1 dimension(s), got a list",
+        ),
         (lambda: ff.Study.from_table({"ensemble": {"kind": "Sparse"}, "axes": AXES}), "ensemble: Sparse needs n"),
     ],
 )

@@ -321,6 +321,12 @@ def test_a_lost_chunk_of_an_outcome_is_found(tmp_path, reference):
             {"shape": (), "dtype": "int64"},
             "the outcome 'x': trial 0: TypeError: it gives float64, not int64",
         ),
+        (users.misspells, STATED, "AttributeError: a trial has no 'solutions'; it has number, solution, truth, loss, "),
+        (
+            users.looks_back,
+            STATED,
+            r"ValueError: nothing was recorded: ask for it, as in Outcome\(function, version, hist",
+        ),
         (users.writes, STATED, "the outcome 'x': trial 0: ValueError: assignment destination is read-only"),
     ],
 )

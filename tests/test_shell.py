@@ -148,6 +148,7 @@ def test_regression_from_arrays(here, capsys):
         ("train words.npy", "the matrix must be an array of real numbers, got dtype <U1"),
         ("train broken.npz", "broken.npz: is not a whole .npz file"),
         ("train names.npz", "estimation needs an array named matrix or target, or a single array; the file has a, b"),
+        ("train gaps.csv --problem estimation", "1 of 4 entries are missing, so this is --problem completion"),
         ("train gaps.csv --problem autoencoder", "gaps.csv: inputs: 1 of 4 entries are missing"),
         ("train gaps.csv --problem regression", "regression needs an .npz file"),
         ("train gaps.csv --problem sensing", "sensing needs an .npz file"),

@@ -249,6 +249,13 @@ def test_adaptive_says_what_it_saves(here, capsys):
     assert f"adaptive: {1 - trials.mean() / 80:.0%} of the trials were saved" in capsys.readouterr().out
 
 
+def test_where_nothing_or_everything_succeeds_no_crossing_is_asked_for(here, capsys):
+    assert shell.main(["phase", *SMALL, "--depth", "1"]) == 0
+    assert "m at 50%: nowhere, as no trial succeeded" in capsys.readouterr().out
+    assert shell.main(["phase", *SMALL, "--depth", "1", "--below", "10", "--out", "all"]) == 0
+    assert "m at 50%: nowhere, as every trial succeeded" in capsys.readouterr().out
+
+
 def test_costs_and_shares(here, capsys):
     assert shell.main(["phase", *SMALL, "--cost"]) == 0
     assert "80 trials: about" in capsys.readouterr().out
@@ -264,6 +271,8 @@ def test_costs_and_shares(here, capsys):
         (["phase", "--m", "9:3"], "expected FIRST:LAST"),
         (["phase", "--m", "0,3"], "expected whole numbers from 1 on, got '0'"),
         (["phase", "--shard", "3"], "expected I/K"),
+        (["phase", "--shard", "3/3"], "expected share I of K with I in 0 .. K-1, got '3/3'"),
+        (["phase", "--cost", "--shard", "0/3"], "--cost is that of the whole study: leave out --shard"),
         (["phase", "--n", "8", "--sparsity", "9", "--m", "4"], "axis 'sparsity' at 9: sparsity must be at most n = 8"),
         (["phase", "--scheduler", "nowhere"], "no dask scheduler answers at nowhere"),
         (["study", "none.toml"], "error: none.toml: No such file"),

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from fastflow.checks import as_count, shown
+from fastflow.checks import as_count, meant, shown
 from fastflow.ensembles.base import Ensemble
 from fastflow.equality import by_value
 from fastflow.problems import Problem
@@ -76,7 +76,8 @@ class Custom(Ensemble):
         known = [p.name for p in list(signature.parameters.values())[1:] if p.kind is not inspect.Parameter.VAR_KEYWORD]
         for key, value in parameters.items():
             if key not in known and not takes_any:
-                raise TypeError(f"{name} has no parameter {key!r}; it has {', '.join(known) or 'none'}")
+                has = f"{', '.join(known) or 'none'}{meant(key, known)}"
+                raise TypeError(f"{name} has no parameter {key!r}; it has {has}")
             self.parameters[key] = _as_key(key, value)
         self._names = tuple(dict.fromkeys((*known, *parameters)))
         self._missing = [

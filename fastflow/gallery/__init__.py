@@ -7,7 +7,7 @@ from fastflow.gallery.autoencoders import AUTOENCODERS
 from fastflow.gallery.bifurcations import BIFURCATIONS
 from fastflow.gallery.completion import COMPLETION
 from fastflow.gallery.divergence import DIVERGENCE
-from fastflow.gallery.entry import Entry, Pilot, Size, Verdict, files_of, pilot, reproduce
+from fastflow.gallery.entry import DEFAULT, FULL, TINY, Entry, Pilot, Size, Verdict, files_of, pilot, reproduce
 from fastflow.gallery.images import IMAGES
 from fastflow.gallery.kernel_to_rich import KERNEL_TO_RICH
 from fastflow.gallery.label_noise import LABEL_NOISE
@@ -23,7 +23,19 @@ from fastflow.gallery.stopping import STOPPING
 from fastflow.gallery.trajectories import TRAJECTORIES
 from fastflow.gallery.unobserved import UNOBSERVED
 
-__all__ = ["ENTRIES", "Entry", "Pilot", "Size", "Verdict", "files_of", "pilot", "reproduce"]
+__all__ = [
+    "DEFAULT",
+    "ENTRIES",
+    "FULL",
+    "TINY",
+    "Entry",
+    "Pilot",
+    "Size",
+    "Verdict",
+    "files_of",
+    "pilot",
+    "reproduce",
+]
 
 ENTRIES: dict[str, Entry] = {
     entry.name: entry

@@ -39,6 +39,10 @@ def draw(data: Data) -> Figure:
         axes.plot(h, (1 + 1 / h + sign * apart(h)) / 2, color=THEORY, linewidth=1)
     for edge in (1, SECOND):
         axes.axvline(edge, color=THEORY, linestyle="--", linewidth=0.8)
+    axes.plot([], [], ".", color=POINTS, label="gradient descent")
+    axes.plot([], [], color=THEORY, linewidth=1, label="orbit of period 2, in closed form")
+    axes.plot([], [], color=THEORY, linestyle="--", linewidth=0.8, label="steps 1 and sqrt(5) - 1")
+    axes.legend(loc="lower left")
     return figure
 
 

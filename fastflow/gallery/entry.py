@@ -53,16 +53,18 @@ class Pilot(NamedTuple):
     ----------
     done, of : int, so many of these pieces of work
     seconds : float, that they took
+    each : float, seconds that one more takes
     """
 
     done: int
     of: int
     seconds: float
+    each: float
 
     @property
     def predicted(self) -> float:
         """Seconds that all of them will take."""
-        return self.seconds * self.of / self.done
+        return self.seconds + self.each * (self.of - self.done)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ class Entry:
         """Whether ``compute`` has such an argument."""
         return option in inspect.signature(self.compute).parameters
 
+    def setting(self, size: str, seed: int = 0) -> str:
+        """What ``compute`` is called with, in words."""
+        given = {**self.sizes[size], **({"seed": seed} if self.takes("seed") else {})}
+        return ", ".join(f"{name} = {value}" for name, value in given.items())
+
     def run(self, size: Size, seed: int = 0, threads: int | None = None) -> Data:
         """The data at sizes of your own, such as ``entry.sizes["default"] | {"trials": 3}``."""
         options = {"seed": seed, "threads": threads}
@@ -112,7 +119,9 @@ class Entry:
 
 
 def pilot(entry: Entry, seed: int = 0, threads: int | None = None) -> Pilot:
-    """Measure what a part of the full size takes: more and more pieces of it, until they take two seconds.
+    """Measure what parts of the full size take: more and more pieces of it, until they take two seconds.
+
+    Two parts tell what takes time once from what each piece takes.
 
     Parameters
     ----------
@@ -125,15 +134,24 @@ def pilot(entry: Entry, seed: int = 0, threads: int | None = None) -> Pilot:
     """
     size = entry.sizes[FULL]
     total = size[entry.counted]
-    count = min(2, total)
-    entry.run({**size, entry.counted: count}, seed, threads)  # compiles
-    while True:
+
+    def seconds_of(count: int) -> float:
         begun = time.perf_counter()
         entry.run({**size, entry.counted: count}, seed, threads)
-        seconds = time.perf_counter() - begun
-        if seconds >= PILOT_SECONDS or 4 * count >= total:
-            return Pilot(count, total, seconds)
-        count *= 4
+        return time.perf_counter() - begun
+
+    first = min(2, total)
+    seconds_of(first)  # compiles
+    found = [(first, seconds_of(first))]
+    while True:
+        count, seconds = found[-1]
+        long = seconds >= PILOT_SECONDS
+        if (long and len(found) > 1) or (10 if long else 4) * count >= total:
+            break
+        more = count * (2 if long else 4)
+        found.append((more, seconds_of(more)))
+    less, before = found[-2] if len(found) > 1 else (0, 0.0)
+    return Pilot(count, total, seconds, max(0.0, seconds - before) / (count - less))
 
 
 def files_of(entry: Entry, folder: Path) -> list[Path]:
@@ -165,7 +183,6 @@ def reproduce(entry: Entry, folder: Path, size: str = DEFAULT, seed: int = 0, th
         np.savez(file, allow_pickle=False, **data)
     with writing(picture) as file:
         entry.draw(data).savefig(file, dpi=150)
-    sizes = ", ".join(f"{name} = {value}" for name, value in entry.sizes[size].items())
     words = (entry.source, entry.claim, f"Taken: {entry.taken}", f"Chosen here: {entry.chosen}")
-    put(text, "\n".join((*words, f"Computed with {sizes}, seed {seed}", entry.told(verdict), "")).encode())
+    put(text, "\n".join((*words, f"Computed with {entry.setting(size, seed)}", entry.told(verdict), "")).encode())
     return verdict

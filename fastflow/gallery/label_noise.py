@@ -44,9 +44,11 @@ def draw(data: Data) -> Figure:
         ("From alpha = 1, noise until 80% of the steps", "steps", "relative l2 error"),
         ("The same runs", "steps", "l1 norm / that of the truth"),
     )
+    shown = data["step"][::2]
     for one, name in zip(axes, ("error", "l1"), strict=True):
-        for depth, series in zip(DEPTHS, SERIES, strict=False):
-            medians(one, data["step"][::2], data[f"{name} {depth}"].T[::2], series, f"L = {depth}, label noise")
+        for place, (depth, series) in enumerate(zip(DEPTHS, SERIES, strict=False)):
+            beside = 0.2 * (place - 1) * shown[1]  # so that no bar hides another
+            medians(one, shown + beside, data[f"{name} {depth}"].T[::2], series, f"L = {depth}, label noise")
             plain = np.median(data[f"plain {name} {depth}"])
             one.axhline(plain, color=series.color, linestyle=series.line, linewidth=1, label=f"L = {depth}, without")
         one.axvline(0.8 * data["step"][-1], color="0.6", linewidth=0.8)

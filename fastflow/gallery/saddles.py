@@ -54,8 +54,9 @@ def draw(data: Data) -> Figure:
     flow.plot([], [], color=THEORY, label="alpha to 0")
     flow.legend()
     medians(far, ALPHAS, data["distance"], SERIES[0], "median over problems, 95% interval")
-    rate: NDArray[np.float64] = np.median(data["distance"][-1]) * np.log(ALPHAS[-1]) / np.log(ALPHAS)
-    far.loglog(ALPHAS, rate, color=THEORY, label="1 / log(1/alpha)")
+    alpha = np.geomspace(ALPHAS[0], ALPHAS[-1], 100)
+    rate: NDArray[np.float64] = np.median(data["distance"][-1]) * np.log(ALPHAS[-1]) / np.log(alpha)
+    far.loglog(alpha, rate, color=THEORY, label="1 / log(1/alpha), through the last")
     far.legend()
     return figure
 

@@ -79,7 +79,7 @@ def draw(data: Data) -> Figure:
         value.set(xscale="log", xlim=(0.1, max(END, SETTLED[depth])), ylim=(-2, 11))
     axes[0].axvspan(0, 0, color="0.88", label="flow from alpha I within 0.02 of 1, 1.5, 1.6")
     axes[0].legend(loc="upper right", fontsize="small")
-    axes[-1].legend(loc="center right", fontsize="small")
+    axes[-1].legend(loc="center right", bbox_to_anchor=(1, 0.74), fontsize="small")  # between the eigenvalues 5 and 10
     return figure
 
 

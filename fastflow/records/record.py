@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.arrays import as_array
-from fastflow.checks import as_count, one_of, shown
+from fastflow.checks import as_count, meant, one_of, shown
 from fastflow.equality import by_value
 from fastflow.mapping import as_folder
 from fastflow.networks import Architecture
@@ -83,7 +83,7 @@ class Record:
         self.folder = None if folder is None else as_folder("folder", folder)
         for name in quantities:
             if name not in NAMED:
-                raise TypeError(f"a Record has no {name!r}; it has {', '.join(NAMED)}")
+                raise TypeError(f"a Record has no {name!r}; it has {', '.join(NAMED)}{meant(name, NAMED)}")
         self.wanted = tuple(q.name for q in QUANTITIES if quantities.get(q.name, q.default))
 
     def __repr__(self) -> str:

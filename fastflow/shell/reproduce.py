@@ -25,7 +25,7 @@ def add_reproduce(commands: Commands) -> None:
 
 
 def _reproduce(a: argparse.Namespace) -> int:
-    from fastflow.gallery import ENTRIES, files_of, pilot, reproduce
+    from fastflow.gallery import DEFAULT, ENTRIES, FULL, files_of, pilot, reproduce
 
     if a.list or a.name is None:
         for name, entry in ENTRIES.items():
@@ -39,12 +39,15 @@ def _reproduce(a: argparse.Namespace) -> int:
         raise ValueError(f"{there[0]} exists: --overwrite replaces it, --out takes another folder")
     check_writable(a.out)
     seed = 0 if a.seed is None else a.seed
+    size = FULL if a.full else DEFAULT
     if a.full:
+        say(f"timing a part of the full size, {entry.setting(size, seed)}")
         found = pilot(entry, seed, a.threads)
         of = f"{found.done} of {found.of} {entry.counted} took {found.seconds:.2g} s"
         say(f"{of}, so computing the full size takes about {max(1, found.predicted):.0f} s here")
+    say(f"computing {entry.name}, {entry.setting(size, seed)}")
     begin = time.perf_counter()
-    reproduce(entry, a.out, "full" if a.full else "default", seed, a.threads)
+    reproduce(entry, a.out, size, seed, a.threads)
     say((a.out / f"{entry.name}.txt").read_text().rstrip())
     say(f"wrote {a.out / entry.name}.npz, .png and .txt in {time.perf_counter() - begin:.1f} s")
     return DONE

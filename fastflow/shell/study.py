@@ -113,9 +113,12 @@ def add_running(p: argparse.ArgumentParser) -> None:
 def _shard(text: str) -> tuple[int, int]:
     first, _, last = text.partition("/")
     try:
-        return int(first), int(last)
+        share, of = int(first), int(last)
     except ValueError:
         raise ValueError(f"expected I/K, such as 0/10, got {text!r}") from None
+    if not 0 <= share < of:
+        raise ValueError(f"expected share I of K with I in 0 .. K-1, got {text!r}")
+    return share, of
 
 
 def _study(a: argparse.Namespace) -> int:
@@ -141,6 +144,8 @@ def run_and_show(study: Study, name: Path, a: argparse.Namespace) -> int:
     name = store_path(name)
     store, picture = (name.with_name(name.name + suffix) for suffix in (".zarr", ".png"))
     if a.cost:
+        if a.shard is not None:
+            raise ValueError("--cost is that of the whole study: leave out --shard")
         say(str(study.cost(threads=a.threads)))
         return DONE
     require_zarr()
@@ -218,6 +223,9 @@ def crossings(result: StudyResult, most: int = MOST_ROWS) -> str:
         along = result.along()
     except ValueError:
         return ""
+    known = result.rates[np.isfinite(result.rates)]
+    if np.all(known == 0) or np.all(known == 1):
+        return f"{along} at 50%: nowhere, as {'no' if np.all(known == 0) else 'every'} trial succeeded"
     found, theory = result.boundary(), result.theory()
     names = [name for name in result.axes if name != along]
     places = list(np.ndindex(found.value.shape))

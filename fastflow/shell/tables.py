@@ -193,6 +193,8 @@ def _entries(matrix: AnyArray, contents: Contents, chosen: str, request: _Reques
     if chosen == ESTIMATION and not missing and request.hide is None:
         return Data(MatrixEstimation(matrix, **options), chosen, tuple(notes))
     if missing:
+        if request.kind == ESTIMATION:
+            raise ValueError(f"{missing} of {matrix.size} entries are missing, so this is --problem completion")
         becomes = ", so this is completion" if chosen == ESTIMATION else ""
         notes.insert(0, f"{missing} of {matrix.size} entries are missing{becomes}")
     elif options["truth"] is None:

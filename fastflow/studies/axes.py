@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from fastflow.checks import as_count, as_number, shown
+from fastflow.checks import as_count, as_number, meant, shown
 from fastflow.ensembles import Ensemble
 from fastflow.equality import by_value
 from fastflow.studies.asked import TAKEN
@@ -192,7 +192,8 @@ def _of_field(name: str, values: object, options: Mapping[str, Sequence[object]]
         known = {home: sorted({f for thing in options[home] for f in fields_of(thing)}) for home in homes or WORDS}
         names = "; ".join(f"{home}: {', '.join(fields) or 'none'}" for home, fields in known.items())
         whose = f" of {type(lacking[0]).__name__}" if lacking and lacking[0] is not None else ""
-        raise ValueError(f"axis {name!r} is no field{whose}; fields are: {names}")
+        near = meant(field, [one for fields in known.values() for one in fields])
+        raise ValueError(f"axis {name!r} is no field{whose}; fields are: {names}{near}")
     return Axis(name, _values(name, values), homes[0], field)
 
 

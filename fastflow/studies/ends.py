@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,9 +193,16 @@ class Trial:
         return [_locked(factor[at]) for factor in runs.factors]
 
     @cached_property
-    def history(self) -> History | None:
-        """What was recorded, arrays (records, ...); None where the outcome asks for no history."""
-        return self._ends.history(self._place, self._moments)
+    def history(self) -> History:
+        """What was recorded, arrays (records, ...); a ValueError where nothing was."""
+        found = self._ends.history(self._place, self._moments)
+        if found is None:
+            raise ValueError("nothing was recorded: ask for it, as in Outcome(function, version, history=['loss'])")
+        return found
+
+    def __getattr__(self, name: str) -> NoReturn:
+        has = [*vars(self), *(one for one in vars(type(self)) if isinstance(vars(type(self))[one], cached_property))]
+        raise AttributeError(f"a trial has no {name!r}; it has {', '.join(one for one in has if one[0] != '_')}")
 
 
 def _locked(array: FloatArray) -> FloatArray:

@@ -102,8 +102,7 @@ class Crew:
             if isinstance(executor, _Client):
                 executor = executor.get_executor(pure=False)
             if not isinstance(executor, Submits):
-                store = f"; a store is store={shown(executor)}" if isinstance(executor, str | os.PathLike) else ""
-                raise TypeError(f"executor must have submit(f, *args), got {shown(executor)}{store}")
+                raise TypeError(f"executor must have submit(f, *args), got {shown(executor)}{_way_out(executor)}")
             self._executor = executor
             self.workers = _workers(executor)
             self._submit = executor.submit
@@ -175,6 +174,13 @@ def _client_of(executor: object) -> object:
     """The dask client of an executor, None if it has none."""
     client: object = getattr(executor, "_client", None)
     return client
+
+
+def _way_out(executor: object) -> str:
+    """What is meant by a string or a path in the place of an executor."""
+    if isinstance(executor, str) and "://" in executor:
+        return f"; a dask scheduler there is dask.distributed.Client({executor!r})"
+    return f"; a store is store={shown(executor)}" if isinstance(executor, str | os.PathLike) else ""
 
 
 def _workers(executor: object) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastflow.baselines import BASELINES
 from fastflow.baselines.base import Solver
-from fastflow.checks import printable, shown
+from fastflow.checks import meant, printable, shown
 from fastflow.each import Each
 from fastflow.ensembles import ENSEMBLES, Custom
 from fastflow.ensembles.base import digest
@@ -198,7 +198,7 @@ def build(table: object, where: str = "the study") -> Any:
     if cls is None and isinstance(kind, str) and ":" in kind:
         cls = _imported(kind, where)
     if cls is None:
-        raise ValueError(f"{where}: kind must be one of {_names(where)}, got {shown(kind)}")
+        raise ValueError(f"{where}: kind must be one of {_names(where)}, got {shown(kind)}{meant(kind, KINDS)}")
     known = (
         [field.name for field in dataclasses.fields(cls) if field.init]
         if dataclasses.is_dataclass(cls)
@@ -206,7 +206,8 @@ def build(table: object, where: str = "the study") -> Any:
     )
     for name in fields:
         if name not in known:
-            raise ValueError(f"{where}: {kind} has no {name!r}; it has {', '.join(known) or 'no fields'}")
+            has = f"{', '.join(known) or 'no fields'}{meant(name, known)}"
+            raise ValueError(f"{where}: {kind} has no {name!r}; it has {has}")
     missing = [name for name, parameter in inspect.signature(cls).parameters.items() if _is_needed(parameter)]
     missing = [name for name in missing if name not in fields]
     if missing:

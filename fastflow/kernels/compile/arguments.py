@@ -88,6 +88,10 @@ def check_tuple(name: str, given: types.Type, kind: type) -> dict[str, types.Typ
 
 
 def shown(given: types.Type) -> str:
-    """A type as it is named in messages, on one line and not too long."""
+    """A type as it is named in messages, in words of Python, on one line and not too long."""
+    if isinstance(given, types.List | types.ListType):
+        return "a list"
+    if given is types.none:
+        return "None"
     text = "what Numba has no type for" if given is types.pyobject else " ".join(str(given).split())
     return text if len(text) <= 80 else f"{text[:77]}..."
