@@ -8,7 +8,6 @@ import pytest
 import fastflow as ff
 from fastflow import scheduling
 from fastflow.kernels.networks import chain_group
-from fastflow.methods import stepping
 from fastflow.records import tracing
 from fastflow.status import Status
 
@@ -38,7 +37,6 @@ def assert_same(first, second, rows=None):
 def tiny_slices(monkeypatch):
     """Kernel calls of a few steps, and pending records that fill at once."""
     monkeypatch.setattr(scheduling, "SLICE_SECONDS", 0.0)
-    monkeypatch.setattr(stepping.SteppingWorker, "first_budget", 7)
     monkeypatch.setattr(tracing, "PENDING_BYTES", 1)
 
 

@@ -18,7 +18,7 @@ from fastflow.kernels.networks.hadamard import Form, hadamard_gradient, hadamard
 from fastflow.kernels.vectors import inner
 from fastflow.kernels.vectors.elementwise import half_square_at
 from fastflow.kernels.vectors.layouts import address
-from fastflow.methods import Execution, stepping
+from fastflow.methods import Execution
 from fastflow.networks import Hadamard
 from fastflow.records import tracing
 from fastflow.status import Status
@@ -431,7 +431,6 @@ def test_bits_of_threads_company_and_sharing(m, n, identical, dtype, make_sensin
     monkeypatch.setattr(diagonal_group, "ROWS", 5)
     monkeypatch.setattr(diagonal_together, "MEMBERS", 8)
     monkeypatch.setattr(scheduling, "SLICE_SECONDS", 0.0)
-    monkeypatch.setattr(stepping.SteppingWorker, "first_budget", 7)
     monkeypatch.setattr(tracing, "PENDING_BYTES", 1)
     assert_same(whole, ff.train(problem, network, init, method, runs=41, threads=2, **options))
 

@@ -348,7 +348,6 @@ def test_bits_do_not_depend_on_threads_company_or_slices(make_problem, monkeypat
     one = ff.train(problem, network, init, method, runs=6, threads=1)
     two = ff.train([problem, problem], network, init, method, runs=[4, 2], threads=2)
     np.testing.assert_array_equal(two.solution[:2], one.solution[[4, 2]])
-    monkeypatch.setattr(gradient_flow._LayerWorker, "first_budget", 1)
     monkeypatch.setattr(scheduling, "SLICE_SECONDS", 0.0)
     cut = ff.train(problem, network, init, method, runs=6, threads=2)
     for name in ("solution", "loss", "steps", "status", "flat_factors"):

@@ -22,8 +22,8 @@ from fastflow.scheduling import Worker
 PATIENCE_SECONDS = 0.5
 """What a call of a kernel may take of its caller's time where Ctrl-C has to wait for it."""
 
-LONG_SECONDS, LONG = 0.2, 20
-"""What a slice should take where it has fewer than so many evaluations as long as others are, for the same reason."""
+LONGER, FEW = 4, 20
+"""A slice is so many times as long where a usual one has fewer than so many evaluations: it ends with one more."""
 
 ASIDE_SECONDS = 1.0
 """What a slice aside should take: each costs an evaluation of the loss, and a tenth of a slice is nothing to lose."""
@@ -78,8 +78,9 @@ class AsideWorker(Worker, Generic[State]):
     def plan_slices(self, operations: float) -> None:
         """Do slices aside if the least of them are of so many operations that Ctrl-C cannot wait."""
         self.is_aside = operations > PATIENCE_SECONDS * scheduling.SLOW
-        few = LONG * operations > scheduling.SLICE_SECONDS * scheduling.SLOW
-        self.slice_seconds = ASIDE_SECONDS if self.is_aside else LONG_SECONDS if few else None
+        usual = scheduling.SLICE_SECONDS
+        few = FEW * operations > usual * scheduling.SLOW
+        self.slice_seconds = ASIDE_SECONDS if self.is_aside else LONGER * usual if few else None
 
     def settle(self) -> None:
         if self.aside is not None:
