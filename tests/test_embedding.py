@@ -38,7 +38,7 @@ def global_state() -> tuple[object, ...]:
         [(info["filepath"], info["num_threads"]) for info in threadpool_info()],
         numba.config.NUMBA_NUM_THREADS,
         list(warnings.filters),
-        np.random.get_state()[1].tolist(),  # noqa: NPY002
+        [np.asarray(part).tolist() for part in np.random.get_state()],  # noqa: NPY002
         np.geterr(),
         signal.getsignal(signal.SIGINT),
         signal.getsignal(signal.SIGTERM),

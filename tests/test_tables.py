@@ -207,7 +207,6 @@ REGRESSION_LOSS = 0.5 * np.sum((INPUTS @ W.T - OUTPUTS) ** 2)
         ({"any": TARGET}, {"normalization": "mean"}, "estimation", np.mean((W - TARGET) ** 2)),
         ({"any": TARGET}, {"kind": "completion"}, "completion", 0.5 * np.sum((W - TARGET) ** 2)),
         ({"any": GAPPY}, {}, "completion", 0.5 * np.nansum((W - GAPPY) ** 2)),
-        ({"any": GAPPY}, {"kind": "estimation"}, "completion", 0.5 * np.nansum((W - GAPPY) ** 2)),
         (
             {"shape": [3, 4], "rows": SEEN[0], "cols": SEEN[1], "values": TARGET[tuple(SEEN)]},
             {},

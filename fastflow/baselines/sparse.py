@@ -237,6 +237,7 @@ def lasso_path(
             y,
             alphas=levels[open_levels] / len(y),
             positive=nonnegative,
+            random_state=0,  # or it draws from NumPy's global generator, in vain
             tol=tol,
             max_iter=max_steps,
         )
