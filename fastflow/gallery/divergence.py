@@ -18,6 +18,9 @@ SCALES, N, SAMPLES = (0.25, 0.4, 0.55), 5, 50
 
 START = ff.inits.Gaussian(of="factor")
 
+METHOD = ff.GradientDescent(max_steps=50_000, tol=0)
+"""With a tolerance runs would end where they only pass by a minimum."""
+
 
 def flattest(problem: object, depth: int) -> float:
     """A lower bound of the sharpness of every minimum: ``2 L a ||w||^{2 - 2/L}`` for the mean of the squared residuals.
@@ -36,8 +39,7 @@ def compute(depth: int, steps: int, trials: int, seed: int = 0, threads: int | N
     words = ff.ensembles.Regression(N, SAMPLES, noise=0.1), ff.DeepLinear(depth, width=N), START
     options = {"trials": trials, "seed": seed, "problem": "shared", "outcomes": ["sharpness", "period"]}
     axes = {"step": (step * 2 / SAMPLES).tolist(), "init.scale": list(SCALES)}
-    method = ff.GradientDescent(max_steps=50_000, tol=0)  # or runs would end where they only pass by a minimum
-    study = ff.Study(*words, method, axes=axes, **options)
+    study = ff.Study(*words, METHOD, axes=axes, **options)
     with warnings.catch_warnings(action="ignore"):  # of steps beyond the edge, which is what is asked about
         result = study.run(threads=threads)
     problem = study.setup(0).problem(0)
