@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextvars
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastflow.checks import as_count
+from fastflow.kernels.compile.interrupts import SIGNALS
 
 POLL_SECONDS = 0.1
 
@@ -81,7 +84,7 @@ _stop = _Stop()
 
 @contextmanager
 def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
-    """So told, `interruptibly` and `run_workers` with one worker raise `KeyboardInterrupt` in this thread and block."""
+    """So told, `interruptibly` and `run_workers` raise `KeyboardInterrupt` in this thread and block."""
     _stop.asked = asked
     try:
         yield
@@ -92,6 +95,39 @@ def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
 def is_told_to_stop() -> bool:
     """Whether this thread has been told to stop, or left behind."""
     return _stop.asked is not None and _stop.asked()
+
+
+@contextmanager
+def hearing() -> Iterator[Callable[[], None]]:
+    """Give a function that raises what the handler of a signal has raised in the block, if that has been lost.
+
+    NumPy clears whatever is raised while it asks an operand for what it knows of arrays; where that is an
+    `enum.IntEnum`, Python's own code answers, and may be where the signal is handled. What the garbage collector calls
+    loses exceptions, too.
+    """
+    raised: list[BaseException] = []
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS} if here else {}
+    handlers = {number: handler for number, handler in before.items() if callable(handler)}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        try:
+            handlers[signal.Signals(number)](number, frame)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    def raise_again() -> None:
+        if raised:
+            raise raised.pop()
+
+    for number in handlers:
+        signal.signal(number, hear)
+    try:
+        yield raise_again
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 Result = TypeVar("Result")
@@ -115,9 +151,11 @@ def interruptibly(function: Callable[[], Result]) -> Result:
 
     threading.Thread(target=call, name="fastflow solver", daemon=True).start()
     try:
-        while not wait([answer], timeout=POLL_SECONDS).done:
-            if is_told_to_stop():
-                raise KeyboardInterrupt
+        with hearing() as raise_again:
+            while not wait([answer], timeout=POLL_SECONDS).done:
+                raise_again()
+                if is_told_to_stop():
+                    raise KeyboardInterrupt
     finally:
         left.set()
     return answer.result()
@@ -132,16 +170,22 @@ def run_workers(worker: Worker, count: int, on_poll: Callable[[], None]) -> None
     A worker calls ``should_stop()`` about ten times a second and returns soon after it says so. An exception in one,
     or Ctrl-C here, stops all and is raised when they have returned. ``on_poll`` is called in this thread as often.
     """
-    if count == 1:
+    with hearing() as raise_again:
 
         def poll() -> bool:
             on_poll()
+            raise_again()
             if is_told_to_stop():
                 raise KeyboardInterrupt
             return False
 
-        worker(poll)
-        return
+        if count == 1:
+            worker(poll)
+        else:
+            _run_in_pool(worker, count, poll)
+
+
+def _run_in_pool(worker: Worker, count: int, poll: Callable[[], object]) -> None:
     stop = threading.Event()
 
     def work() -> None:
@@ -156,6 +200,6 @@ def run_workers(worker: Worker, count: int, on_poll: Callable[[], None]) -> None
                 done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
                 for future in done:
                     future.result()
-                on_poll()
+                poll()
         finally:
             stop.set()

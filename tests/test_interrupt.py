@@ -69,6 +69,37 @@ def test_ctrl_c_stops_a_loop_around_train_and_keeps_what_was_done(count):
     assert float(caught.split()[1]) - sent < 5  # of computing time, which a busy machine does not change; measured: 0.1
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_press_is_heard_that_numpy_loses(count):
+    """NumPy clears whatever is raised while it asks an operand's class what that knows of arrays."""
+    presses, found = [], []
+
+    class Asked(type):
+        def __getattr__(cls, name):
+            if not presses:
+                presses.append(name)
+                signal.raise_signal(signal.SIGINT)
+            raise AttributeError(name)
+
+    class One(int, metaclass=Asked):  # as an `enum.IntEnum` is in Python 3.11
+        pass
+
+    def lose():
+        if not found:
+            found.append(np.any(np.arange(3) == One(1)))
+
+    def worker(should_stop):
+        while not should_stop():
+            threading.Event().wait(0.01)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        threads.run_workers(worker, count, lose)
+    assert found == [True]
+    assert len(presses) == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_what_hears_no_ctrl_c_is_left_behind_and_told():
     """What is left behind stops where it asks, and keeps the settings of the one who called."""
     begun, told, seen = threading.Event(), threading.Event(), []
