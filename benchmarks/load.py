@@ -39,9 +39,13 @@ def calls() -> dict[str, Call]:
             return lambda: ff.train(vector, ff.DiagonalLinear(2), small, method, runs=3, **quiet).solution
         return lambda: ff.train(matrix, ff.DeepLinear(2), small, method, runs=9, **quiet).solution
 
-    def study() -> object:
+    def study(**options: Path) -> object:
         asked = ff.Study(ff.ensembles.Sparse(8, sparsity=1), method=ff.FlowLimit(), axes={"m": [2, 4]}, trials=5)
-        return asked.run(**quiet).outcomes["error"]
+        return asked.run(**options, **quiet).outcomes["error"]
+
+    def stored() -> object:
+        with tempfile.TemporaryDirectory() as folder:
+            return study(store=Path(folder) / "s.zarr")
 
     def product() -> object:
         widths, flat = np.array([3, 3, 3]), np.concatenate([factor.ravel() for factor in factors])
@@ -58,7 +62,7 @@ def calls() -> dict[str, Call]:
         "gradient_flow": lambda: ff.gradient_flow(a, y, 0.1, [0.0, 1.0]).x,
         "flow_distance": lambda: ff.flow_distance(matrix, None, small, ff.GradientDescent(0.01, 50), 2).distance,
         "study": study,
-        "study, stored": lambda: _stored(),
+        "study, stored": stored,
         "basis pursuit": lambda: ff.baselines.basis_pursuit(a, y),
         "least norm": lambda: ff.baselines.least_norm(a, y),
         "lasso path": lambda: ff.baselines.lasso_path(a, y).solutions,
@@ -69,12 +73,6 @@ def calls() -> dict[str, Call]:
         "measures": lambda: ff.metrics.effective_rank(factors[0]),
         "kernels": product,
     }
-
-
-def _stored() -> object:
-    with tempfile.TemporaryDirectory() as folder:
-        asked = ff.Study(ff.ensembles.Sparse(8, sparsity=1), method=ff.FlowLimit(), axes={"m": [2, 3]}, trials=4)
-        return asked.run(store=Path(folder) / "s.zarr", progress=False).outcomes["error"]
 
 
 def differing(threads: int, rounds: int) -> list[str]:

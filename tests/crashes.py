@@ -232,6 +232,23 @@ class Scene:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(self.template, self.folder)
 
+    def begin(self, rng):
+        """Put the folder into the state before; a fork that acts there, at a random moment of that."""
+        self.fresh()
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                self.act(self.folder)
+                os._exit(0)
+            os._exit(1)
+        time.sleep(rng.uniform(0, self.seconds))
+        return child
+
+    def done_in(self, found):
+        """What is done in a store, as far as it has the axes of the end."""
+        there = self.expected.done.shape
+        return found.done if found.done.shape == there else np.zeros(there, bool)
+
     def resume(self):
         """Look what there is, do it again, and check what there is then."""
         path = self.folder / "s.zarr"
@@ -239,9 +256,7 @@ class Scene:
         if self.prepare is not None and self.name not in ("merge", "repair"):
             ff.open_study(path)  # what was there is there, wherever the crash was
         try:
-            found = ff.open_study(path)
-            if found.done.shape == before.shape:
-                before = found.done
+            before = self.done_in(ff.open_study(path))
         except ff.StoreError as error:
             if "there is no store" not in str(error) and self.name != "repair":
                 raise
@@ -284,14 +299,7 @@ def kill_anywhere(root, count, rng):
     killed = failures = 0
     while killed < count:
         scene = scenes[rng.integers(len(scenes))]
-        scene.fresh()
-        child = os.fork()
-        if child == 0:
-            with contextlib.suppress(BaseException):
-                scene.act(scene.folder)
-                os._exit(0)
-            os._exit(1)
-        time.sleep(rng.uniform(0, scene.seconds))
+        child = scene.begin(rng)
         os.kill(child, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         killed += code == -signal.SIGKILL
@@ -326,27 +334,18 @@ def copy_anytime(root, count, rng):
         """Whether the copy opened; whatever it has is right, and resuming it computes or repairs the rest."""
         path, before = folder / "s.zarr", np.zeros(scene.expected.done.shape, bool)
         try:
-            found, opened = ff.open_study(path), True
-            if found.done.shape == before.shape:
-                before = found.done
+            before, opened = scene.done_in(ff.open_study(path)), True
         except ff.StoreError:
             opened = False
-        whole = scene.name in ("share", "shares")
-        options = {"shard": (1 if scene.name == "shares" else 0, 2)} if whole else {}
-        done = run(SCENARIOS[scene.name][2](), path, repair=not opened, **options)
-        assert whole or done.complete, "trials are missing"
+        shard = {"share": (0, 2), "shares": (1, 2)}.get(scene.name)
+        done = run(SCENARIOS[scene.name][2](), path, repair=not opened, shard=shard)
+        assert shard or done.complete, "trials are missing"
         check(done, scene.expected, folder, before)
         return 0 if opened else CRASHED
 
     for copied in range(1, count + 1):
         scene, copy = scenes[rng.integers(len(scenes))], root / "copy"
-        scene.fresh()
-        child = os.fork()
-        if child == 0:
-            with contextlib.suppress(BaseException):
-                scene.act(scene.folder)
-            os._exit(0)
-        time.sleep(rng.uniform(0, scene.seconds))
+        child = scene.begin(rng)
         shutil.rmtree(copy, ignore_errors=True)
         copy_torn(scene.folder, copy, rng)
         os.waitpid(child, 0)

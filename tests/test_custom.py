@@ -235,7 +235,7 @@ if __name__ == "__main__":
             print(pool.submit(train, problem).result())
     else:
         import distributed
-        with distributed.LocalCluster(1, processes=True, dashboard_address=None) as cluster:
+        with distributed.LocalCluster(1, processes=True, dashboard_address="localhost:0") as cluster:
             with distributed.Client(cluster) as client:
                 print(client.submit(train, problem).result())
 """

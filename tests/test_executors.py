@@ -44,7 +44,7 @@ def client():
     """A dask client with two worker processes."""
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address="localhost:0") as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client

@@ -38,6 +38,7 @@ from fastflow.studies.spec import Table, fields_of
 from fastflow.studies.store import Store
 from fastflow.studies.tasks import RECORD, Finished, Piece, TrialError, failed, trials_of
 from fastflow.studies.tries import TRIES, Tries
+from fastflow.threads import hearing
 
 TASK_SECONDS = 0.25
 """What a task should take: many times what handing it out costs, and short enough for a bar that moves."""
@@ -171,10 +172,11 @@ class Driver:
         started, self.journal = time.monotonic(), Journal(progress, "studies", "trial")
         # Cells come in random order, so the mean rate of all trials is that of those to come.
         bar = progress_bar(progress, self.plan.total, "trial", done=self.plan.done, smoothing=0)
-        with telling_of_compiling(progress), bar as self.bar:
+        with telling_of_compiling(progress), bar as self.bar, hearing() as raise_again:
             try:
                 self._describe(tuple(name for name in self.fields if name not in self.design.fields))
                 while True:
+                    raise_again()
                     late = -np.inf if max_seconds is None else time.monotonic() - started - max_seconds
                     away = self._is_away()
                     if late >= 0:

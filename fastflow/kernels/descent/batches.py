@@ -153,15 +153,7 @@ def _take_batches(
 
 @chooses(take_batches, DiagonalBatchPlaces)
 def _take_rows(places, zero, rule, *_):
-    return _down_rows if rule.instance_class is Descent else _by_rule_along_rows
-
-
-def _by_rule_along_rows(
-    places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count
-):
-    return _each_by_itself(
-        places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count
-    )
+    return _down_rows if rule.instance_class is Descent else _each_by_itself.py_func
 
 
 def _down_rows(places, zero, rule, mover, of_batch, widths, weight, steps, noises, order, run, k, event, first, count):

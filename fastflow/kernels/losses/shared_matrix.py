@@ -84,11 +84,9 @@ def padded_bytes(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> int:
     first, dtype = matrices[0], np.dtype(dtype)
     m, n = first.shape
     lies = first.dtype == dtype and first.flags.c_contiguous and _padded(n, dtype) == n
-    return (
-        0
-        if len(matrices) == 1 and lies and first.nbytes >= LARGE
-        else len(matrices) * m * _padded(n, dtype) * dtype.itemsize
-    )
+    if len(matrices) == 1 and lies and first.nbytes >= LARGE:
+        return 0
+    return len(matrices) * m * _padded(n, dtype) * dtype.itemsize
 
 
 def _padded(n: int, dtype: DTypeLike) -> int:
