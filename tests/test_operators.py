@@ -11,6 +11,7 @@ import naive
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.integrate import solve_ivp
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import fastflow as ff
@@ -318,6 +319,116 @@ def test_a_run_that_diverges_asks_nothing_of_the_operator(rng):
     assert runs.status_counts() == {ff.Status.DIVERGED: 1}
 
 
+@pytest.mark.parametrize("identical", [True, False])
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_flow_on_an_operator_is_that_on_its_dense_form(signed, identical, rng):
+    """Which goes by the dual where factors are identical, or two."""
+    problem, dense = problem_of(rng)
+    method = ff.GradientFlow(times=[0.0, 0.5, 2.0, 8.0], t_max=8.0, rtol=1e-10)
+    record = ff.Record(loss=True, gradient_norm=True, balancedness=not identical, product=True)
+    for depth in (1, 2, 3, 5):
+        network, init = ff.DiagonalLinear(depth, signed=signed, identical=identical), ff.inits.Uniform(0.7, of="factor")
+        runs = ff.train(problem, network, init, method, 3, record=record)
+        expected = ff.train([dense], network, init, method, 3, record=record)
+        for name in ("product", "loss", "gradient_norm"):
+            first, second = getattr(runs.history, name), getattr(expected.history, name)
+            np.testing.assert_allclose(first, second, rtol=1e-7, atol=1e-8)
+        for name in ("solution", "loss", "flat_factors"):
+            np.testing.assert_allclose(getattr(runs, name), getattr(expected, name), rtol=1e-7, atol=1e-8)
+        np.testing.assert_array_equal(runs.status, expected.status)
+
+
+def test_the_flow_of_identical_factors_on_an_operator_is_that_of_the_formula(rng):
+    """``u' = -u^{L-1} g``, of each of L equal factors, by SciPy; and the norm of the gradient by all of them."""
+    problem, _ = problem_of(rng)
+    start, matrix = rng.uniform(0.3, 1.0, 16), problem.matrix.toarray()
+
+    def slope(_, u):
+        return -(u**3) * np.real(matrix.conj().T @ (matrix @ u**4 - problem.matrix @ problem.truth))
+
+    far = solve_ivp(slope, (0, 3.0), start, method="DOP853", rtol=1e-12, atol=1e-13).y[:, -1]
+    init, network = ff.inits.Explicit([start[None]]), ff.DiagonalLinear(4, signed=False)
+    method = ff.GradientFlow(times=[3.0], t_max=3.0, rtol=1e-11)
+    runs = ff.train(problem, network, init, method, record=ff.Record(gradient_norm=True))
+    np.testing.assert_allclose(runs.solution[0], far**4, rtol=1e-8)
+    norm = 2 * np.linalg.norm(slope(0, far))
+    assert runs.history.gradient_norm[0, 0] == pytest.approx(norm, rel=1e-7)
+    ends = [
+        ff.train(problem, network, init, ff.GradientFlow(gradient_tol=tol, t_max=3.0)).status[0]
+        for tol in (1.01 * norm, 0.99 * norm)
+    ]
+    assert ends == [ff.Status.CRITICAL, ff.Status.MAX_TIME]
+
+
+def test_the_flow_on_measurements_of_matrices_is_that_on_their_dense_form(rng):
+    operator, dense = rank_one(rng)
+    values, method = rng.standard_normal(9), ff.GradientFlow(times=[1.0, 5.0], t_max=5.0, rtol=1e-10)
+    product = ff.ProductFlow(times=[1.0, 5.0], t_max=5.0, rtol=1e-10)
+    for flow, depth, init in ((method, 3, ff.inits.Gaussian(0.4)), (product, 2, ff.inits.Balanced(0.3))):
+        first, second = (
+            ff.train(ff.MatrixSensing(given, values), ff.DeepLinear(depth), init, flow, 2, record=ff.Record())
+            for given in (operator, dense)
+        )
+        np.testing.assert_allclose(first.solution, second.solution, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(first.history.gradient_norm, second.history.gradient_norm, rtol=1e-6)
+
+
+def test_the_flow_on_an_operator_comes_to_its_limit(rng):
+    """Stiff at the end, where stabilised steps go by products with the Hessian."""
+    problem, _ = problem_of(rng, "cosine", 32, 20)
+    network, init = ff.DiagonalLinear(2), ff.inits.Constant(1e-2, of="factor")
+    runs = ff.train(problem, network, init, ff.GradientFlow(rtol=1e-9))
+    limit = ff.train(problem, network, init, ff.FlowLimit())
+    assert runs.status_counts() == limit.status_counts() == {ff.Status.CONVERGED: 1}
+    np.testing.assert_allclose(runs.solution, limit.solution, rtol=0, atol=1e-7)
+
+
+def test_the_flow_on_an_operator_has_its_bits_in_any_company(rng):
+    problem, _ = problem_of(rng)
+    init, method = ff.inits.Uniform(0.5, of="factor"), ff.GradientFlow(times=[1.0, 4.0], t_max=4.0)
+    whole = ff.train(problem, NONNEGATIVE, init, method, 5, threads=1)
+    assert same(ff.train(problem, NONNEGATIVE, init, method, 5, threads=2), whole)
+    alone = ff.train(problem, NONNEGATIVE, init, method, [3])
+    np.testing.assert_array_equal(alone.solution[0], whole.solution[3])
+
+
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_a_flow_that_an_operator_ends_loses_nothing(interrupts, rng):
+    """By an error, or by Ctrl-C while it is at work: what has ended has, what has not is where it was."""
+    seed, init, method = rng.integers(2**31), ff.inits.Uniform(0.5, of="factor"), ff.GradientFlow(t_max=50.0)
+    fine = counted(np.random.default_rng(seed))
+    expected = ff.train(fine, NONNEGATIVE, init, method, 3, threads=1)
+    go_on = threading.Event()
+
+    def interrupt(array):
+        _thread.interrupt_main()
+        go_on.wait(10)
+        return array
+
+    happens = interrupt if interrupts else lambda array: once(array, OSError("lost the connection"))
+    problem = counted(np.random.default_rng(seed), fine.matrix.products.calls - 40, happens)
+    with pytest.raises(ff.Interrupted if interrupts else ff.OperatorError) as caught:
+        ff.train(problem, NONNEGATIVE, init, method, 3, threads=1)
+    go_on.set()
+    runs = caught.value.runs
+    ended = runs.status != ff.Status.RUNNING
+    assert 1 <= np.count_nonzero(ended) < 3
+    np.testing.assert_array_equal(runs.solution[ended], expected.solution[ended])
+    assert (runs.loss[~ended] >= expected.loss[~ended]).all() if interrupts else np.isnan(runs.loss[~ended]).any()
+
+
+def test_a_flow_takes_a_step_again_that_an_operator_spoiled_and_diverges_where_all_are(rng):
+    seed, method = rng.integers(2**31), ff.GradientFlow(t_max=5.0, rtol=1e-9)
+    expected = ff.train(counted(np.random.default_rng(seed)), NONNEGATIVE, START, method)
+    once_spoiled = counted(np.random.default_rng(seed), 30, lambda array: array * np.nan)
+    runs = ff.train(once_spoiled, NONNEGATIVE, START, method)
+    np.testing.assert_allclose(runs.solution, expected.solution, rtol=0, atol=1e-7)
+    assert runs.status_counts() == expected.status_counts()
+    spoiled = counted(np.random.default_rng(seed))
+    spoiled.matrix.products.matrix[:] = np.nan
+    assert ff.train(spoiled, NONNEGATIVE, START, method).status_counts() == {ff.Status.DIVERGED: 1}
+
+
 class Wrong:
     """Products of any kind."""
 
@@ -414,11 +525,18 @@ def test_curvatures_by_products_are_those_of_the_entries(rng):
     np.testing.assert_allclose(both[0].history.sharpness, both[1].history.sharpness, rtol=1e-9)
 
 
-@pytest.mark.parametrize("method", [ff.GradientFlow(t_max=1.0), ff.StochasticGradientDescent(0.1, batch_size=1)])
+@pytest.mark.parametrize("method", [ff.WeightNormalizationFlow(), ff.StochasticGradientDescent(0.1, batch_size=1)])
 def test_methods_that_need_the_entries_say_so(method, rng):
     problem, _ = problem_of(rng)
     with pytest.raises(ValueError, match=r"needs all entries of A, .* use GradientDescent, .* A.toarray\(\)"):
-        ff.train(problem, ff.DiagonalLinear(2), START, method)
+        ff.train(problem, NONNEGATIVE, START, method)
+
+
+def test_the_flow_of_a_depth_that_is_not_whole_needs_the_entries(rng):
+    problem, dense = problem_of(rng)
+    with pytest.raises(ValueError, match=r"goes by factors, of which .* has no whole number: .* A.toarray\(\)"):
+        ff.train(problem, ff.DiagonalLinear(2.5), START, ff.GradientFlow(t_max=1.0))
+    assert np.isfinite(ff.train(dense, ff.DiagonalLinear(2.5), START, ff.GradientFlow(t_max=1.0)).loss).all()
 
 
 def test_functions_that_need_the_entries_say_so(rng):

@@ -10,7 +10,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -22,6 +22,7 @@ from fastflow.each import Each
 from fastflow.equality import by_value
 from fastflow.inits import Init
 from fastflow.inits.base import RuleMemory
+from fastflow.kernels.losses.measured import failure_of
 from fastflow.mapping import Sizes
 from fastflow.memory import require_memory
 from fastflow.metrics import relative_errors
@@ -200,6 +201,21 @@ SETTLING_SECONDS = 0.5
 
 class MeasuringFailed(RuntimeError):
     """What a problem calls has raised, which is the cause; every run is where it was before."""
+
+
+def raise_failure_of(problem: NamedTuple) -> None:
+    """Raise where what the kernels have called for a problem has raised: nobody may read what they wrote.
+
+    Raises
+    ------
+    MeasuringFailed
+        from an exception; anything else, as Ctrl-C, is raised as it is
+    """
+    failure = failure_of(problem)
+    if isinstance(failure, Exception):
+        raise MeasuringFailed from failure
+    if failure is not None:
+        raise failure
 
 
 class Execution(ABC):

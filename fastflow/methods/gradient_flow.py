@@ -19,11 +19,12 @@ from fastflow.kernels.flow.chebyshev import chebyshev
 from fastflow.kernels.flow.dormand_prince import dormand_prince
 from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, Methods, flow_memory, layer_flow_slice
 from fastflow.kernels.losses.any_loss import as_any_loss
+from fastflow.kernels.losses.measured import failure_of
 from fastflow.kernels.queues import PLACE
 from fastflow.kernels.trace import Trace
 from fastflow.mapping import Sizes
 from fastflow.methods.aside import Aside, AsideWorker
-from fastflow.methods.base import Execution, Method
+from fastflow.methods.base import Execution, Method, raise_failure_of
 from fastflow.methods.dual_execution import DualExecution
 from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Hadamard, Network
@@ -51,9 +52,9 @@ ERRING_ALIKE = 3
 class GradientFlow(Method):
     """The flow ``W_j' = -(gradient by W_j)`` of all factors, in time, by an integrator that controls its error.
 
-    Of identical or two independent diagonal factors by the dual (`fastflow.gradient_flow`); of all else by explicit
-    steps of order 8 and, where the flow is stiff, stabilised ones of order 3, each run with steps of its own
-    (`fastflow.kernels.flow.layer_flow`).
+    Of identical or two independent diagonal factors by the dual (`fastflow.gradient_flow`); of all else, and where A is
+    an operator, by explicit steps of order 8 and, where the flow is stiff, stabilised ones of order 3, each run with
+    steps of its own (`fastflow.kernels.flow.layer_flow`).
 
     Parameters
     ----------
@@ -89,6 +90,9 @@ class GradientFlow(Method):
     factor's distance from rest, takes until ``t = 10^7`` and later to fall to the default ``gradient_tol``. Steps of
     such a flow grow to 57,000 over the largest eigenvalue and no further, so a run may need all of ``max_steps``,
     which its status then says. A ``t_max``, or ``gradient_tol=1e-6``, ends it where nothing visible happens any more.
+
+    With an operator a flow from a small start is slow at its end, too: what is left of the data is fitted by entries as
+    small as the start, at rates like their squares. `FlowLimit` finds where it leads, and ``t_max`` ends it before.
 
     Examples
     --------
@@ -131,6 +135,7 @@ class GradientFlow(Method):
     label: ClassVar[str] = "flow"
     title: ClassVar[str] = "gradient flow"
     takes_any_depth: ClassVar[bool] = True
+    takes_operators: ClassVar[bool] = True
 
     def check(
         self,
@@ -149,23 +154,30 @@ class GradientFlow(Method):
                 raise ValueError(f"{name} records at its times and has none: use {name}(times=...)")
             if record.says_when:
                 raise ValueError(f"{name} records at its times, so Record's steps and spacing must be left out")
-        if problem is not None and self.gradient_tol is not None and _has_dual(network.architecture(problem)):
+        if problem is not None and self.gradient_tol is not None and _has_dual(network.architecture(problem), problem):
             raise ValueError("gradient_tol does not apply to a flow that is integrated by its dual: leave it out")
+        if problem is not None and problem.is_matrix_free and not network.is_counted:
+            raise ValueError(
+                f"{name} of an operator goes by factors, of which {network} has no whole number: take a whole depth, "
+                "or FlowLimit, or give A.toarray() where there is room"
+            )
 
     @property
     def accuracy(self) -> str:
         return f" to rtol = {self.rtol:g}"
 
     def begin(self, setting: Setting) -> Execution:
-        return (_DualFlow if _has_dual(setting.architecture) else _LayerFlow)(setting, self)
+        by_dual = _has_dual(setting.architecture, setting.problems[0])
+        return (_DualFlow if by_dual else _LayerFlow)(setting, self)
 
     def briefest(self) -> Self:
         return replace(self, max_steps=1)
 
 
-def _has_dual(architecture: Architecture) -> bool:
-    """Whether the flow of all factors is that of two vectors, which a dual has."""
-    return isinstance(architecture, Hadamard) and (architecture.identical or architecture.depth <= 2)
+def _has_dual(architecture: Architecture, problem: Problem) -> bool:
+    """Whether the flow of all factors is that of two vectors, and goes by its dual, which takes all entries of A."""
+    of_two_vectors = isinstance(architecture, Hadamard) and (architecture.identical or architecture.depth <= 2)
+    return of_two_vectors and not problem.is_matrix_free
 
 
 class _DualFlow(DualExecution):
@@ -247,7 +259,7 @@ class _DualWorker(FlowWorker):
 
 
 class _LayerFlow(Execution):
-    """The runs of one call of a chain, or of independent diagonal factors, by `kernels.layer_flow`."""
+    """The runs of one call of all flows that do not go by a dual, by `kernels.layer_flow`."""
 
     method: GradientFlow
 
@@ -258,7 +270,10 @@ class _LayerFlow(Execution):
         runs, first = setting.runs, setting.problems[0]
         self.flops_per_evaluation = setting.architecture.gradient_flops + first.loss_flops
         self.weights = setting.weights
-        self.problem = as_any_loss(first.kernel_data(setting.problems, setting.dtype), self.solution.shape[1])
+        # What an operator takes is not known before it is called, and may be more than anybody would wait for.
+        self.operations = math.inf if first.is_matrix_free else float(self.flops_per_evaluation)
+        self.data = first.kernel_data(setting.problems, setting.dtype)
+        self.problem = as_any_loss(self.data, self.solution.shape[1])
         self.state = FlowRuns(
             factors=self.factors,
             solution=self.solution,
@@ -271,11 +286,16 @@ class _LayerFlow(Execution):
             rate=np.zeros(runs),
             evaluations=np.zeros(runs, np.int64),
         )
-        gradient_tol = -1.0 if method.gradient_tol is None else method.gradient_tol
+        gradient_tol = -1.0 if method.gradient_tol is None else method.gradient_tol / math.sqrt(self._copies())
         atol = 0.0 if method.atol is None else method.atol
         rtol = method.rtol * min(1.0, ERRING_ALIKE / setting.architecture.factors_multiplied)
         tol = setting.loss_tolerances(method.tol, TOL)
         self.ends = FlowEnds(method.t_max, tol, gradient_tol, method.max_steps, rtol, atol)
+
+    def _copies(self) -> int:
+        """How many equal factors each parameter stands for."""
+        architecture = self.setting.architecture
+        return int(architecture.depth) if isinstance(architecture, Hadamard) and architecture.identical else 1
 
     def data_bytes(self, setting: Setting) -> int:
         return setting.problems[0].kernel_bytes(setting.problems, setting.dtype)
@@ -290,7 +310,8 @@ class _LayerFlow(Execution):
         return _LayerWorker(self)
 
     def settle(self) -> None:
-        self.settle_waiting(lambda runs: self.worker().evaluate(runs), self.flops_per_evaluation)
+        operations = math.inf if failure_of(self.data) else float(self.flops_per_evaluation)
+        self.settle_waiting(lambda runs: self.worker().evaluate(runs), operations)
         for run in np.flatnonzero(np.isin(self.status, AT_REST)).tolist():
             self.recording.repeat_last(run, int(self.state.recorded[run]))
 
@@ -300,8 +321,8 @@ class _LayerWorker(AsideWorker[FlowRuns], QueueWorker):
 
     def __init__(self, execution: _LayerFlow) -> None:
         e = self.execution = execution
-        self.first_budget = first_budget(1000, e.flops_per_evaluation)
-        self.plan_slices(LONGEST_STEP * e.flops_per_evaluation)
+        self.first_budget = first_budget(1000, e.operations)
+        self.plan_slices(LONGEST_STEP * e.operations)
         like, size = e.factors[0], e.solution.shape[1]
         self.field = e.setting.architecture.make_field(e.problem, e.weights, like)
         self.methods = Methods(dormand_prince(), chebyshev())
@@ -328,6 +349,7 @@ class _LayerWorker(AsideWorker[FlowRuns], QueueWorker):
     def _flow(self, state: FlowRuns, runs: NDArray[np.int64], trace: Trace, budget: int) -> int:
         ends = self.execution.ends
         spent: int = layer_flow_slice(self.field, self.methods, state, runs, ends, trace, budget, self.memory)
+        raise_failure_of(self.execution.data)
         return spent
 
     def evaluate(self, runs: NDArray[np.int64]) -> None:

@@ -24,7 +24,7 @@ from fastflow.kernels.networks.chain_group import board_of
 from fastflow.kernels.rules.rule import RATES, Descent, slot_count
 from fastflow.kernels.trace import Trace
 from fastflow.methods.aside import Aside, AsideWorker
-from fastflow.methods.base import Execution, MeasuringFailed, Method
+from fastflow.methods.base import Execution, Method, raise_failure_of
 from fastflow.methods.helping import Helping
 from fastflow.methods.schedules import SAFE, Cyclic, Decreasing, Piecewise, Schedule, as_step
 from fastflow.networks import Architecture, Network
@@ -487,22 +487,14 @@ class SteppingWorker(AsideWorker[RunState]):
         e = self.execution
         if not self.is_aside or budget == 0:
             taken = self._descend(e.state, runs, slice(None), self.tracing.trace, budget)
-            self.look_for_failure()
+            raise_failure_of(e.problem)
             return taken
         few = runs[: self.members]
         aside = Aside(e.state, few, self.tracing)
         taken = interruptibly(lambda: self._descend(aside.state, aside.rows, few, aside.trace, budget))
-        self.look_for_failure()
+        raise_failure_of(e.problem)
         self.aside = aside
         return taken
-
-    def look_for_failure(self) -> None:
-        """Raise where what the problem calls has raised: nobody may read what the kernel wrote."""
-        failure = failure_of(self.execution.problem)
-        if isinstance(failure, Exception):
-            raise MeasuringFailed from failure
-        if failure is not None:
-            raise failure
 
     def _descend(self, state: RunState, runs: NDArray[np.int64], rows: Rows, trace: Trace, budget: int) -> int:
         """Call the kernel; ``rows`` says of which runs the rows of the state are."""

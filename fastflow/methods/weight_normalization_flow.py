@@ -60,6 +60,7 @@ class WeightNormalizationFlow(GradientFlow):
     networks: ClassVar[tuple[type[Network], ...]] = (DiagonalLinear,)
     is_common: ClassVar[bool] = False
     takes_any_depth: ClassVar[bool] = False
+    takes_operators: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

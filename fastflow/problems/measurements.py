@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastflow.checks import FloatArray, as_real_form
@@ -112,10 +113,12 @@ def measured_by_operators(
     if len({array.size for array in observed}) > 1:
         raise ValueError("problems in one list must have the same number of measurements")
     values = stacked(observed, dtype)
+    nothing = np.zeros_like(values[0])
 
     def measure(index: int, products: FloatArray, gradients: FloatArray, losses: FloatArray) -> None:
-        residuals = operators[index].forward(products)
-        subtract_values(residuals, values[index], losses)
-        gradients[:] = operators[index].adjoint(residuals)
+        operator, seen = (operators[index], values[index]) if index >= 0 else (operators[~index], nothing)
+        residuals = operator.forward(products)
+        subtract_values(residuals, seen, losses)
+        gradients[:] = operator.adjoint(residuals)
 
     return measured_by(measure, values, operators[0].shape[1])

@@ -34,7 +34,7 @@ from fastflow.kernels.flow.stabilised import (
     stabilised_step,
     step_memory,
 )
-from fastflow.kernels.networks.vector_field import field_balancedness, slope_of
+from fastflow.kernels.networks.vector_field import copies, field_balancedness, slope_of
 from fastflow.kernels.queues import PLACE
 from fastflow.kernels.trace import has_room, write_record
 from fastflow.kernels.vectors.elementwise import copy, dot
@@ -89,8 +89,8 @@ class Methods(NamedTuple):
 class FlowEnds(NamedTuple):
     """When a run ends, and how accurate it is.
 
-    ``t_max``; ``tol`` (problems,) on the loss; ``gradient_tol`` (negative: `REST`); ``max_steps``; ``rtol`` and
-    ``atol`` of factors.
+    ``t_max``; ``tol`` (problems,) on the loss; ``gradient_tol`` (negative: `REST`), of the gradient by what stands for
+    equal factors; ``max_steps``; ``rtol`` and ``atol`` of factors.
     """
 
     t_max: float
@@ -375,7 +375,7 @@ def _write(field, index, trace, run, state, loss, norm, memory):
     """The record of a state, whose product the field has."""
     if trace.balancedness.size > 0:
         trace.balancedness[run, memory.at[RECORD]] = field_balancedness(field, state)
-    write_record(trace, run, memory.at[RECORD], index, loss, norm, field.product, state)
+    write_record(trace, run, memory.at[RECORD], index, loss, math.sqrt(copies(field)) * norm, field.product, state)
     memory.at[RECORD] += 1
 
 

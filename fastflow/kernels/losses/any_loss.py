@@ -14,19 +14,21 @@ from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.losses.completion import Completion, KnownEntries
 from fastflow.kernels.losses.estimation import Estimation
 from fastflow.kernels.losses.loss import for_one_run, formula, loss_gradient, loss_hessian, scratch_size
+from fastflow.kernels.losses.measured import Measured
 from fastflow.kernels.losses.regression import RegressionByRoot, RegressionBySamples
 from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.vectors.elementwise import residual_known
 
-KINDS = (Estimation, Completion, Sensing, RegressionBySamples, RegressionByRoot, KnownEntries)
-ESTIMATION, COMPLETION, SENSING, SAMPLES, ROOT, KNOWN = range(len(KINDS))
+KINDS = (Estimation, Completion, Sensing, RegressionBySamples, RegressionByRoot, KnownEntries, Measured)
+ESTIMATION, COMPLETION, SENSING, SAMPLES, ROOT, KNOWN, MEASURED = range(len(KINDS))
 
 
 class AnyLoss(NamedTuple):
     """One of the losses, the one that ``kind`` says.
 
     ``first`` to ``fourth`` are its arrays of numbers in their order, (problems, ...), or empty; ``entries`` and
-    ``bounds`` are those of `Completion`, whose values are the only row of ``first``.
+    ``bounds`` are those of `Completion`, whose values are the only row of ``first``; ``entries`` is the handle of
+    `Measured`.
     """
 
     kind: int
@@ -46,6 +48,8 @@ def as_any_loss(problem: NamedTuple, size: int) -> NamedTuple | AnyLoss:
     integers, arrays = [np.zeros(0, np.int64)] * 2, list(problem)
     if isinstance(problem, Completion):
         integers, arrays = [problem.entries, problem.bounds], [problem.values[None]]
+    elif isinstance(problem, Measured):
+        integers, arrays = [problem.handle, integers[0]], [problem.values]
     arrays += [np.zeros((0, 0), arrays[0].dtype)] * (4 - len(arrays))
     return AnyLoss(KINDS.index(type(problem)), *arrays, *integers)
 
@@ -74,6 +78,8 @@ def any_loss_gradient(problem, index, product, columns, work):
         loss_gradient(Sensing(problem.first, problem.second), index, product, columns, work)
     elif problem.kind == SAMPLES:
         loss_gradient(RegressionBySamples(problem.first, problem.second), index, product, columns, work)
+    elif problem.kind == MEASURED:
+        loss_gradient(Measured(problem.entries, problem.first), index, product, columns, work)
     else:
         root = RegressionByRoot(problem.first, problem.second, problem.third, problem.fourth)
         loss_gradient(root, index, product, columns, work)
@@ -99,6 +105,8 @@ def any_loss_hessian(problem, index, product, direction, columns, work):
     elif problem.kind == SAMPLES:
         samples = RegressionBySamples(problem.first, problem.second)
         loss_hessian(samples, index, product, direction, columns, work)
+    elif problem.kind == MEASURED:
+        loss_hessian(Measured(problem.entries, problem.first), index, product, direction, columns, work)
     else:
         root = RegressionByRoot(problem.first, problem.second, problem.third, problem.fourth)
         loss_hessian(root, index, product, direction, columns, work)

@@ -22,7 +22,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastflow.kernels.compile.jit import jit
-from fastflow.kernels.losses.loss import formula, scratch_size
+from fastflow.kernels.compile.protocol import implements
+from fastflow.kernels.losses.loss import formula, loss_gradient, loss_hessian, scratch_size
 from fastflow.kernels.vectors.elementwise import residual
 from fastflow.kernels.vectors.layouts import address, keep
 from fastflow.kernels.vectors.simd import I64
@@ -51,7 +52,9 @@ class Measured(NamedTuple):
 
 
 Measure = Callable[[int, np.ndarray, np.ndarray, np.ndarray], None]
-"""Given the index of a problem and products (members, size), writes gradients (members, size) and losses (members,)."""
+"""Given the index of a problem and products (members, size), writes gradients (members, size) and losses (members,).
+
+``~index`` is that problem as if 0 were observed: its gradient is the Hessian times the product."""
 
 
 class _Measuring:
@@ -163,6 +166,11 @@ def _measured(problem, index, product, columns, work):
     call_back(problem.handle, index, at, g, loss, i(1), NOBODY_IDLE)
     keep(product)
     keep(work)
+
+
+@implements(loss_hessian, Measured)
+def _measured_hessian(problem, index, product, direction, columns, work):
+    loss_gradient(problem, ~index, direction, columns, work)
 
 
 @scratch_size.register(Measured)

@@ -20,7 +20,7 @@ from fastflow.kernels.networks.chain import (
 )
 from fastflow.kernels.networks.chain_curvature import ChainCurvature, chain_curvature
 from fastflow.kernels.networks.chain_steps import no_steps
-from fastflow.kernels.networks.vector_field import field_balancedness, slope
+from fastflow.kernels.networks.vector_field import copies, field_balancedness, slope
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.layouts import address, keep, kind_of
 
@@ -87,3 +87,8 @@ def _slope(field, index, factors, gradient):
 @implements(field_balancedness, ChainField)
 def _balancedness(field, factors):
     return chain_balancedness(factors, field.curvature.widths, field.chain)
+
+
+@implements(copies, ChainField, inline=True)
+def _copies(field):
+    return 1

@@ -1,4 +1,4 @@
-"""The vector field of diagonal networks with independent factors."""
+"""The vector field of diagonal networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastflow.kernels.compile.protocol import implements
 from fastflow.kernels.losses.loss import loss_gradient
 from fastflow.kernels.networks.diagonal_curvature import HadamardCurvature, hadamard_curvature
 from fastflow.kernels.networks.hadamard import hadamard_gradient, hadamard_product
-from fastflow.kernels.networks.vector_field import field_balancedness, slope
+from fastflow.kernels.networks.vector_field import copies, field_balancedness, slope
 
 
 class HadamardField(NamedTuple):
@@ -52,3 +52,8 @@ def hadamard_slope(field, index, factors, gradient):
 @implements(field_balancedness, HadamardField)
 def _balancedness(field, factors):
     return 0.0
+
+
+@implements(copies, HadamardField, inline=True)
+def _copies(field):
+    return 1 + field.curvature.form.identical * (field.curvature.form.depth - 1)

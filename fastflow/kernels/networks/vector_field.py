@@ -30,3 +30,8 @@ def slope_of(field, index, factors, gradient):
 @protocol
 def field_balancedness(field, factors):
     """The balancedness of the factors."""
+
+
+@protocol
+def copies(field):
+    """How many equal factors each parameter stands for."""
