@@ -15,6 +15,7 @@ from fastflow.kernels import chain_balancedness, chain_gradient, chain_product
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.losses.loss import loss_gradient, scratch_size
 from fastflow.kernels.networks.chain import sweeps_from_left
+from fastflow.kernels.vectors.row_tiles import LARGE
 
 WIDTHS = [
     (4, 3),
@@ -138,6 +139,23 @@ def test_a_part_of_a_product_is_the_product_of_the_part(rng):
     for rows, columns in [(slice(0, 1), slice(0, 1)), (slice(5, 24), slice(3, 30)), (slice(61, 70), slice(80, 90))]:
         part = kernels.product_nn(np.ascontiguousarray(a[rows]), np.ascontiguousarray(b[:, columns]))
         np.testing.assert_array_equal(part, product[rows, columns])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_large_product_has_the_bits_of_its_rows(dtype, rng):
+    """Of which tiles meet several panels; of few rows at a time they do not."""
+    for m, k, n in ((520, 523, 70), (1100, 260, 131), (515, 1040, 9)):
+        assert m * k * np.dtype(dtype).itemsize >= LARGE > 100 * k * 8
+        a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+        for multiply, first, second in (
+            (kernels.product_nn, a, b),
+            (kernels.product_tn, a.T.copy(), b),
+            (kernels.product_nt, a, b.T.copy()),
+        ):
+            whole = multiply(first, second)
+            rows = [np.arange(m)[at : at + 100] for at in range(0, m, 100)]
+            parts = [multiply(first[:, some] if first.shape[0] == k else first[some], second) for some in rows]
+            np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
 def test_products_take_any_memory_layout(rng):

@@ -6,17 +6,33 @@ import numpy as np
 import pytest
 
 import fastflow as ff
+from fastflow.kernels.compile.jit import jit
 from fastflow.kernels.networks import chain_group
 from fastflow.kernels.vectors import team
+from fastflow.kernels.vectors.layouts import address, keep
 from fastflow.methods import helping
 
 WIDE = 100
 
 
-def trained(depth, runs, threads, dtype=np.float64):
+@jit
+def parts_of(m, k, n, workers):
+    return team.parts_of(0.0, m, k, n, workers)
+
+
+@jit
+def in_parts(c, a, b, part, across, down):
+    (m, k), n, o = a.shape, b.shape[1], np.intp(0)
+    places = (address(c, 0), np.intp(n), address(a, 0), np.intp(k), np.intp(1), address(b, 0), np.intp(n), np.intp(1))
+    team.part_tiles(0.0, part, across, down, *places, m, k, n, False, o, o, o)
+    keep(a)
+    keep(b)
+
+
+def trained(depth, runs, threads, dtype=np.float64, width=WIDE, steps=12):
     rng = np.random.default_rng(depth)
-    problem = ff.MatrixEstimation(rng.standard_normal((WIDE + 3, WIDE)) / WIDE)
-    method = ff.GradientDescent(1e-2, 12, tol=0.0)
+    problem = ff.MatrixEstimation(rng.standard_normal((width + 3, width)) / width)
+    method = ff.GradientDescent(1e-2, steps, tol=0.0)
     init = ff.inits.Gaussian(0.1)
     return ff.train(problem, ff.DeepLinear(depth), init, method, runs=runs, threads=threads, dtype=dtype)
 
@@ -32,6 +48,36 @@ def test_threads_without_a_run_change_no_bit(runs, threads, monkeypatch):
     for one, other in zip(together.factors, alone.factors, strict=True):
         np.testing.assert_array_equal(one, other)
     print(f"{sum(filter(None, parts))} parts were done by helpers")
+
+
+@pytest.mark.parametrize(("width", "dtype"), [(397, np.float64), (560, np.float32)])
+def test_large_products_in_parts_of_rows_and_columns_change_no_bit(width, dtype):
+    """Alone and by helpers; and they are the steps of the formula."""
+    alone = trained(2, 1, 1, dtype, width, 3)
+    for threads in (2, 5):
+        together = trained(2, 1, threads, dtype, width, 3)
+        for one, other in zip(together.factors, alone.factors, strict=True):
+            np.testing.assert_array_equal(one, other)
+    first, second = trained(2, 1, 1, dtype, width, 0).factors
+    first, second = first[0].astype(np.float64), second[0].astype(np.float64)
+    target = np.random.default_rng(2).standard_normal((width + 3, width)) / width
+    for _ in range(3):
+        gradient = second @ first - target
+        first, second = first - 1e-2 * second.T @ gradient, second - 1e-2 * gradient @ first.T
+    for one, other in zip(alone.factors, (first, second), strict=True):
+        np.testing.assert_allclose(one[0], other, rtol=0, atol=1e3 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("rows", [40, 512, 700, 1030])
+def test_parts_of_a_product_cover_it_once(rows, rng):
+    a, b = rng.standard_normal((rows, 300)), rng.standard_normal((300, 170))
+    for workers in (1, 2, 7):
+        across, down = parts_of(rows, 300, 170, workers)
+        assert 1 <= across * down <= team.MOST_PARTS
+        c = np.full((rows, 170), np.nan)
+        for part in rng.permutation(across * down):
+            in_parts(c, a, b, part, across, down)
+        np.testing.assert_array_equal(c, ff.kernels.product_nn(a, b))
 
 
 @pytest.mark.parametrize(("parts", "taken"), [(1, 0), (4, 0), (13, 5)])
@@ -51,6 +97,7 @@ def test_helpers_do_the_parts_that_nobody_has_taken(parts, taken, rng):
         team.M: m,
         team.K: k,
         team.N: n,
+        team.ACROSS: parts,
     }.items():
         board[team.PRODUCT + place] = value
     board[team.TICKET] = (7 << 2 * team.PARTS_BITS) | (parts << team.PARTS_BITS) | taken

@@ -111,8 +111,12 @@ class Explicit(Init):
         starts: NDArray[np.int64],
         factors: FloatArray,
     ) -> None:
+        runs, first = self.count(architecture) or 1, 0
         with np.errstate(over="ignore"):  # what does not fit the dtype diverges
-            factors[:] = self.flat(architecture)
+            for array in self.arrays:
+                flat = np.reshape(array, (runs, -1))
+                factors[:, first : first + flat.shape[1]] = flat
+                first += flat.shape[1]
 
     def flat(self, architecture: Architecture) -> FloatArray:
         """The factors in flat storage, (runs or 1, parameters)."""

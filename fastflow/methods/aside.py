@@ -25,8 +25,8 @@ PATIENCE_SECONDS = 0.5
 LONGER, FEW = 4, 20
 """A slice is so many times as long where a usual one has fewer than so many evaluations: it ends with one more."""
 
-ASIDE_SECONDS = 1.0
-"""What a slice aside should take: each costs an evaluation of the loss, and a tenth of a slice is nothing to lose."""
+ASIDE_SECONDS = 2.0
+"""What a slice aside should take: each costs an evaluation of the loss, and no more than one is lost by Ctrl-C."""
 
 State = TypeVar("State", RunState, FlowRuns)
 

@@ -292,8 +292,8 @@ class Execution(ABC):
     def worker(self) -> Worker:
         """One thread's memory, and how it takes runs further."""
 
-    def team(self, leaders: int) -> Team | None:
-        """How threads without a run help at most so many that have one; None where they can't."""
+    def team(self, leaders: int, threads: int) -> Team | None:
+        """How threads without a run help those that have one, at most so many of all; None where they can't."""
         return None
 
     @property
@@ -305,7 +305,7 @@ class Execution(ABC):
         """Take every run to its end, or as far as an exception lets it come."""
         runs = self.setting.runs
         alone = min(threads, runs)
-        team = self.team(alone) if threads > 1 else None
+        team = self.team(alone, threads) if threads > 1 else None
         self.threads = threads = alone if team is None else threads
         require_memory(alone * self.workspace_bytes, f"the work of {alone} threads", "take fewer threads")
         started = time.perf_counter()

@@ -28,11 +28,14 @@ class Helping(Team):
     Parameters
     ----------
     leaders : int, how many threads will have runs
+    threads : int, how many there are
     dtype : of all arithmetic
     """
 
-    def __init__(self, leaders: int, dtype: FloatDType) -> None:
+    def __init__(self, leaders: int, threads: int, dtype: FloatDType) -> None:
         self._left, self._zero = leaders, dtype.type(0)
+        # Where all have a run at first, somebody helps when the first is done.
+        self._helpers = max(1, threads // leaders - 1)
         self._lock, self._numbers = threading.Lock(), itertools.count()
         self._boards: dict[int, NDArray[np.int64]] = {}
 
@@ -43,7 +46,7 @@ class Helping(Team):
 
     def show(self, board: NDArray[np.int64]) -> None:
         """Have helpers look at the board of this thread's kernels."""
-        show_board(board)
+        show_board(board, self._helpers)
         with self._lock:
             self._boards[threading.get_ident()] = board
 

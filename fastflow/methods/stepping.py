@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, NamedTuple, Self
 
@@ -30,7 +31,7 @@ from fastflow.methods.schedules import SAFE, Cyclic, Decreasing, Piecewise, Sche
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_steps
-from fastflow.scheduling import Team, first_budget
+from fastflow.scheduling import Queue, Team, first_budget
 from fastflow.setting import DTYPES, Setting
 from fastflow.status import Status
 from fastflow.theory import Edge, edge, safe_step, stability_edge
@@ -272,6 +273,7 @@ class Stepping(Execution):
         # What an operator takes is not known before it is called, and may be more than anybody would wait for.
         self.operations = math.inf if first.is_matrix_free else float(self.flops_per_step)
         self.runs_per_worker = setting.runs
+        self.spares: list[SteppingWorker] = []  # that have not worked yet, and are as dear as a step of a wide chain
         self.state = RunState(
             factors=self.factors,
             solution=self.solution,
@@ -388,12 +390,17 @@ class Stepping(Execution):
         if self.shares:
             Helping.compile(self.setting.dtype)
         worker.advance(np.zeros(0, np.int64), 0)
+        self.spares.append(worker)
 
-    def team(self, leaders: int) -> Team | None:
-        self.helping = Helping(leaders, self.setting.dtype) if self.shares else None
+    def team(self, leaders: int, threads: int) -> Team | None:
+        self.helping = Helping(leaders, threads, self.setting.dtype) if self.shares else None
         return self.helping
 
     def worker(self) -> SteppingWorker:
+        with contextlib.suppress(IndexError):
+            spare = self.spares.pop()
+            if spare.runs_per_worker == self.runs_per_worker:
+                return spare
         return SteppingWorker(self)
 
     def run(self, threads: int, progress: bool | None) -> None:
@@ -471,16 +478,21 @@ class SteppingWorker(AsideWorker[RunState]):
     def __init__(self, execution: Stepping) -> None:
         e = self.execution = execution
         self.first_budget = first_budget(64, e.operations)
-        self.group = e.setting.architecture.make_group(e.problem, e.factors, e.runs_per_worker)
+        self.runs_per_worker = e.runs_per_worker
+        self.group = e.setting.architecture.make_group(e.problem, e.factors, self.runs_per_worker)
         self.board = board_of(self.group)
-        if e.helping is not None and self.board is not None:
-            e.helping.show(self.board)
         self.members = len(self.group.run)
         # A slice evaluates where it ends: one step of each member is two gradients.
         self.plan_slices(2 * self.members * e.operations)
         size, parameters = e.solution.shape[1], e.factors.shape[1]
         self.mover = make_mover(e.method.rule, self.group.factors, self.members, parameters)
         self.tracing = Tracing(e.recording, e.truths, size, parameters, 8 * self.members, e.setting.dtype)
+
+    def work(self, queue: Queue, should_stop: Callable[[], bool]) -> None:
+        helping = self.execution.helping
+        if helping is not None and self.board is not None:
+            helping.show(self.board)
+        super().work(queue, should_stop)
 
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
         """Take runs some steps further; a budget of 0 only evaluates them."""

@@ -9,7 +9,9 @@ from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.layouts import CROWDED_BYTES, VECTOR_BYTES, item_bytes
 from fastflow.kernels.vectors.tiles import (
     MOST_VECTORS,
+    PANEL_BYTES,
     PANEL_DEPTH,
+    PANELS,
     pack_columns,
     pack_rows,
     panel_memory,
@@ -18,6 +20,9 @@ from fastflow.kernels.vectors.tiles import (
 
 TILE_ROWS, TILE_VECTORS = SHAPE.tile_rows, SHAPE.tile_vectors
 WIDE_ROWS = max(SHAPE.wide_rows, 1)
+
+LARGE = 2**20
+"""Bytes of an A that is far away again before it meets the next panel of B (measured)."""
 
 PACKED_ROWS = 16
 """From so many rows of A on, a panel of B is copied to where it is contiguous before it is multiplied (measured)."""
@@ -41,73 +46,107 @@ def row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, resume,
     Panels of B, of as many columns as a tile has, share them evenly, and tiles of a panel the rows: a tile that is thin
     does not hide the latency of an FMA. Panels are taken from the last to the first and in blocks of `PANEL_DEPTH`
     rows, and packed where that pays: where columns lie along k, or where many rows of A use vectors that straddle cache
-    lines or meet in few of its places.
+    lines or meet in few of its places. Where A is `LARGE`, each tile of its rows meets `PANELS` of them before the next
+    tile does.
     """
     size = item_bytes(zero)
     lanes = VECTOR_BYTES // size
-    panel = panel_memory(zero)
+    memory = panel_memory(zero)
     left = (n + lanes - 1) // lanes
     panels = (left + MOST_VECTORS - 1) // MOST_VECTORS
     in_lines = (b | (b_row * size)) % VECTOR_BYTES == 0 and (b_row * size) % CROWDED_BYTES != 0
+    together = PANELS if is_large(zero, m, k) else 1
     while left > 0:
-        vectors = (left + panels - 1) // panels
-        panels -= 1
-        left -= vectors
+        some = min(together, panels)
         tiles = (m + TILE_ROWS - 1) // TILE_ROWS
-        if vectors > TILE_VECTORS:
+        if (left + panels - 1) // panels > TILE_VECTORS:
             tiles = (m + WIDE_ROWS - 1) // WIDE_ROWS
         fewest = m // tiles
         fuller = m - fewest * tiles
-        j = left * lanes
-        tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
-        packs = b_col != 1 or (not in_lines and (tail < lanes or m >= PACKED_ROWS))
-        # A last vector that is not whole may spill into the row of C below, which is written later, if there is one.
-        spills = c_row == n and n >= lanes and k <= PANEL_DEPTH and not resume
-        first = 0
+        first, before = 0, left
         while first < k:
             depth = min(k - first, PANEL_DEPTH)
-            b_at, b_step = b + (first * b_row + j * b_col) * size, b_row
-            if packs:
-                if b_col == 1:
-                    pack_rows(zero, panel, b_at, b_row, depth, vectors, tail)
-                else:
-                    lines = depth
-                    if (b | (b_col * size)) % VECTOR_BYTES == 0:  # what is read behind the last is in the same row
-                        lines = (depth + lanes - 1) // lanes * lanes
-                    for v in range(vectors):
-                        columns = tail if v == vectors - 1 else lanes
-                        source = b_at + v * lanes * b_col * size
-                        pack_columns(zero, panel + v * VECTOR_BYTES, vectors * lanes, source, b_col, lines, columns)
-                b_at, b_step = panel, vectors * lanes
+            left = before
+            for p in range(some):
+                vectors = (left + panels - p - 1) // (panels - p)
+                left -= vectors
+                j = left * lanes
+                tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
+                if _packs(b_col, in_lines, tail, lanes, m):
+                    b_at = b + (first * b_row + j * b_col) * size
+                    _pack(zero, memory + p * PANEL_BYTES, b_at, b_row, b_col, depth, vectors, tail)
             stepped = factor if first + depth == k else 0
             i = 0
             while i < m:
                 rows = fewest
                 if i < fuller * (fewest + 1):
                     rows += 1
-                place, a_at = (i * c_row + j) * size, a + (i * a_row + first * a_col) * size
-                written, factor_at = tail, 0
-                if stepped != 0:
-                    factor_at = stepped + place
-                elif whole or (spills and i + rows < m):
-                    written = lanes
-                step_tile(
-                    zero,
-                    rows,
-                    vectors,
-                    c + place,
-                    c_row,
-                    a_at,
-                    a_row,
-                    a_col,
-                    b_at,
-                    b_step,
-                    depth,
-                    written,
-                    resume or first > 0,
-                    factor_at,
-                    steps,
-                    moved,
-                )
+                a_at = a + (i * a_row + first * a_col) * size
+                left = before
+                for p in range(some):
+                    vectors = (left + panels - p - 1) // (panels - p)
+                    left -= vectors
+                    j = left * lanes
+                    tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
+                    b_at, b_step = b + (first * b_row + j * b_col) * size, b_row
+                    if _packs(b_col, in_lines, tail, lanes, m):
+                        b_at, b_step = memory + p * PANEL_BYTES, vectors * lanes
+                    # A last vector that is not whole may spill into the row of C below, which is written later, if
+                    # there is one.
+                    spills = c_row == n and n >= lanes and k <= PANEL_DEPTH and not resume
+                    place = (i * c_row + j) * size
+                    written, factor_at = tail, 0
+                    if stepped != 0:
+                        factor_at = stepped + place
+                    elif whole or (spills and i + rows < m):
+                        written = lanes
+                    step_tile(
+                        zero,
+                        rows,
+                        vectors,
+                        c + place,
+                        c_row,
+                        a_at,
+                        a_row,
+                        a_col,
+                        b_at,
+                        b_step,
+                        depth,
+                        written,
+                        resume or first > 0,
+                        factor_at,
+                        steps,
+                        moved,
+                    )
                 i += rows
             first += depth
+        panels -= some
+
+
+@jit_inline
+def is_large(zero, m, k):
+    """Whether an A (m, k) is far away again before it meets the next panel of B."""
+    return m * k * item_bytes(zero) >= LARGE
+
+
+@jit_inline
+def _packs(b_col, in_lines, tail, lanes, m):
+    """Whether a panel of B is packed."""
+    return b_col != 1 or (not in_lines and (tail < lanes or m >= PACKED_ROWS))
+
+
+@jit_inline
+def _pack(zero, panel, b, b_row, b_col, depth, vectors, tail):
+    """Copy a panel of B, at an address, to where it is contiguous."""
+    size = item_bytes(zero)
+    lanes = VECTOR_BYTES // size
+    if b_col == 1:
+        pack_rows(zero, panel, b, b_row, depth, vectors, tail)
+    else:
+        lines = depth
+        if (b | (b_col * size)) % VECTOR_BYTES == 0:  # what is read behind the last is in the same row
+            lines = (depth + lanes - 1) // lanes * lanes
+        for v in range(vectors):
+            columns = tail if v == vectors - 1 else lanes
+            source = b + v * lanes * b_col * size
+            pack_columns(zero, panel + v * VECTOR_BYTES, vectors * lanes, source, b_col, lines, columns)

@@ -20,15 +20,21 @@ from numba.extending import intrinsic
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.vectors.layouts import VECTOR_BYTES, address, integer_at, item_bytes, keep, set_integer
-from fastflow.kernels.vectors.row_tiles import row_tiles
+from fastflow.kernels.vectors.row_tiles import is_large, row_tiles
 from fastflow.kernels.vectors.simd import I64
-from fastflow.kernels.vectors.tiles import MOST_VECTORS
+from fastflow.kernels.vectors.tiles import MOST_VECTORS, PANELS
 
 SHARED_WORK = 96**3
 """From so many multiplications on a product is shared (measured)."""
 
 MOST_PARTS = 64
 """Parts of a product at most."""
+
+BLOCK_ROWS = 512
+"""Rows of C in a part of a large product: beside `PANELS` of B they stay in the second-level cache."""
+
+LEAST_PARTS = 3
+"""Parts that everybody should get, so that none waits long for the last of them."""
 
 AT_ONCE = 32
 """Parts after which a helper looks whether it should stop."""
@@ -38,7 +44,7 @@ LINE = 8
 TICKET, DONE, HELPERS, PRODUCT, MOVED = 0, LINE, 2 * LINE, 3 * LINE, 6 * LINE
 BOARD_WORDS = MOVED + MOST_PARTS * LINE
 
-C, C_ROW, A, A_ROW, A_COL, B, B_ROW, B_COL, M, K, N, WHOLE, FACTOR, STEPS = range(14)
+C, C_ROW, A, A_ROW, A_COL, B, B_ROW, B_COL, M, K, N, WHOLE, FACTOR, STEPS, ACROSS = range(15)
 """Places of what a product is."""
 
 PARTS_BITS = 16
@@ -52,9 +58,9 @@ def make_board() -> np.ndarray:
     return words[start : start + BOARD_WORDS]
 
 
-def show_board(board: np.ndarray) -> None:
-    """Say that somebody may look at a board from now on."""
-    board[HELPERS] = 1
+def show_board(board: np.ndarray, helpers: int) -> None:
+    """Say how many may look at a board from now on."""
+    board[HELPERS] = helpers
 
 
 @intrinsic
@@ -114,13 +120,19 @@ def _set_word(team, place, value):
 
 @jit_internal
 def shared_tiles(zero, team, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, whole, factor, steps, moved):
-    """`row_tiles` whose columns are shared with those who look at a board, at an address (0: there is none)."""
-    if team == 0 or integer_at(team + 8 * HELPERS) == 0:
+    """`row_tiles` in parts, which are shared with those who look at a board, at an address (0: there is none)."""
+    helpers = integer_at(team + 8 * HELPERS) if team != 0 else 0
+    across, down = parts_of(zero, m, k, n, 1 + helpers)
+    if across * down == 1:
         row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, False, whole, factor, steps, moved)
         return
-    lanes = VECTOR_BYTES // item_bytes(zero)
-    vectors = (n + lanes - 1) // lanes
-    parts = min(MOST_PARTS, (vectors + MOST_VECTORS - 1) // MOST_VECTORS)
+    if helpers == 0:
+        for part in range(across * down):
+            place = (c, c_row, a, a_row, a_col, b, b_row, b_col)
+            part_tiles(zero, part, across, down, *place, m, k, n, whole, factor, steps, moved)
+        return
+    parts = across * down
+    _set_word(team, ACROSS, across)
     _set_word(team, C, c)
     _set_word(team, C_ROW, c_row)
     _set_word(team, A, a)
@@ -150,11 +162,63 @@ def shared_tiles(zero, team, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n
         set_integer(moved, any_moved)
 
 
+@jit_inline
+def parts_of(zero, m, k, n, workers):
+    """Into how many parts a product goes across its columns and down its rows, for so many workers.
+
+    Of a small one each panel of columns is one, where there is anybody to share it. Of a large one the rows of C and
+    the panels of B that meet in a part stay near while all of k passes; everybody gets `LEAST_PARTS`.
+    """
+    lanes = VECTOR_BYTES // item_bytes(zero)
+    vectors = (n + lanes - 1) // lanes
+    panels = (vectors + MOST_VECTORS - 1) // MOST_VECTORS
+    across, down = 1, 1
+    if is_large(zero, m, k):
+        down = min((m + BLOCK_ROWS - 1) // BLOCK_ROWS, MOST_PARTS)
+        across = max((panels + PANELS - 1) // PANELS, (LEAST_PARTS * workers + down - 1) // down if workers > 1 else 1)
+    elif workers > 1:
+        across = panels
+    return max(1, min(across, panels, MOST_PARTS // down)), down
+
+
+@jit_internal
+def part_tiles(
+    zero, part, across, down, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, whole, factor, steps, moved
+):
+    """`row_tiles` of one part of a product: across first, then down."""
+    size = item_bytes(zero)
+    lanes = VECTOR_BYTES // size
+    vectors = (n + lanes - 1) // lanes
+    column, row = part % across, part // across
+    first = column * vectors // across * lanes
+    columns = min(n, (column + 1) * vectors // across * lanes) - first
+    top = row * m // down
+    place = (top * c_row + first) * size
+    row_tiles(
+        zero,
+        c + place,
+        c_row,
+        a + top * a_row * size,
+        a_row,
+        a_col,
+        b + first * b_col * size,
+        b_row,
+        b_col,
+        (row + 1) * m // down - top,
+        k,
+        columns,
+        False,
+        whole,
+        factor + place if factor != 0 else 0,
+        steps,
+        moved,
+    )
+
+
 @jit_internal
 def work_on(zero, team, most):
     """Take parts of the product on a board, until there are none or so many are done; how many were done."""
     mask, done = (1 << PARTS_BITS) - 1, 0
-    lanes, size = VECTOR_BYTES // item_bytes(zero), item_bytes(zero)
     while done < most:
         ticket = acquire(team + 8 * TICKET)
         if (ticket & mask) >= ((ticket >> PARTS_BITS) & mask):
@@ -163,26 +227,25 @@ def work_on(zero, team, most):
         part, parts = ticket & mask, (ticket >> PARTS_BITS) & mask
         if part >= parts:
             break
-        n, b_col, factor = _word(team, N), _word(team, B_COL), _word(team, FACTOR)
-        vectors = (n + lanes - 1) // lanes
-        first = part * vectors // parts * lanes
-        columns = min(n, (part + 1) * vectors // parts * lanes) - first
-        row_tiles(
+        across = _word(team, ACROSS)
+        part_tiles(
             zero,
-            np.intp(_word(team, C) + first * size),
+            part,
+            across,
+            parts // across,
+            np.intp(_word(team, C)),
             np.intp(_word(team, C_ROW)),
             np.intp(_word(team, A)),
             np.intp(_word(team, A_ROW)),
             np.intp(_word(team, A_COL)),
-            np.intp(_word(team, B) + first * b_col * size),
+            np.intp(_word(team, B)),
             np.intp(_word(team, B_ROW)),
-            np.intp(b_col),
+            np.intp(_word(team, B_COL)),
             np.intp(_word(team, M)),
             np.intp(_word(team, K)),
-            np.intp(columns),
-            False,
+            np.intp(_word(team, N)),
             _word(team, WHOLE) != 0,
-            np.intp(factor + first * size if factor != 0 else 0),
+            np.intp(_word(team, FACTOR)),
             np.intp(_word(team, STEPS)),
             np.intp(team + 8 * (MOVED + LINE * part)),
         )

@@ -32,16 +32,25 @@ PANEL_DEPTH = 128
 MOST_VECTORS = SHAPE.tile_vectors + (SHAPE.wide_rows > 0)
 """Vectors of the widest tile."""
 
+PANELS = 4
+"""Panels of B that a tile of the rows of A meets where A is large (measured)."""
+
+PANEL_BYTES = (PANEL_DEPTH + SHAPE.vector_bytes // 4) * MOST_VECTORS * SHAPE.vector_bytes
+"""Room for a packed panel: whole vectors, and lines up to a multiple of the lanes."""
+
 
 @intrinsic
 def panel_memory(typingctx, zero):
-    """The address of memory for a packed panel of the widest tile, on the stack of the function that asks."""
+    """The address of memory for `PANELS` packed panels of the widest tile, `PANEL_BYTES` each.
+
+    It is on the stack of the function that asks; what is not used takes no memory.
+    """
     signature = types.intp(zero)
 
     def codegen(context, builder, signature, arguments):
         lanes = SHAPE.vector_bytes // (zero.bitwidth // 8)
         vector = Vector(context, builder, zero, lanes)
-        room = cgutils.alloca_once(builder, vector.type, size=(PANEL_DEPTH + lanes) * MOST_VECTORS)
+        room = cgutils.alloca_once(builder, vector.type, size=PANELS * PANEL_BYTES // SHAPE.vector_bytes)
         return builder.ptrtoint(room, I64)
 
     return signature, codegen
