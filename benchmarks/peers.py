@@ -35,6 +35,10 @@ DESCENT_GOALS = {4: (0.30, 30), 10: (0.55, 10), 20: (0.70, 6), 50: (0.80, 5), 10
 PROBLEM_GOALS = {"completion": 3, "sensing": 2}
 DIAGONAL_GOALS = {(100, 40): 5, (400, 200): 2, (1000, 250): 2}
 SHARED_GOALS = (0.75, 2)
+WIDE_GOALS = {300: (0.90, 0.9), 500: (0.90, 0.9), 1000: (0.90, 0.9)}
+WIDE_SECONDS = 16
+"""How many times as long one run of a wide chain is measured: a user's takes minutes, and what each call costs once is
+no part of that."""
 THREADS_GOAL = 1.9
 FIRST_CALL_GOALS = {"empty": 12, "warm": 0.6}
 
@@ -76,9 +80,9 @@ class Session:
             self._libraries[module] = Library(module, self._neighbours.add_own)
         return self._libraries[module].prepare(jobs)
 
-    def measure(self, formulations: dict[str, tasks.Formulation]) -> dict[str, timing.Measured]:
+    def measure(self, formulations: dict[str, tasks.Formulation], longer: float = 1.0) -> dict[str, timing.Measured]:
         advances = {name: formulation.advance for name, formulation in formulations.items()}
-        return timing.interleaved(advances, self.effort.seconds, self.effort.repetitions, self._neighbours)
+        return timing.interleaved(advances, longer * self.effort.seconds, self.effort.repetitions, self._neighbours)
 
 
 def _others(measured: Iterable[timing.Measured]) -> float:
@@ -131,12 +135,12 @@ PEER_HEADER = (
 
 
 def _peer_cells(
-    task: tasks.Task | tasks.DiagonalTask, session: Session, least: str, goal: float
+    task: tasks.Task | tasks.DiagonalTask, session: Session, least: str, goal: float, longer: float = 1.0
 ) -> tuple[list[str], float]:
     """The cells of `PEER_HEADER`, and the share of the CPUs that others took."""
     contenders = _contenders(task, session)
     session.peak(task.dtype, session.threads)
-    measured = session.measure(contenders)
+    measured = session.measure(contenders, longer)
     peak = session.peak(task.dtype, session.threads)
     rates = {name: task.flops / one.median for name, one in measured.items()}
     cells = [number(rates["fastflow"] / 1e9), f"{rates['fastflow'] / peak:.2f}", least]
@@ -172,6 +176,20 @@ def descent(session: Session) -> Table:
             table.rows.append([str(width), str(runs), *cells])
             others.append(busy)
             _show(table)
+    table.remarks = _remarks(session, others)
+    return table
+
+
+def wide(session: Session) -> Table:
+    """One run of a wide chain, whose products all threads share."""
+    table, others = Table("One run of a wide chain, `1/2 ||W_3 W_2 W_1 - Y||^2`, float64", ["d", *PEER_HEADER]), []
+    widths = [width for width in WIDE_GOALS if session.effort.widths != QUICK.widths or width == min(WIDE_GOALS)]
+    for width in widths:
+        least, goal = WIDE_GOALS[width]
+        cells, busy = _peer_cells(tasks.estimation(width, 1), session, f"{least:.2f}", goal, WIDE_SECONDS)
+        table.rows.append([str(width), *cells])
+        others.append(busy)
+        _show(table)
     table.remarks = _remarks(session, others)
     return table
 
@@ -342,6 +360,7 @@ def first_call(session: Session) -> Table:
 
 SECTIONS: dict[str, Callable[[Session], Table]] = {
     "descent": descent,
+    "wide": wide,
     "completion": completion,
     "sensing": sensing,
     "diagonal": diagonal,
