@@ -97,6 +97,13 @@ class Setting:
         sizes = [problem.zero_loss() for problem in self.problems]
         return np.array([-np.inf if size is None else size or 1.0 for size in sizes])
 
+    def operations_of(self, flops: float) -> float:
+        """What work of so many operations takes at most.
+
+        Of an operator that is not known before it is called, and may be more than anybody would wait for.
+        """
+        return math.inf if self.problems[0].is_matrix_free else float(flops)
+
     def loss_tolerances(self, tol: float | None, share: float) -> FloatArray:
         """The loss that counts as 0, for each problem, (problems,): as the user says, None for a share of its size."""
         return share * self.loss_sizes if tol is None else np.full(len(self.problems), tol)

@@ -9,6 +9,7 @@ import fastflow as ff
 from fastflow.kernels.compile.jit import jit
 from fastflow.kernels.networks import chain_group
 from fastflow.kernels.vectors import team
+from fastflow.kernels.vectors.aligned import CACHE_LINE, aligned_zeros
 from fastflow.kernels.vectors.layouts import address, keep
 from fastflow.methods import helping
 
@@ -66,6 +67,16 @@ def test_large_products_in_parts_of_rows_and_columns_change_no_bit(width, dtype)
         first, second = first - 1e-2 * second.T @ gradient, second - 1e-2 * gradient @ first.T
     for one, other in zip(alone.factors, (first, second), strict=True):
         np.testing.assert_allclose(one[0], other, rtol=0, atol=1e3 * np.finfo(dtype).eps)
+
+
+def test_memory_that_is_not_there_is_a_memory_error():
+    """Whoever maps it is told by an OSError."""
+    with pytest.raises(MemoryError):
+        aligned_zeros((2**44,), np.float64)
+    room = aligned_zeros((3, 2**18), np.float64)
+    assert room.ctypes.data % CACHE_LINE == 0
+    assert not room.any()
+    room += 1
 
 
 @pytest.mark.parametrize("rows", [40, 512, 700, 1030])

@@ -101,7 +101,8 @@ class Explicit(Init):
 
     def draw(self, architecture: Architecture, rng: np.random.Generator) -> Factors:
         """The first of them."""
-        return [np.array(factor) for factor in architecture.unpack(self.flat(architecture)[0])]
+        stacks, dtype = self.count(architecture) is not None, np.result_type(*self.arrays)
+        return [np.array(np.asarray(array)[0] if stacks else array, dtype) for array in self.arrays]
 
     def fill(
         self,
@@ -117,11 +118,6 @@ class Explicit(Init):
                 flat = np.reshape(array, (runs, -1))
                 factors[:, first : first + flat.shape[1]] = flat
                 first += flat.shape[1]
-
-    def flat(self, architecture: Architecture) -> FloatArray:
-        """The factors in flat storage, (runs or 1, parameters)."""
-        runs = self.count(architecture) or 1
-        return np.concatenate([np.reshape(array, (runs, -1)) for array in self.arrays], axis=1)
 
 
 def _check_chain(shapes: Sequence[tuple[int, ...]]) -> None:

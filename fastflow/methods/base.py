@@ -25,6 +25,7 @@ from fastflow.inits.base import RuleMemory
 from fastflow.kernels.losses.measured import failure_of
 from fastflow.mapping import Sizes
 from fastflow.memory import require_memory
+from fastflow.methods.measuring import MeasuringFailed
 from fastflow.metrics import relative_errors
 from fastflow.networks import Network
 from fastflow.problems import Problem
@@ -199,25 +200,6 @@ SETTLING_SECONDS = 0.5
 """What finding the losses of runs that have not begun may take."""
 
 
-class MeasuringFailed(RuntimeError):
-    """What a problem calls has raised, which is the cause; every run is where it was before."""
-
-
-def raise_failure_of(problem: NamedTuple) -> None:
-    """Raise where what the kernels have called for a problem has raised: nobody may read what they wrote.
-
-    Raises
-    ------
-    MeasuringFailed
-        from an exception; anything else, as Ctrl-C, is raised as it is
-    """
-    failure = failure_of(problem)
-    if isinstance(failure, Exception):
-        raise MeasuringFailed from failure
-    if failure is not None:
-        raise failure
-
-
 class Execution(ABC):
     """All runs of one call: the arrays that are worked on, and how they come to their ends.
 
@@ -314,17 +296,20 @@ class Execution(ABC):
         finally:
             self.seconds = time.perf_counter() - started
 
-    def settle_waiting(self, evaluate: Callable[[NDArray[np.int64]], object], operations: float) -> None:
-        """Find loss and solution of runs that have not begun, or leave them NaN where that takes too long.
+    def settle_waiting(
+        self, evaluate: Callable[[NDArray[np.int64]], object], problem: NamedTuple, operations: float
+    ) -> None:
+        """Find loss and solution of runs that have not begun, or leave them NaN where that takes too long or can't be.
 
         Parameters
         ----------
         evaluate : function of the numbers of some runs, which sets theirs
+        problem : what the kernels are told of the problems
         operations : what it takes for one of them
         """
         waiting = np.flatnonzero((self.status == Status.RUNNING) & ~np.isfinite(self.loss))
         until = time.perf_counter() + SETTLING_SECONDS
-        at = 0
+        at = 0 if failure_of(problem) is None else len(waiting)
         while at < len(waiting) and operations < SETTLING_SECONDS * scheduling.SLOW and time.perf_counter() < until:
             few = waiting[at : at + first_budget(len(waiting), operations)]
             evaluate(few)

@@ -20,8 +20,9 @@ from fastflow.dual.limit import LimitWorker
 from fastflow.inits import Init
 from fastflow.kernels.dual.limit import LimitProblems
 from fastflow.kernels.dual.mirror import BOTH
-from fastflow.methods.base import Execution, MeasuringFailed
+from fastflow.methods.base import Execution
 from fastflow.methods.dual_execution import DualExecution
+from fastflow.methods.measuring import MeasuringFailed
 from fastflow.methods.stacked import StackedMethod, StackEnds, SystemStack
 from fastflow.networks import DiagonalLinear, Hadamard, Network
 from fastflow.operators import Operator

@@ -19,13 +19,13 @@ from fastflow.kernels.flow.chebyshev import chebyshev
 from fastflow.kernels.flow.dormand_prince import dormand_prince
 from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, Methods, flow_memory, layer_flow_slice
 from fastflow.kernels.losses.any_loss import as_any_loss
-from fastflow.kernels.losses.measured import failure_of
 from fastflow.kernels.queues import PLACE
 from fastflow.kernels.trace import Trace
 from fastflow.mapping import Sizes
 from fastflow.methods.aside import Aside, AsideWorker
-from fastflow.methods.base import Execution, Method, raise_failure_of
+from fastflow.methods.base import Execution, Method
 from fastflow.methods.dual_execution import DualExecution
+from fastflow.methods.measuring import raise_failure_of
 from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Hadamard, Network
 from fastflow.problems import Problem
@@ -270,10 +270,7 @@ class _LayerFlow(Execution):
         runs, first = setting.runs, setting.problems[0]
         self.flops_per_evaluation = setting.architecture.gradient_flops + first.loss_flops
         self.weights = setting.weights
-        # What an operator takes is not known before it is called, and may be more than anybody would wait for.
-        self.operations = math.inf if first.is_matrix_free else float(self.flops_per_evaluation)
-        self.data = first.kernel_data(setting.problems, setting.dtype)
-        self.problem = as_any_loss(self.data, self.solution.shape[1])
+        self.problem = as_any_loss(first.kernel_data(setting.problems, setting.dtype), self.solution.shape[1])
         self.state = FlowRuns(
             factors=self.factors,
             solution=self.solution,
@@ -286,16 +283,11 @@ class _LayerFlow(Execution):
             rate=np.zeros(runs),
             evaluations=np.zeros(runs, np.int64),
         )
-        gradient_tol = -1.0 if method.gradient_tol is None else method.gradient_tol / math.sqrt(self._copies())
+        gradient_tol = -1.0 if method.gradient_tol is None else method.gradient_tol
         atol = 0.0 if method.atol is None else method.atol
         rtol = method.rtol * min(1.0, ERRING_ALIKE / setting.architecture.factors_multiplied)
         tol = setting.loss_tolerances(method.tol, TOL)
         self.ends = FlowEnds(method.t_max, tol, gradient_tol, method.max_steps, rtol, atol)
-
-    def _copies(self) -> int:
-        """How many equal factors each parameter stands for."""
-        architecture = self.setting.architecture
-        return int(architecture.depth) if isinstance(architecture, Hadamard) and architecture.identical else 1
 
     def data_bytes(self, setting: Setting) -> int:
         return setting.problems[0].kernel_bytes(setting.problems, setting.dtype)
@@ -310,8 +302,7 @@ class _LayerFlow(Execution):
         return _LayerWorker(self)
 
     def settle(self) -> None:
-        operations = math.inf if failure_of(self.data) else float(self.flops_per_evaluation)
-        self.settle_waiting(lambda runs: self.worker().evaluate(runs), operations)
+        self.settle_waiting(lambda runs: self.worker().evaluate(runs), self.problem, self.flops_per_evaluation)
         for run in np.flatnonzero(np.isin(self.status, AT_REST)).tolist():
             self.recording.repeat_last(run, int(self.state.recorded[run]))
 
@@ -321,8 +312,9 @@ class _LayerWorker(AsideWorker[FlowRuns], QueueWorker):
 
     def __init__(self, execution: _LayerFlow) -> None:
         e = self.execution = execution
-        self.first_budget = first_budget(1000, e.operations)
-        self.plan_slices(LONGEST_STEP * e.operations)
+        operations = e.setting.operations_of(e.flops_per_evaluation)
+        self.first_budget = first_budget(1000, operations)
+        self.plan_slices(LONGEST_STEP * operations)
         like, size = e.factors[0], e.solution.shape[1]
         self.field = e.setting.architecture.make_field(e.problem, e.weights, like)
         self.methods = Methods(dormand_prince(), chebyshev())
@@ -349,7 +341,7 @@ class _LayerWorker(AsideWorker[FlowRuns], QueueWorker):
     def _flow(self, state: FlowRuns, runs: NDArray[np.int64], trace: Trace, budget: int) -> int:
         ends = self.execution.ends
         spent: int = layer_flow_slice(self.field, self.methods, state, runs, ends, trace, budget, self.memory)
-        raise_failure_of(self.execution.data)
+        raise_failure_of(self.execution.problem)
         return spent
 
     def evaluate(self, runs: NDArray[np.int64]) -> None:

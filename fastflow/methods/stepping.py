@@ -20,13 +20,13 @@ from fastflow.inits import Init
 from fastflow.inits.base import RuleMemory
 from fastflow.kernels.descent.descend import Ends, RunState, StepRule, descend
 from fastflow.kernels.descent.moving import make_mover
-from fastflow.kernels.losses.measured import failure_of
 from fastflow.kernels.networks.chain_group import board_of
 from fastflow.kernels.rules.rule import RATES, Descent, slot_count
 from fastflow.kernels.trace import Trace
 from fastflow.methods.aside import Aside, AsideWorker
-from fastflow.methods.base import Execution, Method, raise_failure_of
+from fastflow.methods.base import Execution, Method
 from fastflow.methods.helping import Helping
+from fastflow.methods.measuring import raise_failure_of
 from fastflow.methods.schedules import SAFE, Cyclic, Decreasing, Piecewise, Schedule, as_step
 from fastflow.networks import Architecture, Network
 from fastflow.problems import Problem
@@ -270,8 +270,7 @@ class Stepping(Execution):
         self.weights, self.kernel_shape = setting.weights, setting.architecture.kernel_shape
         self.whole_flops = setting.architecture.gradient_flops + first.loss_flops
         self.flops_per_step = method.gradients * self.whole_flops
-        # What an operator takes is not known before it is called, and may be more than anybody would wait for.
-        self.operations = math.inf if first.is_matrix_free else float(self.flops_per_step)
+        self.operations = setting.operations_of(self.flops_per_step)
         self.runs_per_worker = setting.runs
         self.spares: list[SteppingWorker] = []  # that have not worked yet, and are as dear as a step of a wide chain
         self.state = RunState(
@@ -457,8 +456,7 @@ class Stepping(Execution):
                 self.recording.forget(run, entry)
 
     def settle(self) -> None:
-        operations = math.inf if failure_of(self.problem) else float(self.whole_flops)
-        self.settle_waiting(lambda runs: self.worker().advance(runs, 0), operations)
+        self.settle_waiting(lambda runs: self.worker().advance(runs, 0), self.problem, self.whole_flops)
         for run in np.flatnonzero((self.status != Status.RUNNING) & (self.status != Status.DIVERGED)):
             self.recording.repeat_last(int(run), int(self.state.recorded[run]))
 

@@ -89,8 +89,8 @@ class Methods(NamedTuple):
 class FlowEnds(NamedTuple):
     """When a run ends, and how accurate it is.
 
-    ``t_max``; ``tol`` (problems,) on the loss; ``gradient_tol`` (negative: `REST`), of the gradient by what stands for
-    equal factors; ``max_steps``; ``rtol`` and ``atol`` of factors.
+    ``t_max``; ``tol`` (problems,) on the loss; ``gradient_tol`` (negative: `REST`); ``max_steps``; ``rtol`` and
+    ``atol`` of factors.
     """
 
     t_max: float
@@ -165,13 +165,13 @@ def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
                 numbers[RATE], turns = largest_rate(field, index, step, at[SINCE] < 0)
                 runs.evaluations[run] += turns
                 at[SINCE] = 0
-            end = _end(ends, runs, run, memory)
+            end = _end(field, ends, runs, run, memory)
             if end == RUNNING:
                 if numbers[LENGTH] < 0:
                     numbers[LENGTH] = _first_length(field, index, ends, memory)
                     runs.evaluations[run] += 1
                 _go(field, index, methods, ends, trace, runs, run, memory)
-                end = _end(ends, runs, run, memory)
+                end = _end(field, ends, runs, run, memory)
         spent += runs.evaluations[run] - before
         ended = end in (CONVERGED, CRITICAL, STALLED)
         due = at[RECORD] < trace.moments.size and (ended or trace.moments[at[RECORD]] <= numbers[TIME])
@@ -348,10 +348,10 @@ def _choose_method(memory, length, stages, cut_short):
 
 
 @jit_inline
-def _end(ends, runs, run, memory):
+def _end(field, ends, runs, run, memory):
     """How the run under way stands."""
     numbers = memory.numbers
-    norm, rest = numbers[NORM], ends.gradient_tol
+    norm, rest = numbers[NORM], ends.gradient_tol / math.sqrt(copies(field))
     if rest < 0:
         rest = REST * numbers[RATE] * numbers[SIZE]
     end = RUNNING

@@ -14,7 +14,7 @@ from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.losses.completion import Completion, KnownEntries
 from fastflow.kernels.losses.estimation import Estimation
 from fastflow.kernels.losses.loss import for_one_run, formula, loss_gradient, loss_hessian, scratch_size
-from fastflow.kernels.losses.measured import Measured
+from fastflow.kernels.losses.measured import Measured, failure_of
 from fastflow.kernels.losses.regression import RegressionByRoot, RegressionBySamples
 from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.vectors.elementwise import residual_known
@@ -57,6 +57,11 @@ def as_any_loss(problem: NamedTuple, size: int) -> NamedTuple | AnyLoss:
 @scratch_size.register(AnyLoss)
 def _scratch_size(problem: AnyLoss, size: int) -> int:
     return max(size, problem.second.shape[1]) if problem.kind in (SENSING, SAMPLES) else size
+
+
+@failure_of.register
+def _failure_of(problem: AnyLoss) -> BaseException | None:
+    return failure_of(Measured(problem.entries, problem.first)) if problem.kind == MEASURED else None
 
 
 @formula(AnyLoss)

@@ -129,9 +129,15 @@ def measured_by(measure: Measure, values: np.ndarray, size: int) -> Measured:
     return Measured(handle, values)
 
 
+@functools.singledispatch
 def failure_of(problem: NamedTuple) -> BaseException | None:
     """What the measure of a problem has raised, if it has one and this has."""
-    return _MEASURING[int(problem.handle[NUMBER])].failure if isinstance(problem, Measured) else None
+    return None
+
+
+@failure_of.register
+def _failure_of_measured(problem: Measured) -> BaseException | None:
+    return _MEASURING[int(problem.handle[NUMBER])].failure
 
 
 def members_of(runs: int, problems: int, size: int, most: int) -> int:

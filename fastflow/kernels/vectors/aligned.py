@@ -23,18 +23,26 @@ LARGE = 2 * HUGE_PAGE
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """Zeros that start on a cache line, so that no vector of a lane straddles two (NumPy aligns to 16 bytes)."""
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    large = count >= LARGE
-    memory = _huge_zeros(count) if large else np.zeros(count + CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % (HUGE_PAGE if large else CACHE_LINE)
+    huge = count >= LARGE and sys.platform == "linux"
+    line = HUGE_PAGE if huge else CACHE_LINE
+    memory = _mapped(count + line) if huge else np.zeros(count + line, np.uint8)
+    start = -memory.ctypes.data % line
     return memory[start : start + count].view(dtype).reshape(shape)
 
 
-def _huge_zeros(count: int) -> np.ndarray:
-    """So many bytes from the next huge page on, if there are such: what was given back may lie in small ones."""
-    if sys.platform != "linux":
-        return np.zeros(count + HUGE_PAGE, np.uint8)
-    # Private, so that a process that is forked gets a copy of its own when it writes.
-    memory = mmap.mmap(-1, count + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+def _mapped(count: int) -> np.ndarray:
+    """So many zeros of a byte that nobody has had, in huge pages if there are such: what was given back may lie in
+    small ones.
+
+    Raises
+    ------
+    MemoryError
+        where there is not so much
+    """
+    try:  # private, so that a process that is forked gets a copy of its own when it writes
+        memory = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"no memory for {count / 2**30:.3g} GiB of kernels' arrays") from error
     with contextlib.suppress(OSError):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)

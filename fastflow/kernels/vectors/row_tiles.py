@@ -52,26 +52,28 @@ def row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, resume,
     size = item_bytes(zero)
     lanes = VECTOR_BYTES // size
     memory = panel_memory(zero)
-    left = (n + lanes - 1) // lanes
-    panels = (left + MOST_VECTORS - 1) // MOST_VECTORS
+    whole_vectors = (n + lanes - 1) // lanes
+    panels = (whole_vectors + MOST_VECTORS - 1) // MOST_VECTORS
+    # The last panels of B, which come first, have one vector more.
+    narrowest = whole_vectors // panels
+    wider = whole_vectors - narrowest * panels
+    # A last vector that is not whole may spill into the row of C below, which is written later, if there is one.
+    spills = c_row == n and n >= lanes and k <= PANEL_DEPTH and not resume
     in_lines = (b | (b_row * size)) % VECTOR_BYTES == 0 and (b_row * size) % CROWDED_BYTES != 0
     together = PANELS if is_large(zero, m, k) else 1
-    while left > 0:
-        some = min(together, panels)
+    done = 0
+    while done < panels:
+        some = min(together, panels - done)
         tiles = (m + TILE_ROWS - 1) // TILE_ROWS
-        if (left + panels - 1) // panels > TILE_VECTORS:
+        if narrowest + (done < wider) > TILE_VECTORS:
             tiles = (m + WIDE_ROWS - 1) // WIDE_ROWS
         fewest = m // tiles
         fuller = m - fewest * tiles
-        first, before = 0, left
+        first = 0
         while first < k:
             depth = min(k - first, PANEL_DEPTH)
-            left = before
             for p in range(some):
-                vectors = (left + panels - p - 1) // (panels - p)
-                left -= vectors
-                j = left * lanes
-                tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
+                j, vectors, tail = _panel(done + p, whole_vectors, narrowest, wider, n, lanes)
                 if _packs(b_col, in_lines, tail, lanes, m):
                     b_at = b + (first * b_row + j * b_col) * size
                     _pack(zero, memory + p * PANEL_BYTES, b_at, b_row, b_col, depth, vectors, tail)
@@ -82,18 +84,11 @@ def row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, resume,
                 if i < fuller * (fewest + 1):
                     rows += 1
                 a_at = a + (i * a_row + first * a_col) * size
-                left = before
                 for p in range(some):
-                    vectors = (left + panels - p - 1) // (panels - p)
-                    left -= vectors
-                    j = left * lanes
-                    tail = min(n - j, vectors * lanes) - (vectors - 1) * lanes
+                    j, vectors, tail = _panel(done + p, whole_vectors, narrowest, wider, n, lanes)
                     b_at, b_step = b + (first * b_row + j * b_col) * size, b_row
                     if _packs(b_col, in_lines, tail, lanes, m):
                         b_at, b_step = memory + p * PANEL_BYTES, vectors * lanes
-                    # A last vector that is not whole may spill into the row of C below, which is written later, if
-                    # there is one.
-                    spills = c_row == n and n >= lanes and k <= PANEL_DEPTH and not resume
                     place = (i * c_row + j) * size
                     written, factor_at = tail, 0
                     if stepped != 0:
@@ -120,7 +115,15 @@ def row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, resume,
                     )
                 i += rows
             first += depth
-        panels -= some
+        done += some
+
+
+@jit_inline
+def _panel(number, whole_vectors, narrowest, wider, n, lanes):
+    """The first column of a panel of B, counted from the last one, its vectors, and the columns of the last of them."""
+    vectors = narrowest + (number < wider)
+    j = (whole_vectors - (number + 1) * narrowest - min(number + 1, wider)) * lanes
+    return j, vectors, min(n - j, vectors * lanes) - (vectors - 1) * lanes
 
 
 @jit_inline

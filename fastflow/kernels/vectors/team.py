@@ -127,8 +127,8 @@ def shared_tiles(zero, team, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n
         row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, False, whole, factor, steps, moved)
         return
     if helpers == 0:
+        place = (c, c_row, a, a_row, a_col, b, b_row, b_col)
         for part in range(across * down):
-            place = (c, c_row, a, a_row, a_col, b, b_row, b_col)
             part_tiles(zero, part, across, down, *place, m, k, n, whole, factor, steps, moved)
         return
     parts = across * down
