@@ -416,8 +416,8 @@ CASES = [(5, 13), (9, 4), (16, 40)]
 
 
 @pytest.mark.parametrize("identical", [True, False])
-@pytest.mark.parametrize(("m", "n"), CASES)
-def test_bits_of_threads_company_and_sharing(m, n, identical, dtype, make_sensing, monkeypatch):
+@pytest.mark.parametrize(("m", "n", "dtype"), [(*case, np.float64) for case in CASES] + [(16, 40, np.float32)])
+def test_bits_of_threads_company_and_sharing(m, n, dtype, identical, make_sensing, monkeypatch):
     problem, network = make_sensing(m, n, 2), ff.DiagonalLinear(3, identical=identical)
     method = ff.GradientDescent(max_steps=300, tol=1e-3, gradient_tol=1e-4)
     options = {"record": RECORD, "dtype": dtype}

@@ -130,25 +130,42 @@ def test_of_identical_layers(depth, rng):
 
 
 class Steep(NamedTuple):
-    """A user's problem: ``sum r^2/2 + r^4/4``, r = W - target."""
+    """A user's problem: ``sum r^2/2 + r^4/4 + least``, r = W - target."""
 
     target: np.ndarray
+    least: np.ndarray
+
+
+def steep(problem, index, product, gradient):
+    loss = problem.least[index, 0]
+    for i in range(product.size):
+        r = product[i] - problem.target[index, i]
+        gradient[i] = r + r**3
+        loss += r**2 / 2 + r**4 / 4
+    return loss
 
 
 def test_of_a_problem_of_the_users_own(rng):
-    def formula(problem, index, product, gradient):
-        loss = 0.0
-        for i in range(product.size):
-            r = product[i] - problem.target[index, i]
-            gradient[i] = r + r**3
-            loss += r**2 / 2 + r**4 / 4
-        return loss
-
-    ff.kernels.add_problem(Steep, formula)
+    ff.kernels.add_problem(Steep, steep)
     target = rng.standard_normal((4, 5))
-    problem = ff.CustomProblem((4, 5), Steep(target.ravel()))
+    problem = ff.CustomProblem((4, 5), Steep(target.ravel(), np.zeros(1)))
     network = ff.DeepLinear(widths=(5, 3, 4))
     check_chain(problem, network, ff.inits.Gaussian(0.3), lambda w: (w - target) + (w - target) ** 3)
+
+
+@pytest.mark.parametrize("tol", [None, 0.0, 1e-10])
+@pytest.mark.parametrize("width", [2, 20])
+def test_a_negative_loss_is_no_end(tol, width):
+    """Whatever the tolerance, as of descent (`test_custom`)."""
+    ff.kernels.add_problem(Steep, steep)
+    target = np.diag(np.linspace(1, 2, width))
+    problem = ff.CustomProblem((width, width), Steep(target.ravel(), np.array([-2.5])), truth=target)
+    method = ff.GradientFlow(tol=tol, gradient_tol=1e-9)
+    runs = ff.train(problem, ff.DeepLinear(2), ff.inits.Identity(1.0, of="factor"), method, threads=1)
+    assert [ff.Status(status) for status in runs.status] == [ff.Status.CRITICAL]
+    assert runs.loss[0] == pytest.approx(-2.5, rel=1e-9)
+    np.testing.assert_allclose(runs.solution[0], target, rtol=0, atol=1e-6)
+    assert " tol" not in repr(ff.GradientFlow(tol=None))
 
 
 @pytest.mark.parametrize("observed", ["compressed sensing", "one output"])

@@ -14,7 +14,7 @@ import pytest
 ROOM, WHATEVER = 1.3, 16e6
 
 SCRIPT = """
-import sys
+import os, sys
 from pathlib import Path
 import numpy as np
 import fastflow as ff
@@ -33,7 +33,7 @@ for name, module in list(sys.modules.items()):
 def field(name):
     return 1024 * memory._fields(Path("/proc/self/status"))[name]
 
-rng, path = np.random.default_rng(0), Path(sys.argv[1])
+rng = np.random.default_rng(0)
 draw = rng.standard_normal
 
 def train(d, runs, method, **options):
@@ -41,18 +41,44 @@ def train(d, runs, method, **options):
              progress=False, **options)
 
 def study(trials):
-    return ff.Study(ff.ensembles.Sparse(4, sparsity=1), method=ff.FlowLimit(), axes={{"m": [2, 3]}}, trials=trials)
+    return ff.Study(ff.ensembles.Sparse(4, sparsity=1), method=ff.FlowLimit(), axes={"m": [2, 3]}, trials=trials)
 
-def call(small):
-    {code}
+def measure(code):
+    global asked
+    exec("def call(small):\\n    " + code, globals())
+    call(True)
+    asked = 0
+    Path("/proc/self/clear_refs").write_text("5")
+    before = field("VmRSS")
+    call(False)
+    print(asked, field("VmHWM") - before, flush=True)
 
-call(True)
-asked = 0
-Path("/proc/self/clear_refs").write_text("5")
-before = field("VmRSS")
-call(False)
-print(asked, field("VmHWM") - before)
+for line in sys.stdin:
+    folder, code = eval(line)
+    child = os.fork()
+    if child == 0:
+        path = Path(folder)
+        measure(code)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        print("failed", flush=True)
 """
+"""A process that has imported everything, of which each call that it reads is a fork."""
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """``measured(code, folder)``: bytes that a call has asked for, and that it has taken."""
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def measure(code, folder):
+            print((str(folder), code), file=process.stdin, flush=True)
+            return tuple(map(int, process.stdout.readline().split()))
+
+        yield measure
+        process.stdin.close()
+
 
 CALLS = {
     "flow_limit": "m = 9 if small else 1000; a = draw((m, 2 * m)); ff.flow_limit(a, a[:, 0], 1e-3, 3)",
@@ -129,10 +155,8 @@ CALLS = {
     not Path("/proc/self/clear_refs").exists(), reason="the peak of a process can be read on Linux alone"
 )
 @pytest.mark.parametrize("name", CALLS)
-def test_calls_take_what_they_have_asked_for(name, tmp_path):
-    code = SCRIPT.format(code=CALLS[name])
-    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
-    asked, taken = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+def test_calls_take_what_they_have_asked_for(name, measured, tmp_path):
+    asked, taken = measured(CALLS[name], tmp_path)
     print(f"{name}: asked for {asked / 1e6:.0f} MB, took {taken / 1e6:.0f} MB")
     assert taken <= ROOM * asked + WHATEVER
 
@@ -156,8 +180,7 @@ LYING = {
     not Path("/proc/self/clear_refs").exists(), reason="the peak of a process can be read on Linux alone"
 )
 @pytest.mark.parametrize("name", LYING)
-def test_large_dense_data_are_read_where_they_lie(name, tmp_path):
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT.format(code=LYING[name]), str(tmp_path)]
-    taken = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[1])
+def test_large_dense_data_are_read_where_they_lie(name, measured, tmp_path):
+    _, taken = measured(LYING[name], tmp_path)
     print(f"{name}: took {taken / 1e6:.0f} MB beside its data")
     assert taken <= 0.3 * 70e6
