@@ -3,7 +3,7 @@
 RKC2, ROCK4, the weighted stages of `fastflow.kernels.flow.chebyshev`, and the exponential Rosenbrock method exprb32
 (Hochbruck, Ostermann, Acta Numerica 19, 2010) whose functions of the Jacobian come from Lanczos' method; a product of
 the Hessian with a vector counts as two evaluations. Each method goes alone from the start; fastflow's flow has order 8
-while nothing is stiff, and then the weighted stages. Run it: ``python -m benchmarks.integrators``.
+or 5 while nothing is stiff, and then the weighted stages. Run it: ``python -m benchmarks.integrators``.
 """
 
 from __future__ import annotations

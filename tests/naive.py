@@ -334,11 +334,12 @@ def stabilised_step(slope, w, table, which: int, h: float):
     return new, np.dot(rows[:, 6], slopes) - h * table.last[which] * slope(new)
 
 
-def high_order_step(slope, w, h: float, shares):
-    """The point, SciPy's estimate of the error, and the interpolant at shares of a step, of DOP853."""
-    from scipy.integrate import DOP853
+def nonstiff_step(slope, w, h: float, shares, order: int):
+    """The point, SciPy's estimate of the error, and the interpolant at shares of a step, of DOP853 or RK45."""
+    from scipy.integrate import DOP853, RK45
 
-    solver = DOP853(lambda _, w: -slope(w), 0.0, w, h, first_step=h, rtol=1e3, atol=1e3)
+    kind = {8: DOP853, 5: RK45}[order]
+    solver = kind(lambda _, w: -slope(w), 0.0, w, h, first_step=h, rtol=1e3, atol=1e3)
     solver.step()
     assert solver.t == h
     size = len(w) ** 0.5  # the norm is a root mean square

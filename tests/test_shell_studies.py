@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -303,6 +304,8 @@ def test_a_scheduler_that_does_not_answer_leaves_dask_as_it_was(here, capsys):
         answering.start()
         for address in ("nowhere", f"127.0.0.1:{port}"):
             assert shell.main(["phase", "--scheduler", address, "--out", "x"]) == 2
+            left = [one for one in gc.get_objects() if type(one) is distributed.Client and one.status != "closed"]
+            assert not left  # which, collected while another one is made, once had dask wait for itself
             assert f"no dask scheduler answers at {address}" in capsys.readouterr().err
             assert dask.config.get("scheduler", None) is None
             with pytest.raises(ValueError, match="No clients"):

@@ -38,6 +38,10 @@ from fastflow.threads import interruptibly
 TOL = 1e-20
 """The loss up to which a run has converged where the user names none: over the loss of the product 0."""
 
+LOOSE = 3e-6
+"""The tolerance of factors from which on steps of order 5 come further for an evaluation than those of order 8
+(measured)."""
+
 AT_REST = (Status.CONVERGED, Status.CRITICAL, Status.STALLED)
 """Ends after which the flow is where it was."""
 
@@ -53,8 +57,8 @@ class GradientFlow(Method):
     """The flow ``W_j' = -(gradient by W_j)`` of all factors, in time, by an integrator that controls its error.
 
     Of identical or two independent diagonal factors by the dual (`fastflow.gradient_flow`); of all else, and where A is
-    an operator, by explicit steps of order 8 and, where the flow is stiff, stabilised ones of order 3, each run with
-    steps of its own (`fastflow.kernels.flow.layer_flow`).
+    an operator, by explicit steps of order 8 (of order 5 at loose tolerances) and, where the flow is stiff, stabilised
+    ones of order 3, each run with steps of its own (`fastflow.kernels.flow.layer_flow`).
 
     Parameters
     ----------
@@ -317,7 +321,7 @@ class _LayerWorker(AsideWorker[FlowRuns], QueueWorker):
         self.plan_slices(LONGEST_STEP * operations)
         like, size = e.factors[0], e.solution.shape[1]
         self.field = e.setting.architecture.make_field(e.problem, e.weights, like)
-        self.methods = Methods(dormand_prince(), chebyshev())
+        self.methods = Methods(dormand_prince(5 if e.ends.rtol >= LOOSE else 8), chebyshev())
         # Room for all times of a run, so that a step always finds it.
         least = 2 * len(e.recording.moments) + 2
         self.tracing = Tracing(e.recording, e.truths, size, like.size, least, e.setting.dtype)

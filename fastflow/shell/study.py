@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import signal
 import sys
 import time
@@ -270,9 +271,15 @@ def _executor(address: str | None) -> Iterator[Client | None]:
         from distributed import Client
     except ImportError as error:
         raise ValueError("--scheduler needs dask: pip install 'fastflow[dask]'") from error
+    why = None
     try:  # not as dask's default: a client that fails would stay it, and all that uses dask here would wait for it
         client = Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError, MemoryError) as error:  # MemoryError: the answer of a server that is no scheduler
-        raise ValueError(f"no dask scheduler answers at {address}: {error}") from error
+        why = str(error)
+    if why is not None:
+        # What is left of such a client closes when it is collected, and were that while another one is made, dask would
+        # wait for itself.
+        gc.collect()
+        raise ValueError(f"no dask scheduler answers at {address}: {why}")
     with client:
         yield client

@@ -5,32 +5,33 @@ from __future__ import annotations
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_internal
-from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, STAGES, add_slopes
+from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, add_slopes
 from fastflow.kernels.networks.vector_field import slope
 from fastflow.kernels.vectors.combine import combine_at
 from fastflow.kernels.vectors.layouts import address, keep
 
 FIRST_ROW = ROWS[0]
+"""Of the slope before the step."""
 
 
 @jit_internal
 def more_slopes(field, index, table, step, length):
-    """The further slopes that the interpolant of `high_order_step` needs: after the step, before it is taken."""
+    """The further slopes that the interpolant of `nonstiff_step` needs: after the step, before it is taken."""
     n, slopes = step.state.size, step.slopes
-    for stage in range(STAGES + 1, SLOPES):
+    for stage in range(table.stages + 1, table.slopes):
         add_slopes(step.a, step.state, table.points[stage], -length, slopes, table.first[stage], stage, step.factors)
         slope(field, index, step.a, slopes[stage * n : (stage + 1) * n])
 
 
 @jit
-def high_order_weights(weights, table, share):
-    """What the slopes of `high_order_step` weigh at a share of its length, to order 7; in the order of `ROWS`."""
+def nonstiff_weights(weights, table, share):
+    """What the slopes of `nonstiff_step` weigh at a share of its length, to order 7 or 4; in the order of `ROWS`."""
     x, y = share, 1 - share
     line, first, bend = x, x * y, x * x * y
     for k in range(SLOPES):
-        weights[k] = (line - first + 2 * bend) * table.points[STAGES, k]
+        weights[k] = (line - first + 2 * bend) * table.points[table.stages, k]
     weights[FIRST_ROW] += first - bend
-    weights[STAGES] -= bend
+    weights[table.stages] -= bend
     factor = bend
     for power in range(4):
         factor *= y if power % 2 == 0 else x
@@ -40,10 +41,10 @@ def high_order_weights(weights, table, share):
 
 
 @jit_internal
-def high_order_point(table, step, length, share):
-    """Write to ``step.a`` where `high_order_step` is after a share of its length."""
-    weights = high_order_weights(step.weights, table, share)
-    add_slopes(step.a, step.state, weights, -length, step.slopes, FIRST_ROW, SLOPES, step.factors)
+def nonstiff_point(table, step, length, share):
+    """Write to ``step.a`` where `nonstiff_step` is after a share of its length."""
+    weights = nonstiff_weights(step.weights, table, share)
+    add_slopes(step.a, step.state, weights, -length, step.slopes, table.first[table.stages], table.slopes, step.factors)
 
 
 @jit_internal

@@ -1,7 +1,8 @@
-"""The explicit method of order 8 of Dormand and Prince, for the time in which a flow is not stiff.
+"""The explicit methods of Dormand and Prince, for the time in which a flow is not stiff: of order 8, and of order 5.
 
-Twelve gradients a step, the one at the new point included; stable down to ``z = -6.39``. Its coefficients are SciPy's
-(Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, 1993, code DOP853).
+Twelve gradients a step, and six, the one at the new point included; stable down to ``z = -6.39`` and ``-3.31``. Their
+coefficients are SciPy's (Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, 1993, codes DOP853 and
+DOPRI5), and both have the form of DOP853: the other one's has zeros where it has less.
 """
 
 from __future__ import annotations
@@ -14,24 +15,36 @@ import numpy as np
 from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.vectors.elementwise import ROWS_AT_ONCE, add_rows, copy, rows_together
 
-STAGES, SLOPES = 12, 16
-"""Gradients of a step, and those that its dense output needs: the one before it, and three more after it."""
+SLOPES = 16
+"""Slopes that a step and its dense output need at most, the one before it included."""
 
 ROWS = (2, 1, 0, *range(3, SLOPES))
 """Where the slope of each stage is: so that those that a stage needs lie side by side."""
 
-STABLE = 6.39
-"""How far down ``|R| <= 1`` holds."""
+ORDERS = (8, 5)
+"""The orders that there are."""
+
+STABLE = {8: 6.39, 5: 3.30}
+"""How far down ``|R| <= 1`` holds, by order."""
+
+TRUSTED = {8: 4.0, 5: 2.2}
+"""The step times the rate up to which the estimate of the error is trusted, by order; it is stable beyond."""
 
 
 class DormandPrince(NamedTuple):
-    """Coefficients of slopes, each in the column of its row (`ROWS`); those before ``first`` are 0.
+    """A method: how many ``stages`` it has, its ``order``, and coefficients of slopes, each in the column of its row.
 
-    ``points`` (16, 16) of the stages, the new point (12) and the further stages of dense output, ``first`` (16,);
-    ``errors`` (2, 16) of the estimates of order 5 and 3; ``dense`` (4, 16) of the last four coefficients of the
-    interpolant.
+    ``slopes`` are those that dense output needs: that of each stage, of the new point, and of further stages;
+    ``trusted`` is of `TRUSTED`. ``points`` (16, 16) of the stages, of the new point in row ``stages``, and of the
+    further stages; those before ``first`` (16,) are 0, and in the rest those before that of the new point. ``errors``
+    (2, 16) of the estimates of order 5 and 3, or that of order 4 alone; ``dense`` (4, 16) of the last coefficients of
+    the interpolant.
     """
 
+    stages: int
+    slopes: int
+    order: int
+    trusted: float
     points: np.ndarray
     first: np.ndarray
     errors: np.ndarray
@@ -39,21 +52,27 @@ class DormandPrince(NamedTuple):
 
 
 @functools.cache
-def dormand_prince() -> DormandPrince:
-    """The coefficients, from SciPy, made once."""
-    from scipy.integrate import DOP853
+def dormand_prince(order: int) -> DormandPrince:
+    """The coefficients of one of `ORDERS`, from SciPy, made once."""
+    from scipy.integrate import DOP853, RK45
 
     points, errors, dense = np.zeros((SLOPES, SLOPES)), np.zeros((2, SLOPES)), np.zeros((4, SLOPES))
     places = np.array(ROWS)
-    points[:12, places[:12]] = DOP853.A
-    points[12, places[:12]] = DOP853.B
-    points[13:, places] = DOP853.A_EXTRA
-    errors[:, places[:13]] = DOP853.E5, DOP853.E3
-    dense[:, places] = DOP853.D
+    if order == 8:
+        stages, slopes = 12, SLOPES
+        points[:stages, places[:stages]], points[stages, places[:stages]] = DOP853.A, DOP853.B
+        points[stages + 1 :, places] = DOP853.A_EXTRA
+        errors[:, places[: stages + 1]] = DOP853.E5, DOP853.E3
+        dense[:, places] = DOP853.D
+    else:
+        stages, slopes = 6, 7
+        points[:stages, places[: stages - 1]], points[stages, places[:stages]] = RK45.A, RK45.B
+        errors[0, places[:slopes]] = RK45.E
+        dense[0, places[:slopes]] = RK45.P[:, 3]  # of the share to the power 4, which the rest has not
     first = np.argmax(points != 0, axis=1)
     for array in (points, first, errors, dense):
         array.flags.writeable = False
-    return DormandPrince(points, first, errors, dense)
+    return DormandPrince(stages, slopes, order, TRUSTED[order], points, first, errors, dense)
 
 
 @jit_inline

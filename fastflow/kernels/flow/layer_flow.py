@@ -1,9 +1,9 @@
 """The gradient flow of layered networks, a queue of runs one after the other and a slice of work at a time.
 
 Each run chooses its own steps: their length by an estimate of the error, and the method by which of the two of
-`stabilised` came further for a gradient evaluation when last tried: that of order 8 at first, the stabilised one, with
-as many stages as the largest eigenvalue of the Hessian asks for, from where stability is what limits the steps. A run
-has the same bits whatever its company and wherever slices end.
+`stabilised` came further for a gradient evaluation when last tried: that of Dormand and Prince at first, the stabilised
+one, with as many stages as the largest eigenvalue of the Hessian asks for, from where stability is what limits the
+steps. A run has the same bits whatever its company and wherever slices end.
 
 The error of a step is held to ``rtol`` times the norm of the factors and, where the gradient grows, on the way out of a
 saddle, to `GROWING` rtol of the step itself: what leaves the saddle may be far smaller than the factors, and its
@@ -20,17 +20,17 @@ import numpy as np
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, MAX_TIME, RUNNING, STALLED
 from fastflow.kernels.flow.chebyshev import Chebyshev
-from fastflow.kernels.flow.dense_output import high_order_point, more_slopes, stabilised_point
-from fastflow.kernels.flow.dormand_prince import SLOPES, STAGES, DormandPrince
+from fastflow.kernels.flow.dense_output import more_slopes, nonstiff_point, stabilised_point
+from fastflow.kernels.flow.dormand_prince import DormandPrince
 from fastflow.kernels.flow.stabilised import (
     OF_ERROR,
+    OF_OTHER,
     OF_POINT,
     OF_SLOPE,
     OF_STEP,
-    OF_THIRD,
     Step,
-    high_order_step,
     largest_rate,
+    nonstiff_step,
     stabilised_step,
     step_memory,
 )
@@ -40,10 +40,10 @@ from fastflow.kernels.trace import has_room, write_record
 from fastflow.kernels.vectors.elementwise import copy, dot
 from fastflow.kernels.vectors.inner import has_digits, norm, norm_of
 
-HIGH_ORDER, STABILISED = 0, 1
+NONSTIFF, STABILISED = 0, 1
 """The two methods that a run changes between."""
 
-HIGH_ORDER_SHARE, STABILISED_SHARE = 1.0, 2.0
+NONSTIFF_SHARE, STABILISED_SHARE = 1.0, 2.0
 """Of the estimates of the methods, which are of lower orders than what they estimate, in what is held to the tolerance
 (measured)."""
 
@@ -63,26 +63,25 @@ doubled by each that changes nothing."""
 VANISHING = 0.3
 """What of the step the estimate of order 3, as a share of the step and to the power 9/4, is taken for at the least."""
 
-SEEN = 4.0
-"""The step of order 8 times the rate up to which its estimate of the error is trusted; it is stable beyond."""
-
-STIFF = 3.0
-"""The step times the rate at which slopes change from which on the stabilised method is tried."""
+STIFF = 0.75
+"""The step times the rate at which slopes change, over what is trusted of it, from which on the stabilised method is
+tried."""
 
 MANY, DENSE = 3, (0.5, 0.75)
 """So many times in so much of a step, by method, are interpolated, in no more of it than that."""
 
 KEPT = 0.98
-"""What a step of order 8 leaves of the largest rate: it sees less of it where what is stiff has died down."""
+"""What a step that is not stabilised leaves of the largest rate: it sees less of it where what is stiff has died
+down."""
 
 REFRESH = 20
 """Steps of the stabilised method for which the largest rate is trusted; four times fewer where the gradient grows."""
 
 
 class Methods(NamedTuple):
-    """The coefficients of the method of order 8 and of the stabilised ones."""
+    """The coefficients of the method where nothing is stiff, and of the stabilised ones."""
 
-    high_order: DormandPrince
+    nonstiff: DormandPrince
     stabilised: Chebyshev
 
 
@@ -168,7 +167,7 @@ def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
             end = _end(field, ends, runs, run, memory)
             if end == RUNNING:
                 if numbers[LENGTH] < 0:
-                    numbers[LENGTH] = _first_length(field, index, ends, memory)
+                    numbers[LENGTH] = _first_length(field, index, methods.nonstiff.order, ends, memory)
                     runs.evaluations[run] += 1
                 _go(field, index, methods, ends, trace, runs, run, memory)
                 end = _end(field, ends, runs, run, memory)
@@ -201,7 +200,7 @@ def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
 @jit_inline
 def _begin(runs, run, memory):
     at, numbers = memory.at, memory.numbers
-    at[BEGUN], at[RECORD], at[METHOD], at[SINCE], at[TRIED], at[RESTED], at[PAUSE] = 1, 0, HIGH_ORDER, -1, -1, 0, 0
+    at[BEGUN], at[RECORD], at[METHOD], at[SINCE], at[TRIED], at[RESTED], at[PAUSE] = 1, 0, NONSTIFF, -1, -1, 0, 0
     at[STILL] = 0
     numbers[TIME], numbers[OTHER_LENGTH], numbers[PROGRESS], numbers[RATE], numbers[LENGTH] = 0, 0, 0, 0, -1
     runs.steps[run] = 0
@@ -209,7 +208,7 @@ def _begin(runs, run, memory):
 
 
 @jit_internal
-def _first_length(field, index, ends, memory):
+def _first_length(field, index, order, ends, memory):
     """A first step by the size of the gradient and of its change along it (Hairer, Norsett, Wanner, II.4)."""
     numbers, step = memory.numbers, memory.step
     state, sizes = step.state, step.sizes
@@ -221,7 +220,7 @@ def _first_length(field, index, ends, memory):
         step.slope[k] -= step.gradient[k]
     dot(step.slope, step.slope, state.size, sizes)
     change = max(math.sqrt(sizes[0]) / short, numbers[NORM]) / (ends.atol + ends.rtol * numbers[SIZE])
-    return min(100 * short, (0.01 / change) ** 0.125)
+    return min(100 * short, (0.01 / change) ** (1 / order))
 
 
 @jit_inline
@@ -245,11 +244,11 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         length, meets = left, True
     elif 2 * wanted > left:
         length = left / 2
-    stages, rate = STAGES, numbers[RATE]
-    if method == HIGH_ORDER:
-        loss, seen = high_order_step(field, index, methods.high_order, step, length)
+    stages, rate = methods.nonstiff.stages, numbers[RATE]
+    if method == NONSTIFF:
+        loss, seen = nonstiff_step(field, index, methods.nonstiff, step, length)
         rate = max(seen, KEPT * rate) if seen > 0 else rate
-        order, share, safety = 8, HIGH_ORDER_SHARE, 0.9
+        order, share, safety = methods.nonstiff.order, NONSTIFF_SHARE, 0.9
     else:
         which = min(np.searchsorted(table.length, length * rate), table.length.size - 1)
         loss = stabilised_step(field, index, table, step, which, length)
@@ -263,12 +262,12 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
     rounding = ROUNDING * (1 + length * rate) * numbers[SIZE]
     allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[OF_POINT])) / share
     error = sizes[OF_ERROR]
-    if method == HIGH_ORDER and sizes[OF_STEP] > 0:
+    if method == NONSTIFF and sizes[OF_STEP] > 0:
         # The estimate of order 5 may vanish; with that of order 3 it seldom does.
-        error = max(error, VANISHING * sizes[OF_STEP] * min(1.0, sizes[OF_THIRD] / sizes[OF_STEP]) ** (9 / 4))
+        error = max(error, VANISHING * sizes[OF_STEP] * min(1.0, sizes[OF_OTHER] / sizes[OF_STEP]) ** (9 / 4))
     error /= min(allowed, max(of_step, rounding))
-    if method == HIGH_ORDER:  # whose estimate hardly sees what is stiff and not stable
-        error = max(error, (length * rate / SEEN) ** order)
+    if method == NONSTIFF:  # whose estimate hardly sees what is stiff and not stable
+        error = max(error, (length * rate / methods.nonstiff.trusted) ** order)
     factor, cut_short = 0.1, length < wanted
     if math.isfinite(error) and math.isfinite(loss):
         factor = max(0.1, safety * max(error, 1e-8) ** (-1 / order))
@@ -288,7 +287,7 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         numbers[LENGTH] = length * min(factor, 5.0)
         if cut_short:
             numbers[LENGTH] = max(wanted, min(length * factor, 2 * wanted))
-        _choose_method(memory, length, stages, 2 * length < wanted)
+        _choose_method(memory, methods.nonstiff, length, stages, 2 * length < wanted)
     else:
         if method == STABILISED:
             at[SINCE] = REFRESH
@@ -300,14 +299,14 @@ def _write_between(field, index, methods, trace, runs, run, length, moment, memo
     """The records of the times within the step that was found good, from the interpolant of its method."""
     at, numbers, step = memory.at, memory.numbers, memory.step
     kept = (step.sizes[OF_POINT], step.sizes[OF_SLOPE], step.sizes[OF_STEP])
-    high_order = at[METHOD] == HIGH_ORDER
-    if high_order:
-        more_slopes(field, index, methods.high_order, step, length)
-        runs.evaluations[run] += SLOPES - STAGES - 1
+    nonstiff = at[METHOD] == NONSTIFF
+    if nonstiff:
+        more_slopes(field, index, methods.nonstiff, step, length)
+        runs.evaluations[run] += methods.nonstiff.slopes - methods.nonstiff.stages - 1
     while at[RECORD] < trace.moments.size and trace.moments[at[RECORD]] < moment:
         share = (trace.moments[at[RECORD]] - numbers[TIME]) / length
-        if high_order:
-            high_order_point(methods.high_order, step, length, share)
+        if nonstiff:
+            nonstiff_point(methods.nonstiff, step, length, share)
         else:
             stabilised_point(step, length, share)
         loss = slope_of(field, index, step.a, step.b)
@@ -317,21 +316,23 @@ def _write_between(field, index, methods, trace, runs, run, length, moment, memo
 
 
 @jit_inline
-def _choose_method(memory, length, stages, cut_short):
+def _choose_method(memory, table, length, stages, cut_short):
     """Now and then try the other method for some steps, and keep the one that comes further for an evaluation."""
     at, numbers = memory.at, memory.numbers
     progress, rate = length / stages, numbers[RATE]
     if at[TRIED] < 0:
         at[RESTED] += 1
-        # The method of order 8 goes no further than its estimate is trusted.
-        promising = length * rate > STIFF if at[METHOD] == HIGH_ORDER else progress * rate < SEEN / STAGES
+        # The method where nothing is stiff goes no further than its estimate is trusted.
+        promising = progress * rate < table.trusted / table.stages
+        if at[METHOD] == NONSTIFF:
+            promising = length * rate > STIFF * table.trusted
         if at[RESTED] >= at[PAUSE] and not cut_short and promising:
             numbers[OTHER_LENGTH], numbers[PROGRESS] = numbers[LENGTH], progress
-            at[METHOD], at[TRIED] = HIGH_ORDER + STABILISED - at[METHOD], 0
+            at[METHOD], at[TRIED] = NONSTIFF + STABILISED - at[METHOD], 0
             if at[METHOD] == STABILISED:
                 at[SINCE] = -1 if at[SINCE] < 0 else REFRESH
             else:
-                numbers[LENGTH] = min(2 * numbers[LENGTH], SEEN / rate)
+                numbers[LENGTH] = min(2 * numbers[LENGTH], table.trusted / rate)
     else:
         at[TRIED] += 1
         lost = at[TRIED] >= LOST and progress < 0.5 * numbers[PROGRESS] and not cut_short
@@ -341,7 +342,7 @@ def _choose_method(memory, length, stages, cut_short):
                 at[PAUSE] = WAIT
             else:
                 at[METHOD], at[PAUSE] = (
-                    HIGH_ORDER + STABILISED - at[METHOD],
+                    NONSTIFF + STABILISED - at[METHOD],
                     max(WAIT, min(2 * at[PAUSE], LONGEST_WAIT)),
                 )
                 numbers[LENGTH] = numbers[OTHER_LENGTH]

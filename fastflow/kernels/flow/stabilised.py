@@ -1,4 +1,4 @@
-"""Steps of the gradient flow: of order 8 where it is not stiff, stabilised of order 3 where it is.
+"""Steps of the gradient flow: of order 8 or 5 where it is not stiff, stabilised of order 3 where it is.
 
 The Jacobian of a gradient flow is minus the Hessian, so what is stiff lies on the negative real axis, down to minus the
 largest eigenvalue. `dormand_prince` and `chebyshev` have the methods.
@@ -13,7 +13,7 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit_internal
 from fastflow.kernels.flow.chebyshev import ERROR_WEIGHT, LAG, MOVE, MU, NU, REST, WEIGHT
-from fastflow.kernels.flow.dormand_prince import SLOPES, STAGES, add_slopes
+from fastflow.kernels.flow.dormand_prince import SLOPES, add_slopes
 from fastflow.kernels.networks.curvature import curve, visit
 from fastflow.kernels.networks.vector_field import slope
 from fastflow.kernels.vectors.aligned import aligned_zeros
@@ -31,9 +31,9 @@ SURE = 1e-12
 """Points that differ by less than this, over their norm, say nothing about the rate at which slopes change."""
 
 
-OF_ERROR, OF_STEP, OF_POINT, OF_SLOPE, OF_THIRD = range(5)
+OF_ERROR, OF_STEP, OF_POINT, OF_SLOPE, OF_OTHER = range(5)
 """The places of `Step.sizes`: the norms of the estimate of the error, of the step, of the new point, of the gradient
-there, and of the estimate of order 3, which only steps of order 8 have. What follows is scratch."""
+there, and of a second estimate, which only steps of order 8 have. What follows is scratch."""
 
 SIZES = 7
 """The length of `Step.sizes`."""
@@ -43,9 +43,9 @@ class Step(NamedTuple):
     """A run under way and scratch, n the number of parameters.
 
     ``state``, ``gradient`` (n,) where it is; ``point`` and ``slope`` (n,) where a step leads and the gradient there;
-    ``slopes`` (16 n,) of the stages of order 8; ``a`` to ``d`` (n,) scratch; ``power`` (n,) the eigenvector of the
-    Hessian, ``image`` (n,) scratch. ``sizes`` (`SIZES`,) has named places; ``factors`` (8,) and ``weights`` (16,) are
-    scratch.
+    ``slopes`` (16 n,) of the stages of a `DormandPrince`; ``a`` to ``d`` (n,) scratch; ``power`` (n,) the eigenvector
+    of the Hessian, ``image`` (n,) scratch. ``sizes`` (`SIZES`,) has named places; ``factors`` (8,) and ``weights``
+    (16,) are scratch.
     """
 
     state: np.ndarray
@@ -143,38 +143,38 @@ def stabilised_step(field, index, table, step, which, length):
     keep(step)
     keep(now)
     keep(before)
-    for k in range(OF_THIRD):
+    for k in range(OF_OTHER):
         step.sizes[k] = math.sqrt(step.sizes[k])
     return loss
 
 
 @jit_internal
-def high_order_step(field, index, table, step, length):
-    """A step of order 8 of a `DormandPrince`: fills ``point``, ``slope`` and ``sizes``; returns the loss there.
+def nonstiff_step(field, index, table, step, length):
+    """A step of a `DormandPrince`: fills ``point``, ``slope`` and ``sizes``; returns the loss there.
 
-    Also returns a lower bound of the largest rate at which slopes
-    change; 0 where there is none.
+    Also returns a lower bound of the largest rate at which slopes change; 0 where there is none.
     """
     n, h, i, slopes, sizes, loss = step.state.size, length, np.intp, step.slopes, step.sizes, 0.0
+    stages, first = table.stages, table.first[table.stages]
     copy(slopes[2 * n : 3 * n], step.gradient, n)
-    for stage in range(1, STAGES):
+    for stage in range(1, stages):
         add_slopes(step.a, step.state, table.points[stage], -h, slopes, table.first[stage], max(stage, 3), step.factors)
         row = stage
         if stage < 3:
             row = 2 - stage
         slope(field, index, step.a, slopes[row * n : (row + 1) * n])
-    add_slopes(step.point, step.state, table.points[STAGES], -h, slopes, table.first[STAGES], STAGES, step.factors)
+    add_slopes(step.point, step.state, table.points[stages], -h, slopes, first, stages, step.factors)
     loss = slope(field, index, step.point, step.slope)
-    copy(slopes[STAGES * n : (STAGES + 1) * n], step.slope, n)
+    copy(slopes[stages * n : (stages + 1) * n], step.slope, n)
     state, last, new, here = (
         address(step.state, i(0)),
         address(step.a, i(0)),
         address(step.point, i(0)),
         address(step.slope, i(0)),
     )
-    apart, change, five, three = address(step.b, i(0)), address(step.c, i(0)), address(step.d, i(0)), last
+    apart, change, estimated, other = address(step.b, i(0)), address(step.c, i(0)), address(step.d, i(0)), last
     combine_at(apart, (-1.0, 1.0), (last, new), (), (), n)
-    combine_at(last, (-1.0, 1.0), (address(slopes, (STAGES - 1) * n), here), (), (), n)
+    combine_at(last, (-1.0, 1.0), (address(slopes, (stages - 1) * n), here), (), (), n)
     squares_at((apart, last), n, address(sizes, i(0)))
     apart_size, rate = math.sqrt(sizes[0]), 0.0
     slopes_apart = math.sqrt(sizes[1])
@@ -182,13 +182,13 @@ def high_order_step(field, index, table, step, length):
     for array, estimate in ((step.d, 0), (step.a, 1)):
         for k in range(n):
             array[k] = 0
-        add_slopes(array, array, table.errors[estimate], h, slopes, 2, STAGES + 1, step.factors)
-    squares_at((five, change, new, here, three), n, address(sizes, i(0)))
+        add_slopes(array, array, table.errors[estimate], h, slopes, first, stages + 1, step.factors)
+    squares_at((estimated, change, new, here, other), n, address(sizes, i(0)))
     keep(step)
     if apart_size > SURE * math.sqrt(sizes[OF_POINT]):
         rate = slopes_apart / apart_size
-    error = math.sqrt(sizes[OF_ERROR] + 0.01 * sizes[OF_THIRD])
+    error = math.sqrt(sizes[OF_ERROR] + 0.01 * sizes[OF_OTHER])
     sizes[OF_ERROR] = sizes[OF_ERROR] / error if error > 0 else 0.0
-    for k in range(OF_STEP, OF_THIRD + 1):
+    for k in range(OF_STEP, OF_OTHER + 1):
         sizes[k] = math.sqrt(sizes[k])
     return loss, rate
