@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastflow.checks import as_count
@@ -141,10 +142,11 @@ def interruptibly(function: Callable[[], Result]) -> Result:
     """
     answer: Future[Result] = Future()
     left, context = threading.Event(), contextvars.copy_context()
+    errors = np.errstate(**np.geterr())  # which NumPy 1 has by thread, not in the context
 
     def call() -> None:
         try:
-            with stopped_by(left.is_set):
+            with stopped_by(left.is_set), errors:
                 answer.set_result(context.run(function))
         except BaseException as error:
             answer.set_exception(error)

@@ -80,7 +80,7 @@ def measured():
         process.stdin.close()
 
 
-CALLS = {
+CALLS = {  # the small ones have what the others need compiled: layouts go by the width
     "flow_limit": "m = 9 if small else 1000; a = draw((m, 2 * m)); ff.flow_limit(a, a[:, 0], 1e-3, 3)",
     "flow_limit, many": """k = 9 if small else 10000
     a = draw((4, 400)); ff.flow_limit(a, draw((k, 4)), np.full((k, 400), 1e-3))""",
@@ -88,12 +88,12 @@ CALLS = {
     a = draw((m, 2 * m)); ff.gradient_flow(a, a[:, 0], 1e-1, [1.0], max_steps=3)""",
     "gradient_flow, many": """k = 9 if small else 2000
     ff.gradient_flow(draw((4, 60)), draw((k, 4)), 1e-1, np.linspace(0, 1, 100))""",
-    "train": "train(*((3, 9) if small else (20, 20000)), ff.GradientDescent(1e-6, 10))",
-    "train, few large runs": "train(*((3, 9) if small else (400, 4)), ff.GradientDescent(1e-6, 3))",
-    "train, recorded": """train(*((3, 9) if small else (20, 2000)), ff.GradientDescent(1e-6, 10),
+    "train": "train(*((20, 9) if small else (20, 20000)), ff.GradientDescent(1e-6, 10))",
+    "train, few large runs": "train(*((100, 2) if small else (400, 4)), ff.GradientDescent(1e-6, 3))",
+    "train, recorded": """train(*((20, 9) if small else (20, 2000)), ff.GradientDescent(1e-6, 10),
           record=ff.Record(range(10), product=True))""",
     "train, flow": "train(*((3, 9) if small else (300, 8)), ff.GradientFlow(t_max=1e-9))",
-    "train, many problems": """k, d = (3, 4) if small else (200, 200)
+    "train, many problems": """k, d = (3, 100) if small else (200, 200)
     ff.train([ff.MatrixEstimation(draw((d, d))) for _ in range(k)], ff.DeepLinear(1), ff.inits.Gaussian(0.1),
              ff.GradientDescent(1e-6, 2), runs=1, progress=False)""",
     "train, limits": """k, n = (3, 4) if small else (10000, 200)

@@ -27,6 +27,7 @@ KINDS = {
 }
 NONNEGATIVE = ff.DiagonalLinear(2, signed=False)
 START = ff.inits.Constant(0.1, of="factor")
+SQUARE = sparse.coo_array(np.eye(4))
 
 
 def drawn(rng, kind, n, m):
@@ -477,9 +478,9 @@ def test_what_is_no_operator_is_refused(make, error, words):
         (lambda: ff.operators.Circulant([1.0, np.nan]), ValueError, "kernel must be finite"),
         (lambda: ff.operators.PartialCosine(4, [0]) @ np.ones(3), ValueError, "vector must have 4 entries"),
         (lambda: ff.operators.RankOne(np.eye(2), np.ones((3, 2))), ValueError, "as many rows, got 2 and 3"),
-        (lambda: ff.operators.OnMatrices(sparse.eye_array(4), (2, 3)), ValueError, "must have 6 columns, got 4"),
+        (lambda: ff.operators.OnMatrices(SQUARE, (2, 3)), ValueError, "must have 6 columns, got 4"),
         (
-            lambda: ff.MatrixSensing(sparse.eye_array(4), np.ones(4)),
+            lambda: ff.MatrixSensing(SQUARE, np.ones(4)),
             TypeError,
             r"OnMatrices\(operators, \(d_N, d_0\)\)",
         ),

@@ -10,11 +10,14 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.layouts import address, keep
 from fastflow.kernels.vectors.row_tiles import row_product
+from fastflow.kernels.vectors.simd import Vector, constant
 
 TILE_ROWS = SHAPE.tile_rows
 BLOCK = 2 * TILE_ROWS
@@ -28,7 +31,7 @@ class NormalWorkspace(NamedTuple):
     """``upper`` (m m) holds the matrix, then its factor U, ``A diag(d) A^T = U^T U``; the others are scratch.
 
     ``transposed`` (n m) is ``A^T``, which `normal_matrix` reads beside A; ``scaled`` (m n), ``panel`` (BLOCK m),
-    ``inverse`` (BLOCK BLOCK), ``diagonal`` (m).
+    ``inverse`` (BLOCK BLOCK), ``diagonal`` (m), ``scratch`` (2 BLOCK BLOCK).
     """
 
     upper: np.ndarray
@@ -37,11 +40,12 @@ class NormalWorkspace(NamedTuple):
     panel: np.ndarray
     inverse: np.ndarray
     diagonal: np.ndarray
+    scratch: np.ndarray
 
 
 def normal_workspace(m: int, n: int) -> NormalWorkspace:
     """Memory for systems of m equations whose matrix A is (m, n)."""
-    sizes = (m * m, n * m, m * n, BLOCK * m, BLOCK * BLOCK, m)
+    sizes = (m * m, n * m, m * n, BLOCK * m, BLOCK * BLOCK, m, 2 * BLOCK * BLOCK)
     return NormalWorkspace(*(np.zeros(size) for size in sizes))
 
 
@@ -105,7 +109,7 @@ def factor_normal(m, work):
             for p in range(rows):
                 for j in range(p, columns):
                     panel[p * m + j] = upper[p * m + j]
-        short += _factor_block(panel, m, rows, work.diagonal[first:], inverse)
+        short += _factor_block(panel, m, rows, work.diagonal[first:], inverse, work.scratch)
         for p in range(rows):
             for j in range(p):
                 panel[p * m + j] = panel[j * m + p] if j < p else 0.0
@@ -130,33 +134,58 @@ def factor_normal(m, work):
     return short
 
 
+def _row_intrinsic(emit):
+    """An intrinsic that makes `BLOCK` numbers at an address of themselves, of a number, and of those at another."""
+
+    @intrinsic
+    def rows(typingctx, target, number, source):
+        def codegen(context, builder, signature, arguments):
+            vector = Vector(context, builder, types.float64, SHAPE.vector_bytes // 8)
+            target, source, number = vector.at(arguments[0]), vector.at(arguments[2]), vector.splat(arguments[1])
+            for first in map(constant, range(0, BLOCK, vector.lanes)):
+                made = emit(builder, vector.load(target, first), number, vector.load(source, first))
+                vector.store(made, target, first)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.float64, types.intp), codegen
+
+    return rows
+
+
+_scale_row = _row_intrinsic(lambda builder, row, number, other: builder.fmul(other, number))
+_take_share = _row_intrinsic(lambda builder, row, number, other: builder.fsub(row, builder.fmul(number, other)))
+
+
 @jit_internal
-def _factor_block(panel, m, rows, diagonal, inverse):
-    """The inverse of the Cholesky factor L of the symmetric leading block of the panel, lower, zeros above."""
-    factor = np.empty((BLOCK, BLOCK))
+def _factor_block(panel, m, rows, diagonal, inverse, scratch):
+    """The inverse of the Cholesky factor L of the symmetric leading block of the panel, lower, zeros above.
+
+    Whole rows of U and of the inverse at a time, as vectors: each step takes its part from all rows below, and an entry
+    meets the same differences of products in the same order as it would by itself.
+    """
+    square, size, i64 = BLOCK * BLOCK, 8 * BLOCK, np.intp
+    left, factor, inverted = address(scratch, i64(0)), address(scratch, i64(square)), address(inverse, i64(0))
     short = 0
     for j in range(rows):
-        pivot = panel[j * m + j]
-        for k in range(j):
-            pivot -= factor[j, k] * factor[j, k]
+        for i in range(j, rows):
+            scratch[j * BLOCK + i] = panel[j * m + i]
+        for c in range(BLOCK):
+            inverse[j * BLOCK + c] = 0.0
+    for j in range(rows):
         reciprocal = 0.0
-        if pivot > ROUND_OFF * diagonal[j]:
-            reciprocal = 1 / math.sqrt(pivot)
+        if scratch[j * BLOCK + j] > ROUND_OFF * diagonal[j]:
+            reciprocal = 1 / math.sqrt(scratch[j * BLOCK + j])
         else:
             short += 1
-        for i in range(j + 1, rows):
-            value = panel[j * m + i]
-            for k in range(j):
-                value -= factor[i, k] * factor[j, k]
-            factor[i, j] = value * reciprocal
-        for c in range(j):
-            value = 0.0
-            for k in range(c, j):
-                value -= factor[j, k] * inverse[k * BLOCK + c]
-            inverse[j * BLOCK + c] = value * reciprocal
+        _scale_row(factor + j * size, reciprocal, left + j * size)
+        _scale_row(inverted + j * size, reciprocal, inverted + j * size)
         inverse[j * BLOCK + j] = reciprocal
-        for c in range(j + 1, BLOCK):
-            inverse[j * BLOCK + c] = 0.0
+        for i in range(j + 1, rows):
+            share = scratch[square + j * BLOCK + i]
+            _take_share(left + i * size, share, factor + j * size)
+            _take_share(inverted + i * size, share, inverted + j * size)
+    keep(scratch)
+    keep(inverse)
     return short
 
 
