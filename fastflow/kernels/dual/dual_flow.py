@@ -41,11 +41,12 @@ from fastflow.kernels.queues import PLACE
 from fastflow.kernels.vectors.cholesky import (
     factor_normal,
     normal_matrix,
+    set_transposed,
     solve_normal,
+    stride_of,
 )
 from fastflow.kernels.vectors.elementwise import copy, subtract
 from fastflow.kernels.vectors.inner import norm, times, transposed_times
-from fastflow.kernels.vectors.products import transpose
 from fastflow.kernels.vectors.rotation import rotate_rows
 
 STIFFEST = 1e14
@@ -115,7 +116,7 @@ def _begin(mirror, control, work):
     """Set a problem's start, and the length of a first step in which x changes by little."""
     a, y, numbers = work.matrix, work.values, work.numbers
     m, n = y.size, mirror.scale.size
-    transpose(work.normal.transposed, a, m, n)
+    set_transposed(a, m, n, work.normal)
     copy(work.theta, mirror.rest, n)
     mirror_point(mirror, work.theta, work.x, work.slope)
     _residual(a, y, work.x, work.residual)
@@ -189,8 +190,8 @@ def _factor(a, m, n, work):
     normal, numbers, stiffest = work.normal, work.numbers, 0.0
     normal_matrix(a, work.slope, m, n, normal)
     for j in range(m):
-        stiffest = max(stiffest, normal.upper[j * m + j])
-        normal.upper[j * m + j] += 1 / (numbers[LENGTH] * GAMMA)
+        stiffest = max(stiffest, normal.upper[j * stride_of(m) + j])
+        normal.upper[j * stride_of(m) + j] += 1 / (numbers[LENGTH] * GAMMA)
     numbers[STIFF] = stiffest
     return factor_normal(m, normal)
 
@@ -204,7 +205,7 @@ def _rotate(a, y, work):
     rotate_rows(
         work.matrix, work.values, work.step, work.step, m, n, 0, work.slope, work.new_x, work.residual, work.change
     )
-    transpose(work.normal.transposed, work.matrix, m, n)
+    set_transposed(work.matrix, m, n, work.normal)
     _residual(work.matrix, work.values, work.x, work.residual)
     transposed_times(work.matrix, m, n, work.residual, work.push)
 

@@ -49,11 +49,11 @@ from fastflow.kernels.vectors.cholesky import (
     factor_normal,
     normal_matrix,
     normal_workspace,
+    set_transposed,
     solve_normal,
 )
 from fastflow.kernels.vectors.elementwise import copy
 from fastflow.kernels.vectors.inner import norm, times, transposed_times
-from fastflow.kernels.vectors.products import transpose
 from fastflow.kernels.vectors.revealing import even_rows
 from fastflow.kernels.vectors.rotation import rotate_rows
 
@@ -150,7 +150,7 @@ def limit_slice(problems, path, tol, max_steps, limits, queue, budget, work):
         mirror = mirror_row(problems.mirrors, problems.mirror_of[i])
         if work.at[STAGE] == WAITING:
             _take(problems, i, work)
-            transpose(work.normal.transposed, work.matrix, m, n)
+            set_transposed(work.matrix, m, n, work.normal)
             work.at[STAGE], limits.steps[i] = STRAIGHT, 1
             _begin(mirror, path, problems, i, work)
         else:
@@ -361,7 +361,7 @@ def _rotate(work):
             basis[i * m + i] = 1
     work.at[STAGE] = ROTATED
     rotate_rows(a, y, dual, basis, m, n, m, work.slope, work.other, work.step, work.change)
-    transpose(work.normal.transposed, a, m, n)
+    set_transposed(a, m, n, work.normal)
     times(a, m, n, work.point, work.image)
 
 

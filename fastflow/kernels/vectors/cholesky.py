@@ -1,7 +1,8 @@
 """Symmetric systems ``A diag(d) A^T c = b`` from the register tiles: the product, its Cholesky factor, the solve.
 
-Only upper triangles are formed and read; flat, row-major storage. A pivot that is round-off is taken as infinite, which
-sets that component of every solution to 0: with a rank that is short the others solve what can be solved.
+Only upper triangles are formed and read; flat, row-major storage, in whole vectors where products read it. A pivot that
+is round-off is taken as infinite, which sets that component of every solution to 0: with a rank that is short the
+others solve what can be solved.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from numba.extending import intrinsic
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.layouts import address, keep
+from fastflow.kernels.vectors.products import transpose
 from fastflow.kernels.vectors.row_tiles import row_product
 from fastflow.kernels.vectors.simd import Vector, constant
 
 TILE_ROWS = SHAPE.tile_rows
+LANES = SHAPE.vector_bytes // 8
 BLOCK = 2 * TILE_ROWS
 """Rows that a step of the factorisation takes together."""
 
@@ -28,14 +32,15 @@ ROUND_OFF = 1e-12
 
 
 class NormalWorkspace(NamedTuple):
-    """``upper`` (m m) holds the matrix, then its factor U, ``A diag(d) A^T = U^T U``; the others are scratch.
+    """``upper`` (m s) holds the matrix, then its factor U, ``A diag(d) A^T = U^T U``; s is `stride_of` m.
 
-    ``transposed`` (n m) is ``A^T``, which `normal_matrix` reads beside A; ``scaled`` (m n), ``panel`` (BLOCK m),
-    ``inverse`` (BLOCK BLOCK), ``diagonal`` (m), ``scratch`` (2 BLOCK BLOCK).
+    ``transposed`` (n m) and ``padded`` (n s) are ``A^T``, by `set_transposed`; the others are scratch: ``scaled``
+    (TILE_ROWS n), ``panel`` (BLOCK s), ``inverse`` (BLOCK BLOCK), ``diagonal`` (m), ``scratch`` (2 BLOCK BLOCK).
     """
 
     upper: np.ndarray
     transposed: np.ndarray
+    padded: np.ndarray
     scaled: np.ndarray
     panel: np.ndarray
     inverse: np.ndarray
@@ -45,32 +50,50 @@ class NormalWorkspace(NamedTuple):
 
 def normal_workspace(m: int, n: int) -> NormalWorkspace:
     """Memory for systems of m equations whose matrix A is (m, n)."""
-    sizes = (m * m, n * m, m * n, BLOCK * m, BLOCK * BLOCK, m, 2 * BLOCK * BLOCK)
-    return NormalWorkspace(*(np.zeros(size) for size in sizes))
+    stride = stride_of.py_func(m)
+    sizes = (m * stride, n * m, n * stride, TILE_ROWS * n, BLOCK * stride, BLOCK * BLOCK, m, 2 * BLOCK * BLOCK)
+    return NormalWorkspace(*(aligned_zeros((size,), np.float64) for size in sizes))
+
+
+@jit_inline
+def stride_of(m):
+    """From one row of m numbers to the next, so that each begins a vector, and may be read in whole ones."""
+    return (m + LANES - 1) // LANES * LANES
+
+
+@jit_inline
+def set_transposed(a, m, n, work):
+    """``A^T`` for `normal_matrix` and whoever reads its rows; A (m, n) flat."""
+    transpose(work.transposed, a, m, n)
+    stride = stride_of(m)
+    for j in range(n):
+        for i in range(m):
+            work.padded[j * stride + i] = work.transposed[j * m + i]
 
 
 @jit_inline
 def normal_matrix(a, d, m, n, work):
     """``A diag(d) A^T`` into ``work.upper``, from its diagonal on to the right; A (m, n) flat, d (n,)."""
-    scaled, i64 = work.scaled, np.intp
-    for i in range(m):
-        row, out = a[i * n : (i + 1) * n], scaled[i * n : (i + 1) * n]
-        for j in range(n):
-            out[j] = row[j] * d[j]
-    for i in range(0, m, TILE_ROWS):
+    scaled, stride, i64 = work.scaled, stride_of(m), np.intp
+    for first in range(0, m, TILE_ROWS):
+        rows = min(TILE_ROWS, m - first)
+        for i in range(rows):
+            row, out = a[(first + i) * n : (first + i + 1) * n], scaled[i * n : (i + 1) * n]
+            for j in range(n):
+                out[j] = row[j] * d[j]
         row_product(
             0.0,
-            address(work.upper, i64(i * m + i)),
-            i64(m),
-            address(scaled, i64(i * n)),
+            address(work.upper, i64(first * stride + first)),
+            i64(stride),
+            address(scaled, i64(0)),
             i64(n),
             i64(1),
-            address(work.transposed, i64(i)),
-            i64(m),
+            address(work.padded, i64(first)),
+            i64(stride),
             i64(1),
-            i64(min(TILE_ROWS, m - i)),
+            i64(rows),
             i64(n),
-            i64(m - i),
+            i64(stride - first),
         )
     keep(scaled)
 
@@ -78,57 +101,58 @@ def normal_matrix(a, d, m, n, work):
 @jit_inline
 def factor_normal(m, work):
     """Factor what `normal_matrix` left in ``work.upper``; returns how many pivots were round-off."""
-    upper, panel, inverse, i64 = work.upper, work.panel, work.inverse, np.intp
+    upper, panel, inverse, stride, i64 = work.upper, work.panel, work.inverse, stride_of(m), np.intp
     for i in range(m):
-        work.diagonal[i] = upper[i * m + i]
+        work.diagonal[i] = upper[i * stride + i]
     short = 0
     for first in range(0, m, BLOCK):
-        rows, columns = min(BLOCK, m - first), m - first
+        rows, columns = min(BLOCK, m - first), stride - first
         if first > 0:
             at = address(upper, i64(first))
             row_product(
                 0.0,
                 address(panel, i64(0)),
-                i64(m),
+                i64(stride),
                 at,
                 i64(1),
-                i64(m),
+                i64(stride),
                 at,
-                i64(m),
+                i64(stride),
                 i64(1),
                 i64(rows),
                 i64(first),
                 i64(columns),
             )
             for p in range(rows):
-                start = (first + p) * m + first
-                left, right = upper[start : start + columns], panel[p * m : p * m + columns]
+                start = (first + p) * stride + first
+                left, right = upper[start : start + columns], panel[p * stride : p * stride + columns]
                 for j in range(p, columns):
                     right[j] = left[j] - right[j]
         else:
             for p in range(rows):
                 for j in range(p, columns):
-                    panel[p * m + j] = upper[p * m + j]
-        short += _factor_block(panel, m, rows, work.diagonal[first:], inverse, work.scratch)
+                    panel[p * stride + j] = upper[p * stride + j]
+        short += _factor_block(panel, stride, rows, work.diagonal[first:], inverse, work.scratch)
         for p in range(rows):
             for j in range(p):
-                panel[p * m + j] = panel[j * m + p] if j < p else 0.0
+                panel[p * stride + j] = panel[j * stride + p] if j < p else 0.0
         row_product(
             0.0,
-            address(upper, i64(first * m + first)),
-            i64(m),
+            address(upper, i64(first * stride + first)),
+            i64(stride),
             address(inverse, i64(0)),
             i64(BLOCK),
             i64(1),
             address(panel, i64(0)),
-            i64(m),
+            i64(stride),
             i64(1),
             i64(rows),
             i64(rows),
             i64(columns),
         )
         for p in range(rows):
-            upper[(first + p) * m + first + p] = 1 / inverse[p * BLOCK + p] if inverse[p * BLOCK + p] > 0 else np.inf
+            reciprocal = inverse[p * BLOCK + p]
+            upper[(first + p) * stride + first + p] = 1 / reciprocal if reciprocal > 0 else np.inf
     keep(panel)
     keep(inverse)
     return short
@@ -157,7 +181,7 @@ _take_share = _row_intrinsic(lambda builder, row, number, other: builder.fsub(ro
 
 
 @jit_internal
-def _factor_block(panel, m, rows, diagonal, inverse, scratch):
+def _factor_block(panel, stride, rows, diagonal, inverse, scratch):
     """The inverse of the Cholesky factor L of the symmetric leading block of the panel, lower, zeros above.
 
     Whole rows of U and of the inverse at a time, as vectors: each step takes its part from all rows below, and an entry
@@ -168,7 +192,7 @@ def _factor_block(panel, m, rows, diagonal, inverse, scratch):
     short = 0
     for j in range(rows):
         for i in range(j, rows):
-            scratch[j * BLOCK + i] = panel[j * m + i]
+            scratch[j * BLOCK + i] = panel[j * stride + i]
         for c in range(BLOCK):
             inverse[j * BLOCK + c] = 0.0
     for j in range(rows):
@@ -192,15 +216,15 @@ def _factor_block(panel, m, rows, diagonal, inverse, scratch):
 @jit
 def solve_normal(b, m, work):
     """Overwrite b with c, ``U^T U c = b``, for the factor in ``work.upper``."""
-    upper = work.upper
+    upper, stride = work.upper, stride_of(m)
     for k in range(m):
-        row = upper[k * m : (k + 1) * m]
+        row = upper[k * stride : k * stride + m]
         value = b[k] / row[k]
         b[k] = value
         for j in range(k + 1, m):
             b[j] -= value * row[j]
     for k in range(m - 1, -1, -1):
-        row = upper[k * m : (k + 1) * m]
+        row = upper[k * stride : k * stride + m]
         s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
         j = k + 1
         while j + 3 < m:
