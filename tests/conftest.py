@@ -19,13 +19,6 @@ hypothesis.settings.load_profile("fastflow")
 # Under some launchers (a job in the background of a script) interrupts are ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-
-@pytest.hookimpl(wrapper=True, optionalhook=True)
-def pytest_xdist_auto_num_workers():
-    """One process more than there are CPUs: some tests wait for processes of their own, or for a time to pass."""
-    return 1 + (yield)
-
-
 KINDS = ("estimation", "completion", "sensing", "regression by gram", "regression by samples")
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import signal
@@ -293,12 +294,17 @@ def crash_everywhere(name, root, stride, offset, how=die):
     print(f"{name}|{scene.points:g}|{failures}", flush=True)
 
 
+def _scenes(root):
+    """The scene of a name, made when first asked for."""
+    return functools.cache(lambda name: Scene(name, root / name))
+
+
 def kill_anywhere(root, count, rng):
     """Kill scenarios at random moments, so often that so many were not yet at their end; count where that fails."""
-    scenes = [Scene(name, root / name) for name in SCENARIOS]
+    scene_of, names = _scenes(root), list(SCENARIOS)
     killed = failures = 0
     while killed < count:
-        scene = scenes[rng.integers(len(scenes))]
+        scene = scene_of(names[rng.integers(len(names))])
         child = scene.begin(rng)
         os.kill(child, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -327,7 +333,7 @@ def copy_torn(source, target, rng):
 
 def copy_anytime(root, count, rng):
     """Copy stores in the middle of scenarios, open the copies, resume them, and count where that fails."""
-    scenes = [Scene(name, root / name) for name in SCENARIOS if name != "merge"]
+    scene_of, names = _scenes(root), [name for name in SCENARIOS if name != "merge"]
     consistent = refused = failures = 0
 
     def resumed(scene, folder):
@@ -344,7 +350,7 @@ def copy_anytime(root, count, rng):
         return 0 if opened else CRASHED
 
     for copied in range(1, count + 1):
-        scene, copy = scenes[rng.integers(len(scenes))], root / "copy"
+        scene, copy = scene_of(names[rng.integers(len(names))]), root / "copy"
         child = scene.begin(rng)
         shutil.rmtree(copy, ignore_errors=True)
         copy_torn(scene.folder, copy, rng)
