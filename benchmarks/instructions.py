@@ -1,7 +1,7 @@
 """Instructions that hot loops take, for a machine that is never quiet: ``python -m benchmarks.instructions [--write]``.
 
 Valgrind's callgrind counts them, of the code for AVX2, so that every processor and every load give the same counts;
-``instructions.json`` has those that were. A case that takes 2% more of them fails (exit status 1). What is counted
+``instructions.json`` has those that were. A case that takes 5% more of them fails (exit status 1). What is counted
 is the difference of two whole calls, of which one takes more steps: what a call costs once is in neither.
 """
 
@@ -28,7 +28,7 @@ from benchmarks import limits, peers_sgd, rules, tasks
 
 COUNTS = Path(__file__).with_suffix(".json")
 TARGET = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
-MORE = 1.02
+MORE = 1.05
 """So many times the instructions of before are too many; fewer by as much are worth writing."""
 
 RUNS = 16
