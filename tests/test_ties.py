@@ -197,14 +197,14 @@ def test_repeated_rows_and_values_that_no_x_has(rng):
 def test_tiny_structured_systems(rng):
     """No entry is wrong and CONVERGED: of 3,902 such systems 78 once were."""
     entries, count = (-1.0, 0.0, 1.0), 0
-    for _ in range(30):
+    for _ in range(60):
         matrix = rng.choice(entries, (2, 4))
         if exact_rank(matrix) < 2:
             continue
         depth, alpha = int(rng.integers(3, 9)), 10.0 ** -rng.integers(2, 9)
         check(matrix, matrix @ rng.integers(-2, 3, 4), alpha, depth)
         count += 1
-    assert count > 20
+    assert count > 40
 
 
 def test_bits_at_ties_do_not_depend_on_company(rng):

@@ -187,11 +187,11 @@ def _try_step(original, values, mirror, control, work):
 @jit_internal
 def _factor(a, m, n, work):
     """The factor of ``1/(h GAMMA) - J``; returns how many pivots are round-off."""
-    normal, numbers, stiffest = work.normal, work.numbers, 0.0
+    normal, numbers, stiffest, stride = work.normal, work.numbers, 0.0, stride_of(m)
     normal_matrix(a, work.slope, m, n, normal)
     for j in range(m):
-        stiffest = max(stiffest, normal.upper[j * stride_of(m) + j])
-        normal.upper[j * stride_of(m) + j] += 1 / (numbers[LENGTH] * GAMMA)
+        stiffest = max(stiffest, normal.upper[j * stride + j])
+        normal.upper[j * stride + j] += 1 / (numbers[LENGTH] * GAMMA)
     numbers[STIFF] = stiffest
     return factor_normal(m, normal)
 

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.aligned import aligned_zeros
+from fastflow.kernels.vectors.elementwise import copy
 from fastflow.kernels.vectors.layouts import address, keep
 from fastflow.kernels.vectors.products import transpose
 from fastflow.kernels.vectors.row_tiles import row_product
@@ -67,8 +68,7 @@ def set_transposed(a, m, n, work):
     transpose(work.transposed, a, m, n)
     stride = stride_of(m)
     for j in range(n):
-        for i in range(m):
-            work.padded[j * stride + i] = work.transposed[j * m + i]
+        copy(work.padded[j * stride : j * stride + m], work.transposed[j * m : (j + 1) * m], m)
 
 
 @jit_inline
@@ -135,7 +135,7 @@ def factor_normal(m, work):
         short += _factor_block(panel, stride, rows, work.diagonal[first:], inverse, work.scratch)
         for p in range(rows):
             for j in range(p):
-                panel[p * stride + j] = panel[j * stride + p] if j < p else 0.0
+                panel[p * stride + j] = panel[j * stride + p]
         row_product(
             0.0,
             address(upper, i64(first * stride + first)),
