@@ -9,8 +9,10 @@ import importlib
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numba
@@ -20,9 +22,10 @@ from numba.core.compiler import CompileResult
 
 import fastflow
 from fastflow.kernels import endings
-from fastflow.kernels.compile import cache
+from fastflow.kernels.compile import cache, turns
 from fastflow.kernels.compile.cache import kernels_stamp
 from fastflow.kernels.compile.jit import jit
+from fastflow.kernels.compile.watch import watching_compilation
 from fastflow.kernels.vectors import products
 
 KERNELS = Path(fastflow.kernels.__file__).parent
@@ -306,22 +309,126 @@ def test_classes_of_one_name_are_told_apart():
     assert "fastflow.kernels.vectors.products.Step" in cache._full_name(numba.typeof((products.Step(1, 2, 3), 1)))
 
 
-def test_processes_that_compile_at_once_share_a_folder(tmp_path):
-    """Six of them: all get their number, and the seventh finds everything."""
+def test_processes_that_start_together_compile_each_kernel_once(tmp_path):
+    """Six of them: all get their number, one has compiled it, and the seventh finds everything."""
     code = (
         "import numpy as np; from fastflow.kernels import parameter_count as count; "
-        "print(count(np.array([2, 3, 4])), *count.stats.cache_hits.values())"
+        "print(count(np.array([2, 3, 4])), sum(count.stats.cache_misses.values()))"
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     pipe = subprocess.PIPE
     start = [sys.executable, "-W", "error", "-c", code]
     together = [subprocess.Popen(start, env=environment, stdout=pipe, stderr=pipe, text=True) for _ in range(6)]
+    compiled = 0
     for process in together:
         said, complained = process.communicate()
         assert said.split()[0] == "18", complained
         assert not complained
-    assert subprocess.run(start, env=environment, capture_output=True, text=True, check=True).stdout == "18 1\n"
+        compiled += int(said.split()[1])
+    assert compiled == 1
+    assert subprocess.run(start, env=environment, capture_output=True, text=True, check=True).stdout == "18 0\n"
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".nbc"]
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from fastflow.kernels.compile.turns import turn_to_compile
+
+with turn_to_compile(Path(sys.argv[1]), 0o664):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def held(processes, monkeypatch):
+    """The path of a lock that another process has taken while it compiles `twice`, and that process."""
+    monkeypatch.setattr(turns, "_waited_in_vain", False)
+    twice, _ = processes()
+    twice(3)
+    (file,) = processes.files()
+    file.unlink()
+    path = file.with_name(f"{file.name}.lock")
+    process = subprocess.Popen([sys.executable, "-c", HOLDING, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield path, process
+    process.kill()
+    process.communicate()
+
+
+def _in_a_moment(do, seconds=0.5):
+    timer = threading.Timer(seconds, do)
+    timer.start()
+    return timer
+
+
+def test_a_lock_dies_with_its_process(processes, held):
+    path, process = held
+    twice, _ = processes()
+    timer = _in_a_moment(process.kill)
+    assert twice(3) == 6
+    assert timer.finished.is_set()  # waited for
+    assert path.with_suffix("").exists()
+    assert not path.exists()
+
+
+def test_who_waits_finds_what_the_other_has_compiled(processes, held):
+    """As another process would, a timer puts the file there and lets the lock go; who waits is told that it does."""
+    path, process = held
+    elsewhere, _ = processes()
+    file = path.with_suffix("")
+    file.write_bytes(b"")  # whatever is there, it is not waited for
+    with pytest.warns(UserWarning, match="damaged"):
+        elsewhere(3)
+    content = file.read_bytes()
+    file.unlink()
+    twice, _ = processes()
+    told = []
+
+    def finish():
+        file.write_bytes(content)
+        process.kill()
+
+    timer = _in_a_moment(finish)
+    with watching_compilation(lambda: told.append(timer.finished.is_set()), 0.1):
+        assert twice(3) == 6
+    assert sum(twice.stats.cache_hits.values()) == 1
+    assert not twice.stats.cache_misses
+    assert told == [False]
+
+
+def test_a_stopped_process_is_not_waited_for_again(processes, held, monkeypatch):
+    path, _ = held
+    monkeypatch.setattr(turns, "PATIENCE", 0.3)
+    twice, _ = processes()
+    assert twice(3) == 6
+    assert path.with_suffix("").exists()
+    assert path.exists()  # and held as before
+    path.with_suffix("").unlink()
+    monkeypatch.setattr(turns, "PATIENCE", 600.0)
+    assert processes()[0](3) == 6
+
+
+def test_an_interrupt_ends_waiting(processes, held):
+    path, _ = held
+    twice, _ = processes()
+    timer = _in_a_moment(lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        twice(3)
+    timer.join()
+    assert not path.with_suffix("").exists()
+
+
+@pytest.mark.parametrize("lacking", ["fcntl", "flock"])
+def test_without_locks_every_process_compiles(processes, held, monkeypatch, lacking):
+    """Where the system or the file system has none."""
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(*(turns, "fcntl", None) if lacking == "fcntl" else (turns.fcntl, "flock", flock))
+    assert processes()[0](3) == 6
 
 
 def test_without_a_compiler_there_is_one_clear_line():

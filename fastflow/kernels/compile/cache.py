@@ -23,7 +23,7 @@ import stat
 import sys
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from numba.core.caching import CacheImpl
 from numba.core.serialize import dumps
 
 from fastflow.kernels.compile.linking import rebuild
+from fastflow.kernels.compile.turns import turn_to_compile
 
 if TYPE_CHECKING:
     from numba.core.base import BaseContext
@@ -151,6 +152,23 @@ class KernelCache:
                 _say_once("damaged", f"the kernel cache {folder} cannot be read ({error!r}): it is compiled anew")
         return None
 
+    @contextlib.contextmanager
+    def turn(self, sig: Signature | tuple[types.Type, ...], target_context: BaseContext) -> Iterator[None]:
+        """Wait while another process compiles this version; who is in the block will find its file, or compiles it."""
+        arguments, writable = _argument_types(sig), self.cache_path
+        if writable is None or not all(map(is_our_type, arguments)):
+            yield
+            return
+        target_context.refresh()
+        name = self._file_name(self._identity(arguments, target_context.codegen()))
+        if any((folder / name).exists() for folder in self.folders):
+            yield
+            return
+        with contextlib.suppress(OSError):
+            _make(Path(writable))
+        with turn_to_compile(Path(writable) / f"{name}.lock", FILE_MODE):
+            yield
+
     def save_overload(self, sig: Signature | tuple[types.Type, ...], data: CompileResult) -> None:
         """Keep a compiled version, in the first folder that takes it."""
         arguments = _argument_types(sig)
@@ -231,10 +249,14 @@ def _read(path: Path, identity: str) -> bytes | None:
     return code
 
 
-def _write(folder: Path, name: str, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
+def _make(folder: Path) -> None:
     for each in (folder.parent, folder):
         each.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+
+
+def _write(folder: Path, name: str, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    _make(folder)
     temporary = folder / f"{name}.{uuid.uuid4().hex}"
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:

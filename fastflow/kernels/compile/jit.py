@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core import config, sigutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 from numba.core.registry import CPUDispatcher
 
@@ -30,7 +31,7 @@ class Kernel(CPUDispatcher):
     """Numba's dispatcher, which Ctrl-C may interrupt, and which other processes find by its name."""
 
     def compile(self, sig: object) -> object:
-        with interruptible(), uncollected():
+        with interruptible(), uncollected(), global_compiler_lock, self._cache.turn(sig, self.targetctx):
             return super().compile(sig)
 
     def __reduce__(self) -> str | tuple[Any, ...]:

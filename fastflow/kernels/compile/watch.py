@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 from numba.core.event import Event, Listener, install_listener
 
+from fastflow.kernels.compile.turns import WAITING
+
 
 class _Watch(Listener):
     """Calls ``tell`` once when compiling, all of it together, has taken so many seconds."""
@@ -42,10 +44,11 @@ class _Watch(Listener):
 def watching_compilation(tell: Callable[[], None], after: float) -> Iterator[None]:
     """Call ``tell`` once, in another thread, if kernels are compiled in this block for so many seconds together.
 
-    What is only loaded from the cache does not count. Compilation in other threads of the process does.
+    What is only loaded from the cache does not count. Compilation in other threads of the process does, and waiting for
+    another process that compiles.
     """
     watch = _Watch(tell, after)
-    with install_listener("numba:compile", watch):
+    with install_listener("numba:compile", watch), install_listener(WAITING, watch):
         try:
             yield
         finally:
