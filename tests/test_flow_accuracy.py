@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import NamedTuple
 
 import naive
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 
 import fastflow as ff
+from fastflow.methods.gradient_flow import _LayerFlow
 
 TIMES = np.geomspace(0.02, 50, 20)
 TOLERANCES = [1e-4, 1e-5, 1e-6, 1e-7, 1e-8]
 REFERENCE = 2e-9
 """What the reference may err by."""
+BETTER = 0.1
+"""An error over the tolerance that is as good as a smaller one."""
 WIDTHS = {1: (4, 5), 2: (5, 3, 4), 3: (4, 4, 3, 5), 4: (4, 3, 3, 3, 4)}
 KINDS = ["estimation", "completion", "sensing", "regression by gram", "regression by samples", "autoencoder"]
 
@@ -61,7 +65,8 @@ def start_of(problem, network, init):
 def check_errors(problem, network, init, wanted, wanted_factors=None, times=TIMES, most=10):
     """Below ``most`` rtol at every tolerance, and falling by 4.5 a decade or more, down to the error of the reference.
 
-    The fall is that of the line of least squares through the logarithms.
+    The fall is that of the line of least squares through the logarithms; an error of less than `BETTER` rtol counts for
+    as much.
     """
     errors, of_factors = [], []
     for rtol in TOLERANCES:
@@ -77,7 +82,8 @@ def check_errors(problem, network, init, wanted, wanted_factors=None, times=TIME
         print("error / rtol", np.round(over, 2))
         assert np.all(over < most)
         count = max(3, np.count_nonzero(np.array(found) > REFERENCE))
-        fall = np.polyfit(np.log10(TOLERANCES[:count]), np.log10(found[:count]), 1)[0]
+        counted = np.maximum(over[:count], BETTER) * TOLERANCES[:count]
+        fall = np.polyfit(np.log10(TOLERANCES[:count]), np.log10(counted), 1)[0]
         assert fall > np.log10(4.5)
 
 
@@ -205,3 +211,53 @@ def test_of_diagonal_networks(depth, signed, observed, rng):
         factors = solve(velocity, flat(start))
         wanted = [naive.hadamard_product(vectors(w)) for w in factors]
         check_errors(problem, network, init, wanted, None if identical or depth <= 2 else factors)
+
+
+def products_of(depth, starts):
+    """The products of flat factors (runs, depth * d * d)."""
+    side = np.sqrt(starts.shape[1] // depth).astype(int)
+    return np.array([np.linalg.multi_dot([*w[::-1], np.eye(side)]) for w in starts.reshape(-1, depth, side, side)])
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_no_more_gradients_than_scipys_best_at_equal_error(depth, rng, monkeypatch):
+    """Past the saddles, where SciPy's RK45 or DOP853, at the loosest tolerance of each that is enough, need fewest."""
+    from scipy.integrate import solve_ivp
+
+    side, until, evaluations = 16, {2: 14.0, 3: 40.0}[depth], []
+    target = rng.standard_normal((side, 2)) @ rng.standard_normal((2, side))
+    target /= np.linalg.norm(target, 2)
+    observed = rng.random(target.shape) < 0.5
+    problem = ff.MatrixCompletion.from_dense(np.where(observed, target, np.nan))
+    settle = _LayerFlow.settle
+    monkeypatch.setattr(_LayerFlow, "settle", lambda flow: (settle(flow), evaluations.append(flow.state.evaluations)))
+
+    def flows(rtol, t_max=until):
+        method = ff.GradientFlow(t_max=t_max, rtol=rtol, tol=0, gradient_tol=0)
+        return ff.train(problem, ff.DeepLinear(depth), ff.inits.Gaussian(1e-2), method, runs=4)
+
+    def velocity(_, w):
+        factors = list(w.reshape(depth, side, side))
+        return -flat(naive.gradient(problem, factors))
+
+    def error(products):
+        return np.abs(products.reshape(wanted.shape) - wanted).max() / np.abs(wanted).max()
+
+    starts, wanted = flows(1e-8, 1e-9).flat_factors, flows(1e-12).solution
+
+    def scipys(name, rtol):
+        with np.errstate(over="ignore", invalid="ignore"):
+            ends = [solve_ivp(velocity, (0, until), w, name, rtol=rtol, atol=rtol / 10) for w in starts]
+        return error(products_of(depth, np.array([end.y[:, -1] for end in ends]))), np.mean([end.nfev for end in ends])
+
+    def ours(rtol):
+        return error(flows(rtol).solution), evaluations[-1].mean()
+
+    def fewest(solve, bound):
+        found = map(solve, 10.0 ** -np.arange(2.5, 10.1, 0.5))
+        return next(count for error, count in found if error < bound)
+
+    for bound in (1e-4, 1e-7):
+        counts = [fewest(solve, bound) for solve in (ours, partial(scipys, "RK45"), partial(scipys, "DOP853"))]
+        print(bound, counts)
+        assert counts[0] < 1.1 * min(counts[1:])

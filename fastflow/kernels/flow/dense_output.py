@@ -19,7 +19,9 @@ def more_slopes(field, index, table, step, length):
     """The further slopes that the interpolant of `nonstiff_step` needs: after the step, before it is taken."""
     n, slopes = step.state.size, step.slopes
     for stage in range(table.stages + 1, table.slopes):
-        add_slopes(step.a, step.state, table.points[stage], -length, slopes, table.first[stage], stage, step.factors)
+        add_slopes(
+            step.a, 1.0, step.state, table.points[stage], -length, slopes, table.first[stage], stage, step.factors
+        )
         slope(field, index, step.a, slopes[stage * n : (stage + 1) * n])
 
 
@@ -44,7 +46,9 @@ def nonstiff_weights(weights, table, share):
 def nonstiff_point(table, step, length, share):
     """Write to ``step.a`` where `nonstiff_step` is after a share of its length."""
     weights = nonstiff_weights(step.weights, table, share)
-    add_slopes(step.a, step.state, weights, -length, step.slopes, table.first[table.stages], table.slopes, step.factors)
+    add_slopes(
+        step.a, 1.0, step.state, weights, -length, step.slopes, table.first[table.stages], table.slopes, step.factors
+    )
 
 
 @jit_internal

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit_inline
-from fastflow.kernels.vectors.elementwise import ROWS_AT_ONCE, add_rows, copy, rows_together
+from fastflow.kernels.compile.jit import jit_internal
+from fastflow.kernels.vectors.combine import combine_rows_at
+from fastflow.kernels.vectors.layouts import address, keep
 
 SLOPES = 16
 """Slopes that a step and its dense output need at most, the one before it included."""
@@ -27,23 +28,24 @@ ORDERS = (8, 5)
 STABLE = {8: 6.39, 5: 3.30}
 """How far down ``|R| <= 1`` holds, by order."""
 
-TRUSTED = {8: 4.0, 5: 2.2}
+TRUSTED = {8: 4.0, 5: 3.0}
 """The step times the rate up to which the estimate of the error is trusted, by order; it is stable beyond."""
 
 
 class DormandPrince(NamedTuple):
-    """A method: how many ``stages`` it has, its ``order``, and coefficients of slopes, each in the column of its row.
+    """A method: its ``order``, how many ``stages`` it has and ``estimates`` of its error, and coefficients of slopes.
 
-    ``slopes`` are those that dense output needs: that of each stage, of the new point, and of further stages;
-    ``trusted`` is of `TRUSTED`. ``points`` (16, 16) of the stages, of the new point in row ``stages``, and of the
-    further stages; those before ``first`` (16,) are 0, and in the rest those before that of the new point. ``errors``
-    (2, 16) of the estimates of order 5 and 3, or that of order 4 alone; ``dense`` (4, 16) of the last coefficients of
-    the interpolant.
+    A slope's coefficients are in the column of its row. ``slopes`` are those that dense output needs: that of each
+    stage, of the new point, and of further stages; ``trusted`` is of `TRUSTED`. ``points`` (16, 16) of the stages, of
+    the new point in row ``stages``, and of the further stages; those before ``first`` (16,) are 0, and in the rest
+    those before that of the new point. ``errors`` (2, 16) of the estimates of order 5 and 3, or that of order 4 alone;
+    ``dense`` (4, 16) of the last coefficients of the interpolant.
     """
 
     stages: int
     slopes: int
     order: int
+    estimates: int
     trusted: float
     points: np.ndarray
     first: np.ndarray
@@ -59,34 +61,34 @@ def dormand_prince(order: int) -> DormandPrince:
     points, errors, dense = np.zeros((SLOPES, SLOPES)), np.zeros((2, SLOPES)), np.zeros((4, SLOPES))
     places = np.array(ROWS)
     if order == 8:
-        stages, slopes = 12, SLOPES
+        stages, slopes, estimates = 12, SLOPES, 2
         points[:stages, places[:stages]], points[stages, places[:stages]] = DOP853.A, DOP853.B
         points[stages + 1 :, places] = DOP853.A_EXTRA
         errors[:, places[: stages + 1]] = DOP853.E5, DOP853.E3
         dense[:, places] = DOP853.D
     else:
-        stages, slopes = 6, 7
+        stages, slopes, estimates = 6, 7, 1
         points[:stages, places[: stages - 1]], points[stages, places[:stages]] = RK45.A, RK45.B
         errors[0, places[:slopes]] = RK45.E
         dense[0, places[:slopes]] = RK45.P[:, 3]  # of the share to the power 4, which the rest has not
     first = np.argmax(points != 0, axis=1)
     for array in (points, first, errors, dense):
         array.flags.writeable = False
-    return DormandPrince(stages, slopes, order, TRUSTED[order], points, first, errors, dense)
+    return DormandPrince(stages, slopes, order, estimates, TRUSTED[order], points, first, errors, dense)
 
 
-@jit_inline
-def add_slopes(target, start, weights, scale, slopes, first, end, factors):
-    """``target = start + scale sum_k weights[k] slopes[k]`` over the rows ``first <= k < end``, in their order.
+@jit_internal
+def add_slopes(target, share, start, weights, scale, slopes, first, end, factors):
+    """``target = share start + scale sum_k weights[k] slopes[k]`` over the rows ``first <= k < end``, in their order.
 
-    Flat arrays; ``factors`` is scratch of `ROWS_AT_ONCE`.
+    Flat arrays, none of which are slopes but ``slopes``; ``factors`` is scratch of `SLOPES`.
     """
-    size = start.size
-    copy(target, start, size)
-    row = first
-    while row < end:
-        rows = rows_together(end - row, ROWS_AT_ONCE)
-        for k in range(rows):
-            factors[k] = scale * weights[row + k]
-        add_rows(target, factors, slopes, row, size, rows)
-        row += rows
+    size, i = start.size, np.intp
+    for k in range(end - first):
+        factors[k] = scale * weights[first + k]
+    rows = address(slopes, first * size)
+    combine_rows_at(address(target, i(0)), share, address(start, i(0)), address(factors, i(0)), rows, size, end - first)
+    keep(target)
+    keep(start)
+    keep(factors)
+    keep(slopes)

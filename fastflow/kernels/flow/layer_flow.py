@@ -67,6 +67,15 @@ STIFF = 0.75
 """The step times the rate at which slopes change, over what is trusted of it, from which on the stabilised method is
 tried."""
 
+ROOMY = 2.5
+"""So many times longer a step could be by its error alone where the stabilised method, of a lower order, is tried."""
+
+SMALLEST = 1e-8
+"""Errors below this, over the tolerance, are taken for as much."""
+
+LEAST_TREND = 0.5
+"""Where errors grow from step to step, the next one is shortened by at most so much for that they will again."""
+
 MANY, DENSE = 3, (0.5, 0.75)
 """So many times in so much of a step, by method, are interpolated, in no more of it than that."""
 
@@ -134,13 +143,14 @@ class FlowMemory(NamedTuple):
 BEGUN, RECORD, METHOD, SINCE, TRIED, RESTED, PAUSE, STILL = range(1, 9)
 
 # The places of `FlowMemory.numbers`: time, length of the next step, largest rate, loss, norms of the gradient and of
-# the factors, length and progress per evaluation of the method that a trial may come back to.
-TIME, LENGTH, RATE, LOSS, NORM, SIZE, OTHER_LENGTH, PROGRESS = range(8)
+# the factors, length and progress per evaluation of the method that a trial may come back to; of the last step of this
+# method length (0: none) and error, and how many times longer it could have been by that, stability aside.
+TIME, LENGTH, RATE, LOSS, NORM, SIZE, OTHER_LENGTH, PROGRESS, LAST_LENGTH, LAST_ERROR, ROOM = range(11)
 
 
 def flow_memory(parameters: int) -> FlowMemory:
     """A `FlowMemory` for runs of so many parameters."""
-    return FlowMemory(np.zeros(STILL + 1, np.int64), np.zeros(PROGRESS + 1), step_memory(parameters))
+    return FlowMemory(np.zeros(STILL + 1, np.int64), np.zeros(ROOM + 1), step_memory(parameters))
 
 
 @jit
@@ -203,6 +213,7 @@ def _begin(runs, run, memory):
     at[BEGUN], at[RECORD], at[METHOD], at[SINCE], at[TRIED], at[RESTED], at[PAUSE] = 1, 0, NONSTIFF, -1, -1, 0, 0
     at[STILL] = 0
     numbers[TIME], numbers[OTHER_LENGTH], numbers[PROGRESS], numbers[RATE], numbers[LENGTH] = 0, 0, 0, 0, -1
+    numbers[LAST_LENGTH] = 0
     runs.steps[run] = 0
     runs.evaluations[run] += 1
 
@@ -266,11 +277,12 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         # The estimate of order 5 may vanish; with that of order 3 it seldom does.
         error = max(error, VANISHING * sizes[OF_STEP] * min(1.0, sizes[OF_OTHER] / sizes[OF_STEP]) ** (9 / 4))
     error /= min(allowed, max(of_step, rounding))
+    room = max(error, SMALLEST) ** (-1 / order)
     if method == NONSTIFF:  # whose estimate hardly sees what is stiff and not stable
         error = max(error, (length * rate / methods.nonstiff.trusted) ** order)
     factor, cut_short = 0.1, length < wanted
     if math.isfinite(error) and math.isfinite(loss):
-        factor = max(0.1, safety * max(error, 1e-8) ** (-1 / order))
+        factor = max(0.1, safety * max(error, SMALLEST) ** (-1 / order))
     if error <= 1 and math.isfinite(loss):
         moment = goal if meets else numbers[TIME] + length
         if at[RECORD] < trace.moments.size and trace.moments[at[RECORD]] < moment:
@@ -284,6 +296,12 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
             at[SINCE] += REFRESH // 4 if grows else 1
         else:
             numbers[RATE] = rate
+        error = max(error, SMALLEST)
+        if numbers[LAST_LENGTH] > 0:
+            # What errors have grown by since the last step, for steps as long, they will again.
+            trend = length / numbers[LAST_LENGTH] * (numbers[LAST_ERROR] / error) ** (1 / order)
+            factor *= min(max(trend, LEAST_TREND), 1.0)
+        numbers[LAST_LENGTH], numbers[LAST_ERROR], numbers[ROOM] = length, error, room
         numbers[LENGTH] = length * min(factor, 5.0)
         if cut_short:
             numbers[LENGTH] = max(wanted, min(length * factor, 2 * wanted))
@@ -325,12 +343,12 @@ def _choose_method(memory, table, length, stages, cut_short):
         # The method where nothing is stiff goes no further than its estimate is trusted.
         promising = progress * rate < table.trusted / table.stages
         if at[METHOD] == NONSTIFF:
-            promising = length * rate > STIFF * table.trusted
+            promising = length * rate > STIFF * table.trusted and numbers[ROOM] > ROOMY
         if at[RESTED] >= at[PAUSE] and not cut_short and promising:
             numbers[OTHER_LENGTH], numbers[PROGRESS] = numbers[LENGTH], progress
-            at[METHOD], at[TRIED] = NONSTIFF + STABILISED - at[METHOD], 0
+            at[METHOD], at[TRIED], numbers[LAST_LENGTH] = NONSTIFF + STABILISED - at[METHOD], 0, 0
             if at[METHOD] == STABILISED:
-                at[SINCE] = -1 if at[SINCE] < 0 else REFRESH
+                at[SINCE] = -1
             else:
                 numbers[LENGTH] = min(2 * numbers[LENGTH], table.trusted / rate)
     else:
@@ -345,7 +363,7 @@ def _choose_method(memory, table, length, stages, cut_short):
                     NONSTIFF + STABILISED - at[METHOD],
                     max(WAIT, min(2 * at[PAUSE], LONGEST_WAIT)),
                 )
-                numbers[LENGTH] = numbers[OTHER_LENGTH]
+                numbers[LENGTH], numbers[LAST_LENGTH] = numbers[OTHER_LENGTH], 0
 
 
 @jit_inline

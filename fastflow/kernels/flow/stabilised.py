@@ -27,6 +27,9 @@ SAFETY, CLOSE = 1.15, 0.04
 FIRST_TURNS, TURNS = 12, 8
 """Of the power iteration, at the start of a run and later."""
 
+GUESSED = 3.0
+"""Of the direction in which slopes changed, in the one that the power iteration begins with, beside a random one."""
+
 SURE = 1e-12
 """Points that differ by less than this, over their norm, say nothing about the rate at which slopes change."""
 
@@ -44,8 +47,8 @@ class Step(NamedTuple):
 
     ``state``, ``gradient`` (n,) where it is; ``point`` and ``slope`` (n,) where a step leads and the gradient there;
     ``slopes`` (16 n,) of the stages of a `DormandPrince`; ``a`` to ``d`` (n,) scratch; ``power`` (n,) the eigenvector
-    of the Hessian, ``image`` (n,) scratch. ``sizes`` (`SIZES`,) has named places; ``factors`` (8,) and ``weights``
-    (16,) are scratch.
+    of the Hessian, or how slopes changed in a step that is not stabilised, ``image`` (n,) scratch. ``sizes`` (`SIZES`,)
+    has named places; ``factors`` and ``weights`` (16,) are scratch.
     """
 
     state: np.ndarray
@@ -69,7 +72,7 @@ def step_memory(parameters: int) -> Step:
     state, gradient, point, there, a, b, c, d, power, image = (
         aligned_zeros((parameters,), np.float64) for _ in range(10)
     )
-    slopes, numbers = aligned_zeros((SLOPES * parameters,), np.float64), [np.zeros(n) for n in (SIZES, 8, SLOPES)]
+    slopes, numbers = aligned_zeros((SLOPES * parameters,), np.float64), [np.zeros(n) for n in (SIZES, SLOPES, SLOPES)]
     return Step(state, gradient, point, there, slopes, a, b, c, d, power, image, *numbers)
 
 
@@ -77,18 +80,22 @@ def step_memory(parameters: int) -> Step:
 def largest_rate(field, index, step, begins):
     """The largest eigenvalue of the Hessian in magnitude, a little above, by power iteration at ``step.state``.
 
-    Also returns the gradient evaluations that this was worth.
+    Also returns the gradient evaluations that this was worth. Where it ``begins``, it does so near the direction in
+    which slopes changed in the last `nonstiff_step`.
     """
     state, power, image, weight = step.state, step.power, step.image, field.weights[index]
     numbers = step.sizes
     copy(field.curvature.factors, state, state.size)
     visit(field.curvature, field.problem, index, weight)
     if begins:
-        # A direction without a bias for any, the same in every run: x -> 69069 x + 1 modulo 2^31.
+        dot(power, power, power.size, numbers)
+        scale = math.sqrt(numbers[0] / power.size)
+        guessed = GUESSED / scale if 0 < scale < math.inf else 0.0
+        # Beside it a direction without a bias for any, the same in every run: x -> 69069 x + 1 modulo 2^31.
         seed = 12345
         for k in range(power.size):
             seed = (69069 * seed + 1) % 2**31
-            power[k] = seed / 2**31 - 0.5
+            power[k] = (guessed * power[k] if guessed > 0 else 0.0) + seed / 2**31 - 0.5
     dot(power, power, power.size, numbers)
     size, radius, spent = math.sqrt(numbers[0]), 0.0, 1
     for turn in range(FIRST_TURNS if begins else TURNS):
@@ -158,12 +165,14 @@ def nonstiff_step(field, index, table, step, length):
     stages, first = table.stages, table.first[table.stages]
     copy(slopes[2 * n : 3 * n], step.gradient, n)
     for stage in range(1, stages):
-        add_slopes(step.a, step.state, table.points[stage], -h, slopes, table.first[stage], max(stage, 3), step.factors)
+        add_slopes(
+            step.a, 1.0, step.state, table.points[stage], -h, slopes, table.first[stage], max(stage, 3), step.factors
+        )
         row = stage
         if stage < 3:
             row = 2 - stage
         slope(field, index, step.a, slopes[row * n : (row + 1) * n])
-    add_slopes(step.point, step.state, table.points[stages], -h, slopes, first, stages, step.factors)
+    add_slopes(step.point, 1.0, step.state, table.points[stages], -h, slopes, first, stages, step.factors)
     loss = slope(field, index, step.point, step.slope)
     copy(slopes[stages * n : (stages + 1) * n], step.slope, n)
     state, last, new, here = (
@@ -172,18 +181,20 @@ def nonstiff_step(field, index, table, step, length):
         address(step.point, i(0)),
         address(step.slope, i(0)),
     )
-    apart, change, estimated, other = address(step.b, i(0)), address(step.c, i(0)), address(step.d, i(0)), last
+    apart, change, estimated = address(step.b, i(0)), address(step.c, i(0)), address(step.d, i(0))
     combine_at(apart, (-1.0, 1.0), (last, new), (), (), n)
-    combine_at(last, (-1.0, 1.0), (address(slopes, (stages - 1) * n), here), (), (), n)
-    squares_at((apart, last), n, address(sizes, i(0)))
+    bent = address(step.power, i(0))
+    combine_at(bent, (-1.0, 1.0), (address(slopes, (stages - 1) * n), here), (), (), n)
+    squares_at((apart, bent), n, address(sizes, i(0)))
     apart_size, rate = math.sqrt(sizes[0]), 0.0
     slopes_apart = math.sqrt(sizes[1])
     combine_at(change, (-1.0, 1.0), (state, new), (), (), n)
-    for array, estimate in ((step.d, 0), (step.a, 1)):
-        for k in range(n):
-            array[k] = 0
-        add_slopes(array, array, table.errors[estimate], h, slopes, first, stages + 1, step.factors)
-    squares_at((estimated, change, new, here, other), n, address(sizes, i(0)))
+    add_slopes(step.d, 0.0, step.state, table.errors[0], h, slopes, first, stages + 1, step.factors)
+    squares_at((estimated, change, new, here), n, address(sizes, i(0)))
+    sizes[OF_OTHER] = 0
+    if table.estimates > 1:
+        add_slopes(step.a, 0.0, step.state, table.errors[1], h, slopes, first, stages + 1, step.factors)
+        squares_at((last,), n, address(sizes, i(OF_OTHER)))
     keep(step)
     if apart_size > SURE * math.sqrt(sizes[OF_POINT]):
         rate = slopes_apart / apart_size

@@ -13,7 +13,10 @@ from numba.extending import intrinsic
 
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.elementwise import PARTIAL_BYTES
-from fastflow.kernels.vectors.simd import Vector, constant, for_vectors
+from fastflow.kernels.vectors.simd import Vector, constant, for_vectors, switch
+
+MOST_ROWS = 16
+"""So many rows at most go into a sum of `combine_rows_at`."""
 
 
 def _members(builder, tuple_type, value):
@@ -49,6 +52,38 @@ def combine_at(typingctx, target, factors, sources, sums, weights, size):
             vector.store(total, target, offset, mask)
 
         for_vectors(builder, vector, arguments[5], body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def combine_rows_at(typingctx, target, share, start, factors, matrix, size, rows):
+    """``target = share * start + sum_k factors[k] * row k``, ``k < rows``, in one pass; FMAs in the order of k.
+
+    Addresses of ``size`` numbers, of the factors, and of a matrix of rows of ``size``, at most `MOST_ROWS` of them.
+    """
+    n = types.intp
+    signature = types.void(n, types.float64, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, types.float64, SHAPE.vector_bytes // 8)
+        target, start, factors, matrix = (vector.at(arguments[i]) for i in (0, 2, 3, 4))
+        share, size = vector.splat(arguments[1]), arguments[5]
+
+        def emit(count):
+            places = [builder.gep(matrix, [builder.mul(constant(k), size)]) for k in range(count)]
+            splats = [vector.splat(builder.load(builder.gep(factors, [constant(k)]))) for k in range(count)]
+
+            def body(offset, mask):
+                total = builder.fmul(share, vector.load(start, offset, mask))
+                for splat, place in zip(splats, places, strict=True):
+                    total = vector.fma(splat, vector.load(place, offset, mask), total)
+                vector.store(total, target, offset, mask)
+
+            for_vectors(builder, vector, size, body, unroll=False)
+
+        switch(builder, arguments[6], {k: (lambda k=k: emit(k)) for k in range(1, MOST_ROWS + 1)})
         return context.get_dummy_value()
 
     return signature, codegen
