@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
@@ -29,13 +30,19 @@ from fastflow.kernels.vectors.elementwise import (
     rows_together,
 )
 from fastflow.kernels.vectors.layouts import item_bytes
-from fastflow.kernels.vectors.simd import I64, Vector, constant
+from fastflow.kernels.vectors.simd import I64, Vector, constant, for_vectors
 
 ROW_BYTES = 3 * 2**13
 """Bytes of the rows of a block that one run takes at once: most of a first-level cache, beside two vectors."""
 
 LEAST_ROWS = min(4, ROWS_AT_ONCE)
 """Rows at once of even the longest: the sums of fewer would wait for each other more than for the second level."""
+
+PIPED_BYTES = 2**14
+"""Bytes of the rows of a block of which the next one comes while it is gone over a second time."""
+
+MEETING = 2**11
+"""Rows of a multiple of these bytes meet in few sets of the first-level cache, which holds fewer of them then."""
 
 LEAST_SQUARE_32, LEAST_SQUARE_64 = 1e-30, 1e-300
 """Sums of squares below these may have lost digits to squares that are not normal numbers, in either precision."""
@@ -78,6 +85,49 @@ def measure_block(typingctx, zero, residual, values, matrix, columns, rows, x, g
 
         places = (residual, values, matrix, x, gradient)
         return _emit_measured(context, builder, zero, places, columns, rows, pointers_of)
+
+    return signature, codegen
+
+
+@intrinsic
+def measure_next(typingctx, zero, residual, values, matrix, columns, rows, x, gradient):
+    """Rows ``i < rows`` times their residuals, added to ``gradient``, and the residuals of as many rows after them.
+
+    At addresses as for `measure_block`, and with its bits. In one loop: while rows of the next block come from memory,
+    those of this one go from the first-level cache.
+    """
+    n = types.intp
+    signature = types.void(zero, n, n, n, n, n, n, n)
+
+    def codegen(context, builder, signature, arguments):
+        zero, columns = signature.args[0], arguments[4]
+        vector = Vector(context, builder, zero, PARTIAL_BYTES // (zero.bitwidth // 8))
+        residual, values, matrix, x, gradient = (vector.at(arguments[i]) for i in (1, 2, 3, 6, 7))
+
+        def emit(count):
+            few, after = Vector(context, builder, zero, count), constant(count)
+            here = row_pointers(builder, matrix, constant(0), columns, count)
+            there = row_pointers(builder, matrix, after, columns, count)
+            factors = lanes_splat(vector, few.load(residual, constant(0)))
+            totals = [cgutils.alloca_once_value(builder, vector.zero) for _ in there]
+            for total in totals:
+                builder.store(vector.zero, total)
+
+            def body(offset, mask):
+                right = vector.load(x, offset, mask)
+                for pointer, total in zip(there, totals, strict=True):
+                    builder.store(vector.fma(vector.load(pointer, offset, mask), right, builder.load(total)), total)
+                added = vector.load(gradient, offset, mask)
+                for pointer, factor in zip(here, factors, strict=True):
+                    added = vector.fma(factor, vector.load(pointer, offset, mask), added)
+                vector.store(added, gradient, offset, mask)
+
+            for_vectors(builder, vector, columns, body, unroll=False)
+            sums = vector.sums([builder.load(total) for total in totals])
+            few.store(builder.fsub(sums, few.load(values, after)), residual, after)
+
+        for_row_counts(builder, arguments[5], emit)
+        return context.get_dummy_value()
 
     return signature, codegen
 
@@ -173,13 +223,31 @@ def add_combination_at(zero, out, c, a, pitch, n, m):
         first += rows
 
 
+@jit_inline
+def _rows_within(capacity, row, most, least):
+    """How many rows of so many bytes go together, as `rows_together` has it: at most ``most``, at least ``least``."""
+    rows = most
+    while rows > least and rows * row > capacity:
+        rows >>= 1
+    return rows
+
+
 @jit_internal
 def measure_rows(zero, matrix, values, m, n, x, residual, gradient):
     """``r = A x - y`` and ``A^T r`` in one pass over A (m, n), row-major; at addresses of elements like ``zero``."""
     size = item_bytes(zero)
-    most = rows_together(max(LEAST_ROWS, ROW_BYTES // (n * size)), ROWS_AT_ONCE)
+    row, first = n * size, 0
     clear_at(zero, gradient, n)
-    first = 0
+    rows = _rows_within(PIPED_BYTES, row, LEAST_ROWS if row % MEETING == 0 else ROWS_AT_ONCE, LEAST_ROWS)
+    if 3 * rows <= m and rows * row <= PIPED_BYTES and row % (2 * MEETING) != 0:
+        measure_block(zero, residual, values, matrix, n, rows, x, 0)
+        while first + 2 * rows <= m:
+            at = first * size
+            measure_next(zero, residual + at, values + at, matrix + n * at, n, rows, x, gradient)
+            first += rows
+        add_rows_at(zero, gradient, residual + first * size, matrix + first * row, n, n, rows)
+        first += rows
+    most = _rows_within(ROW_BYTES, row, ROWS_AT_ONCE, LEAST_ROWS)
     while first < m:
         rows = rows_together(m - first, most)
         at = first * size
