@@ -20,6 +20,7 @@ from fastflow.kernels.vectors.elementwise import half_square_at
 from fastflow.kernels.vectors.layouts import address
 from fastflow.methods import Execution
 from fastflow.networks import Hadamard
+from fastflow.problems import compressed
 from fastflow.records import tracing
 from fastflow.status import Status
 
@@ -717,3 +718,41 @@ def test_depths_of_identical_factors_share_their_starts():
     ]
     for other in starts[1:]:
         np.testing.assert_array_equal(starts[0], other)
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype"),
+    [(ff.GradientDescent, "float64"), (ff.GradientDescent, "float32"), (ff.BarzilaiBorwein, "float64")],
+)
+@pytest.mark.parametrize("shape", [(1, 5), (21, 40), (70, 152), (150, 1030)])
+def test_runs_that_go_over_the_rows_of_a_large_matrix_together_have_the_bits_of_each_alone(
+    rng, monkeypatch, method, dtype, shape
+):
+    matrix, values = rng.standard_normal(shape) / np.sqrt(shape[0]), rng.standard_normal(shape[0])
+    problem = ff.CompressedSensing(matrix, values)
+    words = (problem, ff.DiagonalLinear(2), ff.inits.Uniform(0.1), method(1e-2, max_steps=30))
+    made = []
+
+    def make(*given):
+        made.append(make_diagonal_group(*given))
+        return made[-1]
+
+    packed = ff.train(*words, runs=7, dtype=dtype, threads=1)
+    monkeypatch.setattr(diagonal_together, "make_diagonal_group", make)
+    for module in (compressed, diagonal_group):
+        monkeypatch.setattr(module, "LARGE", 0)
+    together = ff.train(*words, runs=7, dtype=dtype, threads=1)
+    assert [group.run.size for group in made] == [7]
+    alone = ff.train(*words, runs=1, dtype=dtype, threads=1)
+    np.testing.assert_array_equal(together.solution, packed.solution)
+    np.testing.assert_array_equal(together.loss, packed.loss)
+    np.testing.assert_array_equal(together.solution[:1], alone.solution)
+
+
+def test_a_packed_copy_is_left_out_where_there_is_no_room_for_it(rng, monkeypatch):
+    problem = ff.CompressedSensing(rng.standard_normal((20, 40)), rng.standard_normal(20))
+    assert problem.is_worth_sharing(2)
+    monkeypatch.setattr(compressed, "LARGE", 0)
+    assert [problem.is_worth_sharing(runs) for runs in (8, 9)] == [False, True]
+    monkeypatch.setattr(compressed, "available_memory", lambda: problem.matrix.nbytes)
+    assert not problem.is_worth_sharing(64)

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastflow.checks import FloatArray, frozen
 from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.losses.shared_matrix import LARGE, packed_bytes, padded_bytes, padded_columns, share_matrix
+from fastflow.memory import available_memory
 from fastflow.operators import Operator, is_operator
 from fastflow.operators.rationed import Rationed
 from fastflow.problems.base import VectorProblem, stacked
@@ -23,8 +24,8 @@ DECOMPOSITION = 10
 """What least squares and the largest eigenvalue of ``A A^T`` cost, over the product of its size and its fewer rows or
 columns (of Householder and bidiagonal reductions, roughly)."""
 
-FEW = 2
-"""For so many runs a large matrix is not packed."""
+FEW = 8
+"""So many runs go over the rows of a large matrix together as fast as over a packed copy of it (measured)."""
 
 DECOMPOSED = 10**7
 """Up to that product they cost next to nothing."""
@@ -135,7 +136,10 @@ class CompressedSensing(VectorProblem):
         return 2 * size * min(size, 2 * measurements) if self.prefers_gram else 4 * self.matrix.size
 
     def is_worth_sharing(self, runs: int) -> bool:
-        return runs > FEW or isinstance(self.matrix, Operator) or self.matrix.nbytes < LARGE
+        if isinstance(self.matrix, Operator) or self.matrix.nbytes < LARGE:
+            return True
+        room = available_memory()
+        return runs > FEW and (room is None or room > 2 * self.matrix.nbytes)
 
     @classmethod
     def examples(cls, width: int) -> Sequence[Self | list[Self]]:

@@ -18,7 +18,7 @@ from fastflow.kernels.losses.loss import LossWorkspace, loss_gradient, padded_si
 from fastflow.kernels.losses.measured import Measured, call_back, members_of
 from fastflow.kernels.losses.regression import RegressionByGram
 from fastflow.kernels.losses.sensing import Sensing
-from fastflow.kernels.losses.shared_matrix import SharedMatrix
+from fastflow.kernels.losses.shared_matrix import LARGE, SharedMatrix
 from fastflow.kernels.networks.group import (
     backward,
     backward_by,
@@ -50,7 +50,7 @@ from fastflow.kernels.networks.hadamard import (
 from fastflow.kernels.rules.rule import places_of
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot, half_square_at, subtract
-from fastflow.kernels.vectors.inner import has_digits, measure_rows, norm_of
+from fastflow.kernels.vectors.inner import has_digits, measure_rows, measure_rows_for_all, norm_of
 from fastflow.kernels.vectors.layouts import address, integer_at, item_bytes, keep, set_integer
 from fastflow.kernels.vectors.products import multiply
 
@@ -107,6 +107,8 @@ def make_diagonal_group(
     """
     dtype = like.dtype
     shared = isinstance(problem, RegressionByGram) and len(problem.centre) == 1
+    if isinstance(problem, Sensing) and len(problem.operators) == 1:
+        shared = problem.operators.nbytes >= LARGE
     members = -(-runs // -(-runs // ROWS)) if shared else 1
     if isinstance(problem, Measured):
         members = members_of(runs, len(problem.values), size, ROWS)
@@ -229,11 +231,17 @@ def _forward(group, at, widths):
 
 
 def _measure_rows(group, at, widths):
-    zero, columns, m = group.product.dtype.type(0), group.product.size, group.problem.values.shape[-1]
-    i, number = np.intp, integer_at(at.which) * m * item_bytes(zero)
+    zero, members, m = group.product.dtype.type(0), group.run.size, group.problem.values.shape[-1]
+    columns, i, size = group.product.size // members, np.intp, item_bytes(zero)
+    number = integer_at(at.which) * m * size
     matrix, values = at.matrix + number * columns, at.values + number
-    measure_rows(zero, matrix, values, i(m), i(columns), at.product, at.residual, at.gradient)
-    half_square_at(zero, at.residual, i(m), at.loss)
+    if members == 1:
+        measure_rows(zero, matrix, values, i(m), i(columns), at.product, at.residual, at.gradient)
+        half_square_at(zero, at.residual, i(m), at.loss)
+    else:
+        measure_rows_for_all(zero, matrix, values, i(m), i(columns), i(members), at.product, at.residual, at.gradient)
+        for member in range(members):
+            half_square_at(zero, at.residual + member * m * size, i(m), at.loss + member * size)
 
 
 def _measure_later(group, at, widths):

@@ -44,6 +44,9 @@ PIPED_BYTES = 2**14
 MEETING = 2**11
 """Rows of a multiple of these bytes meet in few sets of the first-level cache, which holds fewer of them then."""
 
+BLOCK_BYTES, MOST_ROWS = 2**19, 64
+"""Of rows that several runs go over before the next ones: half of a second-level cache, and no more than so many."""
+
 LEAST_SQUARE_32, LEAST_SQUARE_64 = 1e-30, 1e-300
 """Sums of squares below these may have lost digits to squares that are not normal numbers, in either precision."""
 
@@ -235,9 +238,29 @@ def _rows_within(capacity, row, most, least):
 @jit_internal
 def measure_rows(zero, matrix, values, m, n, x, residual, gradient):
     """``r = A x - y`` and ``A^T r`` in one pass over A (m, n), row-major; at addresses of elements like ``zero``."""
+    clear_at(zero, gradient, n)
+    _add_measured(zero, matrix, values, m, n, x, residual, gradient)
+
+
+@jit_internal
+def measure_rows_for_all(zero, matrix, values, m, n, members, x, residual, gradient):
+    """`measure_rows` for several x (members, n), with the same bits; residual (members, m), gradient (members, n)."""
+    size = item_bytes(zero)
+    clear_at(zero, gradient, members * n)
+    first, block = 0, m if members == 1 else _rows_within(BLOCK_BYTES, n * size, MOST_ROWS, LEAST_ROWS)
+    while first < m:
+        rows, at = min(block, m - first), first * size
+        for i in range(members):
+            where, slope = residual + i * m * size + at, i * n * size
+            _add_measured(zero, matrix + n * at, values + at, rows, n, x + slope, where, gradient + slope)
+        first += rows
+
+
+@jit_internal
+def _add_measured(zero, matrix, values, m, n, x, residual, gradient):
+    """`measure_rows`, added to what there is of the gradient."""
     size = item_bytes(zero)
     row, first = n * size, 0
-    clear_at(zero, gradient, n)
     rows = _rows_within(PIPED_BYTES, row, LEAST_ROWS if row % MEETING == 0 else ROWS_AT_ONCE, LEAST_ROWS)
     if 3 * rows <= m and rows * row <= PIPED_BYTES and row % (2 * MEETING) != 0:
         measure_block(zero, residual, values, matrix, n, rows, x, 0)
