@@ -36,19 +36,25 @@ class Form(NamedTuple):
 @jit_inline
 def hadamard_product(factors, x, form):
     """``x``, (n,), from the factors of one run, (parameters,)."""
-    n, count = x.size, 1 if form.identical else form.depth
+    n = x.size
+    apart = 0 if form.identical else n  # from one factor of a side to the next
+    other = n if form.identical else form.depth * n
+    if form.depth == 2 and form.signed:
+        for i in range(n):
+            x[i] = factors[i] * factors[i + apart] - factors[i + other] * factors[i + other + apart]
+        return
     for i in range(n):
-        x[i] = _side(factors, i, n, count, form)
+        x[i] = _side(factors, i, apart, form)
         if form.signed:
-            x[i] -= _side(factors, i + count * n, n, count, form)
+            x[i] -= _side(factors, i + other, apart, form)
 
 
 @jit_inline
-def _side(factors, at, n, count, form):
+def _side(factors, at, apart, form):
     """One product of L factors at one coordinate, from the first to the last."""
     product = factors[at]
     for j in range(1, form.depth):
-        product *= factors[at + (j % count) * n]
+        product *= factors[at + j * apart]
     return product
 
 
@@ -57,13 +63,16 @@ def hadamard_gradient(factors, g, gradient, form):
     """The gradient by every factor, (parameters,), given the gradient ``g`` by x, (n,)."""
     n, count = g.size, 1 if form.identical else form.depth
     for side in range(2 if form.signed else 1):
+        first = side * count * n
         for j in range(count):
-            at = (side * count + j) * n
+            at = first + j * n
             for i in range(n):
-                others = g[i] if side == 0 else -g[i]
-                for k in range(1, form.depth):
-                    others *= factors[side * count * n + ((j + k) % count) * n + i]
-                gradient[at + i] = others
+                gradient[at + i] = g[i] if side == 0 else -g[i]
+            for k in range(1, form.depth):
+                other = j + k if j + k < count else j + k - count
+                place = first if form.identical else first + other * n
+                for i in range(n):
+                    gradient[at + i] *= factors[place + i]
 
 
 @intrinsic
