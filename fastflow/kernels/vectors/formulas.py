@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastflow.kernels.compile.target import SHAPE
-from fastflow.kernels.vectors.simd import Vector, constant, data_pointer, for_vectors
+from fastflow.kernels.vectors.simd import Vector, constant, data_pointer, for_each, for_vectors
 
 
 class Numbers:
@@ -151,13 +151,23 @@ def smaller(a: Numbers, b: Numbers | float) -> Numbers:
 Formula = Callable[..., tuple[Numbers, ...]]
 
 
-def elementwise(formula: Formula, maxima: int = 0):
+def elementwise(formula: Formula):
     """An intrinsic ``(size, arrays, numbers, out)`` that goes over the first ``size`` elements of float64 arrays.
 
-    ``formula(*arrays, *numbers)`` gives what goes to the arrays ``out``, then ``maxima`` numbers of which the largest
-    are returned, as a tuple: 0 where none is larger, a NaN not counted. ``arrays``, ``numbers``, ``out`` are tuples.
+    ``formula(*arrays, *numbers)`` gives what goes to the arrays ``out``. ``arrays``, ``numbers``, ``out`` are tuples.
     """
+    return _pass_over_elements(formula, 0)
 
+
+def elementwise_with_maxima(maxima: int) -> Callable[[Formula], object]:
+    """`elementwise`, of a formula that gives so many more numbers, of which the largest ones are returned, as a tuple.
+
+    0 where none is larger; NaNs do not count.
+    """
+    return lambda formula: _pass_over_elements(formula, maxima)
+
+
+def _pass_over_elements(formula: Formula, maxima: int):
     @intrinsic
     def over_elements(typingctx, size, arrays, numbers, out):
         if not all(_is_tuple_of_vectors(kind) for kind in (arrays, out)):
@@ -170,7 +180,7 @@ def elementwise(formula: Formula, maxima: int = 0):
             size, *tuples = arguments
             sources, targets = (
                 [
-                    data_pointer(context, builder, kind, builder.extract_value(tuples[place], i))
+                    _Elements(context, vector, kind, builder.extract_value(tuples[place], i))
                     for i, kind in enumerate(signature.args[1 + place])
                 ]
                 for place in (0, 2)
@@ -184,10 +194,10 @@ def elementwise(formula: Formula, maxima: int = 0):
                 builder.store(vector.zero, place)
 
             def body(offset, mask):
-                loaded = [Numbers(vector, vector.load(base, offset, mask)) for base in sources]
+                loaded = [Numbers(vector, array.load(offset, mask, size)) for array in sources]
                 found = formula(*loaded, *factors)
-                for value, base in zip(found, targets, strict=False):
-                    vector.store(value.value, base, offset, mask)
+                for value, array in zip(found, targets, strict=False):
+                    array.store(value.value, offset, mask, size)
                 for value, place in zip(found[len(targets) :], largest, strict=True):
                     before = Numbers(vector, builder.load(place))
                     counted = value if mask is None else Lanes(vector, mask).choose(value, 0.0)
@@ -207,9 +217,45 @@ def elementwise(formula: Formula, maxima: int = 0):
 
 def _is_tuple_of_vectors(kind: types.Type) -> bool:
     return isinstance(kind, types.BaseTuple) and all(
-        isinstance(array, types.Array) and array.dtype == types.float64 and array.ndim == 1 and array.layout == "C"
-        for array in kind
+        isinstance(array, types.Array) and array.dtype == types.float64 and array.ndim == 1 for array in kind
     )
+
+
+class _Elements:
+    """Vectors of elements of an array; those of one that is not contiguous go one by one through a buffer."""
+
+    def __init__(self, context, vector: Vector, kind: types.Array, value) -> None:
+        self.vector, self.base, self.buffer = vector, data_pointer(context, vector.builder, kind, value), None
+        if kind.layout != "C":
+            strides = context.make_array(kind)(context, vector.builder, value).strides
+            self.stride = vector.builder.extract_value(strides, 0)
+            self.buffer = cgutils.alloca_once(vector.builder, vector.scalar, vector.lanes)
+
+    def load(self, offset, mask, size):
+        if self.buffer is None:
+            return self.vector.load(self.base, offset, mask)
+        self._through_buffer(offset, size, to_buffer=True)
+        return self.vector.load(self.buffer, constant(0), mask)
+
+    def store(self, value, offset, mask, size):
+        if self.buffer is None:
+            self.vector.store(value, self.base, offset, mask)
+            return
+        self.vector.store(value, self.buffer, constant(0), mask)
+        self._through_buffer(offset, size, to_buffer=False)
+
+    def _through_buffer(self, offset, size, to_buffer: bool) -> None:
+        builder = self.vector.builder
+        left, lanes = builder.sub(size, offset), constant(self.vector.lanes)
+        count = builder.select(builder.icmp_signed("<", left, lanes), left, lanes)
+
+        def copy(k):
+            element = builder.mul(builder.add(offset, k), self.stride)
+            pointers = (cgutils.pointer_add(builder, self.base, element), builder.gep(self.buffer, [k]))
+            source, target = pointers if to_buffer else pointers[::-1]
+            builder.store(builder.load(source), target)
+
+        for_each(builder, count, copy)
 
 
 def _largest_lane(builder, vector, value):
