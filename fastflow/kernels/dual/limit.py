@@ -62,7 +62,7 @@ from fastflow.kernels.vectors.cholesky import (
     solve_normal,
 )
 from fastflow.kernels.vectors.elementwise import copy
-from fastflow.kernels.vectors.inner import norm, times, transposed_times
+from fastflow.kernels.vectors.inner import norm, norm_of, times, transposed_times
 from fastflow.kernels.vectors.revealing import even_rows
 from fastflow.kernels.vectors.rotation import rotate_rows
 
@@ -273,7 +273,7 @@ def _begin(mirror, path, problems, number, work):
             # Unequal starts: x begins at boost (a^L - b^L), which should not be far beyond where it ends.
             boost = min(boost, max(1.0, norm(y) / (norm(a) * max(norm(work.point), 1e-300))))
     numbers[BOOST], numbers[REDUCTION], numbers[SHARE] = math.log(boost), 0.0, 1.0
-    numbers[VALUES], numbers[MATRIX] = norm(y), norm(a)
+    numbers[VALUES], numbers[MATRIX] = norm(y), norm_of(a, work.left)
     numbers[BEFORE], numbers[RESIDUAL], numbers[GAP] = np.inf, np.inf, np.inf
 
 

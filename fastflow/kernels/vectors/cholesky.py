@@ -21,9 +21,9 @@ from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, subtract
 from fastflow.kernels.vectors.inner import add_combination_at, times_at, transposed_times_at
 from fastflow.kernels.vectors.layouts import address, keep, number_at, set_number
-from fastflow.kernels.vectors.products import transpose
 from fastflow.kernels.vectors.row_tiles import row_product
 from fastflow.kernels.vectors.simd import Vector, constant, for_each
+from fastflow.kernels.vectors.tiles import pack_columns
 
 TILE_ROWS = SHAPE.tile_rows
 LANES = SHAPE.vector_bytes // 8
@@ -38,7 +38,7 @@ class NormalWorkspace(NamedTuple):
     """``upper`` (m s) holds the matrix, then its factor U, ``A diag(d) A^T = U^T U``; s is `stride_of` m.
 
     ``inverse`` (s' BLOCK), s' whole blocks, has the inverses of the blocks on the diagonal of ``U^T``; ``transposed``
-    (n m) and ``padded`` (n s) are ``A^T``, by `set_transposed`; the others are scratch: ``scaled``
+    (n m) and ``padded`` (n' s, n' whole vectors) are ``A^T``, by `set_transposed`; the others are scratch: ``scaled``
     (TILE_ROWS n), ``panel`` (BLOCK s), ``diagonal`` (m), ``scratch`` (BLOCK (BLOCK + 1)).
     """
 
@@ -59,7 +59,7 @@ def normal_workspace(m: int, n: int) -> NormalWorkspace:
     sizes = (
         m * stride,
         n * m,
-        n * stride,
+        (n + LANES - 1) // LANES * LANES * stride,
         TILE_ROWS * n,
         BLOCK * stride,
         blocks * BLOCK * BLOCK,
@@ -78,10 +78,20 @@ def stride_of(m):
 @jit_inline
 def set_transposed(a, m, n, work):
     """``A^T`` for `normal_matrix` and whoever reads its rows; A (m, n) flat."""
-    transpose(work.transposed, a, m, n)
-    stride = stride_of(m)
+    stride, i64 = stride_of(m), np.intp
+    for first in range(0, m, LANES):
+        pack_columns(
+            0.0,
+            address(work.padded, i64(first)),
+            i64(stride),
+            address(a, i64(first * n)),
+            i64(n),
+            i64(n),
+            i64(min(LANES, m - first)),
+        )
+    keep(work.padded)
     for j in range(n):
-        copy(work.padded[j * stride : j * stride + m], work.transposed[j * m : (j + 1) * m], m)
+        copy(work.transposed[j * m : (j + 1) * m], work.padded[j * stride : j * stride + m], m)
 
 
 @jit_inline
