@@ -5,7 +5,7 @@ The formulas are those of `mirror`; so are the names.
 
 from __future__ import annotations
 
-from fastflow.kernels.compile.jit import jit_internal
+from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.vectors.elementary import asinh, exp, expm1, log, log1p, power
 from fastflow.kernels.vectors.formulas import copysign, elementwise, elementwise_with_maxima, larger, smaller
 
@@ -28,7 +28,7 @@ def _point_beyond_2(theta, scale, upper, lower, growth):
     return copysign(-value * minus, theta), slope
 
 
-@jit_internal
+@jit_inline
 def point_of_two(mirror, growth, theta, x, slope):
     """`mirror.mirror_point`; growth is P."""
     if mirror.depth == 2:
@@ -43,7 +43,7 @@ def _move(theta, change, upper, lower):
     return (theta + 0.5 * (log1p(share * (1 + 1 / large)) - log1p(-share * (1 + large))),)
 
 
-@jit_internal
+@jit_inline
 def move_two(mirror, change, theta):
     """`mirror.mirror_move` for L > 2."""
     _move(theta.size, (theta, change, mirror.upper, mirror.lower), (), (theta,))
@@ -64,7 +64,7 @@ def _nearer(theta, x, scale, boost, growth):
     return (copysign((abs(theta) > 0.0).choose(size, abs(theta)), x),)
 
 
-@jit_internal
+@jit_inline
 def inverse_of_two(mirror, growth, boost, newton_steps, x, theta):
     """`mirror.mirror_inverse`; growth is P, and there are Newton steps for L > 2."""
     _inverse_of_sinh(theta.size, (x, mirror.scale), (boost, growth, 0.5**growth), (theta,))
@@ -92,7 +92,7 @@ def _dual_share(large, other):
     return (large - other) / ((1 + large) * (1 + other))
 
 
-@jit_internal
+@jit_inline
 def secants_of_two(mirror, boost, near, work):
     """Set the slopes of `limit_step.secants`, tangents where x and z are so near; how far these are apart at most, and
     the largest x.
@@ -121,7 +121,7 @@ def _parts_beyond_2(theta, change, log_scale, upper, lower, unit, rate, reach):
     return (abs(change) / ((upper + lower) * _dual_share(exp(2 * far), exp(2 * out))),)
 
 
-@jit_internal
+@jit_inline
 def share_of_two(mirror, log_scale, theta, change, unit, rate, reach):
     """`limit_step.share_of_step`, for its ``rate``."""
     limits = (unit, rate, reach)
@@ -137,7 +137,7 @@ def _logarithm(x):
     return (log(x),)
 
 
-@jit_internal
+@jit_inline
 def logarithms(x, out):
     """``out = log(x)``."""
     _logarithm(x.size, (x,), (), (out,))
