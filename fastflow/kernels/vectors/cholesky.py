@@ -154,7 +154,8 @@ def factor_normal(m, work):
         inverted, factor = address(inverse, i64(first * BLOCK)), work.scratch[BLOCK:]
         short += _factor_block(panel, stride, rows, work.diagonal[first:], inverted, work.scratch)
         for p in range(rows):
-            copy(upper[(first + p) * stride + first : (first + p + 1) * stride], factor[p * BLOCK :], min(BLOCK, columns))
+            row = upper[(first + p) * stride + first : (first + p + 1) * stride]
+            copy(row, factor[p * BLOCK :], min(BLOCK, columns))
         if columns > BLOCK:
             row_product(
                 0.0,
@@ -253,8 +254,8 @@ def solve_normal(b, m, work):
     at, part, upper = address(b, i64(0)), address(work.scratch, i64(0)), address(work.upper, i64(0))
     for first in range(0, m, BLOCK):
         rows = min(BLOCK, m - first)
-        after = first + rows
-        times_at(0.0, address(work.inverse, i64(first * BLOCK)), i64(BLOCK), i64(rows), i64(rows), at + first * size, part)
+        after, inverse = first + rows, address(work.inverse, i64(first * BLOCK))
+        times_at(0.0, inverse, i64(BLOCK), i64(rows), i64(rows), at + first * size, part)
         for j in range(rows):
             b[first + j] = work.scratch[j]
             work.scratch[j] = -work.scratch[j]
