@@ -195,4 +195,4 @@ def test_coefficients_are_chebyshev_fits():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of an order in which they may come no more
                 fit = [float(value) for value in mpmath.chebyfit(tail, interval, len(kept))]
             np.testing.assert_allclose(kept, fit if fit[0] > fit[-1] else fit[::-1], rtol=1e-15)
-        assert elementary.LOG2_LOW == float(mpmath.log(2) - mpmath.mpf(elementary.LOG2_HIGH))
+        assert float(mpmath.log(2) - mpmath.mpf(elementary.LOG2_HIGH)) == elementary.LOG2_LOW
