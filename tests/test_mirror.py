@@ -127,3 +127,48 @@ def test_theta_of_x(depth):
             kernels.mirror_inverse(mirror, 0.5, 0.5 * x, found)
             exact = depth <= 2 or not (positive and negative)
             np.testing.assert_allclose(found, theta, rtol=1e-13 if exact else 0.004, atol=1e-13)
+
+
+def roads(depth, rng):
+    """Mirror maps of two-sided coordinates, which go by whole vectors, and of the same ones and one of one side."""
+    a, b = np.exp(rng.uniform(-14, 1, (2, 37)))
+    return kernels.make_mirror(a, b, depth), kernels.make_mirror(np.append(a, 0.1), np.append(b, 0.0), depth)
+
+
+def outcomes(mirror, theta, change):
+    """What all the maps give at theta, of the first coordinates."""
+    n = theta.size
+    count = mirror.scale.size
+    theta, change = (np.append(array, np.full(count - n, 0.01)) for array in (theta, change))
+    x, slope, moved, found = (np.empty(count) for _ in range(4))
+    kernels.mirror_point(mirror, theta, x, slope)
+    moved[:] = theta
+    kernels.mirror_move(mirror, change, moved)
+    kernels.mirror_inverse(mirror, 0.5, 0.5 * x, found)
+    return x[:n], slope[:n], moved[:n], found[:n]
+
+
+@pytest.mark.parametrize("depth", [2, 2.02, 2.5, 3, 4, 5, 8])
+def test_coordinates_by_vectors_are_those_by_themselves(depth, rng):
+    """Whether or not all have two sides: to some roundings of what theta multiplies."""
+    whole, mixed = roads(depth, rng)
+    growth = depth / (depth - 2) if depth > 2 else 1.0
+    theta = rng.choice([-1, 1], 37) * np.exp(rng.uniform(-20, np.log(20 / growth), 37))
+    theta[::9] = 0
+    change = rng.uniform(-0.1, 0.1, 37)
+    if depth > 2:
+        change *= (whole.upper + whole.lower) / np.cosh(theta) ** 2
+    tolerance = 4e-15 * growth * (1 + np.abs(theta).max())
+    for by_vectors, by_itself in zip(*(outcomes(mirror, theta, change) for mirror in (whole, mixed)), strict=True):
+        np.testing.assert_allclose(by_vectors, by_itself, rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("depth", [2, 2.5, 3])
+def test_coordinates_by_vectors_have_their_bits_in_every_place(depth, rng):
+    whole, _ = roads(depth, rng)
+    theta, change = rng.uniform(-3, 3, 37), rng.uniform(-1e-3, 1e-3, 37)
+    expected = outcomes(whole, theta, change)
+    for part in (slice(5, 6), slice(3, 30), slice(36, None, -1), slice(1, 33, 2)):
+        some = kernels.Mirror(whole.depth, *(array[part] for array in whole[1:]))
+        for found, entry in zip(outcomes(some, theta[part], change[part]), expected, strict=True):
+            np.testing.assert_array_equal(found, entry[part])

@@ -16,7 +16,9 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_internal
 from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP
-from fastflow.kernels.vectors.inner import norm
+from fastflow.kernels.vectors.elementwise import add_scaled_at, dot
+from fastflow.kernels.vectors.inner import norm_of
+from fastflow.kernels.vectors.layouts import address, keep
 
 EPSILON = 2.0**-52
 
@@ -69,7 +71,7 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
     """
     n = x.size
     m = columns.size // n
-    largest = 0.0
+    largest, square = 0.0, np.empty(1)
     for i in range(n):
         largest = max(largest, abs(x[i]))
     if largest == 0:
@@ -93,12 +95,12 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
         else:
             i += 1
         if room > TIED * size[k] and DRIFT * size[k] * slope[k] > EPSILON * largest:
-            loose += DRIFT * size[k] * slope[k] * norm(columns[k * m : (k + 1) * m])
+            loose += DRIFT * size[k] * slope[k] * norm_of(columns[k * m : (k + 1) * m], square)
     weakest, shortest = 1.0, np.inf
     if active <= m:
         for i in range(active):
             column = columns[order[i] * m : (order[i] + 1) * m]
-            length = norm(column)
+            length = norm_of(column, square)
             shortest = min(shortest, length)
             weakest = min(weakest, _extend(column, length, span, i, m) if length > 0 else 0.0)
     if active > m or weakest < WEAKEST:
@@ -109,7 +111,7 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
         for i in range(near, n):
             k = order[i]
             column = columns[k * m : (k + 1) * m]
-            length = norm(column)
+            length = norm_of(column, square)
             apart = max(_extend(column, length, span, active, m), _room(mirror, k, theta[k]) / size[k])
             reach = max(reach, 4 * left / (apart * length * largest))
     return Certainty(FLOOR + DRIFT * min(amplified, m / weakest) + max(4 * moved / largest, reach), 1 / weakest)
@@ -143,17 +145,16 @@ def _room(mirror, i, theta):
 @jit_internal
 def _extend(column, length, span, count, m):
     """Add a column to an orthonormal basis of ``count`` rows; its distance from their span, relative to its length."""
-    new = span[count * m : (count + 1) * m]
+    new, share = span[count * m : (count + 1) * m], np.empty(1)
     for j in range(m):
         new[j] = column[j] / length
     for k in range(count):
-        old, share = span[k * m : (k + 1) * m], 0.0
-        for j in range(m):
-            share += old[j] * new[j]
-        for j in range(m):
-            new[j] -= share * old[j]
-    left = norm(new)
+        old = span[k * m : (k + 1) * m]
+        dot(old, new, m, share)
+        add_scaled_at(0.0, address(new, np.intp(0)), -share[0], address(old, np.intp(0)), np.intp(m))
+    left = norm_of(new, share)
     if left > 0:
         for j in range(m):
             new[j] /= left
+    keep(span)
     return left

@@ -34,14 +34,23 @@ from fastflow.kernels.dual.limit_step import (
     SHARE,
     SHORT,
     VALUES,
-    growth,
     next_boost,
     on_its_side,
     secants,
     share_of_step,
     unit,
 )
-from fastflow.kernels.dual.mirror import BOTH, NEITHER, Mirror, mirror_inverse, mirror_move, mirror_point, mirror_row
+from fastflow.kernels.dual.mirror import (
+    BOTH,
+    NEITHER,
+    Mirror,
+    growth,
+    mirror_inverse,
+    mirror_move,
+    mirror_point,
+    mirror_row,
+)
+from fastflow.kernels.dual.two_sided import logarithms
 from fastflow.kernels.endings import CONVERGED, DIVERGED, INACCURATE, RUNNING
 from fastflow.kernels.queues import PLACE
 from fastflow.kernels.vectors.cholesky import (
@@ -53,7 +62,7 @@ from fastflow.kernels.vectors.cholesky import (
     solve_normal,
 )
 from fastflow.kernels.vectors.elementwise import copy
-from fastflow.kernels.vectors.inner import norm, times, transposed_times
+from fastflow.kernels.vectors.inner import norm, norm_of, times, transposed_times
 from fastflow.kernels.vectors.revealing import even_rows
 from fastflow.kernels.vectors.rotation import rotate_rows
 
@@ -105,7 +114,8 @@ class LimitWorkspace(NamedTuple):
 
     ``at`` and ``numbers`` have named places; ``matrix`` (m n), ``values`` (m), are its A and y, with rows multiplied
     by ``units`` (m), and by ``basis`` (m m) where `_rotate` has been; ``dual`` is lam; ``theta`` stands for z and ``x``
-    for itself; ``point`` and ``tangent`` are x and dx/dz at theta (boost left out), ``image`` is ``A point``.
+    for itself; ``point`` and ``tangent`` are x and dx/dz at theta (boost left out), ``image`` is ``A point``;
+    ``log_scale`` is the logarithm of the scale of the mirror.
     """
 
     at: np.ndarray
@@ -126,13 +136,14 @@ class LimitWorkspace(NamedTuple):
     moved: np.ndarray
     step: np.ndarray
     left: np.ndarray
+    log_scale: np.ndarray
     order: np.ndarray
     normal: NormalWorkspace
 
 
 def limit_workspace(m: int, n: int) -> LimitWorkspace:
     """Memory for one problem of shape (m, n) at a time."""
-    sizes = (SHORT + 1, m * n, m, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m)
+    sizes = (SHORT + 1, m * n, m, m, m * m, m, n, n, n, n, m, n, n, n, n, m, m, n)
     arrays = (np.zeros(size) for size in sizes)
     return LimitWorkspace._make([np.zeros(STAGE + 1, np.int64), *arrays, np.zeros(n, np.int64), normal_workspace(m, n)])
 
@@ -227,6 +238,7 @@ def _begin(mirror, path, problems, number, work):
     m, n = y.size, mirror.scale.size
     work.dual[:] = 0
     copy(work.theta, mirror.rest, n)
+    logarithms(mirror.scale, work.log_scale)
     mirror_point(mirror, work.theta, work.point, work.tangent)
     copy(work.slope, work.tangent, n)
     if path.rotates:
@@ -261,7 +273,7 @@ def _begin(mirror, path, problems, number, work):
             # Unequal starts: x begins at boost (a^L - b^L), which should not be far beyond where it ends.
             boost = min(boost, max(1.0, norm(y) / (norm(a) * max(norm(work.point), 1e-300))))
     numbers[BOOST], numbers[REDUCTION], numbers[SHARE] = math.log(boost), 0.0, 1.0
-    numbers[VALUES], numbers[MATRIX] = norm(y), norm(a)
+    numbers[VALUES], numbers[MATRIX] = norm(y), norm_of(a, work.left)
     numbers[BEFORE], numbers[RESIDUAL], numbers[GAP] = np.inf, np.inf, np.inf
 
 
@@ -305,7 +317,7 @@ def _advance(mirror, path, problems, number, work):
 def _move(mirror, boost, reach, work):
     """Take theta along ``work.change``, as far as `share_of_step` says, and evaluate there; returns the share."""
     m, n = work.values.size, work.theta.size
-    share = share_of_step(mirror, work.theta, work.change, reach)
+    share = share_of_step(mirror, work.log_scale, work.theta, work.change, reach)
     for i in range(n):
         work.moved[i] = share * work.change[i]
     mirror_move(mirror, work.moved, work.theta)

@@ -6,7 +6,8 @@ import math
 from typing import NamedTuple
 
 from fastflow.kernels.compile.jit import jit_inline, jit_internal
-from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP
+from fastflow.kernels.dual.mirror import BOTH, DOWN, NEITHER, UP, all_two_sided, growth
+from fastflow.kernels.dual.two_sided import ROOM, secants_of_two, share_of_two
 
 NEAR = 0.3
 """Within this of each other (in theta, by `unit`) x and z have met: the tangent serves better than the secant."""
@@ -29,12 +30,6 @@ class LimitPath(NamedTuple):
     overshoot: float
     rotates: bool
     near: float = NEAR
-
-
-@jit_inline
-def growth(depth):
-    """P: x grows like ``e^{2 P theta}``."""
-    return depth / (depth - 2) if depth > 2 else 1.0
 
 
 @jit_inline
@@ -74,7 +69,10 @@ def secants(mirror, boost, path, work):
     """The slopes of the lines through the curve at z and at x; how far apart these are, and the largest x."""
     depth, theta, other = mirror.depth, work.theta, work.other
     gap, largest = 0.0, 0.0
-    for i in range(theta.size):
+    two_sided = all_two_sided(mirror)
+    if two_sided:
+        gap, largest = secants_of_two(mirror, boost, path.near * unit(depth), work)
+    for i in range(0 if two_sided else theta.size):
         sides = mirror.sides[i]
         work.slope[i] = boost * work.tangent[i]
         if depth == 1 or sides == NEITHER:
@@ -101,22 +99,24 @@ def _dual_difference(mirror, i, sides, sign, large, other):
 
 
 @jit_internal
-def share_of_step(mirror, theta, change, reach):
+def share_of_step(mirror, log_scale, theta, change, reach):
     """The largest share of a change of z that takes no x past ``e^reach``, or no theta out by more than `unit`."""
     share = 1.0
     if mirror.depth == 1:
         return share
     rate = 1 / (2 * growth(mirror.depth))
+    if all_two_sided(mirror):
+        return share_of_two(mirror, log_scale, theta, change, unit(mirror.depth), rate, reach)
     for i in range(theta.size):
         sides, sign = mirror.sides[i], UP if change[i] > 0 else DOWN
         if sides != BOTH and sides != sign:
             continue
         out = sign * theta[i]
-        far = max(out + unit(mirror.depth), rate * (reach - math.log(mirror.scale[i])))
+        far = max(out + unit(mirror.depth), rate * (reach - log_scale[i]))
         if mirror.depth == 2:
             room = far - out
         else:
-            far = min(far, out + 12)  # what a float can still tell from the end of the domain
+            far = min(far, out + ROOM)
             room = _dual_difference(mirror, i, sides, sign, math.exp(2 * far), math.exp(2 * out))
         if room < share * abs(change[i]):
             share = room / abs(change[i])

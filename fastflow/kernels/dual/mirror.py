@@ -31,7 +31,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit, jit_inline
+from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
+from fastflow.kernels.dual.two_sided import inverse_of_two, move_two, point_of_two
 
 BOTH, UP, DOWN, NEITHER = 2, 1, -1, 0
 """The sides of a coordinate: ``u^L - v^L``, ``u^L`` alone, ``-v^L`` alone, and none, where x stays 0. Of one side the
@@ -42,8 +43,8 @@ SHALLOWEST = 2.01
 """The least depth above 2: nearer to it P has no bound, and ``2^{-P}`` and ``e^{2 P theta}`` have no float."""
 
 
-STEEP_STEPS = 4
-"""Newton steps of `mirror_inverse` between L = 2 and 3, where what is near in theta may be far in x."""
+NEWTON_STEPS, STEEP_STEPS = 1, 4
+"""Newton steps of `mirror_inverse` from L = 3 on, and below, where what is near in theta may be far in x."""
 
 
 class Mirror(NamedTuple):
@@ -111,6 +112,21 @@ def mirror_row(mirrors, i):
     )
 
 
+@jit_inline
+def growth(depth):
+    """P: x grows like ``e^{2 P theta}``."""
+    return depth / (depth - 2) if depth > 2 else 1.0
+
+
+@jit_internal
+def all_two_sided(mirror):
+    """Whether every coordinate has two sides, and depth is 2 or more: they go by whole vectors (`two_sided`)."""
+    others = 0
+    for sides in mirror.sides:
+        others += sides != BOTH
+    return others == 0 and mirror.depth >= 2
+
+
 @jit
 def mirror_point(mirror, theta, x, slope):
     """Evaluate x and its slope where the coordinates are.
@@ -121,8 +137,11 @@ def mirror_point(mirror, theta, x, slope):
     theta : array (n,)
     x, slope : arrays (n,) that are filled with x and ``dx/dz``, infinite where x is too large for a float
     """
+    if all_two_sided(mirror):
+        point_of_two(mirror, growth(mirror.depth), theta, x, slope)
+        return
     depth = mirror.depth
-    power = depth / (depth - 2) if depth > 2 else 1.0
+    power = growth(depth)
     for i in range(theta.size):
         sides, scale = mirror.sides[i], mirror.scale[i]
         if depth == 1:
@@ -138,9 +157,9 @@ def mirror_point(mirror, theta, x, slope):
             else:
                 slope[i] = power * value * large / (mirror.upper[i] if sides == UP else mirror.lower[i])
         elif depth == 2:
-            growth = math.expm1(2 * abs(theta[i]))
-            x[i] = math.copysign(scale * (growth + growth / (1 + growth)), theta[i])
-            slope[i] = 2 * scale * (1 + growth + 1 / (1 + growth))
+            grown = math.expm1(2 * abs(theta[i]))
+            x[i] = math.copysign(scale * (grown * (1 + 1 / (1 + grown))), theta[i])
+            slope[i] = 2 * scale * (1 + grown + 1 / (1 + grown))
         else:
             large = math.exp(2 * abs(theta[i]))
             minus = math.expm1(-2 * power * abs(theta[i]))
@@ -197,6 +216,9 @@ def mirror_move(mirror, change, theta):
     change : array (n,)
     theta : array (n,) that is moved; NaN where the domain ends before
     """
+    if mirror.depth > 2 and all_two_sided(mirror):
+        move_two(mirror, change, theta)
+        return
     for i in range(theta.size):
         if mirror.depth <= 2 or mirror.sides[i] == NEITHER:
             theta[i] += change[i]
@@ -222,7 +244,10 @@ def mirror_inverse(mirror, boost, x, theta):
     theta : array (n,) that is filled
     """
     depth = mirror.depth
-    power = depth / (depth - 2) if depth > 2 else 1.0
+    power = growth(depth)
+    if all_two_sided(mirror):
+        inverse_of_two(mirror, power, boost, NEWTON_STEPS if depth >= 3 else STEEP_STEPS, x, theta)
+        return
     for i in range(theta.size):
         sides = mirror.sides[i]
         if depth == 1:
@@ -236,7 +261,7 @@ def mirror_inverse(mirror, boost, x, theta):
             value = math.asinh(ratio * 0.5**power) / (2 * power)
             if depth > 2 and value > 0:
                 # The asinh is right near 0, and off by (P - 1) log(2) / (2 P) far out: Newton steps for log x.
-                for _ in range(1 if depth >= 3 else STEEP_STEPS):
+                for _ in range(NEWTON_STEPS if depth >= 3 else STEEP_STEPS):
                     large, minus = math.exp(2 * value), math.expm1(-2 * power * value)
                     share = -minus * (1 + large) / (2 * power * (large + 1 + minus))
                     value += share * math.log(ratio / (-minus * (1 + large) ** power))

@@ -12,16 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.aligned import aligned_zeros
-from fastflow.kernels.vectors.elementwise import copy
-from fastflow.kernels.vectors.layouts import address, keep
-from fastflow.kernels.vectors.products import transpose
+from fastflow.kernels.vectors.elementwise import copy, subtract
+from fastflow.kernels.vectors.inner import add_combination_at, times_at, transposed_times_at
+from fastflow.kernels.vectors.layouts import address, keep, number_at, set_number
 from fastflow.kernels.vectors.row_tiles import row_product
-from fastflow.kernels.vectors.simd import Vector, constant
+from fastflow.kernels.vectors.simd import Vector, constant, for_each
+from fastflow.kernels.vectors.tiles import pack_columns
 
 TILE_ROWS = SHAPE.tile_rows
 LANES = SHAPE.vector_bytes // 8
@@ -35,8 +37,9 @@ ROUND_OFF = 1e-12
 class NormalWorkspace(NamedTuple):
     """``upper`` (m s) holds the matrix, then its factor U, ``A diag(d) A^T = U^T U``; s is `stride_of` m.
 
-    ``transposed`` (n m) and ``padded`` (n s) are ``A^T``, by `set_transposed`; the others are scratch: ``scaled``
-    (TILE_ROWS n), ``panel`` (BLOCK s), ``inverse`` (BLOCK BLOCK), ``diagonal`` (m), ``scratch`` (2 BLOCK BLOCK).
+    ``inverse`` (s' BLOCK), s' whole blocks, has the inverses of the blocks on the diagonal of ``U^T``; ``transposed``
+    (n m) and ``padded`` (n' s, n' whole vectors) are ``A^T``, by `set_transposed`; the others are scratch: ``scaled``
+    (TILE_ROWS n), ``panel`` (BLOCK s), ``diagonal`` (m), ``scratch`` (BLOCK (BLOCK + 1)).
     """
 
     upper: np.ndarray
@@ -52,7 +55,17 @@ class NormalWorkspace(NamedTuple):
 def normal_workspace(m: int, n: int) -> NormalWorkspace:
     """Memory for systems of m equations whose matrix A is (m, n)."""
     stride = stride_of.py_func(m)
-    sizes = (m * stride, n * m, n * stride, TILE_ROWS * n, BLOCK * stride, BLOCK * BLOCK, m, 2 * BLOCK * BLOCK)
+    blocks = (m + BLOCK - 1) // BLOCK
+    sizes = (
+        m * stride,
+        n * m,
+        (n + LANES - 1) // LANES * LANES * stride,
+        TILE_ROWS * n,
+        BLOCK * stride,
+        blocks * BLOCK * BLOCK,
+        m,
+        BLOCK * (BLOCK + 1),
+    )
     return NormalWorkspace(*(aligned_zeros((size,), np.float64) for size in sizes))
 
 
@@ -65,10 +78,20 @@ def stride_of(m):
 @jit_inline
 def set_transposed(a, m, n, work):
     """``A^T`` for `normal_matrix` and whoever reads its rows; A (m, n) flat."""
-    transpose(work.transposed, a, m, n)
-    stride = stride_of(m)
+    stride, i64 = stride_of(m), np.intp
+    for first in range(0, m, LANES):
+        pack_columns(
+            0.0,
+            address(work.padded, i64(first)),
+            i64(stride),
+            address(a, i64(first * n)),
+            i64(n),
+            i64(n),
+            i64(min(LANES, m - first)),
+        )
+    keep(work.padded)
     for j in range(n):
-        copy(work.padded[j * stride : j * stride + m], work.transposed[j * m : (j + 1) * m], m)
+        copy(work.transposed[j * m : (j + 1) * m], work.padded[j * stride : j * stride + m], m)
 
 
 @jit_inline
@@ -124,116 +147,129 @@ def factor_normal(m, work):
                 i64(columns),
             )
             for p in range(rows):
-                start = (first + p) * stride + first
-                left, right = upper[start : start + columns], panel[p * stride : p * stride + columns]
-                for j in range(p, columns):
-                    right[j] = left[j] - right[j]
+                right = panel[p * stride : p * stride + columns]
+                subtract(right, upper[(first + p) * stride + first : (first + p + 1) * stride], right, columns)
         else:
-            for p in range(rows):
-                for j in range(p, columns):
-                    panel[p * stride + j] = upper[p * stride + j]
-        short += _factor_block(panel, stride, rows, work.diagonal[first:], inverse, work.scratch)
+            copy(panel, upper, rows * stride)
+        inverted, factor = address(inverse, i64(first * BLOCK)), work.scratch[BLOCK:]
+        short += _factor_block(panel, stride, rows, work.diagonal[first:], inverted, work.scratch)
         for p in range(rows):
-            for j in range(p):
-                panel[p * stride + j] = panel[j * stride + p]
-        row_product(
-            0.0,
-            address(upper, i64(first * stride + first)),
-            i64(stride),
-            address(inverse, i64(0)),
-            i64(BLOCK),
-            i64(1),
-            address(panel, i64(0)),
-            i64(stride),
-            i64(1),
-            i64(rows),
-            i64(rows),
-            i64(columns),
-        )
-        for p in range(rows):
-            reciprocal = inverse[p * BLOCK + p]
-            upper[(first + p) * stride + first + p] = 1 / reciprocal if reciprocal > 0 else np.inf
+            row = upper[(first + p) * stride + first : (first + p + 1) * stride]
+            copy(row, factor[p * BLOCK :], min(BLOCK, columns))
+        if columns > BLOCK:
+            row_product(
+                0.0,
+                address(upper, i64(first * stride + first + BLOCK)),
+                i64(stride),
+                inverted,
+                i64(BLOCK),
+                i64(1),
+                address(panel, i64(BLOCK)),
+                i64(stride),
+                i64(1),
+                i64(rows),
+                i64(rows),
+                i64(columns - BLOCK),
+            )
     keep(panel)
     keep(inverse)
     return short
 
 
-def _row_intrinsic(emit):
-    """An intrinsic that makes `BLOCK` numbers at an address of themselves, of a number, and of those at another."""
+@intrinsic
+def _take_shares(typingctx, row, source, factor, left, inverse):
+    """What the rows above leave of a row of `BLOCK` numbers at an address, to ``left``, and of its row of the inverse.
 
-    @intrinsic
-    def rows(typingctx, target, number, source):
-        def codegen(context, builder, signature, arguments):
-            vector = Vector(context, builder, types.float64, SHAPE.vector_bytes // 8)
-            target, source, number = vector.at(arguments[0]), vector.at(arguments[2]), vector.splat(arguments[1])
-            for first in map(constant, range(0, BLOCK, vector.lanes)):
-                made = emit(builder, vector.load(target, first), number, vector.load(source, first))
-                vector.store(made, target, first)
-            return context.get_dummy_value()
+    ``source - sum_j s_j factor_j`` and ``-sum_j s_j inverse_j`` over the rows j above, ``s_j = factor_j[row]``.
+    """
 
-        return types.void(types.intp, types.float64, types.intp), codegen
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, types.float64, SHAPE.vector_bytes // 8)
+        source, factor, left, inverse = map(vector.at, arguments[1:])
+        first = builder.mul(arguments[0], constant(BLOCK))
+        parts = [(base, constant(place)) for base in (factor, inverse) for place in range(0, BLOCK, vector.lanes)]
+        totals = [cgutils.alloca_once(builder, vector.type) for _ in parts]
+        for total, (base, place) in zip(totals, parts, strict=True):
+            builder.store(vector.load(source, place) if base is factor else vector.zero, total)
 
-    return rows
+        def take(j):
+            above = builder.mul(j, constant(BLOCK))
+            share = vector.splat(builder.load(builder.gep(factor, [builder.add(above, arguments[0])])))
+            for total, (base, place) in zip(totals, parts, strict=True):
+                taken = builder.fmul(share, vector.load(base, builder.add(above, place)))
+                builder.store(builder.fsub(builder.load(total), taken), total)
+
+        for_each(builder, arguments[0], take)
+        for total, (base, place) in zip(totals, parts, strict=True):
+            target, at = (left, place) if base is factor else (inverse, builder.add(first, place))
+            vector.store(builder.load(total), target, at)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 5), codegen
 
 
-_scale_row = _row_intrinsic(lambda builder, row, number, other: builder.fmul(other, number))
-_take_share = _row_intrinsic(lambda builder, row, number, other: builder.fsub(row, builder.fmul(number, other)))
+@intrinsic
+def _scale_row(typingctx, target, number, source):
+    """`BLOCK` numbers at an address times a number, to another address."""
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, types.float64, SHAPE.vector_bytes // 8)
+        target, source, number = vector.at(arguments[0]), vector.at(arguments[2]), vector.splat(arguments[1])
+        for place in map(constant, range(0, BLOCK, vector.lanes)):
+            vector.store(builder.fmul(vector.load(source, place), number), target, place)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.float64, types.intp), codegen
 
 
 @jit_internal
 def _factor_block(panel, stride, rows, diagonal, inverse, scratch):
-    """The inverse of the Cholesky factor L of the symmetric leading block of the panel, lower, zeros above.
+    """The inverse of the Cholesky factor L of the symmetric leading block of the panel, at an address, lower, zeros
+    above.
 
-    Whole rows of U and of the inverse at a time, as vectors: each step takes its part from all rows below, and an entry
-    meets the same differences of products in the same order as it would by itself.
+    Whole rows of U and of the inverse at a time, as vectors.
     """
-    square, size, i64 = BLOCK * BLOCK, 8 * BLOCK, np.intp
-    left, factor, inverted = address(scratch, i64(0)), address(scratch, i64(square)), address(inverse, i64(0))
+    size, i64 = 8 * BLOCK, np.intp
+    left, factor = address(scratch, i64(0)), address(scratch, i64(BLOCK))
     short = 0
     for j in range(rows):
-        for i in range(j, rows):
-            scratch[j * BLOCK + i] = panel[j * stride + i]
-        for c in range(BLOCK):
-            inverse[j * BLOCK + c] = 0.0
-    for j in range(rows):
-        reciprocal = 0.0
-        if scratch[j * BLOCK + j] > ROUND_OFF * diagonal[j]:
-            reciprocal = 1 / math.sqrt(scratch[j * BLOCK + j])
+        _take_shares(i64(j), address(panel, i64(j * stride)), factor, left, inverse)
+        reciprocal, pivot = 0.0, number_at(0.0, left + 8 * j)
+        if pivot > ROUND_OFF * diagonal[j]:
+            reciprocal = 1 / math.sqrt(pivot)
         else:
             short += 1
-        _scale_row(factor + j * size, reciprocal, left + j * size)
-        _scale_row(inverted + j * size, reciprocal, inverted + j * size)
-        inverse[j * BLOCK + j] = reciprocal
-        for i in range(j + 1, rows):
-            share = scratch[square + j * BLOCK + i]
-            _take_share(left + i * size, share, factor + j * size)
-            _take_share(inverted + i * size, share, inverted + j * size)
+        _scale_row(factor + j * size, reciprocal, left)
+        _scale_row(inverse + j * size, reciprocal, inverse + j * size)
+        set_number(0.0, inverse + j * size + 8 * j, reciprocal)
     keep(scratch)
-    keep(inverse)
+    keep(panel)
     return short
 
 
 @jit
 def solve_normal(b, m, work):
     """Overwrite b with c, ``U^T U c = b``, for the factor in ``work.upper``."""
-    upper, stride = work.upper, stride_of(m)
-    for k in range(m):
-        row = upper[k * stride : k * stride + m]
-        value = b[k] / row[k]
-        b[k] = value
-        for j in range(k + 1, m):
-            b[j] -= value * row[j]
-    for k in range(m - 1, -1, -1):
-        row = upper[k * stride : k * stride + m]
-        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-        j = k + 1
-        while j + 3 < m:
-            s0 += row[j] * b[j]
-            s1 += row[j + 1] * b[j + 1]
-            s2 += row[j + 2] * b[j + 2]
-            s3 += row[j + 3] * b[j + 3]
-            j += 4
-        while j < m:
-            s0 += row[j] * b[j]
-            j += 1
-        b[k] = (b[k] - ((s0 + s1) + (s2 + s3))) / row[k]
+    stride, size, i64 = stride_of(m), 8, np.intp
+    at, part, upper = address(b, i64(0)), address(work.scratch, i64(0)), address(work.upper, i64(0))
+    for first in range(0, m, BLOCK):
+        rows = min(BLOCK, m - first)
+        after, inverse = first + rows, address(work.inverse, i64(first * BLOCK))
+        times_at(0.0, inverse, i64(BLOCK), i64(rows), i64(rows), at + first * size, part)
+        for j in range(rows):
+            b[first + j] = work.scratch[j]
+            work.scratch[j] = -work.scratch[j]
+        beside = upper + (first * stride + after) * size
+        add_combination_at(0.0, at + after * size, part, beside, i64(stride), i64(m - after), i64(rows))
+    for block in range((m + BLOCK - 1) // BLOCK - 1, -1, -1):
+        first = block * BLOCK
+        rows = min(BLOCK, m - first)
+        after = first + rows
+        beside = upper + (first * stride + after) * size
+        times_at(0.0, beside, i64(stride), i64(rows), i64(m - after), at + after * size, part)
+        for j in range(rows):
+            work.scratch[j] = b[first + j] - work.scratch[j]
+        inverse = address(work.inverse, i64(first * BLOCK))
+        transposed_times_at(0.0, inverse, i64(BLOCK), i64(rows), i64(rows), part, at + first * size)
+    keep(b)
+    keep(work)

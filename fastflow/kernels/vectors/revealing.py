@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit
-from fastflow.kernels.vectors.inner import norm
+from fastflow.kernels.vectors.inner import norm_of
 
 UNEVEN = 1024.0
 """Rows whose norms differ by more are in different units."""
@@ -44,7 +44,7 @@ def even_rows(a, m, n, units):
     """
     least, most = np.inf, 0.0
     for j in range(m):
-        units[j] = norm(a[j * n : (j + 1) * n])
+        units[j] = norm_of(a[j * n : (j + 1) * n], units[j:])
         if units[j] > 0:
             least, most = min(least, units[j]), max(most, units[j])
     if most > UNEVEN * least:

@@ -47,8 +47,12 @@ class Vector:
         index = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
         return self.builder.icmp_signed("<", index, self.splat(count))
 
+    def each(self, name: str, *vectors):
+        """LLVM's intrinsic of that name, of each lane."""
+        return self.builder.call(self._intrinsic(f"llvm.{name}.{{}}", self.type, [self.type] * len(vectors)), vectors)
+
     def fma(self, a, b, c):
-        return self.builder.call(self._intrinsic("llvm.fma.{}", self.type, [self.type] * 3), [a, b, c])
+        return self.each("fma", a, b, c)
 
     def load(self, base, offset, mask=None):
         pointer = self._pointer(base, offset)
