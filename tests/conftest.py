@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import zlib
 
@@ -19,15 +18,6 @@ hypothesis.settings.load_profile("fastflow")
 
 # Under some launchers (a job in the background of a script) interrupts are ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers():
-    """One more than CPUs: tests wait for processes that they start, and for kernels that another compiles."""
-    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
-        return None
-    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
 
 KINDS = ("estimation", "completion", "sensing", "regression by gram", "regression by samples")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 import fastflow as ff
@@ -11,6 +13,11 @@ from fastflow.ensembles import Sparse
 def largest(trial):
     """The largest entry in magnitude."""
     return np.abs(trial.solution).max()
+
+
+def thinks_for_a_second(trial):
+    time.sleep(1)
+    return largest(trial)
 
 
 def first_two(trial):

@@ -107,7 +107,7 @@ CALLS = {  # the small ones have what the others need compiled: layouts go by th
         given = draw((1000, 8704)); given.flags.writeable = False
     a = given[:3, :16] if small else given
     ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
-             ff.GradientDescent(1e-9, 2), runs=3, threads=1, progress=False)""",
+             ff.GradientDescent(1e-9, 2), runs=9, threads=1, progress=False)""",
     "measures": """k = 9 if small else 900; w, z = draw((k, 2 * k)), draw((k, 2 * k))
     ff.metrics.singular_values(w), ff.metrics.relative_error(w, z), ff.metrics.effective_alpha([w, z], 2)""",
     "basis_pursuit": "m = 9 if small else 120; a = draw((m, 40 * m)); ff.baselines.basis_pursuit(a, a[:, 0])",

@@ -375,12 +375,17 @@ def test_the_flow_on_measurements_of_matrices_is_that_on_their_dense_form(rng):
 
 
 def test_the_flow_on_an_operator_comes_to_its_limit(rng):
-    """Stiff at the end, where stabilised steps go by products with the Hessian."""
+    """Stiff at the end, where stabilised steps go by products with the Hessian.
+
+    Loss and gradient come to what counts for nothing within a factor of two there: either may be first.
+    """
     problem, _ = problem_of(rng, "cosine", 32, 20)
     network, init = ff.DiagonalLinear(2), ff.inits.Constant(1e-2, of="factor")
     runs = ff.train(problem, network, init, ff.GradientFlow(rtol=1e-9))
     limit = ff.train(problem, network, init, ff.FlowLimit())
-    assert runs.status_counts() == limit.status_counts() == {ff.Status.CONVERGED: 1}
+    assert limit.status == ff.Status.CONVERGED
+    assert runs.status in (ff.Status.CONVERGED, ff.Status.CRITICAL)
+    assert runs.loss < 1e-19 * np.sum(problem.values**2)
     np.testing.assert_allclose(runs.solution, limit.solution, rtol=0, atol=1e-7)
 
 

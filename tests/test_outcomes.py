@@ -393,7 +393,7 @@ def test_trials_without_an_outcome_do_not_tell_what_it_is():
             "no trial of the first 8 has told what the outcome 'x' is, since m = 8,",
         ),
         (
-            users.largest,
+            users.thinks_for_a_second,
             {"max_seconds": 1e-9},
             "time was up before the first trial, m = 8, init.scale = 0.01, had told",
         ),

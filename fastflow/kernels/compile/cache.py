@@ -250,6 +250,7 @@ def _read(path: Path, identity: str) -> bytes | None:
 
 
 def _make(folder: Path) -> None:
+    """Make a folder, and the one that it is in, where they are not there yet."""
     for each in (folder.parent, folder):
         each.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
 
