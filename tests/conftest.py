@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import zlib
 
@@ -19,21 +18,6 @@ hypothesis.settings.load_profile("fastflow")
 
 # Under some launchers (a job in the background of a script) interrupts are ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers():
-    """One more than CPUs, see `pytest_configure`."""
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else CPUS + 1
-
-
-def pytest_configure():
-    """The worker without a CPU of its own works where others wait: for their processes, or for what one compiles."""
-    if os.environ.get("PYTEST_XDIST_WORKER") == f"gw{CPUS}" and hasattr(os, "nice"):
-        os.nice(10)
-
 
 KINDS = ("estimation", "completion", "sensing", "regression by gram", "regression by samples")
 
