@@ -19,6 +19,7 @@ import numba
 import pytest
 from numba.core.caching import CacheImpl
 from numba.core.compiler import CompileResult
+from numba.core.event import Listener, install_listener
 
 import fastflow
 from fastflow.kernels import endings
@@ -357,18 +358,27 @@ def held(processes, monkeypatch):
     process.communicate()
 
 
-def _in_a_moment(do, seconds=0.5):
-    timer = threading.Timer(seconds, do)
-    timer.start()
-    return timer
+class Waiting(Listener):
+    """Starts a timer when this process begins to wait for another one, and has seen nothing before."""
+
+    def __init__(self, do, seconds=0.3):
+        self.timer, self.begun = threading.Timer(seconds, do), False
+
+    def on_start(self, event):
+        self.begun = True
+        self.timer.start()
+
+    def on_end(self, event):
+        self.timer.join()
 
 
 def test_a_lock_dies_with_its_process(processes, held):
     path, process = held
     twice, _ = processes()
-    timer = _in_a_moment(process.kill)
-    assert twice(3) == 6
-    assert timer.finished.is_set()  # waited for
+    waiting = Waiting(process.kill)
+    with install_listener(turns.WAITING, waiting):
+        assert twice(3) == 6
+    assert waiting.begun
     assert path.with_suffix("").exists()
     assert not path.exists()
 
@@ -384,18 +394,18 @@ def test_who_waits_finds_what_the_other_has_compiled(processes, held):
     content = file.read_bytes()
     file.unlink()
     twice, _ = processes()
-    told = []
+    told = threading.Event()
 
     def finish():
+        assert told.wait(60)
         file.write_bytes(content)
         process.kill()
 
-    timer = _in_a_moment(finish)
-    with watching_compilation(lambda: told.append(timer.finished.is_set()), 0.1):
+    with watching_compilation(told.set, 0.1), install_listener(turns.WAITING, Waiting(finish)):
         assert twice(3) == 6
     assert sum(twice.stats.cache_hits.values()) == 1
     assert not twice.stats.cache_misses
-    assert told == [False]
+    assert told.is_set()
 
 
 def test_a_stopped_process_is_not_waited_for_again(processes, held, monkeypatch):
@@ -413,11 +423,75 @@ def test_a_stopped_process_is_not_waited_for_again(processes, held, monkeypatch)
 def test_an_interrupt_ends_waiting(processes, held):
     path, _ = held
     twice, _ = processes()
-    timer = _in_a_moment(lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
+    waiting = Waiting(lambda: signal.raise_signal(signal.SIGINT))
+    with install_listener(turns.WAITING, waiting), pytest.raises(KeyboardInterrupt):
         twice(3)
-    timer.join()
+    assert waiting.begun
     assert not path.with_suffix("").exists()
+
+
+@pytest.mark.skipif(turns.fcntl is None, reason="there are no locks here")
+def test_a_lock_is_let_go_where_a_forked_process_has_its_descriptor(tmp_path, monkeypatch):
+    opened, before = [], turns._open
+    monkeypatch.setattr(turns, "_open", lambda *given: opened.append(before(*given)) or opened[-1])
+    path = tmp_path / "lock"
+    with turns.turn_to_compile(path, 0o664):
+        forked, other = os.dup(opened[0]), os.open(path, os.O_RDWR)
+        assert not turns._lock(other)
+    assert turns._lock(other)
+    os.close(forked)
+    os.close(other)
+
+
+def test_a_folder_that_cannot_be_searched_is_no_cache(processes, monkeypatch):
+    """As it is for any other user than root."""
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    twice, _ = processes()
+    with monkeypatch.context() as there:
+        there.setattr(Path, "stat", refuse)
+        there.setattr(cache, "_make", refuse)
+        with pytest.warns(UserWarning, match="cannot be kept"):
+            assert twice(3) == 6
+
+
+SENT = """
+import sys
+from pathlib import Path
+from numba.core.serialize import dumps
+import fastflow as ff
+
+def make(factor):
+    @ff.kernels.jit
+    def scaled(x):
+        return factor * x
+    return scaled
+
+@ff.kernels.jit
+def total(x):
+    return 2 * x
+
+Path(sys.argv[1]).write_bytes(dumps((make(3.0), total)))
+"""
+
+RECEIVED = """
+import pickle, sys
+from pathlib import Path
+import fastflow
+print(*(kernel(2.0) for kernel in pickle.loads(Path(sys.argv[1]).read_bytes())))
+"""
+
+
+def test_a_kernel_that_is_sent_by_value_compiles_elsewhere(tmp_path):
+    """One of a script, or made in a function: other processes cannot find it by its name."""
+    (tmp_path / "script.py").write_text(SENT)
+    run = {"capture_output": True, "text": True, "check": False}
+    sent = subprocess.run([sys.executable, str(tmp_path / "script.py"), str(tmp_path / "sent")], **run)
+    assert sent.returncode == 0, sent.stderr
+    received = subprocess.run([sys.executable, "-c", RECEIVED, str(tmp_path / "sent")], **run)
+    assert received.stdout == "6.0 4.0\n", received.stderr
 
 
 @pytest.mark.parametrize("lacking", ["fcntl", "flock"])

@@ -161,7 +161,7 @@ class KernelCache:
             return
         target_context.refresh()
         name = self._file_name(self._identity(arguments, target_context.codegen()))
-        if any((folder / name).exists() for folder in self.folders):
+        if any(os.path.exists(folder / name) for folder in self.folders):
             yield
             return
         with contextlib.suppress(OSError):
@@ -301,7 +301,7 @@ def _is_of_trusted(about: os.stat_result) -> bool:
 
 def _can_be_written(folder: Path) -> bool:
     """Whether a folder is there, or could be made, for writing."""
-    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)
     return os.access(there, os.W_OK | os.X_OK)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable
@@ -31,8 +32,13 @@ class Kernel(CPUDispatcher):
     """Numba's dispatcher, which Ctrl-C may interrupt, and which other processes find by its name."""
 
     def compile(self, sig: object) -> object:
-        with interruptible(), uncollected(), global_compiler_lock, self._cache.turn(sig, self.targetctx):
+        with interruptible(), uncollected(), global_compiler_lock, self._turn(sig):
             return super().compile(sig)
+
+    def _turn(self, sig: object) -> contextlib.AbstractContextManager[None]:
+        """This process's turn to compile; one that was sent by value has no cache, and goes at once."""
+        kept = isinstance(self._cache, KernelCache)
+        return self._cache.turn(sig, self.targetctx) if kept else contextlib.nullcontext()
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         function = self.py_func

@@ -22,7 +22,7 @@ except ImportError:  # no such locks here: each process compiles for itself
 WAITING = "fastflow:waiting"
 """The kind of Numba's events that tell of waiting for another process."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds for which another process is waited for that may have been stopped; after that, never again."""
 
 SHORTEST, LONGEST = 0.002, 0.05
@@ -46,6 +46,8 @@ def turn_to_compile(path: Path, mode: int) -> Iterator[None]:
             if locked:
                 with contextlib.suppress(OSError):
                     path.unlink()
+                with contextlib.suppress(OSError):  # a process that was forked meanwhile has the descriptor, too
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 

@@ -102,7 +102,7 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
             column = columns[order[i] * m : (order[i] + 1) * m]
             length = norm_of(column, square)
             shortest = min(shortest, length)
-            weakest = min(weakest, _extend(column, length, span, i, m) if length > 0 else 0.0)
+            weakest = min(weakest, _extend(column, length, span, i, m, square) if length > 0 else 0.0)
     if active > m or weakest < WEAKEST:
         return Certainty(FLOOR + DRIFT * amplified + 4 * moved / largest, max(1.0, amplified))
     left = residual + loose
@@ -112,7 +112,7 @@ def certainty(mirror, size, theta, x, slope, columns, residual, moved, order, sp
             k = order[i]
             column = columns[k * m : (k + 1) * m]
             length = norm_of(column, square)
-            apart = max(_extend(column, length, span, active, m), _room(mirror, k, theta[k]) / size[k])
+            apart = max(_extend(column, length, span, active, m, square), _room(mirror, k, theta[k]) / size[k])
             reach = max(reach, 4 * left / (apart * length * largest))
     return Certainty(FLOOR + DRIFT * min(amplified, m / weakest) + max(4 * moved / largest, reach), 1 / weakest)
 
@@ -143,9 +143,12 @@ def _room(mirror, i, theta):
 
 
 @jit_internal
-def _extend(column, length, span, count, m):
-    """Add a column to an orthonormal basis of ``count`` rows; its distance from their span, relative to its length."""
-    new, share = span[count * m : (count + 1) * m], np.empty(1)
+def _extend(column, length, span, count, m, share):
+    """Add a column to an orthonormal basis of ``count`` rows; its distance from their span, relative to its length.
+
+    ``share`` (1,) is scratch.
+    """
+    new = span[count * m : (count + 1) * m]
     for j in range(m):
         new[j] = column[j] / length
     for k in range(count):

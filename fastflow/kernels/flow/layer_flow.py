@@ -138,19 +138,19 @@ class FlowMemory(NamedTuple):
 
 
 # The places of `FlowMemory.at` after `PLACE`: whether the run has begun, the next record, the method, steps since the
-# rate was computed (negative: never), steps of the trial so far (-1: none), steps since the last trial, and until the
-# next one, whether the last step changed nothing.
+# rate was computed (negative: it begins anew), steps of the trial so far (-1: none), steps since the last trial, and
+# until the next one, whether the last step changed nothing.
 BEGUN, RECORD, METHOD, SINCE, TRIED, RESTED, PAUSE, STILL = range(1, 9)
 
 # The places of `FlowMemory.numbers`: time, length of the next step, largest rate, loss, norms of the gradient and of
 # the factors, length and progress per evaluation of the method that a trial may come back to; of the last step of this
 # method length (0: none) and error, and how many times longer it could have been by that, stability aside.
-TIME, LENGTH, RATE, LOSS, NORM, SIZE, OTHER_LENGTH, PROGRESS, LAST_LENGTH, LAST_ERROR, ROOM = range(11)
+TIME, LENGTH, RATE, LOSS, NORM, SIZE, OTHER_LENGTH, PROGRESS, LAST_LENGTH, LAST_ERROR, SPARE = range(11)
 
 
 def flow_memory(parameters: int) -> FlowMemory:
     """A `FlowMemory` for runs of so many parameters."""
-    return FlowMemory(np.zeros(STILL + 1, np.int64), np.zeros(ROOM + 1), step_memory(parameters))
+    return FlowMemory(np.zeros(STILL + 1, np.int64), np.zeros(SPARE + 1), step_memory(parameters))
 
 
 @jit
@@ -277,7 +277,7 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
         # The estimate of order 5 may vanish; with that of order 3 it seldom does.
         error = max(error, VANISHING * sizes[OF_STEP] * min(1.0, sizes[OF_OTHER] / sizes[OF_STEP]) ** (9 / 4))
     error /= min(allowed, max(of_step, rounding))
-    room = max(error, SMALLEST) ** (-1 / order)
+    spare = max(error, SMALLEST) ** (-1 / order)
     if method == NONSTIFF:  # whose estimate hardly sees what is stiff and not stable
         error = max(error, (length * rate / methods.nonstiff.trusted) ** order)
     factor, cut_short = 0.1, length < wanted
@@ -301,7 +301,7 @@ def _go(field, index, methods, ends, trace, runs, run, memory):
             # What errors have grown by since the last step, for steps as long, they will again.
             trend = length / numbers[LAST_LENGTH] * (numbers[LAST_ERROR] / error) ** (1 / order)
             factor *= min(max(trend, LEAST_TREND), 1.0)
-        numbers[LAST_LENGTH], numbers[LAST_ERROR], numbers[ROOM] = length, error, room
+        numbers[LAST_LENGTH], numbers[LAST_ERROR], numbers[SPARE] = length, error, spare
         numbers[LENGTH] = length * min(factor, 5.0)
         if cut_short:
             numbers[LENGTH] = max(wanted, min(length * factor, 2 * wanted))
@@ -343,7 +343,7 @@ def _choose_method(memory, table, length, stages, cut_short):
         # The method where nothing is stiff goes no further than its estimate is trusted.
         promising = progress * rate < table.trusted / table.stages
         if at[METHOD] == NONSTIFF:
-            promising = length * rate > STIFF * table.trusted and numbers[ROOM] > ROOMY
+            promising = length * rate > STIFF * table.trusted and numbers[SPARE] > ROOMY
         if at[RESTED] >= at[PAUSE] and not cut_short and promising:
             numbers[OTHER_LENGTH], numbers[PROGRESS] = numbers[LENGTH], progress
             at[METHOD], at[TRIED], numbers[LAST_LENGTH] = NONSTIFF + STABILISED - at[METHOD], 0, 0
@@ -364,6 +364,8 @@ def _choose_method(memory, table, length, stages, cut_short):
                     max(WAIT, min(2 * at[PAUSE], LONGEST_WAIT)),
                 )
                 numbers[LENGTH], numbers[LAST_LENGTH] = numbers[OTHER_LENGTH], 0
+                if at[METHOD] == STABILISED:
+                    at[SINCE] = -1
 
 
 @jit_inline

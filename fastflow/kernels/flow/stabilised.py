@@ -25,7 +25,7 @@ SAFETY, CLOSE = 1.15, 0.04
 """The power iteration's eigenvalue comes from below; it ends when a turn changes it by less than this share."""
 
 FIRST_TURNS, TURNS = 12, 8
-"""Of the power iteration, at the start of a run and later."""
+"""Of the power iteration, where it begins and later."""
 
 GUESSED = 3.0
 """Of the direction in which slopes changed, in the one that the power iteration begins with, beside a random one."""

@@ -1,9 +1,9 @@
 """Groups of runs of a diagonal network, whose ``x`` is a Hadamard product of factors.
 
-A group is one run by the rows of its measurement matrix, or up to `ROWS` runs one after the other: in Gram form, for
-which the matrix is read once, or measured by Python (`losses.measured`). (`networks.diagonal_together` has many runs by
-the rows of one matrix.) The product x is kept in step with the factors: each step writes it anew, in the same pass over
-memory.
+A group is one run by the rows of its measurement matrix, or up to `ROWS` runs one after the other: by the rows of one
+large matrix, or in Gram form, for which the matrix is read once, or measured by Python (`losses.measured`).
+(`networks.diagonal_together` has many runs by the rows of one matrix.) The product x is kept in step with the factors:
+each step writes it anew, in the same pass over memory.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ from fastflow.kernels.vectors.layouts import address, integer_at, item_bytes, ke
 from fastflow.kernels.vectors.products import multiply
 
 ROWS = 32
-"""Runs that share a product with a Gram matrix: enough to reuse a panel of it from the second-level cache."""
+"""Runs that share a product with a Gram matrix, or go over rows of a large one together: enough to reuse a part of it
+from the second-level cache."""
 
 
 class Row(NamedTuple):

@@ -15,7 +15,7 @@ from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.elementwise import PARTIAL_BYTES
 from fastflow.kernels.vectors.simd import Vector, constant, for_vectors, switch
 
-MOST_ROWS = 16
+MOST_TERMS = 16
 """So many rows at most go into a sum of `combine_rows_at`."""
 
 
@@ -61,7 +61,7 @@ def combine_at(typingctx, target, factors, sources, sums, weights, size):
 def combine_rows_at(typingctx, target, share, start, factors, matrix, size, rows):
     """``target = share * start + sum_k factors[k] * row k``, ``k < rows``, in one pass; FMAs in the order of k.
 
-    Addresses of ``size`` numbers, of the factors, and of a matrix of rows of ``size``, at most `MOST_ROWS` of them.
+    Addresses of ``size`` numbers, of the factors, and of a matrix of rows of ``size``, from 1 to `MOST_TERMS` of them.
     """
     n = types.intp
     signature = types.void(n, types.float64, n, n, n, n, n)
@@ -83,7 +83,7 @@ def combine_rows_at(typingctx, target, share, start, factors, matrix, size, rows
 
             for_vectors(builder, vector, size, body, unroll=False)
 
-        switch(builder, arguments[6], {k: (lambda k=k: emit(k)) for k in range(1, MOST_ROWS + 1)})
+        switch(builder, arguments[6], {k: (lambda k=k: emit(k)) for k in range(1, MOST_TERMS + 1)})
         return context.get_dummy_value()
 
     return signature, codegen

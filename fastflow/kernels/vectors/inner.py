@@ -44,7 +44,7 @@ PIPED_BYTES = 2**14
 MEETING = 2**11
 """Rows of a multiple of these bytes meet in few sets of the first-level cache, which holds fewer of them then."""
 
-BLOCK_BYTES, MOST_ROWS = 2**19, 64
+BLOCK_BYTES, BLOCK_ROWS = 2**19, 64
 """Of rows that several runs go over before the next ones: half of a second-level cache, and no more than so many."""
 
 LEAST_SQUARE_32, LEAST_SQUARE_64 = 1e-30, 1e-300
@@ -247,7 +247,7 @@ def measure_rows_for_all(zero, matrix, values, m, n, members, x, residual, gradi
     """`measure_rows` for several x (members, n), with the same bits; residual (members, m), gradient (members, n)."""
     size = item_bytes(zero)
     clear_at(zero, gradient, members * n)
-    first, block = 0, m if members == 1 else _rows_within(BLOCK_BYTES, n * size, MOST_ROWS, LEAST_ROWS)
+    first, block = 0, _rows_within(BLOCK_BYTES, n * size, BLOCK_ROWS, LEAST_ROWS)
     while first < m:
         rows, at = min(block, m - first), first * size
         for i in range(members):
