@@ -446,6 +446,8 @@ def test_a_lock_is_let_go_where_a_forked_process_has_its_descriptor(tmp_path, mo
 def test_a_folder_that_cannot_be_searched_is_no_cache(processes, monkeypatch):
     """As it is for any other user than root."""
 
+    kernels_stamp()
+
     def refuse(path, **_):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
