@@ -23,7 +23,7 @@ import stat
 import sys
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,22 +152,20 @@ class KernelCache:
                 _say_once("damaged", f"the kernel cache {folder} cannot be read ({error!r}): it is compiled anew")
         return None
 
-    @contextlib.contextmanager
-    def turn(self, sig: Signature | tuple[types.Type, ...], target_context: BaseContext) -> Iterator[None]:
+    def turn(
+        self, sig: Signature | tuple[types.Type, ...], target_context: BaseContext
+    ) -> contextlib.AbstractContextManager[None]:
         """Wait while another process compiles this version; who is in the block will find its file, or compiles it."""
         arguments, writable = _argument_types(sig), self.cache_path
         if writable is None or not all(map(is_our_type, arguments)):
-            yield
-            return
+            return contextlib.nullcontext()
         target_context.refresh()
         name = self._file_name(self._identity(arguments, target_context.codegen()))
         if any(os.path.exists(folder / name) for folder in self.folders):
-            yield
-            return
+            return contextlib.nullcontext()
         with contextlib.suppress(OSError):
             _make(Path(writable))
-        with turn_to_compile(Path(writable) / f"{name}.lock", FILE_MODE):
-            yield
+        return turn_to_compile(Path(writable) / f"{name}.lock", FILE_MODE)
 
     def save_overload(self, sig: Signature | tuple[types.Type, ...], data: CompileResult) -> None:
         """Keep a compiled version, in the first folder that takes it."""

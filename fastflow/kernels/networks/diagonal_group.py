@@ -238,11 +238,10 @@ def _measure_rows(group, at, widths):
     matrix, values = at.matrix + number * columns, at.values + number
     if members == 1:
         measure_rows(zero, matrix, values, i(m), i(columns), at.product, at.residual, at.gradient)
-        half_square_at(zero, at.residual, i(m), at.loss)
     else:
         measure_rows_for_all(zero, matrix, values, i(m), i(columns), i(members), at.product, at.residual, at.gradient)
-        for member in range(members):
-            half_square_at(zero, at.residual + member * m * size, i(m), at.loss + member * size)
+    for member in range(members):
+        half_square_at(zero, at.residual + member * m * size, i(m), at.loss + member * size)
 
 
 def _measure_later(group, at, widths):

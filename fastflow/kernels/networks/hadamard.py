@@ -39,7 +39,7 @@ def hadamard_product(factors, x, form):
     n = x.size
     apart = 0 if form.identical else n  # from one factor of a side to the next
     other = n if form.identical else form.depth * n
-    if form.depth == 2 and form.signed:
+    if form.depth == 2 and form.signed:  # the usual form, by whole vectors
         for i in range(n):
             x[i] = factors[i] * factors[i + apart] - factors[i + other] * factors[i + other + apart]
         return

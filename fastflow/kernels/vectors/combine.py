@@ -6,7 +6,6 @@ it. Arrays are contiguous float64, and are named by their addresses.
 
 from __future__ import annotations
 
-import llvmlite.ir as ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -110,8 +109,6 @@ def squares_at(typingctx, sources, size, results):
                 number = vector.load(place, offset, mask)
                 builder.store(vector.fma(number, number, builder.load(total)), total)
 
-        for total in totals:
-            builder.store(ir.Constant(vector.type, None), total)
         for_vectors(builder, vector, arguments[1], body)
         for k, total in enumerate(totals):
             builder.store(vector.sum(builder.load(total)), builder.gep(results, [constant(k)]))

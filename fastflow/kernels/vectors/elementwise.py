@@ -168,27 +168,43 @@ def row_pointers(builder, matrix, first, stride, count):
 
 def emit_dots(builder, vector, pointers, x, columns):
     """The inner products of rows with x, as one vector; ``vector`` is one of `PARTIAL_BYTES`."""
-    totals = [cgutils.alloca_once_value(builder, vector.zero) for _ in pointers]
-    for total in totals:
-        builder.store(vector.zero, total)
+    sums = Dots(builder, vector, pointers, x)
+    for_vectors(builder, vector, columns, sums.add, unroll=False)
+    return sums.totals()
 
-    def body(offset, mask):
-        right = vector.load(x, offset, mask)
-        for pointer, total in zip(pointers, totals, strict=True):
-            builder.store(vector.fma(vector.load(pointer, offset, mask), right, builder.load(total)), total)
 
-    for_vectors(builder, vector, columns, body, unroll=False)
-    return vector.sums([builder.load(total) for total in totals])
+class Dots:
+    """The inner products of rows with x while a loop over their columns is emitted; of `emit_dots`."""
+
+    def __init__(self, builder, vector, pointers, x) -> None:
+        self.builder, self.vector, self.pointers, self.x = builder, vector, pointers, x
+        self.sums = [cgutils.alloca_once_value(builder, vector.zero) for _ in pointers]
+
+    def add(self, offset, mask) -> None:
+        """What a vector of columns adds."""
+        right = self.vector.load(self.x, offset, mask)
+        for pointer, total in zip(self.pointers, self.sums, strict=True):
+            left = self.vector.load(pointer, offset, mask)
+            self.builder.store(self.vector.fma(left, right, self.builder.load(total)), total)
+
+    def totals(self):
+        """The inner products, as one vector."""
+        return self.vector.sums([self.builder.load(total) for total in self.sums])
+
+
+def add_scaled_rows(vector, c, factors, pointers, offset, mask):
+    """Add a vector of columns of rows, each times its factor, to those of c; of `emit_added_rows`."""
+    total = vector.load(c, offset, mask)
+    for pointer, factor in zip(pointers, factors, strict=True):
+        total = vector.fma(factor, vector.load(pointer, offset, mask), total)
+    vector.store(total, c, offset, mask)
 
 
 def emit_added_rows(builder, vector, c, factors, pointers, columns):
     """``c += sum_i factors[i] * row i``, the factors being vectors of equal lanes."""
 
     def body(offset, mask):
-        total = vector.load(c, offset, mask)
-        for pointer, factor in zip(pointers, factors, strict=True):
-            total = vector.fma(factor, vector.load(pointer, offset, mask), total)
-        vector.store(total, c, offset, mask)
+        add_scaled_rows(vector, c, factors, pointers, offset, mask)
 
     for_vectors(builder, vector, columns, body, unroll=False)
 

@@ -17,11 +17,15 @@ from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.simd import Vector, constant, data_pointer, for_each, for_vectors
 
 
-class Numbers:
-    """A vector of floats in a formula; Python's numbers beside it are constants."""
+class _Emitted:
+    """A value of a formula, a lane for each of some elements."""
 
     def __init__(self, vector: Vector, value: ir.Value) -> None:
         self.vector, self.value = vector, value
+
+
+class Numbers(_Emitted):
+    """A vector of floats in a formula; Python's numbers beside it are constants."""
 
     def like(self, other: Numbers | float) -> Numbers:
         """A number as a vector of as many."""
@@ -77,22 +81,16 @@ class Numbers:
         return Bits(self.vector, self.vector.builder.bitcast(self.value, self.vector.bits_type))
 
 
-class Lanes:
+class Lanes(_Emitted):
     """For which lanes something holds: nothing does of a NaN."""
-
-    def __init__(self, vector: Vector, value: ir.Value) -> None:
-        self.vector, self.value = vector, value
 
     def choose(self, yes: Numbers, no: Numbers | float) -> Numbers:
         """``yes`` where it holds, ``no`` elsewhere."""
         return Numbers(self.vector, self.vector.builder.select(self.value, yes.value, yes.like(no).value))
 
 
-class Bits:
+class Bits(_Emitted):
     """A vector of integers as long as the floats; sums are modulo ``2^bits``."""
-
-    def __init__(self, vector: Vector, value: ir.Value) -> None:
-        self.vector, self.value = vector, value
 
     def _with(self, emit: Callable[..., ir.Value], other: Bits | int) -> Bits:
         if isinstance(other, int):

@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
@@ -18,7 +17,9 @@ from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.elementwise import (
     PARTIAL_BYTES,
     ROWS_AT_ONCE,
+    Dots,
     add_rows,
+    add_scaled_rows,
     clear_at,
     dot,
     dot_rows,
@@ -112,22 +113,14 @@ def measure_next(typingctx, zero, residual, values, matrix, columns, rows, x, gr
             here = row_pointers(builder, matrix, constant(0), columns, count)
             there = row_pointers(builder, matrix, after, columns, count)
             factors = lanes_splat(vector, few.load(residual, constant(0)))
-            totals = [cgutils.alloca_once_value(builder, vector.zero) for _ in there]
-            for total in totals:
-                builder.store(vector.zero, total)
+            dots = Dots(builder, vector, there, x)
 
             def body(offset, mask):
-                right = vector.load(x, offset, mask)
-                for pointer, total in zip(there, totals, strict=True):
-                    builder.store(vector.fma(vector.load(pointer, offset, mask), right, builder.load(total)), total)
-                added = vector.load(gradient, offset, mask)
-                for pointer, factor in zip(here, factors, strict=True):
-                    added = vector.fma(factor, vector.load(pointer, offset, mask), added)
-                vector.store(added, gradient, offset, mask)
+                dots.add(offset, mask)
+                add_scaled_rows(vector, gradient, factors, here, offset, mask)
 
             for_vectors(builder, vector, columns, body, unroll=False)
-            sums = vector.sums([builder.load(total) for total in totals])
-            few.store(builder.fsub(sums, few.load(values, after)), residual, after)
+            few.store(builder.fsub(dots.totals(), few.load(values, after)), residual, after)
 
         for_row_counts(builder, arguments[5], emit)
         return context.get_dummy_value()
