@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import zlib
 
@@ -18,6 +19,13 @@ hypothesis.settings.load_profile("fastflow")
 
 # Under some launchers (a job in the background of a script) interrupts are ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config):
+    """Several processes share the CPUs: where each had as many threads for linear algebra, they would wait in turns."""
+    if getattr(config.option, "numprocesses", None):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # which the processes inherit
+
 
 KINDS = ("estimation", "completion", "sensing", "regression by gram", "regression by samples")
 

@@ -9,8 +9,9 @@ from test_bits import assert_same
 
 import fastflow as ff
 from fastflow import kernels, scheduling
+from fastflow.kernels.losses import shared_matrix
 from fastflow.kernels.losses.shared_matrix import padded_columns, share_matrix
-from fastflow.kernels.networks import diagonal_group, diagonal_together
+from fastflow.kernels.networks import diagonal_group, diagonal_together, panels
 from fastflow.kernels.networks.diagonal_group import make_diagonal_group
 from fastflow.kernels.networks.diagonal_together import make_vector_group
 from fastflow.kernels.networks.group import backward, forward, group_places, load_member, measure
@@ -20,7 +21,7 @@ from fastflow.kernels.vectors.elementwise import half_square_at
 from fastflow.kernels.vectors.layouts import address
 from fastflow.methods import Execution
 from fastflow.networks import Hadamard
-from fastflow.problems import compressed
+from fastflow.problems import CompressedSensing, base, compressed, gram
 from fastflow.records import tracing
 from fastflow.status import Status
 
@@ -745,10 +746,49 @@ def test_runs_that_go_over_the_rows_of_a_large_matrix_together_have_the_bits_of_
     np.testing.assert_array_equal(together.solution[:1], alone.solution)
 
 
-def test_a_packed_copy_is_left_out_where_there_is_no_room_for_it(rng, monkeypatch):
+@pytest.mark.parametrize("shape", [(1, 5), (21, 40), (70, 152), (300, 77)])
+@pytest.mark.parametrize("method", [ff.GradientDescent(1e-2, 30), ff.Momentum(1e-2, momentum=0.5, max_steps=30)])
+def test_a_large_matrix_is_packed_some_rows_at_a_time_with_the_same_bits(rng, dtype, monkeypatch, shape, method):
+    matrix, values = rng.standard_normal(shape) / np.sqrt(shape[0]), rng.standard_normal(shape[0])
+    problem = ff.CompressedSensing(matrix.astype(dtype), values.astype(dtype))
+    words = (problem, ff.DiagonalLinear(2), ff.inits.Uniform(0.1), method)
+    record = ff.Record(4)
+    monkeypatch.setattr(CompressedSensing, "prefers_gram", False)
+    whole = ff.train(*words, runs=21, dtype=dtype, record=record)
+    for module in (compressed, shared_matrix):
+        monkeypatch.setattr(module, "LARGE", 0)
+    monkeypatch.setattr(panels, "PACKED_SHARE", 5)
+    data = CompressedSensing.kernel_data([problem], dtype, shared=True)
+    assert not data.panels.size
+    assert np.shares_memory(data.matrix, problem.matrix)
+    by_turns = ff.train(*words, runs=21, dtype=dtype, record=record)
+    for name in ("solution", "loss", "status", "flat_factors"):
+        np.testing.assert_array_equal(getattr(by_turns, name), getattr(whole, name), name)
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_array_equal(getattr(by_turns.history, name), getattr(whole.history, name), name)
+
+
+def test_few_runs_go_over_the_rows_of_a_large_matrix(rng, monkeypatch):
     problem = ff.CompressedSensing(rng.standard_normal((20, 40)), rng.standard_normal(20))
     assert problem.is_worth_sharing(2)
     monkeypatch.setattr(compressed, "LARGE", 0)
     assert [problem.is_worth_sharing(runs) for runs in (8, 9)] == [False, True]
-    monkeypatch.setattr(compressed, "available_memory", lambda: problem.matrix.nbytes)
-    assert not problem.is_worth_sharing(64)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (90, 10), (101, 10)])
+def test_a_large_matrix_gets_no_large_gram_matrix(rng, monkeypatch, shape):
+    """It would take memory beside it; without one, descent comes to the same."""
+    matrix, values = rng.standard_normal(shape) / np.sqrt(shape[0]), rng.standard_normal(shape[0])
+    vectors = ff.CompressedSensing(matrix, values), ff.DiagonalLinear(2)
+    matrices = ff.LinearRegression(matrix.T, values[None], samples="columns"), ff.DeepLinear(1)
+    method = ff.GradientDescent(1e-2, 50)
+    assert vectors[0].prefers_gram
+    small = [ff.train(*words, ff.inits.Gaussian(0.1), method, 20) for words in (vectors, matrices)]
+    for module in (gram, base, compressed, shared_matrix):
+        monkeypatch.setattr(module, "LARGE", 0)
+    for (problem, network), before in zip((vectors, matrices), small, strict=True):
+        assert problem.prefers_gram == (shape[0] > 10 * shape[1])
+        large = ff.train(problem, network, ff.inits.Gaussian(0.1), method, 20)
+        np.testing.assert_allclose(large.solution, before.solution, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(large.loss, before.loss, rtol=1e-12)
+        np.testing.assert_array_equal(large.status, before.status)

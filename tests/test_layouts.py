@@ -47,11 +47,13 @@ def assert_same(first: ff.Runs, second: ff.Runs) -> None:
         assert all(np.array_equal(a, b, equal_nan=True) for a, b in pairs), name
 
 
-# In float32 one of each layout: of the other kinds that differs in what is compared elsewhere (`test_kernels`).
+KINDS = ("estimation", "completion", "sensing", "samples", "gram")
+IN_FLOAT32 = KINDS if "FASTFLOW_WHOLE" in os.environ else KINDS[:1]
+"""The other kinds differ from it in what is compared elsewhere (`test_kernels`)."""
+
+
 @pytest.mark.parametrize(
-    ("kind", "dtype"),
-    [(kind, np.float64) for kind in ("estimation", "completion", "sensing", "samples", "gram")]
-    + [(kind, np.float32) for kind in ("estimation", "sensing")],
+    ("kind", "dtype"), [(kind, np.float64) for kind in KINDS] + [(kind, np.float32) for kind in IN_FLOAT32]
 )
 def test_lanes_agree_with_one_run_at_a_time(kind, dtype, monkeypatch):
     # The first is wide enough for chains of FMAs in several blocks, the last of which takes the step; the rows of the
@@ -141,30 +143,28 @@ import numba
 import numpy as np
 import fastflow as ff
 from fastflow.kernels.compile.target import SHAPE
+from fastflow.kernels.descent.descend import descend
 from fastflow.kernels.losses.shared_matrix import share_matrix
-from fastflow.kernels.networks import chain_group, panels
+from fastflow.kernels.networks import chain_group
 from fastflow.kernels.networks.diagonal_together import make_vector_group
 from fastflow.kernels.networks.group import backward, forward, group_places
-from fastflow.kernels.vectors import products
 
 rng = np.random.default_rng(0)
 matrix = rng.standard_normal((11, 7))
 problem = ff.MatrixEstimation(matrix, truth=matrix)
 method = ff.GradientDescent(step=0.05, max_steps=100)
-arrays, known = {}, set()
-for lane_width in sys.argv[2:]:
+file, widths, look = sys.argv[1], sys.argv[2].split(), sys.argv[3:]
+arrays, compiled = {}, {}
+for lane_width in widths:
     chain_group.LANE_WIDTH = int(lane_width)
     runs = ff.train(problem, ff.DeepLinear(3), ff.inits.Gaussian(0.3), method, 9, record=ff.Record(8))
     found = {"end": runs.solution, "loss": runs.loss, "losses": runs.history.loss, "b": runs.history.balancedness}
     arrays |= {f"{name} at {lane_width}": values for name, values in found.items()}
-    assembly = {
-        (kernel.__name__, signature): text
-        for kernel in (products.row_tiles, products.lane_product, products.tiny_product)
-        for signature, text in kernel.inspect_asm().items()
-    }
-    new = "".join(text for key, text in assembly.items() if key not in known)
-    known |= set(assembly)
-    print(SHAPE.name, "zmm" in new, "ymm" in new)
+    if look:
+        (new,) = (types for types in descend.signatures if types not in compiled)
+        compiled[new] = descend.inspect_asm(new)
+        print(SHAPE.name, "zmm" in compiled[new], "ymm" in compiled[new])
+np.savez(file, **arrays)
 
 
 @numba.njit
@@ -174,16 +174,16 @@ def step_together(group):
     backward(group, at, group.data, True)
 
 
-step_together(make_vector_group(share_matrix(matrix, matrix[:, 0], np.float64), 7, 14, (2, True, True), matrix, 16))
-tiles, on_stack = 0, []
-for kernel in (products.row_tiles, products.lane_product, panels.residuals, panels.descend_together):
-    for text in kernel.inspect_asm().values():
+if look:
+    shared = share_matrix(matrix, matrix[:, 0], np.float64)
+    step_together(make_vector_group(shared, 7, 14, (2, True, True), matrix, 16))
+    tiles, on_stack = 0, []
+    for text in (*compiled.values(), *step_together.inspect_asm().values()):
         for _, body in re.findall(r"^(\\.\\w+):\\n((?:(?!\\.LBB).*\\n)*?)\\tj\\w+\\t\\1\\n", text, re.M):
             if body.count("vfmadd") >= max(6, body.count("\\n") / 5):
                 tiles += 1
-                on_stack += [(kernel.__name__, line) for line in body.splitlines() if "rsp" in line and "mm" in line]
-print(tiles, on_stack)
-np.savez(sys.argv[1], **arrays)
+                on_stack += [line for line in body.splitlines() if "rsp" in line and "mm" in line]
+    print(tiles, on_stack)
 """
 
 
@@ -197,10 +197,10 @@ def test_the_avx2_shape_gives_the_bits_of_this_machines_shape(tmp_path):
     haswell = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
     haswell["NUMBA_CACHE_DIR"] = str(tmp_path / "cache")  # what a cache already has is not compiled, and not to be read
     widths, results, said = (0, chain_group.LANE_WIDTH), [], []
-    for name, settings in (("native", {}), ("haswell", haswell)):
+    for name, settings, look in (("native", {}, []), ("haswell", haswell, ["look"])):
         file = tmp_path / f"{name}.npz"
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(file), *map(str, widths)],
+            [sys.executable, "-c", SCRIPT, str(file), " ".join(map(str, widths)), *look],
             env={**os.environ, **settings},
             capture_output=True,
             text=True,
@@ -210,6 +210,7 @@ def test_the_avx2_shape_gives_the_bits_of_this_machines_shape(tmp_path):
         said.append(done.stdout.splitlines())
         with np.load(file) as arrays:
             results.append(dict(arrays))
+    assert said[0] == []
     assert said[1][:-1] == ["AVX2 False True"] * len(widths)
     tiles, on_stack = said[1][-1].split(" ", 1)
     assert int(tiles) >= 10

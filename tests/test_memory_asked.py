@@ -102,12 +102,6 @@ CALLS = {  # the small ones have what the others need compiled: layouts go by th
     "train, dual flow": """k, n = (3, 4) if small else (2000, 100)
     a = draw((3, n)); ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
              ff.GradientFlow(np.linspace(0, 1e-3, 40)), runs=k, progress=False)""",
-    "train, dense data packed": """global given
-    if small:
-        given = draw((1000, 8704)); given.flags.writeable = False
-    a = given[:3, :16] if small else given
-    ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Gaussian(0.1),
-             ff.GradientDescent(1e-9, 2), runs=9, threads=1, progress=False)""",
     "measures": """k = 9 if small else 900; w, z = draw((k, 2 * k)), draw((k, 2 * k))
     ff.metrics.singular_values(w), ff.metrics.relative_error(w, z), ff.metrics.effective_alpha([w, z], 2)""",
     "basis_pursuit": "m = 9 if small else 120; a = draw((m, 40 * m)); ff.baselines.basis_pursuit(a, a[:, 0])",
@@ -167,6 +161,21 @@ LYING = {
         a = draw((1000, 8704)); a.flags.writeable = False
     ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Constant(0.1),
              ff.GradientDescent(1e-9, 2), runs=1, threads=1, progress=False)""",
+    "CompressedSensing, many runs": """global a
+    if small:
+        a = draw((1000, 8701)); a.flags.writeable = False
+    ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Uniform(0.1),
+             ff.GradientDescent(1e-9, 2), runs=9, threads=1, progress=False)""",
+    "CompressedSensing, as many equations": """global a
+    if small:
+        a = draw((3000, 2900)); a.flags.writeable = False
+    ff.train(ff.CompressedSensing(a, a[:, 0]), ff.DiagonalLinear(2), ff.inits.Uniform(0.1),
+             ff.GradientDescent(1e-9, 2, tol=0.0), runs=9, threads=1, progress=False)""",
+    "LinearRegression": """global a
+    if small:
+        a = draw((2900, 3000)); a.flags.writeable = False
+    ff.train(ff.LinearRegression(a, a[:1], samples="columns"), ff.DeepLinear(1), ff.inits.Gaussian(0.1),
+             ff.GradientDescent(1e-9, 2, tol=0.0), runs=1, threads=1, progress=False)""",
     "MatrixSensing": """global a
     if small:
         a = draw((34000, 16, 16)); a.flags.writeable = False

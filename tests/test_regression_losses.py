@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import mpmath
 import numpy as np
 import pytest
@@ -34,6 +36,8 @@ def weak(rng, spread, samples=9, noise=0.0, rows=2, columns=3):
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_what_is_wrong_along_weak_directions_only(layout, noise, dtype, rng):
     """There ``<D, D X X^T>`` is round-off; from far along them the loss is what it is, and so is the end."""
+    if dtype == np.float32 and layout == "one" and "FASTFLOW_WHOLE" not in os.environ:
+        pytest.skip("alike in lanes: where the environment has FASTFLOW_WHOLE")
     columns = 3 if layout != "one" else 60
     made = [weak(rng, 1e-6, 2 * columns, noise, 2, columns) for _ in range(2)]
     problems = [problem for problem, _ in made] if layout == "list" else made[0][0]

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, Seed, as_count, as_floats, as_seed, brief_repr, frozen, kind_of, one_of
 from fastflow.equality import by_value
+from fastflow.kernels.losses.shared_matrix import LARGE
+from fastflow.kernels.vectors.aligned import only_read
 from fastflow.operators.base import Operator
 from fastflow.problems.least_squares import fitted, least_loss_by_products, solve_by_products, solve_least_squares
 from fastflow.problems.minimum import Minimum
@@ -599,8 +601,18 @@ class VectorProblem(Problem):
 
 
 def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:
-    """The arrays flat, one row each, C-contiguous in ``dtype``."""
+    """The arrays flat, one row each, C-contiguous in ``dtype``; one that is `LARGE` and lies so is taken as it is."""
+    if not stacked_bytes(arrays, dtype):
+        return only_read(arrays[0].reshape(1, -1))
     rows = np.empty((len(arrays), arrays[0].size), dtype)
     for row, array in zip(rows, arrays, strict=True):
         row[:] = array.ravel()
     return rows
+
+
+def stacked_bytes(arrays: Sequence[FloatArray], dtype: DTypeLike) -> int:
+    """What `stacked` takes of memory."""
+    first, dtype = arrays[0], np.dtype(dtype)
+    if len(arrays) == 1 and first.nbytes >= LARGE and first.dtype == dtype and first.flags.c_contiguous:
+        return 0
+    return len(arrays) * first.size * dtype.itemsize

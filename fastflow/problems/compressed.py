@@ -13,11 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 from fastflow.checks import FloatArray, frozen
 from fastflow.kernels.losses.sensing import Sensing
 from fastflow.kernels.losses.shared_matrix import LARGE, packed_bytes, padded_bytes, padded_columns, share_matrix
-from fastflow.memory import available_memory
 from fastflow.operators import Operator, is_operator
 from fastflow.operators.rationed import Rationed
 from fastflow.problems.base import VectorProblem, stacked
-from fastflow.problems.gram import gram_bytes, regression_by_gram
+from fastflow.problems.gram import gram_bytes, is_small_beside, regression_by_gram
 from fastflow.problems.measurements import as_measured_by, as_measurements, measured_by_operators
 
 DECOMPOSITION = 10
@@ -25,7 +24,7 @@ DECOMPOSITION = 10
 columns (of Householder and bidiagonal reductions, roughly)."""
 
 FEW = 8
-"""So many runs go over the rows of a large matrix together as fast as over a packed copy of it (measured)."""
+"""So many runs go over the rows of a large matrix together as fast as over its panels (measured)."""
 
 DECOMPOSED = 10**7
 """Up to that product they cost next to nothing."""
@@ -124,9 +123,11 @@ class CompressedSensing(VectorProblem):
         """Whether to go through ``A^T A``: when n <= m, where it is read in one pass as A is, and has fewer rows.
 
         Where n > m solutions are not unique, and the loss could not be measured from one of them without cancellation
-        (`fastflow.kernels.RegressionByGram`).
+        (`fastflow.kernels.RegressionByGram`). Of a large A it is made where it, and its root, are small beside A.
         """
-        return not self.is_matrix_free and self.matrix.shape[1] <= self.matrix.shape[0]
+        if isinstance(self.matrix, Operator):
+            return False
+        return self.matrix.shape[1] <= self.matrix.shape[0] and is_small_beside(self.matrix)
 
     @property
     def loss_flops(self) -> int:
@@ -138,8 +139,7 @@ class CompressedSensing(VectorProblem):
     def is_worth_sharing(self, runs: int) -> bool:
         if isinstance(self.matrix, Operator) or self.matrix.nbytes < LARGE:
             return True
-        room = available_memory()
-        return runs > FEW and (room is None or room > 2 * self.matrix.nbytes)
+        return runs > FEW
 
     @classmethod
     def examples(cls, width: int) -> Sequence[Self | list[Self]]:

@@ -9,10 +9,21 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastflow.checks import FloatArray
 from fastflow.kernels.losses.regression import RegressionByGram
+from fastflow.kernels.losses.shared_matrix import LARGE
 from fastflow.problems.reduced import BLOCK, reduced, rows_at_a_time, solved
 
 MODERATE = 1e-5
 """Weaker directions of the data, relative to the strongest, are left out of the centre."""
+
+
+BESIDE = 0.2
+"""What is kept of a large matrix beside it takes at most this share of its memory."""
+
+
+def is_small_beside(matrix: FloatArray) -> bool:
+    """Whether ``A^T A`` and its root, of A (m, n), may be kept beside A: always, but where A is large."""
+    m, n = matrix.shape
+    return matrix.nbytes < LARGE or 2 * n <= BESIDE * m
 
 
 def gram_bytes(pairs: Sequence[tuple[FloatArray, FloatArray]], dtype: DTypeLike) -> int:

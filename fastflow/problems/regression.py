@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastflow.checks import FloatArray, as_floats, one_of
 from fastflow.kernels.losses.regression import RegressionBySamples, SharedSamples
-from fastflow.problems.base import MatrixProblem, stacked
+from fastflow.problems.base import MatrixProblem, stacked, stacked_bytes
 from fastflow.problems.compressed import CompressedSensing
-from fastflow.problems.gram import gram_bytes, regression_by_gram
+from fastflow.problems.gram import gram_bytes, is_small_beside, regression_by_gram
 from fastflow.problems.least_squares import fitted, singular_values, solve_least_squares
 from fastflow.problems.minimum import Minimum, minimum_over_rank
 from fastflow.problems.reduced import reduced
@@ -239,12 +239,16 @@ class LinearRegression(MatrixProblem):
 
     @property
     def prefers_gram(self) -> bool:
-        """Whether one product with ``X X^T`` (d_0^2 d_N) costs less than two with X (2 d_0 d_N samples)."""
-        return self.inputs.shape[0] < 2 * self.inputs.shape[1]
+        """Whether one product with ``X X^T`` (d_0^2 d_N) costs less than two with X (2 d_0 d_N samples).
+
+        Of a large X it is made where it, and its root, are small beside X.
+        """
+        return self.inputs.shape[0] < 2 * self.inputs.shape[1] and is_small_beside(self.inputs.T)
 
     @property
     def loss_flops(self) -> int:
-        return 2 * self.shape[0] * self.shape[1] * min(self.shape[1], 2 * self.inputs.shape[1])
+        size, samples = self.inputs.shape
+        return 2 * len(self.outputs) * size * (size if self.prefers_gram else 2 * samples)
 
     @classmethod
     def examples(cls, width: int) -> Sequence[Self | list[Self]]:
@@ -254,7 +258,8 @@ class LinearRegression(MatrixProblem):
     @classmethod
     def kernel_bytes(cls, problems: Sequence[Self], dtype: DTypeLike, *, shared: bool = False) -> int:
         if not all(p.prefers_gram for p in problems):
-            return super().kernel_bytes(problems, dtype, shared=shared)
+            tables = [p.inputs for p in problems], [p.outputs for p in problems]
+            return sum(stacked_bytes(table, dtype) for table in tables)
         return gram_bytes([(p.inputs, p.outputs) for p in problems], dtype)
 
     @classmethod

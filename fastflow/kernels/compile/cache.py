@@ -159,7 +159,6 @@ class KernelCache:
         arguments, writable = _argument_types(sig), self.cache_path
         if writable is None or not all(map(is_our_type, arguments)):
             return contextlib.nullcontext()
-        target_context.refresh()
         name = self._file_name(self._identity(arguments, target_context.codegen()))
         if any(os.path.exists(folder / name) for folder in self.folders):
             return contextlib.nullcontext()

@@ -1,7 +1,8 @@
 """A measurement matrix A that many runs share, laid out for products with the vectors of all of them at once.
 
 A is packed once, into panels of `PANEL_ROWS` rows in which entry (j, q) lies beside entry (j + 1, q). From these the
-products of `networks.panels` read A as scalars, in blocks that lie together.
+products of `networks.panels` read A as scalars, in blocks that lie together. A large A is not copied: there they pack
+some rows at a time, in every step.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from fastflow.kernels.vectors.layouts import VECTOR_BYTES
 PANEL_ROWS = 1 << (SHAPE.tile_rows.bit_length() - 1)
 """Rows of a panel, a power of 2: those of a register tile."""
 
-
 LARGE = 2**26
-"""Bytes from which on a matrix is not copied for the sake of where its rows begin."""
+"""Bytes from which on a matrix is not packed as a whole, nor copied for the sake of where its rows begin."""
 
 
 class SharedMatrix(NamedTuple):
     """``r = A x - y`` with one A and y for every run, so that a product serves all members of a group.
 
     ``matrix`` (m * columns,), A row-major with rows that may be longer than n, and ``values`` (m,), y. The same once
-    more for many runs: ``panels`` of `packed_panels`, ``panel_values`` (their rows,), and ``order``, `panel_order`.
+    more for many runs: ``panels``, none of a matrix that is `LARGE`, ``panel_values`` (their rows,), and ``order``,
+    `panel_order`.
     """
 
     matrix: np.ndarray
@@ -68,7 +69,7 @@ def padded_columns(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> np.ndarr
     """Matrices (m, n) of one shape flat, one row each, with zeros behind every row up to a whole cache line.
 
     A product with a vector that ends in zeros as well has the same bits and no vector that straddles two lines. One
-    that is `LARGE` and lies so already is taken as it is.
+    that is `LARGE` and lies by rows is taken as it is.
     """
     m, n = matrices[0].shape
     if not padded_bytes(matrices, dtype):
@@ -83,7 +84,7 @@ def padded_bytes(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> int:
     """What `padded_columns` takes of memory: 0 of one matrix that it takes as it is."""
     first, dtype = matrices[0], np.dtype(dtype)
     m, n = first.shape
-    lies = first.dtype == dtype and first.flags.c_contiguous and _padded(n, dtype) == n
+    lies = first.dtype == dtype and first.flags.c_contiguous
     if len(matrices) == 1 and lies and first.nbytes >= LARGE:
         return 0
     return len(matrices) * m * _padded(n, dtype) * dtype.itemsize
@@ -96,9 +97,11 @@ def _padded(n: int, dtype: DTypeLike) -> int:
 
 
 def packed_bytes(shape: tuple[int, int], dtype: DTypeLike) -> int:
-    """What the panels of a matrix of such a shape take of memory."""
+    """What the panels of a matrix of such a shape take of memory, 0 where there are none."""
     dtype = np.dtype(dtype)
-    return -(-shape[0] // PANEL_ROWS) * PANEL_ROWS * len(panel_order(shape[1], dtype)) * dtype.itemsize
+    if shape[0] * shape[1] * dtype.itemsize >= LARGE:
+        return 0
+    return -(-shape[0] // PANEL_ROWS) * PANEL_ROWS * _padded(shape[1], dtype) * dtype.itemsize
 
 
 def share_matrix(matrix: np.ndarray, values: np.ndarray, dtype: DTypeLike) -> SharedMatrix:
@@ -106,9 +109,10 @@ def share_matrix(matrix: np.ndarray, values: np.ndarray, dtype: DTypeLike) -> Sh
     dtype = np.dtype(dtype)
     m, n = matrix.shape
     order, panels = panel_order(n, dtype), -(-m // PANEL_ROWS)
-    packed = aligned_zeros((panels, len(order), PANEL_ROWS), dtype)
+    kept = panels if packed_bytes(matrix.shape, dtype) else 0
+    packed = aligned_zeros((kept, len(order), PANEL_ROWS), dtype)
     used = order >= 0
-    for panel in range(panels):
+    for panel in range(kept):
         rows = matrix[panel * PANEL_ROWS : (panel + 1) * PANEL_ROWS]
         packed[panel, used, : len(rows)] = rows.T[order[used]]
     panel_values = np.zeros(panels * PANEL_ROWS, dtype)

@@ -49,7 +49,14 @@ from fastflow.kernels.networks.hadamard import (
     hadamard_squares,
     hadamard_step,
 )
-from fastflow.kernels.networks.panels import descend_together, partial_room, residuals, slope_room
+from fastflow.kernels.networks.panels import (
+    block_room,
+    descend_together,
+    partial_room,
+    residuals,
+    residuals_and_slopes,
+    slope_room,
+)
 from fastflow.kernels.rules.rule import places_of
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy
@@ -67,7 +74,8 @@ class TogetherGroup(NamedTuple):
     """Runs of a diagonal network in strips of lanes, a `networks.group`.
 
     ``factors`` (strips, parameters / n, panel columns, lanes); ``product`` and ``work.gradient`` (strips, panel
-    columns, lanes); ``work.scratch``, the residuals, (strips, panel rows, lanes); ``partial`` and ``slope`` scratch.
+    columns, lanes); ``work.scratch``, the residuals, (strips, panel rows, lanes); ``partial``, ``slope`` and ``block``
+    scratch, of which the last is empty where the matrix has panels.
     """
 
     problem: SharedMatrix
@@ -77,6 +85,7 @@ class TogetherGroup(NamedTuple):
     product: np.ndarray
     partial: np.ndarray
     slope: np.ndarray
+    block: np.ndarray
     work: LossWorkspace
     row_factors: np.ndarray
     row: Row
@@ -110,6 +119,7 @@ def make_vector_group(
         product=aligned_zeros((strips, columns, lanes), dtype),
         partial=aligned_zeros((partial_room(dtype),), dtype),
         slope=aligned_zeros((slope_room(dtype),), dtype),
+        block=aligned_zeros((0 if problem.panels.size else block_room(rows, columns),), dtype),
         work=LossWorkspace(
             aligned_zeros((strips, columns, lanes), dtype),
             aligned_zeros((strips, rows, lanes), dtype),
@@ -135,6 +145,7 @@ class TogetherPlaces(NamedTuple):
     step: int
     moved: int
     panels: int
+    block: int
     values: int
 
 
@@ -151,6 +162,7 @@ def _group_places(group, widths):
         address(group.step, 0),
         address(group.moved, 0),
         address(group.problem.panels, 0),
+        address(group.block, 0),
         address(group.problem.panel_values, 0),
     )
 
@@ -159,19 +171,39 @@ def _group_places(group, widths):
 def _forward(group, at, widths):
     i, strips = np.intp, group.product.shape[0]
     rows, columns, measurements = group.work.scratch.shape[1], group.product.shape[1], group.problem.values.size
-    residuals(
-        group.row_factors.dtype.type(0),
-        at.panels,
-        at.values,
-        i(rows),
-        i(columns),
-        i(strips),
-        at.product,
-        at.residual,
-        at.partial,
-        at.loss,
-        i(measurements),
-    )
+    zero = group.row_factors.dtype.type(0)
+    if group.block.size == 0:
+        residuals(
+            zero,
+            at.panels,
+            at.values,
+            i(rows),
+            i(columns),
+            i(strips),
+            at.product,
+            at.residual,
+            at.partial,
+            at.loss,
+            i(measurements),
+        )
+    else:
+        # With the gradients, so that A is read once.
+        residuals_and_slopes(
+            zero,
+            group.problem.matrix,
+            group.block,
+            at.block,
+            at.values,
+            i(rows),
+            i(columns),
+            i(strips),
+            at.product,
+            at.residual,
+            at.gradient,
+            at.partial,
+            at.loss,
+            i(measurements),
+        )
 
 
 @implements(measure, TogetherGroup, inline=True)
@@ -181,6 +213,10 @@ def _measure(group, columns):
 
 @implements(backward, TogetherGroup, inline=True)
 def _backward(group, at, widths, now):
+    if group.block.size > 0:
+        if now:
+            move(group, at)
+        return
     if now:
         group.moved[:] = 0
     i, strips, rows, columns = np.intp, group.product.shape[0], group.work.scratch.shape[1], group.product.shape[1]

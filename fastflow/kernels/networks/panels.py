@@ -1,7 +1,9 @@
 """Products of one matrix A with many vectors at once, one run per SIMD lane, and A^T with what they leave.
 
-A is packed once, into panels of `PANEL_ROWS` rows in which entry (j, q) lies beside entry (j + 1, q). From these both
+A is packed into panels of `PANEL_ROWS` rows in which entry (j, q) lies beside entry (j + 1, q). From these both
 products read A as scalars, in blocks that lie together; the vectors are those of the runs, and no sum crosses lanes.
+All of A is packed once, or, where that would take too much memory, some rows at a time in each step, which then go
+through both products before the next ones are read.
 
 The bits are those of `vectors.inner.measure_rows` for each run alone. There an inner product has `PARTS`
 partial sums, element k going to the sum k mod `PARTS`, which are then added in a tree. So here coordinates are kept in
@@ -14,7 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from fastflow.kernels.compile.jit import jit_internal
+from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.losses.shared_matrix import PANEL_ROWS, lanes_of_vector, parts_of
 from fastflow.kernels.networks.hadamard import hadamard_step
@@ -31,6 +33,12 @@ BLOCK_ROWS = 32
 BLOCK_COLUMNS = 32
 """Columns of A that all runs go through together when A^T is multiplied."""
 
+PACKED_SHARE = 32
+"""A block of packed rows has at most this part of a matrix, but at least a panel."""
+
+PACKED_LINES = 8
+"""Lines of each of the rows of a panel that are packed together, so that they stay in the first-level cache."""
+
 
 def partial_room(dtype: np.dtype) -> int:
     """Numbers of scratch for the partial sums of `residuals`."""
@@ -42,6 +50,12 @@ def slope_room(dtype: np.dtype) -> int:
     return TILE_STRIPS * BLOCK_COLUMNS * lanes_of_vector(dtype)
 
 
+def block_room(m: int, n: int) -> int:
+    """Numbers of scratch for the rows that `residuals_and_slopes` packs at a time, of m rows of n numbers."""
+    rows = m // PACKED_SHARE // PANEL_ROWS * PANEL_ROWS
+    return max(PANEL_ROWS, min(BLOCK_ROWS, rows)) * n
+
+
 @intrinsic
 def strip_tile(typingctx, zero, transposed, strips, c, c_strip, a, a_jump, b, b_strip, depth, sums, levels, known):
     """``C[i, s] = sum_t A[i, t] B[t, s]`` for `PANEL_ROWS` rows i and some strips s of runs, accumulators in registers.
@@ -50,7 +64,8 @@ def strip_tile(typingctx, zero, transposed, strips, c, c_strip, a, a_jump, b, b_
     ``C[i, s]`` likewise. ``A[i, t]`` is the number ``i + t*PANEL_ROWS`` from ``a``, in one panel; or if ``transposed``
     that at ``i*PANEL_ROWS + t`` for the first `PANEL_ROWS` of t, and as many lie ``a_jump`` numbers further each time.
     Before C is stored the sums of as many ``levels`` are added to it one after the other, which lie at ``sums`` as C
-    does at ``c`` for strips of `BLOCK_ROWS`; and unless ``known`` is 0, ``known[i]`` is subtracted.
+    does at ``c`` for strips of `BLOCK_ROWS`; and unless ``known`` is 0, ``known[i]`` is subtracted. If ``transposed``,
+    the sums go on from what is stored at ``c`` where there are ``levels``.
     """
     n, flag = types.intp, types.boolean
     signature = types.void(zero, flag, n, n, n, n, n, n, n, n, n, n, n)
@@ -99,17 +114,17 @@ def strip_tile(typingctx, zero, transposed, strips, c, c_strip, a, a_jump, b, b_
                 values = [vector.splat(builder.load(builder.gep(known_base, [constant(i)]))) for i in rows]
                 return [builder.fsub(total, values[i]) for (i, _), total in zip(places, totals, strict=True)]
 
+            offsets = [builder.add(builder.mul(constant(s), c_strip), constant(i * vector.lanes)) for i, s in places]
+            some, given = (builder.icmp_signed("!=", value, constant(0)) for value in (levels, known))
             zeros = [vector.zero] * len(places)
             if of_columns:
-                chains = counted_loop(builder, builder.lshr(depth, constant(1)), zeros, across)
+                begun = chosen(builder, some, lambda: [vector.load(c_base, at) for at in offsets], lambda: zeros)
+                chains = counted_loop(builder, builder.lshr(depth, constant(1)), begun, across)
             else:
                 chains = counted_loop(builder, depth, zeros, along)
-            some, given = (builder.icmp_signed("!=", value, constant(0)) for value in (levels, known))
-            if not of_columns:
                 summed = chosen(builder, some, lambda: counted_loop(builder, levels, chains, add_level), lambda: chains)
                 chains = chosen(builder, given, lambda: subtract(summed), lambda: summed)
-            for (i, s), total in zip(places, chains, strict=True):
-                offset = builder.add(builder.mul(constant(s), c_strip), constant(i * vector.lanes))
+            for offset, total in zip(offsets, chains, strict=True):
                 vector.store(total, c_base, offset)
 
         forms = [(count, of_columns) for count in range(1, TILE_STRIPS + 1) for of_columns in (0, 1)]
@@ -120,6 +135,40 @@ def strip_tile(typingctx, zero, transposed, strips, c, c_strip, a, a_jump, b, b_
     return signature, codegen
 
 
+@jit_inline
+def residuals_of_rows(zero, panels, values, first, rows, m, n, strips, x, residual, partial):
+    """``A x - y`` of each run for some rows, which begin with the ``first`` and whose panels lie at ``panels``."""
+    size = item_bytes(zero)
+    lanes, parts = VECTOR_BYTES // size, PARTIAL_BYTES // size
+    chunk, level_bytes = n // parts, TILE_STRIPS * BLOCK_ROWS * VECTOR_BYTES
+    strip = 0
+    while strip < strips:
+        count = share(strips - strip, TILE_STRIPS)
+        for part in range(parts):
+            levels = 0
+            while (part >> levels) & 1:
+                levels += 1
+            whole = part == parts - 1
+            b = x + (strip * n + part * chunk) * VECTOR_BYTES
+            for j in range(0, rows, PANEL_ROWS):
+                a = panels + (j * n + part * chunk * PANEL_ROWS) * size
+                sums, known = partial + j * VECTOR_BYTES, 0
+                c, c_strip = sums + levels * level_bytes, BLOCK_ROWS * lanes
+                if whole:
+                    c, c_strip = residual + (strip * m + first + j) * VECTOR_BYTES, m * lanes
+                    known = values + (first + j) * size
+                strip_tile(zero, False, count, c, c_strip, a, 0, b, n * lanes, chunk, sums, levels, known)
+        strip += count
+
+
+@jit_inline
+def losses_of_residuals(zero, m, strips, residual, loss, measurements):
+    """``1/2 ||.||^2`` of the residual of each run."""
+    for strip in range(strips):
+        at = residual + strip * m * VECTOR_BYTES
+        half_square_at(OfLanes(zero), at, measurements, loss + strip * VECTOR_BYTES)
+
+
 @jit_internal
 def residuals(zero, panels, values, m, n, strips, x, residual, partial, loss, measurements):
     """``A x - y`` and ``1/2 ||.||^2`` of each run, with the bits of `measure_rows`.
@@ -127,32 +176,74 @@ def residuals(zero, panels, values, m, n, strips, x, residual, partial, loss, me
     At addresses: x (strips, n, lanes), residual (strips, m, lanes), loss (strips, lanes), ``partial`` scratch of
     `partial_room`; m and n are those of the panels, of whose rows so many are ``measurements``.
     """
-    size = item_bytes(zero)
-    lanes, parts = VECTOR_BYTES // size, PARTIAL_BYTES // size
-    chunk, level_bytes = n // parts, TILE_STRIPS * BLOCK_ROWS * VECTOR_BYTES
     for first in range(0, m, BLOCK_ROWS):
-        rows = min(BLOCK_ROWS, m - first)
+        at, rows = panels + first * n * item_bytes(zero), min(BLOCK_ROWS, m - first)
+        residuals_of_rows(zero, at, values, first, rows, m, n, strips, x, residual, partial)
+    losses_of_residuals(zero, m, strips, residual, loss, measurements)
+
+
+@jit_internal
+def residuals_and_slopes(
+    zero, matrix, block, at_block, values, m, n, strips, x, residual, gradient, partial, loss, measurements
+):
+    """`residuals` and ``A^T r`` of each run, where of A no panels are kept: rows become panels in ``block`` by turns.
+
+    ``matrix`` (measurements rows), A by rows, and ``block`` scratch of `block_room`, which is at ``at_block``; at
+    addresses the others of `residuals` and ``gradient`` (strips, n, lanes).
+    """
+    lanes, whole = VECTOR_BYTES // item_bytes(zero), block.size // n
+    for first in range(0, m, whole):
+        rows = min(whole, m - first)
+        pack_rows(matrix, matrix.size // measurements, first, rows, n, block)
+        residuals_of_rows(zero, at_block, values, first, rows, m, n, strips, x, residual, partial)
         strip = 0
         while strip < strips:
-            count = share(strips - strip, TILE_STRIPS)
+            some = share(strips - strip, TILE_STRIPS)
+            b = residual + (strip * m + first) * VECTOR_BYTES
+            for k in range(0, n, PANEL_ROWS):
+                c, a = gradient + (strip * n + k) * VECTOR_BYTES, at_block + k * PANEL_ROWS * item_bytes(zero)
+                strip_tile(zero, True, some, c, n * lanes, a, n * PANEL_ROWS, b, m * lanes, rows, c, first, 0)
+            strip += some
+    losses_of_residuals(zero, m, strips, residual, loss, measurements)
+
+
+@jit_internal
+def pack_rows(matrix, length, first, rows, n, block):
+    """Panels of n columns of some rows of A, from the ``first`` on, which have this length; the rest is 0."""
+    parts, there = PARTIAL_BYTES // block.itemsize, min(rows, matrix.size // length - first)
+    chunk, lines = n // parts, length // parts
+    if there < rows or lines < chunk:
+        block[: rows * n] = 0
+    for j in range(0, there, PANEL_ROWS):
+        source, to, some = (first + j) * length, j * n, min(PANEL_ROWS, there - j)
+        for line in range(0, chunk, PACKED_LINES):
             for part in range(parts):
-                levels = 0
-                while (part >> levels) & 1:
-                    levels += 1
-                whole = part == parts - 1
-                b = x + (strip * n + part * chunk) * VECTOR_BYTES
-                for j in range(0, rows, PANEL_ROWS):
-                    a = panels + ((first + j) * n + part * chunk * PANEL_ROWS) * size
-                    sums, known = partial + j * VECTOR_BYTES, 0
-                    c, c_strip = sums + levels * level_bytes, BLOCK_ROWS * lanes
-                    if whole:
-                        c, c_strip = residual + (strip * m + first + j) * VECTOR_BYTES, m * lanes
-                        known = values + (first + j) * size
-                    strip_tile(zero, False, count, c, c_strip, a, 0, b, n * lanes, chunk, sums, levels, known)
-            strip += count
-    for strip in range(strips):
-        at = residual + strip * m * VECTOR_BYTES
-        half_square_at(OfLanes(zero), at, measurements, loss + strip * VECTOR_BYTES)
+                column, place = reversed_bits(part, parts), to + part * chunk * PANEL_ROWS
+                for t in range(line, min(line + PACKED_LINES, lines)):
+                    pack_column(block, place + t * PANEL_ROWS, matrix, source + t * parts + column, length, some)
+                if line + PACKED_LINES > lines and lines * parts + column < length:
+                    at = source + lines * parts + column
+                    pack_column(block, place + lines * PANEL_ROWS, matrix, at, length, some)
+
+
+@jit_inline
+def pack_column(block, place, matrix, at, length, rows):
+    """One column of a panel of so many rows."""
+    if rows == PANEL_ROWS:
+        for i in range(PANEL_ROWS):
+            block[place + i] = matrix[at + i * length]
+    else:
+        for i in range(rows):
+            block[place + i] = matrix[at + i * length]
+
+
+@jit_inline
+def reversed_bits(number, below):
+    """A number below a power of 2, its bits in the other order."""
+    turned = 0
+    while below > 1:
+        turned, number, below = 2 * turned + (number & 1), number >> 1, below >> 1
+    return turned
 
 
 @jit_internal
