@@ -36,7 +36,7 @@ PROBLEM_GOALS = {"completion": 3, "sensing": 2}
 DIAGONAL_GOALS = {(100, 40): 5, (400, 200): 2, (1000, 250): 2}
 SHARED_GOALS = (0.75, 2)
 WIDE, WIDE_GOALS = (300, 500, 1000), (0.90, 0.9)
-WIDE_LONGER = 8
+WIDE_LONGER = 24
 """How many times as long one run of a wide chain is measured: a user's takes minutes, and what each call costs once is
 no part of that."""
 THREADS_GOAL = 1.9

@@ -25,8 +25,9 @@ from fastflow.kernels.vectors.simd import (
 )
 from fastflow.kernels.vectors.steps import Steps
 
-PANEL_DEPTH = 128
-"""Rows of a packed panel: it stays in the first-level cache, beside the rows of A that it meets."""
+PANEL_DEPTH = 256 if SHAPE.vector_bytes == 64 else 128
+"""Rows of a packed panel, which stays in the caches beside the rows of A that it meets, while C comes and goes once for
+each panel (measured)."""
 
 
 MOST_VECTORS = SHAPE.tile_vectors + (SHAPE.wide_rows > 0)
