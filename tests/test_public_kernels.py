@@ -14,7 +14,7 @@ import pytest
 
 from fastflow import kernels
 
-CALLS = 100_000 if "FASTFLOW_WHOLE" in os.environ else 4_000
+CALLS = 100_000 if "FASTFLOW_WHOLE" in os.environ else 10_000
 NOT_KERNELS = ("ChainWorkspace", "LossWorkspace", "Mirror", "Completion", "Estimation", "Sensing")
 NOT_KERNELS += ("RegressionByGram", "RegressionBySamples")
 """The classes of what kernels are given."""
