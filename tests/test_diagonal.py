@@ -21,7 +21,7 @@ from fastflow.kernels.vectors.elementwise import half_square_at
 from fastflow.kernels.vectors.layouts import address
 from fastflow.methods import Execution
 from fastflow.networks import Hadamard
-from fastflow.problems import CompressedSensing, base, compressed, gram
+from fastflow.problems import CompressedSensing, compressed, gram
 from fastflow.records import tracing
 from fastflow.status import Status
 
@@ -788,7 +788,7 @@ def test_a_large_matrix_gets_no_large_gram_matrix(rng, monkeypatch, shape):
     method = ff.GradientDescent(1e-2, 50)
     assert vectors[0].prefers_gram
     small = [ff.train(*words, ff.inits.Gaussian(0.1), method, 20) for words in (vectors, matrices)]
-    for module in (gram, base, compressed, shared_matrix):
+    for module in (gram, compressed, shared_matrix):
         monkeypatch.setattr(module, "LARGE", 0)
     for (problem, network), before in zip((vectors, matrices), small, strict=True):
         assert problem.prefers_gram == (shape[0] > 10 * shape[1])

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastflow.arrays import as_real
 from fastflow.checks import FloatArray, Seed, as_count, as_floats, as_seed, brief_repr, frozen, kind_of, one_of
 from fastflow.equality import by_value
-from fastflow.kernels.losses.shared_matrix import LARGE
+from fastflow.kernels.losses.shared_matrix import stays
 from fastflow.kernels.vectors.aligned import only_read
 from fastflow.operators.base import Operator
 from fastflow.problems.least_squares import fitted, least_loss_by_products, solve_by_products, solve_least_squares
@@ -601,8 +601,8 @@ class VectorProblem(Problem):
 
 
 def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:
-    """The arrays flat, one row each, C-contiguous in ``dtype``; one that is `LARGE` and lies so is taken as it is."""
-    if not stacked_bytes(arrays, dtype):
+    """The arrays flat, one row each, C-contiguous in ``dtype``; one that `stays` is taken as it is."""
+    if stays(arrays, dtype):
         return only_read(arrays[0].reshape(1, -1))
     rows = np.empty((len(arrays), arrays[0].size), dtype)
     for row, array in zip(rows, arrays, strict=True):
@@ -612,7 +612,4 @@ def stacked(arrays: Sequence[FloatArray], dtype: DTypeLike) -> FloatArray:
 
 def stacked_bytes(arrays: Sequence[FloatArray], dtype: DTypeLike) -> int:
     """What `stacked` takes of memory."""
-    first, dtype = arrays[0], np.dtype(dtype)
-    if len(arrays) == 1 and first.nbytes >= LARGE and first.dtype == dtype and first.flags.c_contiguous:
-        return 0
-    return len(arrays) * first.size * dtype.itemsize
+    return 0 if stays(arrays, dtype) else len(arrays) * arrays[0].size * np.dtype(dtype).itemsize

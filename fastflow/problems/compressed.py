@@ -137,9 +137,7 @@ class CompressedSensing(VectorProblem):
         return 2 * size * min(size, 2 * measurements) if self.prefers_gram else 4 * self.matrix.size
 
     def is_worth_sharing(self, runs: int) -> bool:
-        if isinstance(self.matrix, Operator) or self.matrix.nbytes < LARGE:
-            return True
-        return runs > FEW
+        return isinstance(self.matrix, Operator) or self.matrix.nbytes < LARGE or runs > FEW
 
     @classmethod
     def examples(cls, width: int) -> Sequence[Self | list[Self]]:

@@ -15,7 +15,6 @@ from fastflow.problems.reduced import BLOCK, reduced, rows_at_a_time, solved
 MODERATE = 1e-5
 """Weaker directions of the data, relative to the strongest, are left out of the centre."""
 
-
 BESIDE = 0.2
 """What is kept of a large matrix beside it takes at most this share of its memory."""
 

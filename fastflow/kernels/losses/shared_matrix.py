@@ -72,7 +72,7 @@ def padded_columns(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> np.ndarr
     that is `LARGE` and lies by rows is taken as it is.
     """
     m, n = matrices[0].shape
-    if not padded_bytes(matrices, dtype):
+    if stays(matrices, dtype):
         return only_read(matrices[0].reshape(1, -1))
     padded = aligned_zeros((len(matrices), m, _padded(n, dtype)), dtype)
     for i, matrix in enumerate(matrices):
@@ -82,12 +82,14 @@ def padded_columns(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> np.ndarr
 
 def padded_bytes(matrices: Sequence[np.ndarray], dtype: DTypeLike) -> int:
     """What `padded_columns` takes of memory: 0 of one matrix that it takes as it is."""
-    first, dtype = matrices[0], np.dtype(dtype)
-    m, n = first.shape
-    lies = first.dtype == dtype and first.flags.c_contiguous
-    if len(matrices) == 1 and lies and first.nbytes >= LARGE:
-        return 0
-    return len(matrices) * m * _padded(n, dtype) * dtype.itemsize
+    m, n = matrices[0].shape
+    return 0 if stays(matrices, dtype) else len(matrices) * m * _padded(n, dtype) * np.dtype(dtype).itemsize
+
+
+def stays(arrays: Sequence[np.ndarray], dtype: DTypeLike) -> bool:
+    """Whether kernels read an array where its owner has it: one alone, `LARGE`, in C order and of that dtype."""
+    first = arrays[0]
+    return len(arrays) == 1 and first.nbytes >= LARGE and first.dtype == dtype and first.flags.c_contiguous
 
 
 def _padded(n: int, dtype: DTypeLike) -> int:

@@ -54,7 +54,6 @@ from fastflow.kernels.networks.panels import (
     descend_together,
     partial_room,
     residuals,
-    residuals_and_slopes,
     slope_room,
 )
 from fastflow.kernels.rules.rule import places_of
@@ -145,7 +144,6 @@ class TogetherPlaces(NamedTuple):
     step: int
     moved: int
     panels: int
-    block: int
     values: int
 
 
@@ -162,7 +160,6 @@ def _group_places(group, widths):
         address(group.step, 0),
         address(group.moved, 0),
         address(group.problem.panels, 0),
-        address(group.block, 0),
         address(group.problem.panel_values, 0),
     )
 
@@ -171,39 +168,22 @@ def _group_places(group, widths):
 def _forward(group, at, widths):
     i, strips = np.intp, group.product.shape[0]
     rows, columns, measurements = group.work.scratch.shape[1], group.product.shape[1], group.problem.values.size
-    zero = group.row_factors.dtype.type(0)
-    if group.block.size == 0:
-        residuals(
-            zero,
-            at.panels,
-            at.values,
-            i(rows),
-            i(columns),
-            i(strips),
-            at.product,
-            at.residual,
-            at.partial,
-            at.loss,
-            i(measurements),
-        )
-    else:
-        # With the gradients, so that A is read once.
-        residuals_and_slopes(
-            zero,
-            group.problem.matrix,
-            group.block,
-            at.block,
-            at.values,
-            i(rows),
-            i(columns),
-            i(strips),
-            at.product,
-            at.residual,
-            at.gradient,
-            at.partial,
-            at.loss,
-            i(measurements),
-        )
+    residuals(
+        group.row_factors.dtype.type(0),
+        at.panels,
+        group.problem.matrix,
+        group.block,
+        at.values,
+        i(rows),
+        i(columns),
+        i(strips),
+        at.product,
+        at.residual,
+        at.gradient,
+        at.partial,
+        at.loss,
+        i(measurements),
+    )
 
 
 @implements(measure, TogetherGroup, inline=True)
@@ -213,7 +193,7 @@ def _measure(group, columns):
 
 @implements(backward, TogetherGroup, inline=True)
 def _backward(group, at, widths, now):
-    if group.block.size > 0:
+    if group.block.size > 0:  # `forward` has the gradients
         if now:
             move(group, at)
         return

@@ -21,7 +21,7 @@ from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.losses.shared_matrix import PANEL_ROWS, lanes_of_vector, parts_of
 from fastflow.kernels.networks.hadamard import hadamard_step
 from fastflow.kernels.vectors.elementwise import PARTIAL_BYTES, half_square_at
-from fastflow.kernels.vectors.layouts import VECTOR_BYTES, OfLanes, item_bytes
+from fastflow.kernels.vectors.layouts import VECTOR_BYTES, OfLanes, address, item_bytes
 from fastflow.kernels.vectors.products import share
 from fastflow.kernels.vectors.simd import Vector, chosen, constant, counted_loop, no_loads_before, switch
 
@@ -51,7 +51,7 @@ def slope_room(dtype: np.dtype) -> int:
 
 
 def block_room(m: int, n: int) -> int:
-    """Numbers of scratch for the rows that `residuals_and_slopes` packs at a time, of m rows of n numbers."""
+    """Numbers of scratch for the rows that `residuals` packs at a time, of m rows of n numbers."""
     rows = m // PACKED_SHARE // PANEL_ROWS * PANEL_ROWS
     return max(PANEL_ROWS, min(BLOCK_ROWS, rows)) * n
 
@@ -162,53 +162,45 @@ def residuals_of_rows(zero, panels, values, first, rows, m, n, strips, x, residu
 
 
 @jit_inline
-def losses_of_residuals(zero, m, strips, residual, loss, measurements):
-    """``1/2 ||.||^2`` of the residual of each run."""
+def add_slopes_of_rows(zero, panels, first, rows, m, n, strips, residual, gradient):
+    """Add to ``A^T r`` of each run what the same rows have to it; the ``first`` of all begin it."""
+    lanes, strip = VECTOR_BYTES // item_bytes(zero), 0
+    while strip < strips:
+        some = share(strips - strip, TILE_STRIPS)
+        b = residual + (strip * m + first) * VECTOR_BYTES
+        for k in range(0, n, PANEL_ROWS):
+            c, a = gradient + (strip * n + k) * VECTOR_BYTES, panels + k * PANEL_ROWS * item_bytes(zero)
+            strip_tile(zero, True, some, c, n * lanes, a, n * PANEL_ROWS, b, m * lanes, rows, c, first, 0)
+        strip += some
+
+
+@jit_internal
+def residuals(zero, panels, matrix, block, values, m, n, strips, x, residual, gradient, partial, loss, measurements):
+    """``A x - y`` and ``1/2 ||.||^2`` of each run, with the bits of `measure_rows`.
+
+    At addresses: x (strips, n, lanes), residual (strips, m, lanes), loss (strips, lanes), ``partial`` scratch of
+    `partial_room`; m and n are those of the panels, of whose rows so many are ``measurements``. Where ``block`` has
+    room, which is `block_room`, A has no panels: by turns some rows of ``matrix``, A by rows, become such in it, and
+    ``gradient`` (strips, n, lanes) gets ``A^T r`` as well.
+    """
+    by_turns, turn = block.size > 0, BLOCK_ROWS
+    if by_turns:
+        turn = block.size // n
+    for first in range(0, m, turn):
+        rows, at = min(turn, m - first), panels + first * n * item_bytes(zero)
+        if by_turns:
+            at = address(block, 0)
+            pack_panels(matrix, matrix.size // measurements, first, rows, n, block)
+        residuals_of_rows(zero, at, values, first, rows, m, n, strips, x, residual, partial)
+        if by_turns:
+            add_slopes_of_rows(zero, at, first, rows, m, n, strips, residual, gradient)
     for strip in range(strips):
         at = residual + strip * m * VECTOR_BYTES
         half_square_at(OfLanes(zero), at, measurements, loss + strip * VECTOR_BYTES)
 
 
 @jit_internal
-def residuals(zero, panels, values, m, n, strips, x, residual, partial, loss, measurements):
-    """``A x - y`` and ``1/2 ||.||^2`` of each run, with the bits of `measure_rows`.
-
-    At addresses: x (strips, n, lanes), residual (strips, m, lanes), loss (strips, lanes), ``partial`` scratch of
-    `partial_room`; m and n are those of the panels, of whose rows so many are ``measurements``.
-    """
-    for first in range(0, m, BLOCK_ROWS):
-        at, rows = panels + first * n * item_bytes(zero), min(BLOCK_ROWS, m - first)
-        residuals_of_rows(zero, at, values, first, rows, m, n, strips, x, residual, partial)
-    losses_of_residuals(zero, m, strips, residual, loss, measurements)
-
-
-@jit_internal
-def residuals_and_slopes(
-    zero, matrix, block, at_block, values, m, n, strips, x, residual, gradient, partial, loss, measurements
-):
-    """`residuals` and ``A^T r`` of each run, where of A no panels are kept: rows become panels in ``block`` by turns.
-
-    ``matrix`` (measurements rows), A by rows, and ``block`` scratch of `block_room`, which is at ``at_block``; at
-    addresses the others of `residuals` and ``gradient`` (strips, n, lanes).
-    """
-    lanes, whole = VECTOR_BYTES // item_bytes(zero), block.size // n
-    for first in range(0, m, whole):
-        rows = min(whole, m - first)
-        pack_rows(matrix, matrix.size // measurements, first, rows, n, block)
-        residuals_of_rows(zero, at_block, values, first, rows, m, n, strips, x, residual, partial)
-        strip = 0
-        while strip < strips:
-            some = share(strips - strip, TILE_STRIPS)
-            b = residual + (strip * m + first) * VECTOR_BYTES
-            for k in range(0, n, PANEL_ROWS):
-                c, a = gradient + (strip * n + k) * VECTOR_BYTES, at_block + k * PANEL_ROWS * item_bytes(zero)
-                strip_tile(zero, True, some, c, n * lanes, a, n * PANEL_ROWS, b, m * lanes, rows, c, first, 0)
-            strip += some
-    losses_of_residuals(zero, m, strips, residual, loss, measurements)
-
-
-@jit_internal
-def pack_rows(matrix, length, first, rows, n, block):
+def pack_panels(matrix, length, first, rows, n, block):
     """Panels of n columns of some rows of A, from the ``first`` on, which have this length; the rest is 0."""
     parts, there = PARTIAL_BYTES // block.itemsize, min(rows, matrix.size // length - first)
     chunk, lines = n // parts, length // parts
@@ -229,7 +221,7 @@ def pack_rows(matrix, length, first, rows, n, block):
 @jit_inline
 def pack_column(block, place, matrix, at, length, rows):
     """One column of a panel of so many rows."""
-    if rows == PANEL_ROWS:
+    if rows == PANEL_ROWS:  # without a loop
         for i in range(PANEL_ROWS):
             block[place + i] = matrix[at + i * length]
     else:
