@@ -16,6 +16,8 @@ from numba.core.compiler import CompileResult
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
+from fastflow.kernels.compile.counting import counting_where_needed
+
 if TYPE_CHECKING:
     from numba.core.base import BaseContext
     from numba.core.compiler import StateDict
@@ -53,7 +55,8 @@ class LowerToBeLinked(NativeLowering):
     def run_pass(self, state: StateDict) -> bool:
         state.library = LinkedLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.flags.no_compile = True
-        super().run_pass(state)
+        with counting_where_needed(state):
+            super().run_pass(state)
         state.library._ensure_finalized()
         lowered = state.cr
         entry = _nothing(lowered.fndesc, lowered.env, state.library)

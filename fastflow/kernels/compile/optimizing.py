@@ -1,9 +1,8 @@
 """Kernels that LLVM optimises once.
 
 Numba has LLVM optimise a module twice: the first time, at nearly the price of the second, for the sake of reference
-counts, which it removes afterwards where calls have become part of their callers. Kernels have next to none, as arrays
-are used and not copied there (`compiler`): without the first time they are as fast, and compiled in a twelfth less
-(measured).
+counts, which it removes afterwards where calls have become part of their callers. Kernels have next to none
+(`counting`): without the first time they are as fast, and compiled in a twelfth less (measured).
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
+
+from fastflow.kernels.compile.counting import counting_where_needed
 
 if TYPE_CHECKING:
     from numba.core.compiler import StateDict
@@ -39,5 +40,6 @@ class LowerToKernel(NativeLowering):
     def run_pass(self, state: StateDict) -> bool:
         state.library = KernelLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
-        changed: bool = super().run_pass(state)
+        with counting_where_needed(state):
+            changed: bool = super().run_pass(state)
         return changed

@@ -43,6 +43,7 @@ from fastflow.kernels.rules.sharpness import SharpnessRule
 from fastflow.kernels.rules.whole import update
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy
+from fastflow.kernels.vectors.layouts import flattened
 
 BY_FORMULA = (MomentumRule, Layerwise, SignRule, RMSpropRule, AdamRule)
 
@@ -170,7 +171,7 @@ def _keep_laid_out(rule, mover, group, member, memory, rates):
 @implements(load_memory, Rate)
 def _load_last(rule, mover, group, member, memory, rates, begun):
     if memory.size > 0:
-        place_last(group, mover.memory.ravel(), member, memory)
+        place_last(group, flattened(mover.memory), member, memory)
     for i in range(RATES):
         mover.rates[i, member] = rates[i]
     mover.begun[member] = begun
@@ -179,7 +180,7 @@ def _load_last(rule, mover, group, member, memory, rates, begun):
 @implements(keep_memory, Rate)
 def _keep_last(rule, mover, group, member, memory, rates):
     if memory.size > 0:
-        gather_last(group, mover.memory.ravel(), member, memory)
+        gather_last(group, flattened(mover.memory), member, memory)
     for i in range(RATES):
         rates[i] = mover.rates[i, member]
 
@@ -232,7 +233,7 @@ def _rates_of_norms(rule, mover, group):
 @jit_inline
 def _rates_of_changes(rule, mover, group, ticks):
     squares, across = group.norm, mover.written
-    compare_gradients(group, mover.memory.ravel(), squares, across)
+    compare_gradients(group, flattened(mover.memory), squares, across)
     for member in range(group.run.size):
         if group.run[member] >= 0:
             size, square = mover.sizes[member], squares[member]
@@ -268,7 +269,7 @@ def _against_sharpness(rule, mover, group, at, widths, ticks):
         if group.run[member] >= 0:
             norm = group.norm[member]
             group.step[member] = -(rule.radius / norm) if norm != 0 else 0.0
-    copy(mover.memory[0].ravel(), group.factors.ravel(), group.factors.size)
+    copy(flattened(mover.memory[0]), flattened(group.factors), group.factors.size)
     move(group, at)
     forward(group, at, widths)
     measure(group, widths[0])

@@ -120,7 +120,7 @@ def order_places(order, batch, samples):
         order.given.size > 0,
         order.replacement,
         address(order.sizes, 0),
-        address(order.given.ravel(), 0),
+        address(order.given, 0),
         address(batch.picked, 0),
         address(batch.labels, 0),
         address(batch.places, 0),

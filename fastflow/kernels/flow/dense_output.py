@@ -27,7 +27,7 @@ def more_slopes(field, index, table, step, length):
 
 @jit
 def nonstiff_weights(weights, table, share):
-    """What the slopes of `nonstiff_step` weigh at a share of its length, to order 7 or 4; in the order of `ROWS`."""
+    """Write what slopes of `nonstiff_step` weigh at a share of its length, to order 7 or 4; in the order of `ROWS`."""
     x, y = share, 1 - share
     line, first, bend = x, x * y, x * x * y
     for k in range(SLOPES):
@@ -39,16 +39,14 @@ def nonstiff_weights(weights, table, share):
         factor *= y if power % 2 == 0 else x
         for k in range(SLOPES):
             weights[k] += factor * table.dense[power, k]
-    return weights
 
 
 @jit_internal
 def nonstiff_point(table, step, length, share):
     """Write to ``step.a`` where `nonstiff_step` is after a share of its length."""
-    weights = nonstiff_weights(step.weights, table, share)
-    add_slopes(
-        step.a, 1.0, step.state, weights, -length, step.slopes, table.first[table.stages], table.slopes, step.factors
-    )
+    nonstiff_weights(step.weights, table, share)
+    first = table.first[table.stages]
+    add_slopes(step.a, 1.0, step.state, step.weights, -length, step.slopes, first, table.slopes, step.factors)
 
 
 @jit_internal

@@ -27,6 +27,7 @@ from fastflow.kernels.losses.loss import (
     to_lanes,
 )
 from fastflow.kernels.vectors.elementwise import dot, residual, subtract
+from fastflow.kernels.vectors.layouts import flattened
 from fastflow.kernels.vectors.products import multiply, multiply_nt
 
 IN_LANES = ("centre", "gram", "offset", "floor")
@@ -101,7 +102,7 @@ def _by_samples(problem, index, product, columns, work):
 
 @formula(RegressionByGram)
 def _by_gram(problem, index, product, columns, work):
-    offset, floor = problem.offset[index], problem.floor[index].ravel()
+    offset, floor = problem.offset[index], flattened(problem.floor[index])
     gradient, deviation, loss, linear = (work.gradient, work.scratch, work.loss, work.number)
     size = len(product)
     subtract(deviation, product, problem.centre[index], size)

@@ -21,7 +21,7 @@ from fastflow.kernels.losses.loss import (
     widest_in_lanes,
 )
 from fastflow.kernels.vectors.inner import measure_rows, times, transposed_times
-from fastflow.kernels.vectors.layouts import address, item_bytes, keep
+from fastflow.kernels.vectors.layouts import address, flattened, item_bytes, keep
 from fastflow.kernels.vectors.products import multiply, multiply_tn
 from fastflow.kernels.vectors.row_tiles import row_product, row_tiles
 
@@ -84,12 +84,12 @@ def _sensing(problem, index, product, columns, work):
 def _shared_sensing(problem, index, product, columns, work):
     # One run per lane: the lanes are the columns of a matrix, which the operators multiply from the left.
     measurements, size, lanes = problem.values.size, len(product), work.loss.size
-    residual = work.scratch.ravel()
-    multiply(residual, 0, problem.operators, 0, product.ravel(), 0, measurements, size, lanes)
+    residual = flattened(work.scratch)
+    multiply(residual, 0, problem.operators, 0, flattened(product), 0, measurements, size, lanes)
     for i in range(measurements):
         for lane in range(lanes):
             residual[i * lanes + lane] -= problem.values[i]
-    multiply_tn(work.gradient.ravel(), 0, problem.operators, 0, residual, 0, size, measurements, lanes)
+    multiply_tn(flattened(work.gradient), 0, problem.operators, 0, residual, 0, size, measurements, lanes)
     half_square(work.scratch, measurements, work.loss)
 
 

@@ -51,7 +51,7 @@ from fastflow.kernels.rules.rule import places_of
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot, half_square_at, subtract
 from fastflow.kernels.vectors.inner import has_digits, measure_rows, measure_rows_for_all, norm_of
-from fastflow.kernels.vectors.layouts import address, integer_at, item_bytes, keep, set_integer
+from fastflow.kernels.vectors.layouts import address, flattened, integer_at, item_bytes, keep, set_integer
 from fastflow.kernels.vectors.products import multiply
 
 ROWS = 32
@@ -204,7 +204,7 @@ def _flat_matrix(problem):
 
 @implements(flat_data, Sensing, inline=True)
 def _flat_operators(problem):
-    return problem.operators.ravel(), problem.values.ravel()
+    return flattened(problem.operators), flattened(problem.values)
 
 
 @implements(flat_data, tuple, inline=True)

@@ -150,10 +150,10 @@ class TogetherPlaces(NamedTuple):
 @implements(group_places, TogetherGroup)
 def _group_places(group, widths):
     return TogetherPlaces(
-        address(group.factors.ravel(), 0),
-        address(group.product.ravel(), 0),
-        address(group.work.gradient.ravel(), 0),
-        address(group.work.scratch.ravel(), 0),
+        address(group.factors, 0),
+        address(group.product, 0),
+        address(group.work.gradient, 0),
+        address(group.work.scratch, 0),
         address(group.work.loss, 0),
         address(group.partial, 0),
         address(group.slope, 0),
@@ -326,7 +326,7 @@ def _gradient_norms(group):
     zero, i = group.row_factors.dtype.type(0), np.intp
     strips, columns = group.product.shape[:2]
     n, form, squares = group.row.product.size, group.form, group.work.number
-    factors, g, result = address(group.factors.ravel(), 0), address(group.work.gradient.ravel(), 0), address(squares, 0)
+    factors, g, result = address(group.factors, 0), address(group.work.gradient, 0), address(squares, 0)
     sides = 2 if form.signed else 1
     for strip in range(strips):
         its = factors + strip * group.factors.shape[1] * columns * VECTOR_BYTES

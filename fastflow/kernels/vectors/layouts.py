@@ -17,8 +17,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from numba import types
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
+from fastflow.kernels.compile.counting import hands_on
 from fastflow.kernels.compile.jit import jit_internal
 from fastflow.kernels.compile.protocol import chooses, implements, protocol
 from fastflow.kernels.compile.target import SHAPE
@@ -118,7 +121,7 @@ def _bytes_of_lanes(kind):
 
 @intrinsic
 def address(typingctx, array, offset):
-    """Where element ``offset`` of a contiguous array lies, in either layout, as an integer.
+    """Where element ``offset`` of a contiguous array lies, in either layout, as an integer; 0 of one of any shape.
 
     It keeps nothing alive; see `keep`.
     """
@@ -132,6 +135,31 @@ def address(typingctx, array, offset):
         return builder.ptrtoint(element, I64)
 
     return types.intp(array, types.intp), codegen
+
+
+@hands_on
+@intrinsic
+def flattened(typingctx, array):
+    """A contiguous array as one of (elements,): a view, which Numba's `ravel` would count a reference for."""
+    if not isinstance(array, types.Array) or array.layout != "C":
+        return None
+    flat = array.copy(ndim=1)
+
+    def codegen(context, builder, signature, arguments):
+        given = context.make_array(array)(context, builder, arguments[0])
+        made = context.make_array(flat)(context, builder)
+        populate_array(
+            made,
+            data=given.data,
+            shape=[given.nitems],
+            strides=[given.itemsize],
+            itemsize=given.itemsize,
+            meminfo=given.meminfo,
+            parent=given.parent,
+        )
+        return impl_ret_borrowed(context, builder, flat, made._getvalue())
+
+    return flat(array), codegen
 
 
 @intrinsic
