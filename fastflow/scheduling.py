@@ -41,6 +41,9 @@ COMPILE_SECONDS = 2.0
 SHARES = 4
 """A thread takes one in so many of its equal part of the runs that are left."""
 
+ALONE = 64
+"""Runs that a thread takes at once where there is no other to leave some to."""
+
 
 SLOW = 4e9
 """Operations a second that a slow processor does at least, where a kernel's work is some."""
@@ -88,6 +91,7 @@ class Queue:
     def take(self, least: int) -> NDArray[np.int64]:
         """The next runs: many while there are many, so that calls are few, then few, so that threads end together."""
         total = len(self._runs)
+        least = max(least, ALONE if self._threads == 1 else 1)
         with self._lock:
             first = self._next
             self._next = min(total, first + max(least, (total - first) // (SHARES * self._threads)))

@@ -14,7 +14,7 @@ from fastflow.dual.careful import ACCURATE, BOLD, FIRST_BUDGET, empty_limits, so
 from fastflow.dual.stacks import FEWER, NUMBER_BYTES, as_problems, pose_runs
 from fastflow.dual.worker import CarefulWorker
 from fastflow.equality import by_value
-from fastflow.kernels.dual.limit import LimitProblems, Limits, limit_slice, limit_workspace
+from fastflow.kernels.dual.limit import LimitProblems, Limits, LimitWorkspace, limit_slice, limit_workspace
 from fastflow.kernels.queues import PLACE
 from fastflow.memory import require_memory
 from fastflow.networks import Hadamard
@@ -203,7 +203,7 @@ class LimitSearch:
 
     def compile(self) -> None:
         """Compile the kernel, or load it, in this thread, where Ctrl-C is heard."""
-        LimitWorker(self).take_steps(np.zeros(0, np.int64), 0)
+        _solve(self, np.zeros(0, np.int64), 0, limit_workspace(1, 1))
 
     def worker(self) -> LimitWorker:
         """One thread's memory."""
@@ -228,6 +228,14 @@ class LimitSearch:
             self.ended[run] = True
 
 
+def _solve(search: LimitSearch, runs: NDArray[np.int64], budget: int, workspace: LimitWorkspace) -> int:
+    """Take runs some steps further; how many steps."""
+    taken: int = limit_slice(
+        search.problems, BOLD, search.tol, search.max_steps, search.limits, runs, budget, workspace
+    )
+    return taken
+
+
 class LimitWorker(CarefulWorker):
     """One thread's part of a `LimitSearch`."""
 
@@ -245,10 +253,7 @@ class LimitWorker(CarefulWorker):
         if self.m > self.n:  # the fast way is for full row rank
             self.place[PLACE] = len(runs)
             return 0
-        taken: int = limit_slice(
-            search.problems, BOLD, search.tol, search.max_steps, search.limits, runs, budget, self.workspace
-        )
-        return taken
+        return _solve(search, runs, budget, self.workspace)
 
     def look_at(self, runs: NDArray[np.int64]) -> Iterator[None] | None:
         search = self.search

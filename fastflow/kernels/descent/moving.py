@@ -8,11 +8,14 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.compile.protocol import implements, protocol
+from fastflow.kernels.networks.chain_group import ChainLanes
+from fastflow.kernels.networks.diagonal_together import TogetherGroup
 from fastflow.kernels.networks.group import (
     backward,
     backward_by,
     compare_gradients,
     forward,
+    gather_all,
     gather_entries,
     gather_gradient,
     gather_last,
@@ -22,6 +25,7 @@ from fastflow.kernels.networks.group import (
     move_by,
     place_entries,
     place_last,
+    set_all,
     set_factors,
 )
 from fastflow.kernels.rules.adaptive import AdamRule, RMSpropRule, SignRule
@@ -58,13 +62,15 @@ def make_mover(rule: NamedTuple, factors: np.ndarray, members: int, parameters: 
     members : int
     parameters : int, how many entries the factors of one member have
     """
-    slots = slot_count(rule)
-    shape = (slots, *factors.shape) if type(rule) in FORMULAS else (members, slots, parameters)
+    slots, has_formula = slot_count(rule), type(rule) in FORMULAS
+    shape = (slots, *factors.shape) if has_formula else (members, slots, parameters)
+    apart = factors.ndim > 1 and not has_formula and (slots > 0 or not isinstance(rule, Rate | Descent))
     return Mover(
         rule=rule,
         memory=aligned_zeros(shape, factors.dtype),
         numbers=aligned_zeros((number_count(rule), members), factors.dtype),
         rates=np.zeros((RATES, members)),
+        rows=aligned_zeros((2, members, parameters) if apart else (2, 0, 0), factors.dtype),
         begun=np.zeros(members, np.int64),
         sizes=np.zeros(members),
         written=np.full(members, np.nan),
@@ -233,7 +239,7 @@ def _rates_of_norms(rule, mover, group):
 @jit_inline
 def _rates_of_changes(rule, mover, group, ticks):
     squares, across = group.norm, mover.written
-    compare_gradients(group, flattened(mover.memory), squares, across)
+    compare_gradients(group, flattened(mover.memory), mover.rows, squares, across)
     for member in range(group.run.size):
         if group.run[member] >= 0:
             size, square = mover.sizes[member], squares[member]
@@ -247,18 +253,42 @@ def _rates_of_changes(rule, mover, group, ticks):
 
 @implements(take_steps, tuple)
 def _as_a_whole(rule, mover, group, at, widths, ticks):
-    for member in range(group.run.size):
-        if group.run[member] < 0:
-            continue
-        gather_gradient(group, member)
-        gather_entries(group, group.factors, member, group.row_factors)
-        weight = group.row.gradient.dtype.type(group.weight[member])
-        for i in range(group.row.gradient.size):
-            group.row.gradient[i] *= weight
-        k = group.offset[member] + ticks - mover.begun[member]
-        update(rule, group.row_factors, group.row.gradient, mover.memory[member], widths, mover.sizes[member], k)
-        set_factors(group, member)
+    update_all(group, rule, mover, widths, ticks)
     group.moved[:] = 1  # what a rule does next may depend on more than factors that have not changed
+
+
+@protocol
+def update_all(group, rule, mover, widths, ticks):
+    """`update` every member of a group that has a run."""
+
+
+@implements(update_all, tuple)
+def _one_by_one(group, rule, mover, widths, ticks):
+    for member in range(group.run.size):
+        if group.run[member] >= 0:
+            gather_gradient(group, member)
+            gather_entries(group, group.factors, member, group.row_factors)
+            _update(rule, mover, group, member, group.row_factors, group.row.gradient, widths, ticks)
+            set_factors(group, member)
+
+
+@implements(update_all, ChainLanes, TogetherGroup)
+def _from_lanes(group, rule, mover, widths, ticks):
+    factors, gradients = mover.rows[0], mover.rows[1]
+    gather_all(group, mover.rows)
+    for member in range(group.run.size):
+        if group.run[member] >= 0:
+            _update(rule, mover, group, member, factors[member], gradients[member], widths, ticks)
+    set_all(group, mover.rows)
+
+
+@jit_inline
+def _update(rule, mover, group, member, factors, gradient, widths, ticks):
+    weight = gradient.dtype.type(group.weight[member])
+    for i in range(gradient.size):
+        gradient[i] *= weight
+    k = group.offset[member] + ticks - mover.begun[member]
+    update(rule, factors, gradient, mover.memory[member], widths, mover.sizes[member], k)
 
 
 @implements(take_steps, SharpnessRule)

@@ -50,6 +50,7 @@ from fastflow.kernels.networks.group import (
     compare_gradients,
     extract_member,
     forward,
+    gather_all,
     gather_entries,
     gather_gradient,
     gather_last,
@@ -66,6 +67,7 @@ from fastflow.kernels.networks.group import (
     place_last,
     radial_slope,
     roots,
+    set_all,
     set_factors,
 )
 from fastflow.kernels.rules.elementwise import take_rule_steps_at
@@ -76,6 +78,7 @@ from fastflow.kernels.vectors.inner import has_digits, norm, norm_of
 from fastflow.kernels.vectors.layouts import Padded, address, element_bytes, kind_of, padded_width
 from fastflow.kernels.vectors.steps import take_steps_at
 from fastflow.kernels.vectors.team import SHARED_WORK, make_board
+from fastflow.kernels.vectors.transposes import lanes_from_rows, rows_from_lanes
 
 LANE_WIDTH = 50
 """Chains whose widths are all at most this travel in lanes, but for those that fill their vectors (measured)."""
@@ -100,7 +103,8 @@ class ChainGroup(NamedTuple):
 
     ``problem``: the problem as the members' layout has it, ``data[0]`` the index into it, ``data[1:]`` the widths.
     ``factors``, ``chain``, ``work``: memory in that layout. ``row_factors``, ``row``: one member's factors and
-    workspace without padding. ``board``: that of `vectors.team`. The rest is that of `of_members`.
+    workspace without padding. ``places``: where each parameter lies among the elements of lanes. ``board``: that of
+    `vectors.team`. The rest is that of `of_members`.
     """
 
     problem: NamedTuple
@@ -110,6 +114,7 @@ class ChainGroup(NamedTuple):
     work: LossWorkspace
     row_factors: np.ndarray
     row: ChainWorkspace
+    places: np.ndarray
     run: np.ndarray
     idle: np.ndarray
     record: np.ndarray
@@ -199,6 +204,7 @@ def make_group(
         work=LossWorkspace(room(size), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
         row_factors=aligned_zeros((parameters,), dtype),
         row=row,
+        places=np.arange(parameters if layout == "lanes" else 0),
         board=make_board(),
         **of_members(members, dtype),
     )
@@ -430,8 +436,19 @@ def _gather_gradient(group, member):
     gather_entries(group, group.chain.gradient, member, group.row.gradient)
 
 
+@implements(gather_all, ChainLanes)
+def _gather_all_lanes(group, rows):
+    rows_from_lanes(group.factors, group.places, rows[0], 0)
+    rows_from_lanes(group.chain.gradient, group.places, rows[1], 0)
+
+
+@implements(set_all, ChainLanes)
+def _set_all_lanes(group, rows):
+    lanes_from_rows(group.factors, group.places, rows[0], 0)
+
+
 @implements(compare_gradients, ChainLanes)
-def _compare_lanes(group, last, squares, across):
+def _compare_lanes(group, last, rows, squares, across):
     now, numbers = group.chain.gradient, group.work.number
     before = last.reshape(now.shape)
     dot(now, now, len(now), numbers)

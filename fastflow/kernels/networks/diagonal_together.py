@@ -25,8 +25,11 @@ from fastflow.kernels.networks.group import (
     backward,
     backward_by,
     balancedness,
+    compare_gradient,
+    compare_gradients,
     extract_member,
     forward,
+    gather_all,
     gather_entries,
     gather_gradient,
     gradient_norms,
@@ -39,6 +42,7 @@ from fastflow.kernels.networks.group import (
     place_entries,
     radial_slope,
     roots,
+    set_all,
     set_factors,
 )
 from fastflow.kernels.networks.hadamard import (
@@ -61,6 +65,7 @@ from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy
 from fastflow.kernels.vectors.inner import has_digits
 from fastflow.kernels.vectors.layouts import VECTOR_BYTES, OfLanes, address, keep
+from fastflow.kernels.vectors.transposes import lanes_from_rows, rows_from_lanes
 
 MEMBERS = 64
 """Runs of a group: enough that reading A from beyond the second-level cache costs little."""
@@ -72,7 +77,8 @@ FEWEST = 4
 class TogetherGroup(NamedTuple):
     """Runs of a diagonal network in strips of lanes, a `networks.group`.
 
-    ``factors`` (strips, parameters / n, panel columns, lanes); ``product`` and ``work.gradient`` (strips, panel
+    ``places`` (n,): at which column of the panels each coordinate lies. ``factors`` (strips, parameters / n, panel
+    columns, lanes); ``product`` and ``work.gradient`` (strips, panel
     columns, lanes); ``work.scratch``, the residuals, (strips, panel rows, lanes); ``partial``, ``slope`` and ``block``
     scratch, of which the last is empty where the matrix has panels.
     """
@@ -88,6 +94,7 @@ class TogetherGroup(NamedTuple):
     work: LossWorkspace
     row_factors: np.ndarray
     row: Row
+    places: np.ndarray
     run: np.ndarray
     idle: np.ndarray
     record: np.ndarray
@@ -127,6 +134,7 @@ def make_vector_group(
         ),
         row_factors=aligned_zeros((parameters,), dtype),
         row=Row(aligned_zeros((size,), dtype), aligned_zeros((parameters,), dtype)),
+        places=np.argsort(np.where(problem.order < 0, columns, problem.order), kind="stable")[:size],
         **of_members(members, dtype),
     )
 
@@ -310,6 +318,39 @@ def _gather_gradient(group, member):
         if group.problem.order[q] >= 0:
             group.row.product[group.problem.order[q]] = group.work.gradient[strip, q, lane]
     hadamard_gradient(group.row_factors, group.row.product, group.row.gradient, group.form)
+
+
+@implements(gather_all, TogetherGroup)
+def _gather_all(group, rows):
+    (strips, count, _, lanes), size, x = group.factors.shape, group.row.product.size, group.row.product
+    for strip in range(strips):
+        factors, gradients = rows[0, strip * lanes : (strip + 1) * lanes], rows[1, strip * lanes : (strip + 1) * lanes]
+        for j in range(count):
+            rows_from_lanes(group.factors[strip, j], group.places, factors, j * size)
+        rows_from_lanes(group.work.gradient[strip], group.places, gradients, 0)
+    for member in range(group.run.size):
+        copy(x, rows[1, member], size)
+        hadamard_gradient(rows[0, member, : count * size], x, rows[1, member], group.form)
+
+
+@implements(compare_gradients, TogetherGroup)
+def _compare_from_lanes(group, last, rows, squares, across):
+    gather_all(group, rows)
+    for member in range(group.run.size):
+        if group.run[member] >= 0:
+            compare_gradient(group, last, rows[1, member], squares, across, member)
+
+
+@implements(set_all, TogetherGroup)
+def _set_all(group, rows):
+    (strips, count, _, lanes), size = group.factors.shape, group.row.product.size
+    for member in range(group.run.size):
+        hadamard_product(rows[0, member], rows[1, member, :size], group.form)
+    for strip in range(strips):
+        factors, products = rows[0, strip * lanes : (strip + 1) * lanes], rows[1, strip * lanes : (strip + 1) * lanes]
+        for j in range(count):
+            lanes_from_rows(group.factors[strip, j], group.places, factors, j * size)
+        lanes_from_rows(group.product[strip], group.places, products, 0)
 
 
 @implements(set_factors, TogetherGroup)

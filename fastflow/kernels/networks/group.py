@@ -123,7 +123,20 @@ def gather_gradient(group, member):
 
 
 @protocol
-def compare_gradients(group, last, squares, across):
+def gather_all(group, rows):
+    """Bring the factors of all members to ``rows[0]`` and the gradients by them to ``rows[1]``; after `backward`.
+
+    Of groups in lanes; ``rows`` (2, members, at least parameters).
+    """
+
+
+@protocol
+def set_all(group, rows):
+    """Give all members the factors in ``rows[0]``, where `gather_all` has brought them, with their products."""
+
+
+@protocol
+def compare_gradients(group, last, rows, squares, across):
     """Write ``<G, G>`` and ``<last, G>`` of each member's gradient by the factors; after `backward` without ``now``.
 
     Parameters
@@ -131,6 +144,7 @@ def compare_gradients(group, last, squares, across):
     group : the group
     last : array of as many numbers as the gradients of all members have, whose layout is the group's own affair
         That of the last time, which becomes this one.
+    rows : array (2, members, parameters) of groups in lanes, scratch
     squares, across : float64 arrays (members,), of which those of members without a run mean nothing
     """
 
@@ -164,17 +178,22 @@ def balancedness(group, widths):
 
 
 @implements(compare_gradients, tuple)
-def _compare_one_by_one(group, last, squares, across):
-    members, now = group.run.size, group.row.gradient
-    for member in range(members):
+def _compare_one_by_one(group, last, rows, squares, across):
+    for member in range(group.run.size):
         if group.run[member] >= 0:
-            before, number = part_of(last, member, members), group.work.number[member:]
             gather_gradient(group, member)
-            dot(now, now, now.size, number)
-            squares[member] = number[0]
-            dot(now, before, now.size, number)
-            across[member] = number[0]
-            copy(before, now, now.size)
+            compare_gradient(group, last, group.row.gradient, squares, across, member)
+
+
+@jit_inline
+def compare_gradient(group, last, now, squares, across, member):
+    """`compare_gradients` of one member, whose gradient is at hand; the last ones are (members, parameters)."""
+    before, number = part_of(last, member, group.run.size), group.work.number[member:]
+    dot(now, now, now.size, number)
+    squares[member] = number[0]
+    dot(now, before, now.size, number)
+    across[member] = number[0]
+    copy(before, now, now.size)
 
 
 @implements(place_last, tuple)

@@ -40,6 +40,8 @@ class Mover(NamedTuple):
     numbers : array (`number_count`, members) of the group's dtype, what a formula is told of each member's step
     rates : float64 array (`RATES`, members), what a rule remembers of a member beside that
     begun : int64 array (members,), the step at which a member's memory began
+    rows : array (2, members, parameters) of that dtype, or (2, 0, 0), for rules and groups in lanes that want factors
+        and gradients member by member
     sizes : float64 array (members,), of the step, as the user says it; 0 where there is no run
     written : float64 array (members,), the size for which numbers were written last, NaN: for none; or scratch
     """
@@ -48,6 +50,7 @@ class Mover(NamedTuple):
     memory: np.ndarray
     numbers: np.ndarray
     rates: np.ndarray
+    rows: np.ndarray
     begun: np.ndarray
     sizes: np.ndarray
     written: np.ndarray

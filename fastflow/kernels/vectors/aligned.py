@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import sys
 
@@ -22,11 +23,11 @@ LARGE = 2 * HUGE_PAGE
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """Zeros that start on a cache line, so that no vector of a lane straddles two (NumPy aligns to 16 bytes)."""
-    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    count = math.prod(shape) * np.dtype(dtype).itemsize
     huge = count >= LARGE and sys.platform == "linux"
     line = HUGE_PAGE if huge else CACHE_LINE
     memory = _mapped(count + line) if huge else np.zeros(count + line, np.uint8)
-    start = -memory.ctypes.data % line
+    start = -memory.__array_interface__["data"][0] % line
     return memory[start : start + count].view(dtype).reshape(shape)
 
 
