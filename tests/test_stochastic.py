@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import linprog
 
 import fastflow as ff
-from fastflow.kernels.descent import philox
+from fastflow.kernels.random import philox
 from fastflow.streams import Streams
 from fastflow.studies.spec import build, describe
 

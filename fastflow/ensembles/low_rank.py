@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastflow.checks import as_number, one_of, shown
 from fastflow.ensembles.base import Ensemble, as_spectrum, low_rank_matrix, spectrum_key
+from fastflow.kernels.random.normals import standard_normals
 from fastflow.problems import MatrixCompletion, MatrixEstimation, MatrixSensing, Problem
 from fastflow.streams import Key
 
@@ -129,7 +130,7 @@ class LowRank(Ensemble):
             places = np.sort(rng.permutation(rows * columns)[:m])
             values = truth.ravel()[places]
         else:
-            operators = rng.standard_normal((m, rows, columns)) / math.sqrt(m)
+            operators = standard_normals(rng, np.empty((m, rows, columns))) / math.sqrt(m)
             values = np.sum(operators * truth, axis=(1, 2))
         if self.noise:
             values = values + self.noise * rng.standard_normal(m)
@@ -152,7 +153,7 @@ class LowRank(Ensemble):
             values = truth.ravel()[places]
         else:
             assert self.m is not None
-            operators = rng.standard_normal((count, *self.shape)) / math.sqrt(self.m)
+            operators = standard_normals(rng, np.empty((count, *self.shape))) / math.sqrt(self.m)
             values = np.sum(operators * truth, axis=(1, 2))
         if self.noise:
             values = values + self.noise * rng.standard_normal(count)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastflow.checks import FloatArray, as_number
 from fastflow.ensembles.base import Ensemble, as_spectrum, low_rank_matrix, sizes_of, spectrum_key
+from fastflow.kernels.random.normals import standard_normals
 from fastflow.problems import LinearRegression, Problem
 from fastflow.streams import Key
 
@@ -89,7 +90,7 @@ class Regression(Ensemble):
     def _observed(
         self, rng: np.random.Generator, truth: FloatArray, samples: int, normalization: str
     ) -> LinearRegression:
-        inputs = rng.standard_normal((self.n, samples))
+        inputs = standard_normals(rng, np.empty((self.n, samples)))
         outputs = truth @ inputs
         if self.noise:
             outputs += self.noise * rng.standard_normal(outputs.shape)
@@ -176,7 +177,7 @@ class Autoencoder(Ensemble):
         return np.asarray(left * sizes_of(self.spectrum, self.decay, self.rank))
 
     def _sampled(self, rng: np.random.Generator, directions: FloatArray, samples: int) -> FloatArray:
-        inputs = directions @ rng.standard_normal((directions.shape[1], samples))
+        inputs = directions @ standard_normals(rng, np.empty((directions.shape[1], samples)))
         if self.noise:
             inputs += self.noise * rng.standard_normal(inputs.shape)
         return np.asarray(inputs)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastflow.checks import FloatArray, as_floats, as_number, frozen, one_of
 from fastflow.ensembles.base import Ensemble, digest
+from fastflow.kernels.random.normals import standard_normals
 from fastflow.operators import PartialCosine, PartialFourier
 from fastflow.problems import CompressedSensing, Problem
 from fastflow.streams import Key
@@ -196,7 +197,7 @@ class Sparse(Ensemble):
         support = self._fill_truth(rng, truth)
         self._fill_matrix(rng, matrix)
         # No BLAS, whose way to sum could depend on its threads.
-        np.sum(matrix[:, support] * truth[support], axis=1, out=values)
+        np.add.reduce(matrix[:, support] * truth[support], axis=1, out=values)
         if self.noise:
             values += self.noise * rng.standard_normal(len(values))
 
@@ -249,7 +250,7 @@ class Sparse(Ensemble):
         elif kind == "dct":
             matrix[:] = _cosines(n)[rng.permutation(n)[:m]]
         else:
-            rng.standard_normal(out=matrix)
+            standard_normals(rng, matrix)
             if kind == "correlated":
                 fresh = math.sqrt(1 - self.correlation**2)
                 for j in range(1, n):

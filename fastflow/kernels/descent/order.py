@@ -1,6 +1,6 @@
 """Order: which samples a step takes, and with which labels.
 
-From a run's stream of random words (`descent.philox`), or as the user says. Without replacement samples are taken in
+From a run's stream of random words (`random.philox`), or as the user says. Without replacement samples are taken in
 passes over all m of a problem. Pass e begins with 0 .. m - 1 and shuffles as it goes (Fisher and Yates): at place i the
 index ``i + floor((m - i) w / 2^64)`` is drawn by word ``e m + i``, and the samples at both places change them; a batch
 is the samples at the next b places. What is left of a pass when it has no more b is left out of it, so that any batch
@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike
 
 from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.descent.descend import StepRule
-from fastflow.kernels.descent.philox import (
+from fastflow.kernels.random.philox import (
     WordPlaces,
     Words,
     index_at,
