@@ -3,12 +3,12 @@
 `product_nn`, `product_tn` and `product_nt` take matrices. Everything about chains of factors works on flat storage: the
 factors of one run are one array, ``W_1`` first, each row-major, beside ``widths = (d_0, ..., d_N)`` as int64. Losses
 take the data of a problem as a NamedTuple, also one that `add_problem` has taught them, and `add_rule` teaches update
-rules. The mirror maps of diagonal
-networks say where their gradient flows are.
+rules. The mirror maps of diagonal networks say where their gradient flows are.
 
 All of these look at the types of their arguments when they are compiled, TypeError, and at their sizes when they are
-called, ValueError. All else lies in the folders, by what it is: ``compile``, ``vectors``, ``losses``, ``networks``,
-``descent``, ``flow``, ``dual``. It serves fastflow itself, looks at nothing, and changes without notice.
+called, ValueError. All else lies in the folders, by what it is: ``compile``, ``vectors``, ``random``, ``losses``,
+``networks``, ``rules``, ``descent``, ``flow``, ``dual``. It serves fastflow itself, looks at nothing, and changes
+without notice.
 """
 
 from fastflow.kernels.compile.jit import jit

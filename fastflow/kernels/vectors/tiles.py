@@ -222,6 +222,9 @@ def _step_or_store(builder, vector, steps, sums, c_base, places):
 TINY = 5
 """Square matrices up to this width have straight-line code of their own in lanes."""
 
+TINY_SUMS = 8
+"""So many sums at a time, or more, hide the latency of an FMA; they are stored while the next ones are summed."""
+
 
 @intrinsic
 def tiny_lane_product(typingctx, zero, width, c, a, transposed_a, b, transposed_b, factor, steps, moved):
@@ -248,15 +251,18 @@ def tiny_lane_product(typingctx, zero, width, c, a, transposed_a, b, transposed_
 
             for first in range(0, size, SHAPE.lane_columns):
                 columns = range(first, min(first + SHAPE.lane_columns, size))
-                sums = {(i, j): vector.zero for i in range(size) for j in columns}
-                for k in range(size):
-                    b_vectors = {j: element(b_base, size, *at(turn_b, k, j)) for j in columns}
-                    for i in range(size):
-                        a_vector = element(a_base, size, *at(turn_a, i, k))
-                        for j in columns:
-                            sums[i, j] = vector.fma(a_vector, b_vectors[j], sums[i, j])
-                places = [constant((i * size + j) * vector.lanes) for i, j in sums]
-                _step_or_store(builder, vector, steps, list(sums.values()), c_base, places)
+                count = -(-size // max(1, size * len(columns) // TINY_SUMS))
+                for row in range(0, size, count):
+                    rows = range(row, min(row + count, size))
+                    sums = {(i, j): vector.zero for i in rows for j in columns}
+                    for k in range(size):
+                        b_vectors = {j: element(b_base, size, *at(turn_b, k, j)) for j in columns}
+                        for i in rows:
+                            a_vector = element(a_base, size, *at(turn_a, i, k))
+                            for j in columns:
+                                sums[i, j] = vector.fma(a_vector, b_vectors[j], sums[i, j])
+                    places = [constant((i * size + j) * vector.lanes) for i, j in sums]
+                    _step_or_store(builder, vector, steps, list(sums.values()), c_base, places)
 
         turns = [(False, False), (True, False), (False, True)]
         cases = {
