@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastflow as ff
+from fastflow import scheduling
 from fastflow.dual.vectors import vectors_at
 from fastflow.methods import Execution, flow_limit, gradient_flow
 from fastflow.networks import Hadamard
@@ -347,6 +348,7 @@ def test_interrupt_keeps_what_was_done(make_sensing, monkeypatch, method):
 
     with monkeypatch.context() as patch:
         patch.setattr(worker, "advance", interrupted)
+        patch.setattr(scheduling, "ALONE", 1)  # runs are taken one by one
         with pytest.raises(ff.Interrupted, match="4 of 6 runs") as caught:
             ff.train(problem, network, init, method, runs=6, threads=1)
     part = caught.value.runs

@@ -122,10 +122,10 @@ CALLS = {  # the small ones have what the others need compiled: layouts go by th
     ensemble = ff.ensembles.LowRank(n, rank=1, m=4 * n, observed="completion")
     ff.Study(ensemble, ff.DeepLinear(2), ff.inits.Identity(0.1), ff.GradientDescent(1e-9, 2),
              axes={"init.scale": [0.1]}, trials=1).run(threads=1, progress=False)""",
-    "study, baseline": """n = 20 if small else 2000
+    "study, baseline": """n = 60 if small else 2000
     ff.Study(ff.ensembles.Sparse(n, sparsity=2), method=ff.baselines.LeastNorm(), axes={"m": [n // 2]},
              trials=1).run(threads=1, progress=False)""",
-    "study, program": """n = 20 if small else 400
+    "study, program": """n = 60 if small else 400
     ff.Study(ff.ensembles.Sparse(n, sparsity=2), method=ff.baselines.BasisPursuit(), axes={"m": [n // 2]},
              trials=1).run(threads=1, progress=False)""",
     "nuclear norm": """n = 20 if small else 200

@@ -199,11 +199,18 @@ class LimitSearch:
         count, m, n = len(problems.matrix_of), problems.values.shape[1], problems.mirrors.scale.shape[1]
         require_memory(NUMBER_BYTES * count * (m + n + LIMIT_NUMBERS), f"the limits of {count} problems", FEWER)
         self.limits = empty_limits(count, m, n)
+        self.has_fast_way = m <= n  # which is for full row rank
         self.ended = np.zeros(count, bool)
 
     def compile(self) -> None:
         """Compile the kernel, or load it, in this thread, where Ctrl-C is heard."""
-        _solve(self, np.zeros(0, np.int64), 0, limit_workspace(1, 1))
+        if self.has_fast_way:
+            self.take_steps(np.zeros(0, np.int64), 0, limit_workspace(1, 1))
+
+    def take_steps(self, runs: NDArray[np.int64], budget: int, workspace: LimitWorkspace) -> int:
+        """Take runs some steps further on the fast way; how many steps."""
+        taken: int = limit_slice(self.problems, BOLD, self.tol, self.max_steps, self.limits, runs, budget, workspace)
+        return taken
 
     def worker(self) -> LimitWorker:
         """One thread's memory."""
@@ -228,14 +235,6 @@ class LimitSearch:
             self.ended[run] = True
 
 
-def _solve(search: LimitSearch, runs: NDArray[np.int64], budget: int, workspace: LimitWorkspace) -> int:
-    """Take runs some steps further; how many steps."""
-    taken: int = limit_slice(
-        search.problems, BOLD, search.tol, search.max_steps, search.limits, runs, budget, workspace
-    )
-    return taken
-
-
 class LimitWorker(CarefulWorker):
     """One thread's part of a `LimitSearch`."""
 
@@ -249,11 +248,10 @@ class LimitWorker(CarefulWorker):
         self.place = self.workspace.at
 
     def take_steps(self, runs: NDArray[np.int64], budget: int) -> int:
-        search = self.search
-        if self.m > self.n:  # the fast way is for full row rank
+        if not self.search.has_fast_way:
             self.place[PLACE] = len(runs)
             return 0
-        return _solve(search, runs, budget, self.workspace)
+        return self.search.take_steps(runs, budget, self.workspace)
 
     def look_at(self, runs: NDArray[np.int64]) -> Iterator[None] | None:
         search = self.search

@@ -217,7 +217,7 @@ def standard_normals(rng: np.random.Generator, out: np.ndarray) -> np.ndarray:
     array, ``out``
     """
     bits = rng.bit_generator
-    if isinstance(bits, np.random.Philox) and out.size >= FEWEST:
+    if isinstance(bits, np.random.Philox) and out.size >= FEWEST and out.flags.c_contiguous:
         tables = ziggurat()
         if tables is not None and fill_from(bits, tables, out.reshape(-1)):
             return out
