@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import llvmlite.ir as ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastflow.kernels.compile.jit import jit_inline
-from fastflow.kernels.vectors.layouts import VECTOR_BYTES, address, keep
-from fastflow.kernels.vectors.simd import I32, Vector, constant, for_each
+from fastflow.kernels.vectors.layouts import VECTOR_BYTES
+from fastflow.kernels.vectors.simd import I32, Vector, are_contiguous, constant, for_each
 
 BLOCK_BYTES = min(32, VECTOR_BYTES)
 """Bytes of the vectors of a block: those of AVX-512 take twice as long to shuffle (measured)."""
 
 
-@jit_inline
-def rows_from_lanes(laid_out, places, rows, column):
+@intrinsic
+def rows_from_lanes(typingctx, laid_out, places, rows, column):
     """``rows[lane, column + k] = laid_out[places[k], lane]`` for every k.
 
     Parameters
@@ -29,33 +29,13 @@ def rows_from_lanes(laid_out, places, rows, column):
     rows : array (lanes, at least column + numbers)
     column : int
     """
-    size, lanes = places.size, laid_out.shape[1]
-    if size >= lanes:
-        zero, numbers, to = laid_out.dtype.type(0), address(laid_out, 0), address(rows[0], column)
-        _rows_by_blocks(zero, numbers, address(places, 0), size, to, rows.shape[1])
-    else:
-        for lane in range(lanes):
-            for k in range(size):
-                rows[lane, column + k] = laid_out[places[k], lane]
-    keep(laid_out)
-    keep(places)
-    keep(rows)
+    return _exchange(laid_out, places, rows, to_rows=True)
 
 
-@jit_inline
-def lanes_from_rows(laid_out, places, rows, column):
+@intrinsic
+def lanes_from_rows(typingctx, laid_out, places, rows, column):
     """What `rows_from_lanes` has brought, back to where it was."""
-    size, lanes = places.size, laid_out.shape[1]
-    if size >= lanes:
-        zero, numbers, to = laid_out.dtype.type(0), address(laid_out, 0), address(rows[0], column)
-        _lanes_by_blocks(zero, numbers, address(places, 0), size, to, rows.shape[1])
-    else:
-        for lane in range(lanes):
-            for k in range(size):
-                laid_out[places[k], lane] = rows[lane, column + k]
-    keep(laid_out)
-    keep(places)
-    keep(rows)
+    return _exchange(laid_out, places, rows, to_rows=False)
 
 
 def _transposed(builder, vectors):
@@ -75,41 +55,48 @@ def _transposed(builder, vectors):
     return vectors
 
 
-def _by_blocks(to_rows):
-    def function(typingctx, zero, laid_out, places, size, rows, pitch):
-        signature = types.void(zero, *[types.intp] * 5)
+def _exchange(laid_out, places, rows, to_rows):
+    """The signature and the code of what brings numbers from lanes to rows, or back."""
+    if not (are_contiguous(2, laid_out, rows) and places.layout == "C"):
+        return None
+    number_bytes = laid_out.dtype.bitwidth // 8
+    lanes, count = VECTOR_BYTES // number_bytes, BLOCK_BYTES // number_bytes
 
-        def codegen(context, builder, signature, arguments):
-            _, laid_out, places, size, rows, pitch = arguments
-            number_bytes = zero.bitwidth // 8
-            lanes, vector = VECTOR_BYTES // number_bytes, Vector(context, builder, zero, BLOCK_BYTES // number_bytes)
-            count = vector.lanes
-            laid_base, row_base = vector.at(laid_out), vector.at(rows)
-            place_base = builder.inttoptr(places, ir.IntType(64).as_pointer())
+    def codegen(context, builder, signature, arguments):
+        given = [
+            context.make_array(kind)(context, builder, a)
+            for kind, a in zip(signature.args[:3], arguments[:3], strict=True)
+        ]
+        size, pitch = (cgutils.unpack_tuple(builder, array.shape)[-1] for array in given[1:])
+        laid_base, place_base, row_base = (array.data for array in given)
+        row_base = builder.gep(row_base, [arguments[3]])
 
-            def body(block):
-                # The last block begins so early that it is a whole one.
-                first, last = builder.mul(block, constant(count)), builder.sub(size, constant(count))
-                first = builder.select(builder.icmp_signed("<", first, last), first, last)
-                numbers = [builder.add(first, constant(i)) for i in range(count)]
-                elements = [builder.load(builder.gep(place_base, [number])) for number in numbers]
-                elements = [builder.mul(element, constant(lanes)) for element in elements]
-                for part in range(0, lanes, count):
-                    in_lanes = [(laid_base, builder.add(element, constant(part))) for element in elements]
-                    rows = [builder.mul(pitch, constant(part + i)) for i in range(count)]
-                    in_rows = [(row_base, builder.add(row, first)) for row in rows]
-                    source, target = (in_lanes, in_rows) if to_rows else (in_rows, in_lanes)
-                    turned = _transposed(builder, [vector.load(*place) for place in source])
-                    for value, place in zip(turned, target, strict=True):
-                        vector.store(value, *place)
+        def move(first, count):
+            """Bring so many numbers of each lane, from ``first`` on, in square blocks."""
+            vector = Vector(context, builder, laid_out.dtype, count)
+            numbers = [builder.add(first, constant(i)) for i in range(count)]
+            elements = [builder.load(builder.gep(place_base, [number])) for number in numbers]
+            elements = [builder.mul(element, constant(lanes)) for element in elements]
+            for part in range(0, lanes, count):
+                in_lanes = [(laid_base, builder.add(element, constant(part))) for element in elements]
+                starts = [builder.mul(pitch, constant(part + i)) for i in range(count)]
+                in_rows = [(row_base, builder.add(start, first)) for start in starts]
+                source, target = (in_lanes, in_rows) if to_rows else (in_rows, in_lanes)
+                turned = _transposed(builder, [vector.load(*place) for place in source])
+                for value, place in zip(turned, target, strict=True):
+                    vector.store(value, *place)
 
-            blocks = builder.sdiv(builder.add(size, constant(count - 1)), constant(count))
-            for_each(builder, blocks, body)
-            return context.get_dummy_value()
+        def move_block(block):
+            # The last block begins so early that it is a whole one.
+            first, last = builder.mul(block, constant(count)), builder.sub(size, constant(count))
+            move(builder.select(builder.icmp_signed("<", first, last), first, last), count)
 
-        return signature, codegen
+        with builder.if_else(builder.icmp_signed("<", size, constant(count))) as (few, many):
+            with few:
+                for_each(builder, size, lambda number: move(number, 1))
+            with many:
+                blocks = builder.sdiv(builder.add(size, constant(count - 1)), constant(count))
+                for_each(builder, blocks, move_block)
+        return context.get_dummy_value()
 
-    return function
-
-
-_rows_by_blocks, _lanes_by_blocks = intrinsic(_by_blocks(True)), intrinsic(_by_blocks(False))
+    return types.void(laid_out, places, rows, types.intp), codegen
