@@ -335,7 +335,10 @@ def stabilised_step(slope, w, table, which: int, h: float):
 
 
 def nonstiff_step(slope, w, h: float, shares, order: int):
-    """The point, SciPy's estimate of the error, and the interpolant at shares of a step, of DOP853 or RK45."""
+    """The point, SciPy's estimate of the error, the interpolant at shares of a step, of DOP853 or RK45, and a rate.
+
+    That is the change of the slope from the last stage to the end, over the change of the point.
+    """
     from scipy.integrate import DOP853, RK45
 
     kind = {8: DOP853, 5: RK45}[order]
@@ -345,7 +348,9 @@ def nonstiff_step(slope, w, h: float, shares, order: int):
     size = len(w) ** 0.5  # the norm is a root mean square
     dense = solver.dense_output()
     error = size * solver._estimate_error_norm(solver.K, h, np.ones_like(w))
-    return solver.y, error, [dense(share * h) for share in shares]
+    last = w + h * solver.A[-1, : solver.n_stages - 1] @ solver.K[:-2]
+    rate = np.linalg.norm(solver.K[-1] - solver.K[-2]) / np.linalg.norm(solver.y - last)
+    return solver.y, error, [dense(share * h) for share in shares], rate
 
 
 def hadamard_product(sides: Sides):

@@ -11,18 +11,39 @@ import naive
 import numba
 import numpy as np
 import pytest
+from conftest import KINDS
 from test_flow_accuracy import flat
 
 import fastflow as ff
 from fastflow import scheduling, theory
 from fastflow.kernels.flow.chebyshev import ERROR_WEIGHT, MANY, MOVE, WEIGHT, chebyshev
-from fastflow.kernels.flow.dense_output import more_slopes, nonstiff_point, nonstiff_weights, stabilised_point
+from fastflow.kernels.flow.control import Methods
+from fastflow.kernels.flow.dense_output import lay_out_further, nonstiff_point, nonstiff_weights, stabilised_point
 from fastflow.kernels.flow.dormand_prince import ORDERS, ROWS, SLOPES, STABLE, dormand_prince
-from fastflow.kernels.flow.layer_flow import Methods
-from fastflow.kernels.flow.stabilised import OF_ERROR, nonstiff_step, stabilised_step, step_memory
+from fastflow.kernels.flow.stabilised import (
+    FIRST_SLOPE,
+    GRADIENT,
+    HERE,
+    OF_ERROR,
+    OF_POINT,
+    OF_SLOPE,
+    OF_STEP,
+    POINT,
+    SLOPE,
+    STATE,
+    Step,
+    finish_nonstiff,
+    finish_stabilised,
+    lay_out_nonstiff,
+    lay_out_stabilised,
+    step_memory,
+)
 from fastflow.kernels.losses import any_loss, completion
 from fastflow.kernels.losses.any_loss import as_any_loss
-from fastflow.kernels.networks.chain_field import chain_field
+from fastflow.kernels.networks import chain_field as chain_field_module
+from fastflow.kernels.networks.chain_field import one_chain_field
+from fastflow.kernels.networks.vector_field import slope_of
+from fastflow.kernels.vectors.combine import ESTIMATES
 from fastflow.methods import gradient_flow
 from fastflow.theory.hessian import Hessian
 
@@ -76,6 +97,7 @@ def test_the_other_methods_have_their_order_where_f_is_linear(order):
     for estimate, of in zip(table.errors, {8: (5, 3), 5: (4,)}[order], strict=False):
         # one more than what it vanishes with, in the step
         assert 0 < np.abs(estimate @ slopes)[0] < 0.05 * np.abs(z[0]) ** (of + 1)
+    assert ESTIMATES[table.stages + 1 - table.first[table.stages]] == table.estimates
     for share in (0.2, 0.7):
         weights = np.zeros(SLOPES)
         nonstiff_weights.py_func(weights, table, share)
@@ -85,19 +107,33 @@ def test_the_other_methods_have_their_order_where_f_is_linear(order):
 
 @numba.njit
 def take_step(field, methods, step, which, length, shares, points):
-    """A step of method ``which``, or of that where nothing is stiff if negative; and where it is at shares of it."""
+    """A step of method ``which``, or of that where nothing is stiff if negative; and where it is at shares of it.
+
+    Returns the rate that it has seen.
+    """
+    stages, goal, rate = methods.nonstiff.stages, SLOPE, 0.0
     if which >= 0:
-        stabilised_step(field, 0, methods.stabilised, step, which, length)
+        stages = methods.stabilised.stages[which]
+    for stage in range(1, stages + 1):
+        if which >= 0:
+            row = lay_out_stabilised(methods.stabilised, step, which, length, stage)
+        else:
+            row, goal = lay_out_nonstiff(methods.nonstiff, step, length, stage)
+        slope_of(field, 0, step.vectors[row], step.vectors[goal])
+    if which >= 0:
+        finish_stabilised(methods.stabilised, step, which, length)
     else:
-        nonstiff_step(field, 0, methods.nonstiff, step, length)
-        step.weights[0] = step.sizes[OF_ERROR]
-        more_slopes(field, 0, methods.nonstiff, step, length)
+        rate = finish_nonstiff(methods.nonstiff, step, length)
+        for stage in range(stages + 1, methods.nonstiff.slopes):
+            lay_out_further(methods.nonstiff, step, length, stage)
+            slope_of(field, 0, step.vectors[HERE], step.vectors[FIRST_SLOPE + stage])
     for i in range(shares.size):
         if which >= 0:
             stabilised_point(step, length, shares[i])
         else:
             nonstiff_point(methods.nonstiff, step, length, shares[i])
-        points[i] = step.a
+        points[i] = step.vectors[HERE]
+    return rate
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -105,8 +141,8 @@ def test_steps_are_those_of_the_oracle(order, make_problem, make_factors):
     widths, methods, shares = (4, 4, 3, 5), Methods(dormand_prince(order), chebyshev()), np.array([0.25, 0.8])
     problem, factors = make_problem("completion", (5, 4)), make_factors(widths)
     data = as_any_loss(problem.kernel_data([problem], np.dtype(float)), 20)
-    step, w = step_memory(43), flat(factors)
-    field = chain_field(data, np.array([problem.weight]), widths, w)
+    step, w = Step(*(array[0] for array in step_memory(1, 43))), flat(factors)
+    field = one_chain_field(data, np.array([problem.weight]), widths, w)
     shapes = [factor.shape for factor in factors]
     cuts = np.cumsum([factor.size for factor in factors])[:-1]
 
@@ -115,8 +151,8 @@ def test_steps_are_those_of_the_oracle(order, make_problem, make_factors):
 
     for which, length in ((0, 0.05), (9, 0.1), (-1, 0.05)):
         points = np.zeros((2, w.size))
-        step.state[:], step.gradient[:] = w, slope(w)
-        take_step(field, methods, step, which, length, shares, points)
+        step.vectors[STATE], step.vectors[GRADIENT] = w, slope(w)
+        seen = take_step(field, methods, step, which, length, shares, points)
         if which >= 0:
             new, error = naive.stabilised_step(slope, w, methods.stabilised, which, length)
             size, g = np.linalg.norm(error), length * np.array([slope(w), slope(new)])
@@ -125,11 +161,14 @@ def test_steps_are_those_of_the_oracle(order, make_problem, make_factors):
                 for x in shares
             ]
         else:
-            new, size, wanted = naive.nonstiff_step(slope, w, length, shares, order)
-        np.testing.assert_allclose(step.point, new, rtol=1e-11, atol=1e-12)
+            new, size, wanted, rate = naive.nonstiff_step(slope, w, length, shares, order)
+            assert seen == pytest.approx(rate, rel=1e-9)
+        np.testing.assert_allclose(step.vectors[POINT], new, rtol=1e-11, atol=1e-12)
         np.testing.assert_allclose(points, wanted, rtol=1e-11, atol=1e-12)
-        np.testing.assert_allclose(step.slope, slope(new), rtol=1e-10, atol=1e-11)
+        np.testing.assert_allclose(step.vectors[SLOPE], slope(new), rtol=1e-10, atol=1e-11)
         np.testing.assert_allclose(step.sizes[OF_ERROR], size, rtol=1e-6, atol=1e-13)
+        sizes = [np.linalg.norm(x) for x in (new - w, new, slope(new))]
+        np.testing.assert_allclose(step.sizes[[OF_STEP, OF_POINT, OF_SLOPE]], sizes, rtol=1e-9)
 
 
 def test_sparse_completions_have_the_bits_of_dense_ones(make_problem, make_factors, monkeypatch):
@@ -361,6 +400,37 @@ def test_bits_do_not_depend_on_threads_company_or_slices(make_problem, monkeypat
         np.testing.assert_array_equal(getattr(cut, name), getattr(one, name), name)
     for name in ("loss", "gradient_norm", "balancedness", "product", "singular_values"):
         np.testing.assert_array_equal(getattr(cut.history, name), getattr(one.history, name), name)
+
+
+@pytest.mark.parametrize("kind", [*(kind for kind in KINDS if kind != "sensing"), "sparse completion"])
+def test_lanes_have_the_bits_of_one_run_after_the_other(kind, make_problem, monkeypatch):
+    """Of two problems, with times within steps and at their ends, from where nothing is stiff to where it is."""
+    if kind == "sparse completion":
+        monkeypatch.setattr(completion, "SPARSE", 0)
+    problems = [
+        make_problem(kind.split()[-1] if "sparse" in kind else kind, (3, 5), normalization=scale)
+        for scale in ("sum", "mean")
+    ]
+    network, init = ff.DeepLinear(widths=(5, 4, 4, 3)), ff.inits.Gaussian(0.3)
+    record = ff.Record(product=True, factors=True)
+    for rtol in (1e-3, 1e-8):
+        method = ff.GradientFlow([0.0, 0.1, 0.1, *np.linspace(1, 3, 20), 50], t_max=300, rtol=rtol)
+
+        def train(runs, threads=1, method=method):
+            return ff.train(problems, network, init, method, runs=runs, threads=threads, record=record)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(chain_field_module, "LANE_WIDTH", {})
+            expected = train(7)
+        assert np.any(expected.steps > expected.steps.min() + 5)  # they do not end together
+        for runs in (7, 1):
+            got = train(runs, threads=2)
+            rows = np.concatenate([np.arange(runs), 7 + np.arange(runs)])
+            for values in ("solution", "loss", "steps", "status", "flat_factors"):
+                np.testing.assert_array_equal(getattr(got, values), getattr(expected, values)[rows], values)
+            for values in ("loss", "gradient_norm", "balancedness", "product"):
+                recorded = getattr(expected.history, values)[rows]
+                np.testing.assert_array_equal(getattr(got.history, values), recorded, values)
 
 
 def test_an_interrupted_flow_is_where_it_was(make_problem, monkeypatch):

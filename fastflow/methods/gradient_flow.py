@@ -16,10 +16,10 @@ from fastflow.dual.flow import FlowWorker
 from fastflow.inits import Init
 from fastflow.kernels.dual.flow_work import FlowControl
 from fastflow.kernels.flow.chebyshev import chebyshev
+from fastflow.kernels.flow.control import Methods
 from fastflow.kernels.flow.dormand_prince import dormand_prince
-from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, Methods, flow_memory, layer_flow_slice
+from fastflow.kernels.flow.layer_flow import FlowEnds, FlowRuns, flow_memory, layer_flow_slice
 from fastflow.kernels.losses.any_loss import as_any_loss
-from fastflow.kernels.queues import PLACE
 from fastflow.kernels.trace import Trace
 from fastflow.mapping import Sizes
 from fastflow.methods.aside import Aside, AsideWorker
@@ -30,7 +30,7 @@ from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Hadamard, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_times
-from fastflow.scheduling import QueueWorker, first_budget
+from fastflow.scheduling import first_budget
 from fastflow.setting import Setting
 from fastflow.status import Status
 from fastflow.threads import interruptibly
@@ -311,7 +311,7 @@ class _LayerFlow(Execution):
             self.recording.repeat_last(run, int(self.state.recorded[run]))
 
 
-class _LayerWorker(AsideWorker[FlowRuns], QueueWorker):
+class _LayerWorker(AsideWorker[FlowRuns]):
     """One thread's memory, and its kernel calls; its work is counted in evaluations of the gradient."""
 
     def __init__(self, execution: _LayerFlow) -> None:
@@ -321,6 +321,7 @@ class _LayerWorker(AsideWorker[FlowRuns], QueueWorker):
         self.plan_slices(LONGEST_STEP * operations)
         like, size = e.factors[0], e.solution.shape[1]
         self.field = e.setting.architecture.make_field(e.problem, e.weights, like)
+        self.members = self.field.members
         self.methods = Methods(dormand_prince(5 if e.ends.rtol >= LOOSE else 8), chebyshev())
         # Room for all times of a run, so that a step always finds it.
         least = 2 * len(e.recording.moments) + 2
@@ -328,17 +329,18 @@ class _LayerWorker(AsideWorker[FlowRuns], QueueWorker):
         self._begin()
 
     def _begin(self) -> None:
-        self.memory = flow_memory(self.execution.factors.shape[1])
-        self.place = self.memory.at
+        self.memory = flow_memory(self.members, self.execution.factors.shape[1])
+
+    def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
+        return runs[self.execution.status[runs] == Status.RUNNING]
 
     def advance(self, runs: NDArray[np.int64], budget: int) -> int:
-        e, place = self.execution, int(self.place[PLACE])
+        e = self.execution
         if not self.is_aside or not runs.size:
             return self._flow(e.state, runs, self.tracing.trace, budget)
-        aside = Aside(e.state, runs[place : place + 1], self.tracing)
-        self.place[PLACE] = 0
+        # One run at a time: that under way is the first in hand, and the only one among the copies.
+        aside = Aside(e.state, runs[:1], self.tracing)
         spent = interruptibly(lambda: self._flow(aside.state, aside.rows, aside.trace, budget))
-        self.place[PLACE] += place
         self.aside = aside
         return spent
 

@@ -77,6 +77,10 @@ class Field(Protocol):
     def curvature(self) -> Curvature:
         """Memory for Hessian-vector products."""
 
+    @property
+    def members(self) -> int:
+        """How many runs go together."""
+
 
 @by_value()
 class Network(ABC):
@@ -281,7 +285,7 @@ class Architecture(ABC):
         raise NotImplementedError(f"a {type(self.network).__name__} network has no kernels for batches")
 
     def make_field(self, problem: NamedTuple, weights: FloatArray, like: FloatArray) -> Field:
-        """The kernels' memory for the vector field of the flow of one run; ``like`` is flat.
+        """The kernels' memory for the vector field of the flow of runs; ``like`` is flat.
 
         Of a network that `has_flow <Network.has_flow>`.
         """

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastflow.kernels.compile.jit import jit, jit_internal
 from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, add_slopes
-from fastflow.kernels.networks.vector_field import slope
+from fastflow.kernels.flow.stabilised import FIRST_SLOPE, GRADIENT, HERE, POINT, SLOPE, STATE, place_of
 from fastflow.kernels.vectors.combine import combine_at
-from fastflow.kernels.vectors.layouts import address, keep
+from fastflow.kernels.vectors.layouts import keep
 
 FIRST_ROW = ROWS[0]
 """Of the slope before the step."""
 
 
 @jit_internal
-def more_slopes(field, index, table, step, length):
-    """The further slopes that the interpolant of `nonstiff_step` needs: after the step, before it is taken."""
-    n, slopes = step.state.size, step.slopes
-    for stage in range(table.stages + 1, table.slopes):
-        add_slopes(
-            step.a, 1.0, step.state, table.points[stage], -length, slopes, table.first[stage], stage, step.factors
-        )
-        slope(field, index, step.a, slopes[stage * n : (stage + 1) * n])
+def lay_out_further(table, step, length, stage):
+    """Write the point of a further stage, which the interpolant of a `DormandPrince` needs, to `HERE`.
+
+    After a step, before it is taken; ``table.stages < stage < table.slopes``. Its slope belongs in row ``stage``.
+    """
+    size, slopes = step.vectors.shape[1], place_of(step, FIRST_SLOPE)
+    weights, first = table.points[stage], table.first[stage]
+    here, state = place_of(step, HERE), place_of(step, STATE)
+    add_slopes(here, 1.0, state, weights, -length, slopes, first, stage, step.factors, size)
+    keep(step)
 
 
 @jit
@@ -43,22 +43,19 @@ def nonstiff_weights(weights, table, share):
 
 @jit_internal
 def nonstiff_point(table, step, length, share):
-    """Write to ``step.a`` where `nonstiff_step` is after a share of its length."""
+    """Write to `HERE` where the step of a `DormandPrince` is after a share of its length."""
     nonstiff_weights(step.weights, table, share)
-    first = table.first[table.stages]
-    add_slopes(step.a, 1.0, step.state, step.weights, -length, step.slopes, first, table.slopes, step.factors)
+    size, first = step.vectors.shape[1], table.first[table.stages]
+    here, state, slopes = place_of(step, HERE), place_of(step, STATE), place_of(step, FIRST_SLOPE)
+    add_slopes(here, 1.0, state, step.weights, -length, slopes, first, table.slopes, step.factors, size)
+    keep(step)
 
 
 @jit_internal
 def stabilised_point(step, length, share):
-    """Write to ``step.a`` where `stabilised_step` is after a share of its length: by Hermite's cubic."""
-    x, y, h, i = share, 1 - share, length, np.intp
-    sources = (
-        address(step.state, i(0)),
-        address(step.point, i(0)),
-        address(step.gradient, i(0)),
-        address(step.slope, i(0)),
-    )
+    """Write to `HERE` where a stabilised step is after a share of its length: by Hermite's cubic."""
+    x, y, h = share, 1 - share, length
+    sources = (place_of(step, STATE), place_of(step, POINT), place_of(step, GRADIENT), place_of(step, SLOPE))
     factors = (y * y * (1 + 2 * x), x * x * (3 - 2 * x), -h * x * y * y, h * x * x * y)
-    combine_at(address(step.a, i(0)), factors, sources, (), (), step.state.size)
+    combine_at(place_of(step, HERE), factors, sources, (), (), step.vectors.shape[1])
     keep(step)

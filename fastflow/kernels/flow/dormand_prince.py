@@ -78,17 +78,15 @@ def dormand_prince(order: int) -> DormandPrince:
 
 
 @jit_internal
-def add_slopes(target, share, start, weights, scale, slopes, first, end, factors):
+def add_slopes(target, share, start, weights, scale, slopes, first, end, factors, size):
     """``target = share start + scale sum_k weights[k] slopes[k]`` over the rows ``first <= k < end``, in their order.
 
-    Flat arrays, none of which are slopes but ``slopes``; ``factors`` is scratch of `SLOPES`.
+    Addresses of ``size`` numbers each, none of which are slopes but ``slopes``, whose rows lie side by side;
+    ``factors`` is scratch of `SLOPES`.
     """
-    size, i = start.size, np.intp
+    i = np.intp
     for k in range(end - first):
         factors[k] = scale * weights[first + k]
-    rows = address(slopes, first * size)
-    combine_rows_at(address(target, i(0)), share, address(start, i(0)), address(factors, i(0)), rows, size, end - first)
-    keep(target)
-    keep(start)
+    rows = slopes + 8 * first * size
+    combine_rows_at(target, share, start, address(factors, i(0)), rows, size, end - first)
     keep(factors)
-    keep(slopes)

@@ -1,13 +1,8 @@
-"""The gradient flow of layered networks, a queue of runs one after the other and a slice of work at a time.
+"""The gradient flow of layered networks, a queue of runs and a slice of work at a time.
 
-Each run chooses its own steps: their length by an estimate of the error, and the method by which of the two of
-`stabilised` came further for a gradient evaluation when last tried: that of Dormand and Prince at first, the stabilised
-one, with as many stages as the largest eigenvalue of the Hessian asks for, from where stability is what limits the
-steps. A run has the same bits whatever its company and wherever slices end.
-
-The error of a step is held to ``rtol`` times the norm of the factors and, where the gradient grows, on the way out of a
-saddle, to `GROWING` rtol of the step itself: what leaves the saddle may be far smaller than the factors, and its
-relative error is an error in the time of escape.
+A run asks for one slope after the other, and goes on when it has it: `control` says how far its steps go. The runs that
+are under way are as many as its field has members, each at a place of its own in a step of its own, whose slopes are
+evaluated together where that is faster. A run has the same bits whatever its company and wherever slices end.
 """
 
 from __future__ import annotations
@@ -19,79 +14,69 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.endings import CONVERGED, CRITICAL, DIVERGED, MAX_STEPS, MAX_TIME, RUNNING, STALLED
-from fastflow.kernels.flow.chebyshev import Chebyshev
-from fastflow.kernels.flow.dense_output import more_slopes, nonstiff_point, stabilised_point
-from fastflow.kernels.flow.dormand_prince import DormandPrince
+from fastflow.kernels.flow.control import (
+    END,
+    ERROR,
+    LENGTH,
+    LOSS,
+    METHOD,
+    MOMENT,
+    NONSTIFF,
+    NORM,
+    PHASE,
+    RATE,
+    RECORD,
+    REFRESH,
+    SINCE,
+    SIZE,
+    STABILISED,
+    STAGE,
+    STILL,
+    TAKEN,
+    TIME,
+    Progress,
+    begin_run,
+    conclude_step,
+    finish_step,
+    first_length,
+    is_good,
+    lay_out_probe,
+    lay_out_stage,
+    plan_step,
+    stages_of,
+)
+from fastflow.kernels.flow.dense_output import lay_out_further, nonstiff_point, stabilised_point
 from fastflow.kernels.flow.stabilised import (
-    OF_ERROR,
-    OF_OTHER,
-    OF_POINT,
-    OF_SLOPE,
-    OF_STEP,
+    BEFORE,
+    FIRST_SLOPE,
+    GRADIENT,
+    HERE,
+    IMAGE,
+    POINT,
+    SLOPE,
+    STATE,
     Step,
     largest_rate,
-    nonstiff_step,
-    stabilised_step,
     step_memory,
 )
-from fastflow.kernels.networks.vector_field import copies, field_balancedness, slope_of
-from fastflow.kernels.queues import PLACE
+from fastflow.kernels.networks.vector_field import (
+    bring_product,
+    copies,
+    field_balancedness,
+    load_problem,
+    slope_of,
+    slopes_together,
+)
 from fastflow.kernels.trace import has_room, write_record
-from fastflow.kernels.vectors.elementwise import copy, dot
-from fastflow.kernels.vectors.inner import has_digits, norm, norm_of
-
-NONSTIFF, STABILISED = 0, 1
-"""The two methods that a run changes between."""
-
-NONSTIFF_SHARE, STABILISED_SHARE = 1.0, 2.0
-"""Of the estimates of the methods, which are of lower orders than what they estimate, in what is held to the tolerance
-(measured)."""
-
-GROWING, DECAYING = 8.0, 0.1
-"""The error over that of the step: at most so many rtol where the gradient grows, at most so much where it does not."""
-
-ROUNDING = 1e-15
-"""What rounding does to the factors in a step, over their norm; times the step over the shortest time scale."""
+from fastflow.kernels.vectors.elementwise import copy
+from fastflow.kernels.vectors.inner import norm_of
 
 REST = 1e-12
 """A run rests where the gradient is this small beside the largest rate times the factors."""
 
-TRIAL, LOST, WAIT, LONGEST_WAIT = 4, 2, 4, 64
-"""Steps in which the other method is tried, after how many a trial without prospects ends, and steps between trials:
-doubled by each that changes nothing."""
-
-VANISHING = 0.3
-"""What of the step the estimate of order 3, as a share of the step and to the power 9/4, is taken for at the least."""
-
-STIFF = 0.75
-"""The step times the rate at which slopes change, over what is trusted of it, from which on the stabilised method is
-tried."""
-
-ROOMY = 2.5
-"""So many times longer a step could be by its error alone where the stabilised method, of a lower order, is tried."""
-
-SMALLEST = 1e-8
-"""Errors below this, over the tolerance, are taken for as much."""
-
-LEAST_TREND = 0.5
-"""Where errors grow from step to step, the next one is shortened by at most so much for that they will again."""
-
-MANY, DENSE = 3, (0.5, 0.75)
-"""So many times in so much of a step, by method, are interpolated, in no more of it than that."""
-
-KEPT = 0.98
-"""What a step that is not stabilised leaves of the largest rate: it sees less of it where what is stiff has died
-down."""
-
-REFRESH = 20
-"""Steps of the stabilised method for which the largest rate is trusted; four times fewer where the gradient grows."""
-
-
-class Methods(NamedTuple):
-    """The coefficients of the method where nothing is stiff, and of the stabilised ones."""
-
-    nonstiff: DormandPrince
-    stabilised: Chebyshev
+BEGINNING, PROBING, STEPPING, FURTHER, BETWEEN, ARRIVED = range(6)
+"""What a slope is for: that of the start, of a point near it, of a stage of a step, of a further stage for the
+interpolant, of a record within the step, of the state for a record or at the end."""
 
 
 class FlowEnds(NamedTuple):
@@ -114,7 +99,8 @@ class FlowRuns(NamedTuple):
 
     ``factors`` (runs, parameters), ``solution`` (runs, d_N * d_0) or (runs, n), ``loss``, ``status``, ``steps``,
     ``recorded`` (records written), ``problem`` (index of the run's problem), ``time``, ``rate`` (the largest eigenvalue
-    of the Hessian last seen), ``evaluations`` of gradients, a product of the Hessian with a vector counted as two.
+    of the Hessian last seen), ``evaluations`` of gradients (0: it has not begun), a product of the Hessian with a
+    vector counted as two.
     """
 
     factors: np.ndarray
@@ -130,248 +116,235 @@ class FlowRuns(NamedTuple):
 
 
 class FlowMemory(NamedTuple):
-    """The run under way: ``at`` and ``numbers`` by the names below, and its `Step`."""
+    """The runs under way, one of each member of a field: first axis members, but of ``asked`` and ``visited``.
 
+    ``run`` (members,), -1 where there is none; ``at``, ``numbers`` and ``step`` of their `Progress`; ``rows``, the
+    vectors of their steps as (members, rows * parameters); ``asked`` (2, members), the rows of the point at which each
+    asks for the slope, and to which that goes; ``visited`` likewise, where slices end; ``losses`` (members,) there.
+    """
+
+    run: np.ndarray
     at: np.ndarray
     numbers: np.ndarray
     step: Step
+    rows: np.ndarray
+    asked: np.ndarray
+    visited: np.ndarray
+    losses: np.ndarray
 
 
-# The places of `FlowMemory.at` after `PLACE`: whether the run has begun, the next record, the method, steps since the
-# rate was computed (negative: it begins anew), steps of the trial so far (-1: none), steps since the last trial, and
-# until the next one, whether the last step changed nothing.
-BEGUN, RECORD, METHOD, SINCE, TRIED, RESTED, PAUSE, STILL = range(1, 9)
-
-# The places of `FlowMemory.numbers`: time, length of the next step, largest rate, loss, norms of the gradient and of
-# the factors, length and progress per evaluation of the method that a trial may come back to; of the last step of this
-# method length (0: none) and error, and how many times longer it could have been by that, stability aside.
-TIME, LENGTH, RATE, LOSS, NORM, SIZE, OTHER_LENGTH, PROGRESS, LAST_LENGTH, LAST_ERROR, SPARE = range(11)
+def flow_memory(members: int, parameters: int) -> FlowMemory:
+    """A `FlowMemory` for so many members, of so many parameters each."""
+    step, asked = step_memory(members, parameters), np.full((2, members), -1)
+    rows = step.vectors.reshape(members, -1)
+    at, numbers = np.zeros((members, END + 1), np.int64), np.zeros((members, ERROR + 1))
+    return FlowMemory(np.full(members, -1), at, numbers, step, rows, asked, asked.copy(), np.zeros(members))
 
 
-def flow_memory(parameters: int) -> FlowMemory:
-    """A `FlowMemory` for runs of so many parameters."""
-    return FlowMemory(np.zeros(STILL + 1, np.int64), np.zeros(SPARE + 1), step_memory(parameters))
+@jit_inline
+def _of_member(memory, member):
+    """The `Progress` of one member."""
+    step = memory.step
+    its = Step(step.vectors[member], step.sizes[member], step.factors[member], step.weights[member])
+    return Progress(memory.at[member], memory.numbers[member], its)
 
 
 @jit
 def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
-    """Take the runs of a queue some steps further, one after the other; returns the gradient evaluations spent.
+    """Take the runs of a queue that have not ended some steps further; returns the gradient evaluations spent.
 
-    It goes on where it was in ``memory``, and ends with ``memory.at[PLACE] == queue.size``. Wherever it returns, what
-    ``runs`` has of each run is true of it; a trace with little room left for products or factors makes it return, too.
+    It goes on where it was in ``memory``, with what has no run yet from the queue. Wherever it returns, what ``runs``
+    has of each run is true of it; a trace with little room left for products or factors makes it return, too.
     """
-    at, numbers, step, spent = memory.at, memory.numbers, memory.step, 0
-    state, gradient, sizes = step.state, step.gradient, step.sizes
-    while at[PLACE] < queue.size and spent < budget and not _is_full(trace):
-        run = queue[at[PLACE]]
-        index, before, begins = runs.problem[run], runs.evaluations[run], at[BEGUN] == 0
-        end = RUNNING
-        if begins:
-            copy(state, runs.factors[run], state.size)
-            _begin(runs, run, memory)
-        else:
-            if at[METHOD] == STABILISED and (at[SINCE] < 0 or at[SINCE] >= REFRESH):
-                numbers[RATE], turns = largest_rate(field, index, step, at[SINCE] < 0)
-                runs.evaluations[run] += turns
-                at[SINCE] = 0
-            end = _end(field, ends, runs, run, memory)
-            if end == RUNNING:
-                if numbers[LENGTH] < 0:
-                    numbers[LENGTH] = _first_length(field, index, methods.nonstiff.order, ends, memory)
-                    runs.evaluations[run] += 1
-                _go(field, index, methods, ends, trace, runs, run, memory)
-                end = _end(field, ends, runs, run, memory)
-        spent += runs.evaluations[run] - before
-        ended = end in (CONVERGED, CRITICAL, STALLED)
-        due = at[RECORD] < trace.moments.size and (ended or trace.moments[at[RECORD]] <= numbers[TIME])
-        pauses = end != RUNNING or spent >= budget or _is_full(trace)
-        if begins or pauses or due:
-            # The product was that of the point last tried.
-            numbers[LOSS] = slope_of(field, index, state, step.slope)
-            if begins:
-                copy(gradient, step.slope, state.size)
-                numbers[NORM], numbers[SIZE] = norm_of(gradient, sizes), norm_of(state, sizes)
-        while due:
-            ended = ended and trace.moments[at[RECORD]] <= numbers[TIME]  # the state at the end is written once
-            _write(field, index, trace, run, state, numbers[LOSS], numbers[NORM], memory)
-            due = at[RECORD] < trace.moments.size and (ended or trace.moments[at[RECORD]] <= numbers[TIME])
-        if pauses:
-            copy(runs.factors[run], state, state.size)
-            copy(runs.solution[run], field.product, field.product.size)
-            runs.loss[run], runs.time[run] = numbers[LOSS], numbers[TIME]
-            runs.rate[run], runs.recorded[run] = numbers[RATE], at[RECORD]
-        if end != RUNNING:
-            runs.status[run] = end
-            at[PLACE] += 1
-            at[BEGUN] = 0
+    members, spent, cursor, active = memory.run.size, 0, 0, 0
+    for member in range(members):
+        active += memory.run[member] >= 0
+    while True:
+        for member in range(members):
+            while memory.run[member] < 0 and cursor < queue.size:
+                run = queue[cursor]
+                cursor += 1
+                if runs.status[run] == RUNNING and runs.evaluations[run] == 0:
+                    _begin(field, runs, run, memory, member)
+                    active += 1
+        if active == 0:
+            break
+        if spent >= budget or not _has_room(trace):
+            _visit_states(field, runs, memory)
+            break
+        together = slopes_together(field, memory.rows, memory.asked, memory.losses)
+        for member in range(members):
+            run = memory.run[member]
+            if run >= 0 and _has_room(trace):  # else it asks again
+                its, index = _of_member(memory, member), runs.problem[run]
+                vectors, point, goal = its.step.vectors, memory.asked[0, member], memory.asked[1, member]
+                if not together:
+                    memory.losses[member] = slope_of(field, index, vectors[point], vectors[goal])
+                spent += 1
+                if its.at[PHASE] == STEPPING and its.at[STAGE] < stages_of(methods, its):
+                    memory.asked[0, member], memory.asked[1, member] = lay_out_stage(methods, its)
+                else:
+                    spent += _go_on(field, methods, ends, trace, runs, memory, member, together)
+                    active -= memory.run[member] < 0
     return spent
 
 
 @jit_inline
-def _begin(runs, run, memory):
-    at, numbers = memory.at, memory.numbers
-    at[BEGUN], at[RECORD], at[METHOD], at[SINCE], at[TRIED], at[RESTED], at[PAUSE] = 1, 0, NONSTIFF, -1, -1, 0, 0
-    at[STILL] = 0
-    numbers[TIME], numbers[OTHER_LENGTH], numbers[PROGRESS], numbers[RATE], numbers[LENGTH] = 0, 0, 0, 0, -1
-    numbers[LAST_LENGTH] = 0
-    runs.steps[run] = 0
-    runs.evaluations[run] += 1
+def _has_room(trace):
+    """Whether a run is sure to find room in the trace: equal times may all be due at once."""
+    return has_room(trace, trace.moments.size + 2)
+
+
+@jit_inline
+def _begin(field, runs, run, memory, member):
+    """Make a run a member."""
+    its, factors = _of_member(memory, member), runs.factors[run]
+    begin_run(its)
+    copy(its.step.vectors[STATE], factors, factors.size)
+    load_problem(field, member, runs.problem[run])
+    memory.run[member], its.at[PHASE], its.at[END] = run, BEGINNING, RUNNING
+    _ask(memory.asked, member, STATE, SLOPE)
+    runs.steps[run], runs.evaluations[run] = 0, 1
 
 
 @jit_internal
-def _first_length(field, index, order, ends, memory):
-    """A first step by the size of the gradient and of its change along it (Hairer, Norsett, Wanner, II.4)."""
-    numbers, step = memory.numbers, memory.step
-    state, sizes = step.state, step.sizes
-    short = 0.01 * numbers[SIZE] / numbers[NORM] if numbers[SIZE] > 0 else 1e-6
-    for k in range(state.size):
-        step.point[k] = state[k] - short * step.gradient[k]
-    slope_of(field, index, step.point, step.slope)
-    for k in range(state.size):
-        step.slope[k] -= step.gradient[k]
-    dot(step.slope, step.slope, state.size, sizes)
-    change = max(math.sqrt(sizes[0]) / short, numbers[NORM]) / (ends.atol + ends.rtol * numbers[SIZE])
-    return min(100 * short, (0.01 / change) ** (1 / order))
+def _visit_states(field, runs, memory):
+    """Write to their runs where the members are."""
+    for member in range(memory.run.size):
+        memory.visited[0, member] = -1 if memory.run[member] < 0 else STATE
+        memory.visited[1, member] = IMAGE
+    together = slopes_together(field, memory.rows, memory.visited, memory.losses)
+    for member in range(memory.run.size):
+        run = memory.run[member]
+        if run >= 0:
+            its = _of_member(memory, member)
+            if not together:
+                vectors = its.step.vectors
+                memory.losses[member] = slope_of(field, runs.problem[run], vectors[STATE], vectors[IMAGE])
+            _leave(field, runs, run, its, memory.losses[member], member, together)
 
 
 @jit_inline
-def _go(field, index, methods, ends, trace, runs, run, memory):
-    """Try one step; take it if its error allows."""
-    at, numbers, step, table = memory.at, memory.numbers, memory.step, methods.stabilised
-    sizes, method = step.sizes, at[METHOD]
-    wanted = numbers[LENGTH]
-    if method == STABILISED and numbers[RATE] > 0:
-        wanted = min(wanted, table.length[table.length.size - 1] / numbers[RATE])
-    # A time that is asked for is met exactly, without a sliver of a step before it. Many are interpolated, in a step so
-    # short that this is as exact.
-    goal, record = ends.t_max, at[RECORD]
-    last_of_many = record + MANY - 1
-    if last_of_many < trace.moments.size and trace.moments[last_of_many] < numbers[TIME] + DENSE[method] * wanted:
-        wanted *= DENSE[method]
-    elif record < trace.moments.size:
-        goal = min(goal, trace.moments[record])
-    left, length, meets = goal - numbers[TIME], wanted, False
-    if wanted >= left:
-        length, meets = left, True
-    elif 2 * wanted > left:
-        length = left / 2
-    stages, rate = methods.nonstiff.stages, numbers[RATE]
-    if method == NONSTIFF:
-        loss, seen = nonstiff_step(field, index, methods.nonstiff, step, length)
-        rate = max(seen, KEPT * rate) if seen > 0 else rate
-        order, share, safety = methods.nonstiff.order, NONSTIFF_SHARE, 0.9
+def _leave(field, runs, run, its, loss, member, together):
+    """Write to a run where it is; its product is the one last evaluated."""
+    numbers, state = its.numbers, its.step.vectors[STATE]
+    if together:
+        bring_product(field, member)
+    copy(runs.factors[run], state, state.size)
+    copy(runs.solution[run], field.product, field.product.size)
+    runs.loss[run], runs.time[run] = loss, numbers[TIME]
+    runs.rate[run], runs.recorded[run] = numbers[RATE], its.at[RECORD]
+
+
+@jit_inline
+def _go_on(field, methods, ends, trace, runs, memory, member, together):
+    """Use a slope that was asked for, the last one of a step or one that is none of its stages; ask for the next one.
+
+    Or end the run. Returns the evaluations that products of the Hessian were worth.
+    """
+    its, run, loss = _of_member(memory, member), memory.run[member], memory.losses[member]
+    at, numbers, vectors, index = its.at, its.numbers, its.step.vectors, runs.problem[run]
+    phase, within, spent = at[PHASE], False, 0
+    if phase == STEPPING:
+        finish_step(methods, ends.rtol, ends.atol, its, loss)
+        runs.steps[run] += 1
+        runs.evaluations[run] += stages_of(methods, its)
+        within = is_good(its) and _is_due_within(trace, its)
+    elif phase in (FURTHER, BETWEEN):
+        within = True
+        runs.evaluations[run] += 1
+        if phase == BETWEEN:
+            norm = norm_of(vectors[BEFORE], its.step.factors)
+            _write(field, index, trace, run, vectors[HERE], loss, norm, its, member, together)
+    elif phase == PROBING:
+        runs.evaluations[run] += 1
+        first_length(its, methods.nonstiff.order, ends.rtol, ends.atol)
     else:
-        which = min(np.searchsorted(table.length, length * rate), table.length.size - 1)
-        loss = stabilised_step(field, index, table, step, which, length)
-        stages, order, share, safety = table.stages[which], 4, STABILISED_SHARE, 0.8
-    runs.steps[run] += 1
-    runs.evaluations[run] += stages
-    if not has_digits(sizes[OF_SLOPE] * sizes[OF_SLOPE]):
-        sizes[OF_SLOPE] = norm(step.slope)
-    grows = sizes[OF_SLOPE] > numbers[NORM]
-    of_step = (GROWING * ends.rtol / share if grows else DECAYING) * sizes[OF_STEP]
-    rounding = ROUNDING * (1 + length * rate) * numbers[SIZE]
-    allowed = (ends.atol + ends.rtol * max(numbers[SIZE], sizes[OF_POINT])) / share
-    error = sizes[OF_ERROR]
-    if method == NONSTIFF and sizes[OF_STEP] > 0:
-        # The estimate of order 5 may vanish; with that of order 3 it seldom does.
-        error = max(error, VANISHING * sizes[OF_STEP] * min(1.0, sizes[OF_OTHER] / sizes[OF_STEP]) ** (9 / 4))
-    error /= min(allowed, max(of_step, rounding))
-    spare = max(error, SMALLEST) ** (-1 / order)
-    if method == NONSTIFF:  # whose estimate hardly sees what is stiff and not stable
-        error = max(error, (length * rate / methods.nonstiff.trusted) ** order)
-    factor, cut_short = 0.1, length < wanted
-    if math.isfinite(error) and math.isfinite(loss):
-        factor = max(0.1, safety * max(error, SMALLEST) ** (-1 / order))
-    if error <= 1 and math.isfinite(loss):
-        moment = goal if meets else numbers[TIME] + length
-        if at[RECORD] < trace.moments.size and trace.moments[at[RECORD]] < moment:
-            _write_between(field, index, methods, trace, runs, run, length, moment, memory)
-        numbers[TIME] = moment
-        copy(step.state, step.point, step.state.size)
-        copy(step.gradient, step.slope, step.state.size)
-        numbers[LOSS], numbers[SIZE], numbers[NORM] = loss, sizes[OF_POINT], sizes[OF_SLOPE]
-        at[STILL] = sizes[OF_STEP] == 0 and length * rate > 1
-        if method == STABILISED:
-            at[SINCE] += REFRESH // 4 if grows else 1
+        numbers[LOSS] = loss
+        if phase == BEGINNING:
+            copy(vectors[GRADIENT], vectors[SLOPE], vectors.shape[1])
+            numbers[NORM] = norm_of(vectors[GRADIENT], its.step.factors)
+            numbers[SIZE] = norm_of(vectors[STATE], its.step.factors)
+        _write_due(field, index, trace, run, its, member, together)
+    if not (within and _ask_within(methods, trace, its, memory.asked, member)):
+        if phase == STEPPING or within:
+            conclude_step(methods, its)
+            at[PHASE] = STEPPING
+        if phase == ARRIVED and at[END] != RUNNING:
+            _leave(field, runs, run, its, loss, member, together)
+            runs.status[run] = at[END]
+            memory.run[member] = memory.asked[0, member] = -1
         else:
-            numbers[RATE] = rate
-        error = max(error, SMALLEST)
-        if numbers[LAST_LENGTH] > 0:
-            # What errors have grown by since the last step, for steps as long, they will again.
-            trend = length / numbers[LAST_LENGTH] * (numbers[LAST_ERROR] / error) ** (1 / order)
-            factor *= min(max(trend, LEAST_TREND), 1.0)
-        numbers[LAST_LENGTH], numbers[LAST_ERROR], numbers[SPARE] = length, error, spare
-        numbers[LENGTH] = length * min(factor, 5.0)
-        if cut_short:
-            numbers[LENGTH] = max(wanted, min(length * factor, 2 * wanted))
-        _choose_method(memory, methods.nonstiff, length, stages, 2 * length < wanted)
-    else:
-        if method == STABILISED:
-            at[SINCE] = REFRESH
-        numbers[LENGTH] = length * min(factor, 0.8)
+            spent = _ask_next(field, methods, ends, trace, runs, run, its, memory.asked, member)
+    return spent
 
 
 @jit_inline
-def _write_between(field, index, methods, trace, runs, run, length, moment, memory):
-    """The records of the times within the step that was found good, from the interpolant of its method."""
-    at, numbers, step = memory.at, memory.numbers, memory.step
-    kept = (step.sizes[OF_POINT], step.sizes[OF_SLOPE], step.sizes[OF_STEP])
-    nonstiff = at[METHOD] == NONSTIFF
-    if nonstiff:
-        more_slopes(field, index, methods.nonstiff, step, length)
-        runs.evaluations[run] += methods.nonstiff.slopes - methods.nonstiff.stages - 1
-    while at[RECORD] < trace.moments.size and trace.moments[at[RECORD]] < moment:
-        share = (trace.moments[at[RECORD]] - numbers[TIME]) / length
+def _is_due_within(trace, its):
+    """Whether the next record falls into the step under way."""
+    record = its.at[RECORD]
+    return record < trace.moments.size and trace.moments[record] < its.numbers[MOMENT]
+
+
+@jit_inline
+def _ask(asked, member, point, goal):
+    asked[0, member], asked[1, member] = point, goal
+
+
+@jit_internal
+def _ask_within(methods, trace, its, asked, member):
+    """Ask for the next slope within a step that is good, for the interpolant and at records; whether there is one."""
+    at, step, length, nonstiff = its.at, its.step, its.numbers[TAKEN], its.at[METHOD] == NONSTIFF
+    if nonstiff and at[STAGE] + 1 < methods.nonstiff.slopes:
+        at[STAGE] += 1
+        at[PHASE] = FURTHER
+        lay_out_further(methods.nonstiff, step, length, at[STAGE])
+        _ask(asked, member, HERE, FIRST_SLOPE + at[STAGE])
+        return True
+    if _is_due_within(trace, its):
+        share = (trace.moments[at[RECORD]] - its.numbers[TIME]) / length
         if nonstiff:
             nonstiff_point(methods.nonstiff, step, length, share)
         else:
             stabilised_point(step, length, share)
-        loss = slope_of(field, index, step.a, step.b)
-        runs.evaluations[run] += 1
-        _write(field, index, trace, run, step.a, loss, norm_of(step.b, step.sizes), memory)
-    step.sizes[OF_POINT], step.sizes[OF_SLOPE], step.sizes[OF_STEP] = kept
+        at[PHASE] = BETWEEN
+        _ask(asked, member, HERE, BEFORE)
+        return True
+    return False
 
 
 @jit_inline
-def _choose_method(memory, table, length, stages, cut_short):
-    """Now and then try the other method for some steps, and keep the one that comes further for an evaluation."""
-    at, numbers = memory.at, memory.numbers
-    progress, rate = length / stages, numbers[RATE]
-    if at[TRIED] < 0:
-        at[RESTED] += 1
-        # The method where nothing is stiff goes no further than its estimate is trusted.
-        promising = progress * rate < table.trusted / table.stages
-        if at[METHOD] == NONSTIFF:
-            promising = length * rate > STIFF * table.trusted and numbers[SPARE] > ROOMY
-        if at[RESTED] >= at[PAUSE] and not cut_short and promising:
-            numbers[OTHER_LENGTH], numbers[PROGRESS] = numbers[LENGTH], progress
-            at[METHOD], at[TRIED], numbers[LAST_LENGTH] = NONSTIFF + STABILISED - at[METHOD], 0, 0
-            if at[METHOD] == STABILISED:
-                at[SINCE] = -1
-            else:
-                numbers[LENGTH] = min(2 * numbers[LENGTH], table.trusted / rate)
+def _ask_next(field, methods, ends, trace, runs, run, its, asked, member):
+    """Ask for the slope at the state, if that is due or the end, or for the first one of the next step."""
+    at, numbers, index, arrives, spent = its.at, its.numbers, runs.problem[run], False, 0
+    if at[PHASE] == STEPPING:
+        at[END] = _end(field, ends, runs, run, its)
+        arrives = at[END] != RUNNING or _is_due(trace, its, False)
+    if not arrives and at[PHASE] != PROBING:
+        if at[METHOD] == STABILISED and (at[SINCE] < 0 or at[SINCE] >= REFRESH):
+            numbers[RATE], spent = largest_rate(field, index, its.step, at[SINCE] < 0)
+            runs.evaluations[run] += spent
+            at[SINCE] = 0
+        at[END] = _end(field, ends, runs, run, its)
+        arrives = at[END] != RUNNING
+    if arrives:
+        at[PHASE] = ARRIVED
+        _ask(asked, member, STATE, SLOPE)
+    elif numbers[LENGTH] < 0:
+        at[PHASE] = PROBING
+        lay_out_probe(its)
+        _ask(asked, member, POINT, SLOPE)
     else:
-        at[TRIED] += 1
-        lost = at[TRIED] >= LOST and progress < 0.5 * numbers[PROGRESS] and not cut_short
-        if lost or (at[TRIED] >= TRIAL and not cut_short):
-            at[TRIED], at[RESTED] = -1, 0
-            if progress > numbers[PROGRESS]:
-                at[PAUSE] = WAIT
-            else:
-                at[METHOD], at[PAUSE] = (
-                    NONSTIFF + STABILISED - at[METHOD],
-                    max(WAIT, min(2 * at[PAUSE], LONGEST_WAIT)),
-                )
-                numbers[LENGTH], numbers[LAST_LENGTH] = numbers[OTHER_LENGTH], 0
-                if at[METHOD] == STABILISED:
-                    at[SINCE] = -1
+        at[PHASE] = STEPPING
+        plan_step(methods, trace.moments, ends.t_max, its)
+        asked[0, member], asked[1, member] = lay_out_stage(methods, its)
+    return spent
 
 
 @jit_inline
-def _end(field, ends, runs, run, memory):
+def _end(field, ends, runs, run, its):
     """How the run under way stands."""
-    numbers = memory.numbers
+    numbers = its.numbers
     norm, rest = numbers[NORM], ends.gradient_tol / math.sqrt(copies(field))
     if rest < 0:
         rest = REST * numbers[RATE] * numbers[SIZE]
@@ -382,7 +355,7 @@ def _end(field, ends, runs, run, memory):
         end = CONVERGED
     elif norm <= rest:
         end = CRITICAL
-    elif memory.at[STILL]:
+    elif its.at[STILL]:
         end = STALLED
     elif numbers[TIME] >= ends.t_max:
         end = MAX_TIME
@@ -392,15 +365,29 @@ def _end(field, ends, runs, run, memory):
 
 
 @jit_inline
-def _write(field, index, trace, run, state, loss, norm, memory):
-    """The record of a state, whose product the field has."""
-    if trace.balancedness.size > 0:
-        trace.balancedness[run, memory.at[RECORD]] = field_balancedness(field, state)
-    write_record(trace, run, memory.at[RECORD], index, loss, math.sqrt(copies(field)) * norm, field.product, state)
-    memory.at[RECORD] += 1
+def _is_due(trace, its, ended):
+    """Whether a record of the state is."""
+    record = its.at[RECORD]
+    return record < trace.moments.size and (ended or trace.moments[record] <= its.numbers[TIME])
+
+
+@jit_internal
+def _write_due(field, index, trace, run, its, member, together):
+    """The records of the state, whose slope was asked for: those that are due, and one of an end."""
+    numbers, state, end = its.numbers, its.step.vectors[STATE], its.at[END]
+    ended = end in (CONVERGED, CRITICAL, STALLED)
+    while _is_due(trace, its, ended):
+        ended = ended and _is_due(trace, its, False)  # the state at the end is written once
+        _write(field, index, trace, run, state, numbers[LOSS], numbers[NORM], its, member, together)
 
 
 @jit_inline
-def _is_full(trace):
-    """Whether a step might find no room in the trace: equal times may all be due at once."""
-    return not has_room(trace, trace.moments.size + 2)
+def _write(field, index, trace, run, state, loss, norm, its, member, together):
+    """The record of a state, whose slope was asked for."""
+    record = its.at[RECORD]
+    if together:
+        bring_product(field, member)
+    if trace.balancedness.size > 0:
+        trace.balancedness[run, record] = field_balancedness(field, state)
+    write_record(trace, run, record, index, loss, math.sqrt(copies(field)) * norm, field.product, state)
+    its.at[RECORD] += 1

@@ -2,6 +2,10 @@
 
 The Jacobian of a gradient flow is minus the Hessian, so what is stiff lies on the negative real axis, down to minus the
 largest eigenvalue. `dormand_prince` and `chebyshev` have the methods.
+
+A step asks for one slope after the other: each stage, 1 to the number that the method has, is laid out at a point, and
+whoever takes the step writes the slope there before the next one; the last point is where the step leads. So the steps
+of several runs, whatever their stages and methods, can have their slopes evaluated together.
 """
 
 from __future__ import annotations
@@ -11,13 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastflow.kernels.compile.jit import jit_internal
+from fastflow.kernels.compile.jit import jit_inline, jit_internal
 from fastflow.kernels.flow.chebyshev import ERROR_WEIGHT, LAG, MOVE, MU, NU, REST, WEIGHT
-from fastflow.kernels.flow.dormand_prince import SLOPES, add_slopes
+from fastflow.kernels.flow.dormand_prince import ROWS, SLOPES, add_slopes
 from fastflow.kernels.networks.curvature import curve, visit
-from fastflow.kernels.networks.vector_field import slope
 from fastflow.kernels.vectors.aligned import aligned_zeros
-from fastflow.kernels.vectors.combine import combine_at, squares_at
+from fastflow.kernels.vectors.combine import combine_at, measure_step_at, squares_at
 from fastflow.kernels.vectors.elementwise import copy, dot
 from fastflow.kernels.vectors.layouts import address, keep
 
@@ -41,49 +44,54 @@ there, and of a second estimate, which only steps of order 8 have. What follows 
 SIZES = 7
 """The length of `Step.sizes`."""
 
+ESTIMATED, FACTORS = 2 * SLOPES, 2 * SLOPES + SIZES
+"""The place of `Step.factors` from which on squares go, and its length."""
+
+STATE, POINT, SLOPE, HERE, BEFORE, CHANGE, ERROR, POWER, IMAGE, FIRST_SLOPE = range(10)
+"""The rows of `Step.vectors`: where the run is; where a step leads and the gradient there; the point of a stage, and of
+the one before it; scratch for the step and the estimate of its error; the eigenvector of the Hessian, or how slopes
+changed in a step that is not stabilised; scratch; the slopes of a `DormandPrince` in its order."""
+
+GRADIENT = FIRST_SLOPE + ROWS[0]
+"""The row of the gradient where the run is: that of the first of these slopes."""
+
+VECTORS = FIRST_SLOPE + SLOPES
+"""How many rows there are."""
+
 
 class Step(NamedTuple):
-    """A run under way and scratch, n the number of parameters.
+    """A run under way and scratch.
 
-    ``state``, ``gradient`` (n,) where it is; ``point`` and ``slope`` (n,) where a step leads and the gradient there;
-    ``slopes`` (16 n,) of the stages of a `DormandPrince`; ``a`` to ``d`` (n,) scratch; ``power`` (n,) the eigenvector
-    of the Hessian, or how slopes changed in a step that is not stabilised, ``image`` (n,) scratch. ``sizes`` (`SIZES`,)
-    has named places; ``factors`` and ``weights`` (16,) are scratch.
+    ``vectors`` (`VECTORS`, parameters) has named rows, ``sizes`` (`SIZES`,) has named places; ``factors`` (`FACTORS`,)
+    and ``weights`` (`SLOPES`,) are scratch.
     """
 
-    state: np.ndarray
-    gradient: np.ndarray
-    point: np.ndarray
-    slope: np.ndarray
-    slopes: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
-    c: np.ndarray
-    d: np.ndarray
-    power: np.ndarray
-    image: np.ndarray
+    vectors: np.ndarray
     sizes: np.ndarray
     factors: np.ndarray
     weights: np.ndarray
 
 
-def step_memory(parameters: int) -> Step:
-    """A `Step` for so many parameters."""
-    state, gradient, point, there, a, b, c, d, power, image = (
-        aligned_zeros((parameters,), np.float64) for _ in range(10)
-    )
-    slopes, numbers = aligned_zeros((SLOPES * parameters,), np.float64), [np.zeros(n) for n in (SIZES, SLOPES, SLOPES)]
-    return Step(state, gradient, point, there, slopes, a, b, c, d, power, image, *numbers)
+def step_memory(members: int, parameters: int) -> Step:
+    """The `Step` of each of some members: the first axis of each array is theirs."""
+    vectors = aligned_zeros((members * VECTORS * parameters,), np.float64).reshape(members, VECTORS, parameters)
+    return Step(vectors, *(np.zeros((members, length)) for length in (SIZES, FACTORS, SLOPES)))
+
+
+@jit_inline
+def place_of(step, row):
+    """The address of a row of `Step.vectors`."""
+    return address(step.vectors[row], np.intp(0))
 
 
 @jit_internal
 def largest_rate(field, index, step, begins):
-    """The largest eigenvalue of the Hessian in magnitude, a little above, by power iteration at ``step.state``.
+    """The largest eigenvalue of the Hessian in magnitude, a little above, by power iteration at the state.
 
     Also returns the gradient evaluations that this was worth. Where it ``begins``, it does so near the direction in
-    which slopes changed in the last `nonstiff_step`.
+    which slopes changed in the last step of a `DormandPrince`.
     """
-    state, power, image, weight = step.state, step.power, step.image, field.weights[index]
+    state, power, image, weight = step.vectors[STATE], step.vectors[POWER], step.vectors[IMAGE], field.weights[index]
     numbers = step.sizes
     copy(field.curvature.factors, state, state.size)
     visit(field.curvature, field.problem, index, weight)
@@ -115,91 +123,105 @@ def largest_rate(field, index, step, begins):
 
 
 @jit_internal
-def stabilised_step(field, index, table, step, which, length):
-    """A step of method ``which`` of a `Chebyshev`: fills ``point``, ``slope`` and ``sizes``; returns the loss there."""
-    n, h, stages, first = step.state.size, length, table.stages[which], table.first[which]
-    rows, i = table.rows, np.intp
+def lay_out_stabilised(table, step, which, length, stage):
+    """Lay out a stage of method ``which`` of a `Chebyshev`; the row of its point, whose slope goes to `SLOPE`."""
+    n, h, j, stages, first = step.vectors.shape[1], length, stage - 1, table.stages[which], table.first[which]
+    rows, slope = table.rows, place_of(step, SLOPE)
     state, gradient, new, error = (
-        address(step.state, i(0)),
-        address(step.gradient, i(0)),
-        address(step.point, i(0)),
-        address(step.d, i(0)),
+        place_of(step, STATE),
+        place_of(step, GRADIENT),
+        place_of(step, POINT),
+        place_of(step, ERROR),
     )
-    now, before = step.a, step.b
-    combine_at(new, (1.0, -h * rows[first, WEIGHT]), (state, gradient), (), (), n)
-    combine_at(error, (-h * rows[first, ERROR_WEIGHT],), (gradient,), (), (), n)
-    combine_at(address(now, i(0)), (1.0, -h * rows[first + 1, MOVE]), (state, gradient), (), (), n)
-    copy(before, step.state, n)
-    here = address(step.slope, i(0))
-    for j in range(1, stages):
-        slope(field, index, now, step.slope)
+    # Of the last two points one was before the other: they change places from stage to stage.
+    row, last = HERE, BEFORE
+    if stage % 2 == 0:
+        row, last = BEFORE, HERE
+    target, now = place_of(step, row), place_of(step, last)
+    if stage == 1:
+        combine_at(new, (1.0, -h * rows[first, WEIGHT]), (state, gradient), (), (), n)
+        combine_at(error, (-h * rows[first, ERROR_WEIGHT],), (gradient,), (), (), n)
+        combine_at(target, (1.0, -h * rows[first + 1, MOVE]), (state, gradient), (), (), n)
+        copy(step.vectors[BEFORE], step.vectors[STATE], n)
+    else:
         weights = (-h * rows[first + j, WEIGHT], -h * rows[first + j, ERROR_WEIGHT])
-        row, target, factors = first + j + 1, address(before, i(0)), (0.0, 0.0, 0.0, 0.0, 0.0)
-        if j < stages - 1:
-            factors = (-h * rows[row, MOVE], rows[row, MU], rows[row, NU], rows[row, REST], -h * rows[row, LAG])
-            sources = (here, address(now, i(0)), target, state, gradient)
-            combine_at(target, factors, sources, (new, error), weights, n)
+        if stage < stages:
+            at = first + stage
+            factors = (-h * rows[at, MOVE], rows[at, MU], rows[at, NU], rows[at, REST], -h * rows[at, LAG])
+            combine_at(target, factors, (slope, now, target, state, gradient), (new, error), weights, n)
         else:
-            combine_at(target, (1.0,), (here,), (new, error), weights, n)
-        now, before = before, now
-    loss = slope(field, index, step.point, step.slope)
-    change = address(step.c, i(0))
-    combine_at(change, (-1.0, 1.0), (state, new), (), (), n)
-    combine_at(error, (-h * table.last[which], 1.0), (here, error), (), (), n)
-    squares_at((error, change, new, here), n, address(step.sizes, i(0)))
+            combine_at(target, (1.0,), (slope,), (new, error), weights, n)
+            row = POINT
     keep(step)
-    keep(now)
-    keep(before)
-    for k in range(OF_OTHER):
-        step.sizes[k] = math.sqrt(step.sizes[k])
-    return loss
+    return row
 
 
 @jit_internal
-def nonstiff_step(field, index, table, step, length):
-    """A step of a `DormandPrince`: fills ``point``, ``slope`` and ``sizes``; returns the loss there.
-
-    Also returns a lower bound of the largest rate at which slopes change; 0 where there is none.
-    """
-    n, h, i, slopes, sizes, loss = step.state.size, length, np.intp, step.slopes, step.sizes, 0.0
-    stages, first = table.stages, table.first[table.stages]
-    copy(slopes[2 * n : 3 * n], step.gradient, n)
-    for stage in range(1, stages):
-        add_slopes(
-            step.a, 1.0, step.state, table.points[stage], -h, slopes, table.first[stage], max(stage, 3), step.factors
-        )
-        row = stage
-        if stage < 3:
-            row = 2 - stage
-        slope(field, index, step.a, slopes[row * n : (row + 1) * n])
-    add_slopes(step.point, 1.0, step.state, table.points[stages], -h, slopes, first, stages, step.factors)
-    loss = slope(field, index, step.point, step.slope)
-    copy(slopes[stages * n : (stages + 1) * n], step.slope, n)
-    state, last, new, here = (
-        address(step.state, i(0)),
-        address(step.a, i(0)),
-        address(step.point, i(0)),
-        address(step.slope, i(0)),
-    )
-    apart, change, estimated = address(step.b, i(0)), address(step.c, i(0)), address(step.d, i(0))
-    combine_at(apart, (-1.0, 1.0), (last, new), (), (), n)
-    bent = address(step.power, i(0))
-    combine_at(bent, (-1.0, 1.0), (address(slopes, (stages - 1) * n), here), (), (), n)
-    squares_at((apart, bent), n, address(sizes, i(0)))
-    apart_size, rate = math.sqrt(sizes[0]), 0.0
-    slopes_apart = math.sqrt(sizes[1])
+def finish_stabilised(table, step, which, length):
+    """Fill ``sizes``, with the slope at the new point at hand."""
+    n = step.vectors.shape[1]
+    state, new, slope = place_of(step, STATE), place_of(step, POINT), place_of(step, SLOPE)
+    change, error = place_of(step, CHANGE), place_of(step, ERROR)
     combine_at(change, (-1.0, 1.0), (state, new), (), (), n)
-    add_slopes(step.d, 0.0, step.state, table.errors[0], h, slopes, first, stages + 1, step.factors)
-    squares_at((estimated, change, new, here), n, address(sizes, i(0)))
-    sizes[OF_OTHER] = 0
-    if table.estimates > 1:
-        add_slopes(step.a, 0.0, step.state, table.errors[1], h, slopes, first, stages + 1, step.factors)
-        squares_at((last,), n, address(sizes, i(OF_OTHER)))
+    combine_at(error, (-length * table.last[which], 1.0), (slope, error), (), (), n)
+    squares_at((error, change, new, slope), n, address(step.sizes, np.intp(0)))
     keep(step)
-    if apart_size > SURE * math.sqrt(sizes[OF_POINT]):
-        rate = slopes_apart / apart_size
-    error = math.sqrt(sizes[OF_ERROR] + 0.01 * sizes[OF_OTHER])
-    sizes[OF_ERROR] = sizes[OF_ERROR] / error if error > 0 else 0.0
-    for k in range(OF_STEP, OF_OTHER + 1):
-        sizes[k] = math.sqrt(sizes[k])
-    return loss, rate
+    for k in range(OF_OTHER):
+        step.sizes[k] = math.sqrt(step.sizes[k])
+
+
+@jit_internal
+def lay_out_nonstiff(table, step, length, stage):
+    """Lay out a stage of a `DormandPrince`; the rows of its point and of its slope."""
+    n, stages, slopes = step.vectors.shape[1], table.stages, place_of(step, FIRST_SLOPE)
+    row, goal, end = HERE, FIRST_SLOPE + stage, max(stage, 3)
+    if stage < 3:
+        goal = FIRST_SLOPE + 2 - stage
+    if stage == stages:
+        row, goal, end = POINT, SLOPE, stages
+    place, state = place_of(step, row), place_of(step, STATE)
+    add_slopes(place, 1.0, state, table.points[stage], -length, slopes, table.first[stage], end, step.factors, n)
+    keep(step)
+    return row, goal
+
+
+@jit_internal
+def finish_nonstiff(table, step, length):
+    """Fill ``sizes``, with the slope at the new point at hand.
+
+    Returns a lower bound of the largest rate at which slopes change; 0 where there is none.
+    """
+    n, i, sizes, first, end = step.vectors.shape[1], np.intp, step.sizes, table.first[table.stages], table.stages + 1
+    for k in range(end - first):
+        for estimate in range(2):
+            step.factors[estimate * SLOPES + k] = length * table.errors[estimate, first + k]
+    places = address(step.factors, i(0))
+    results = places + 8 * ESTIMATED
+    measure_step_at(
+        place_of(step, STATE),
+        place_of(step, HERE),
+        place_of(step, POINT),
+        place_of(step, SLOPE),
+        place_of(step, POWER),
+        place_of(step, FIRST_SLOPE + first),
+        places,
+        n,
+        end - first,
+        results,
+    )
+    keep(step)
+    squares = step.factors[ESTIMATED:]
+    sizes[OF_STEP], sizes[OF_POINT], sizes[OF_SLOPE] = (
+        math.sqrt(squares[2]),
+        math.sqrt(squares[3]),
+        math.sqrt(squares[4]),
+    )
+    error, other = squares[5], 0.0
+    if table.estimates > 1:
+        other = squares[6]
+    both = math.sqrt(error + 0.01 * other)
+    sizes[OF_ERROR], sizes[OF_OTHER] = error / both if both > 0 else 0.0, math.sqrt(other)
+    apart, bent, rate = math.sqrt(squares[0]), math.sqrt(squares[1]), 0.0
+    if apart > SURE * sizes[OF_POINT]:
+        rate = bent / apart
+    return rate

@@ -1,6 +1,7 @@
 """One type for the losses of all problems, told apart at run time: a kernel over it is compiled once for all.
 
-A problem that is not among them is one for which such kernels are compiled again.
+A problem that is not among them is one for which such kernels are compiled again. Those that can travel in lanes have
+such a type for lanes, too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ from fastflow.kernels.compile.jit import jit_internal
 from fastflow.kernels.compile.protocol import implements, protocol
 from fastflow.kernels.losses.completion import Completion, KnownEntries
 from fastflow.kernels.losses.estimation import Estimation
-from fastflow.kernels.losses.loss import for_one_run, formula, loss_gradient, loss_hessian, scratch_size
+from fastflow.kernels.losses.loss import (
+    Zeros,
+    for_one_run,
+    formula,
+    load_lane,
+    loss_gradient,
+    loss_hessian,
+    scratch_size,
+    to_lanes,
+)
 from fastflow.kernels.losses.measured import Measured, failure_of
 from fastflow.kernels.losses.regression import RegressionByRoot, RegressionBySamples
 from fastflow.kernels.losses.sensing import Sensing
@@ -62,6 +72,64 @@ def _scratch_size(problem: AnyLoss, size: int) -> int:
 @failure_of.register
 def _failure_of(problem: AnyLoss) -> BaseException | None:
     return failure_of(Measured(problem.entries, problem.first)) if problem.kind == MEASURED else None
+
+
+class AnyLanes(NamedTuple):
+    """An `AnyLoss` of one run per lane, whose arrays are (1, elements, lanes); a `COMPLETION` is one of `KNOWN`."""
+
+    kind: int
+    first: np.ndarray
+    second: np.ndarray
+    third: np.ndarray
+    fourth: np.ndarray
+
+
+@to_lanes.register(AnyLoss)
+def _to_lanes(problem: AnyLoss, size: int, lanes: int, zeros: Zeros = np.zeros) -> AnyLanes | None:
+    if problem.kind in (SENSING, MEASURED):
+        return None
+    lengths = [array.shape[1] for array in (problem.first, problem.second, problem.third, problem.fourth)]
+    if problem.kind == COMPLETION:
+        lengths[0] = size
+    kind = KNOWN if problem.kind == COMPLETION else problem.kind
+    return AnyLanes(kind, *(zeros((1, length, lanes), problem.first.dtype) for length in lengths))
+
+
+@implements(load_lane, AnyLanes)
+def _load_lane(laid_out, lane, problem, index):
+    if problem.kind == COMPLETION:
+        observed = Completion(problem.entries, problem.first[0], problem.bounds)
+        load_lane(KnownEntries(laid_out.first), lane, observed, index)
+    else:
+        _load_row(laid_out.first, lane, problem.first, index)
+        _load_row(laid_out.second, lane, problem.second, index)
+        _load_row(laid_out.third, lane, problem.third, index)
+        _load_row(laid_out.fourth, lane, problem.fourth, index)
+
+
+@jit_internal
+def _load_row(laid_out, lane, rows, index):
+    for element in range(laid_out.shape[1]):
+        laid_out[0, element, lane] = rows[index, element]
+
+
+@formula(AnyLanes)
+def _any_lanes(problem, index, product, columns, work):
+    any_lanes_gradient(problem, index, product, columns, work)
+
+
+@jit_internal
+def any_lanes_gradient(problem, index, product, columns, work):
+    """`loss_gradient` of an `AnyLanes`."""
+    if problem.kind == KNOWN:
+        loss_gradient(KnownEntries(problem.first), index, product, columns, work)
+    elif problem.kind == ESTIMATION:
+        loss_gradient(Estimation(problem.first), index, product, columns, work)
+    elif problem.kind == SAMPLES:
+        loss_gradient(RegressionBySamples(problem.first, problem.second), index, product, columns, work)
+    else:
+        root = RegressionByRoot(problem.first, problem.second, problem.third, problem.fourth)
+        loss_gradient(root, index, product, columns, work)
 
 
 @formula(AnyLoss)

@@ -138,7 +138,9 @@ def _by_root(problem, index, product, columns, work):
     multiply(residuals, 0, gradient, 0, root, 0, size // columns, columns, columns)
     residual(residuals, residuals, problem.rest[index], size, work.loss)
     multiply_nt(gradient, 0, residuals, 0, root, 0, size // columns, columns, columns)
-    work.loss[0] += problem.least[index, 0]
+    least = flattened(problem.least[index])
+    for run in range(work.loss.size):
+        work.loss[run] += least[run]
 
 
 @implements(group_loss_gradient, SharedSamples)
@@ -192,7 +194,7 @@ def _root_for_one_run(problem: RegressionByGram, size: int) -> RegressionByRoot:
     return RegressionByRoot(problem.centre, problem.root, problem.rest, problem.least)
 
 
-arrays_in_lanes(RegressionBySamples, SharedSamples)
+arrays_in_lanes(RegressionBySamples, SharedSamples, RegressionByRoot)
 
 
 @to_lanes.register(RegressionByGram)

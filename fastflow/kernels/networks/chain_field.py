@@ -1,14 +1,21 @@
-"""The vector field of chains."""
+"""The vector field of chains: of one run, and of several narrow ones, a run in each SIMD lane.
+
+In lanes the point and the gradient of a run are rows, as integrators have them; they are brought to the lanes and back,
+which costs little beside what the vectors of a narrow chain would waste. The bits are the same.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastflow.kernels.compile.protocol import implements
+from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.losses.any_loss import frequent_loss_gradient
+from fastflow.kernels.losses.loss import load_lane, to_lanes
 from fastflow.kernels.networks.chain import (
     ChainPlaces,
     ChainWorkspace,
@@ -19,10 +26,28 @@ from fastflow.kernels.networks.chain import (
     sweeps_from_left,
 )
 from fastflow.kernels.networks.chain_curvature import ChainCurvature, chain_curvature
+from fastflow.kernels.networks.chain_group import ChainGroup, fill_vectors, make_group
 from fastflow.kernels.networks.chain_steps import no_steps
-from fastflow.kernels.networks.vector_field import copies, field_balancedness, slope
+from fastflow.kernels.networks.group import backward, forward, group_places, measure
+from fastflow.kernels.networks.vector_field import (
+    bring_product,
+    copies,
+    field_balancedness,
+    load_problem,
+    slope,
+    slopes_together,
+)
 from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.layouts import address, keep, kind_of
+from fastflow.kernels.vectors.transposes import lanes_from_rows, rows_from_lanes
+
+LANE_WIDTH = {64: 20, 32: 11}
+"""By the bytes of a vector: chains whose widths are all at most this travel in lanes, but for those that fill their
+vectors (measured; others: never)."""
+
+ALL_LANES = 24
+"""Lanes are faster than one run after the other where the share of them in use is that of the width in this one
+(measured)."""
 
 
 class ChainField(NamedTuple):
@@ -34,15 +59,57 @@ class ChainField(NamedTuple):
     chain: ChainWorkspace
     curvature: ChainCurvature
 
+    @property
+    def members(self) -> int:
+        """How many runs go together."""
+        return 1
 
-def chain_field(problem: NamedTuple, weights: np.ndarray, widths: ArrayLike, like: np.ndarray) -> ChainField:
-    """Memory for a network of these widths; ``problem`` is an `AnyLoss`, or a user's own."""
+
+class ChainLaneField(NamedTuple):
+    """The field of several runs of narrow networks: that of one run, and a ``group`` whose lanes have one each.
+
+    ``least``, how many lanes in use make them worth it; ``problem_index`` (lanes,) of each run; ``columns`` (2, lanes),
+    scratch.
+    """
+
+    problem: NamedTuple
+    weights: np.ndarray
+    product: np.ndarray
+    chain: ChainWorkspace
+    curvature: ChainCurvature
+    group: ChainGroup
+    least: int
+    problem_index: np.ndarray
+    columns: np.ndarray
+
+    @property
+    def members(self) -> int:
+        """How many runs go together."""
+        return self.group.run.size
+
+
+def chain_field(
+    problem: NamedTuple, weights: np.ndarray, widths: Sequence[int], like: np.ndarray
+) -> ChainField | ChainLaneField:
+    """Memory for networks of these widths; ``problem`` is an `AnyLoss`, or a user's own."""
+    one = one_chain_field(problem, weights, widths, like)
+    widest = LANE_WIDTH.get(SHAPE.vector_bytes, 0)
+    if max(widths) > widest or fill_vectors(widths, like.dtype.itemsize) or to_lanes(problem, 1, 1) is None:
+        return one
+    group = make_group(problem, widths, like, 1, "lanes")
+    lanes = group.run.size
+    least = -(-lanes * max(widths) // ALL_LANES)
+    return ChainLaneField(*one, group, least, np.zeros(lanes, np.int64), np.zeros((2, lanes), np.int64))
+
+
+def one_chain_field(problem: NamedTuple, weights: np.ndarray, widths: ArrayLike, like: np.ndarray) -> ChainField:
+    """Memory for a network of these widths, one run after the other."""
     rooms = chain_workspace.py_func(np.asarray(widths, np.int64), like)
     chain = ChainWorkspace(*(aligned_zeros(room.shape, room.dtype) for room in rooms))
     return ChainField(problem, weights, chain.product, chain, chain_curvature(problem, widths, like))
 
 
-@implements(slope, ChainField, inline=True)
+@implements(slope, ChainField, ChainLaneField, inline=True)
 def _slope(field, index, factors, gradient):
     widths, chain, work, weight, i = (
         field.curvature.widths,
@@ -84,11 +151,52 @@ def _slope(field, index, factors, gradient):
     return weight * work.loss[0]
 
 
-@implements(field_balancedness, ChainField)
+@implements(load_problem, ChainLaneField)
+def _load_problem(field, member, index):
+    field.problem_index[member] = index
+    load_lane(field.group.problem, member, field.problem, index)
+
+
+@implements(slopes_together, ChainLaneField)
+def _slopes_together(field, rows, asked, losses):
+    group, widths, parameters, active, plain = field.group, field.curvature.widths, len(field.chain.gradient), 0, True
+    lanes = group.run.size
+    for lane in range(lanes):
+        has_run = asked[0, lane] >= 0
+        active += has_run
+        # What a lane without a run is given is where its last one ended, and the gradient goes to a row beside that.
+        field.columns[0, lane] = asked[0, lane] * parameters if has_run else 0
+        field.columns[1, lane] = asked[1, lane] * parameters if has_run else parameters
+        group.weight[lane] = field.weights[field.problem_index[lane]]
+        plain &= group.weight[lane] == 1
+    if active < field.least:
+        return False
+    end, at = group.work.gradient, group_places(group, widths)
+    lanes_from_rows(group.factors, group.places, rows, field.columns[0])
+    forward(group, at, widths)
+    measure(group, widths[0])
+    if not plain:
+        for k in range(len(end)):
+            for lane in range(lanes):
+                end[k, lane] *= group.weight[lane]
+    backward(group, at, widths, False)
+    rows_from_lanes(group.chain.gradient, group.places, rows, field.columns[1])
+    for lane in range(lanes):
+        losses[lane] = group.weight[lane] * group.work.loss[lane]
+    return True
+
+
+@implements(bring_product, ChainLaneField)
+def _bring_product(field, member):
+    for element in range(field.product.size):
+        field.product[element] = field.group.chain.product[element, member]
+
+
+@implements(field_balancedness, ChainField, ChainLaneField)
 def _balancedness(field, factors):
     return chain_balancedness(factors, field.curvature.widths, field.chain)
 
 
-@implements(copies, ChainField, inline=True)
+@implements(copies, ChainField, ChainLaneField, inline=True)
 def _copies(field):
     return 1

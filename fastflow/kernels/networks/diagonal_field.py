@@ -22,6 +22,11 @@ class HadamardField(NamedTuple):
     product: np.ndarray
     curvature: HadamardCurvature
 
+    @property
+    def members(self) -> int:
+        """How many runs go together."""
+        return 1
+
 
 def hadamard_field(
     problem: NamedTuple, weights: np.ndarray, size: int, form: tuple[int, bool, bool], like: np.ndarray

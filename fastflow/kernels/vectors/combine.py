@@ -17,6 +17,9 @@ from fastflow.kernels.vectors.simd import Vector, constant, for_vectors, switch
 MOST_TERMS = 16
 """So many rows at most go into a sum of `combine_rows_at`."""
 
+ESTIMATES = {7: 1, 11: 2}
+"""How many estimates of its error a step has, by how many slopes they are made of: what `measure_step_at` knows."""
+
 
 def _members(builder, tuple_type, value):
     return [builder.extract_value(value, i) for i in range(tuple_type.count)]
@@ -112,6 +115,55 @@ def squares_at(typingctx, sources, size, results):
         for_vectors(builder, vector, arguments[1], body)
         for k, total in enumerate(totals):
             builder.store(vector.sum(builder.load(total)), builder.gep(results, [constant(k)]))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def measure_step_at(typingctx, state, last, new, slope, bent, slopes, factors, size, rows, results):
+    """All that is asked of a step of which all slopes are there, in one pass; FMAs in the order of the slopes.
+
+    Addresses of ``size`` numbers: the ``state``, the point of the ``last`` stage, the ``new`` point and the ``slope``
+    there, which is also written to the last of ``rows`` rows of ``slopes``; to ``bent`` goes the slope less the one
+    before it. ``factors`` (2, `MOST_TERMS`) of the slopes in each of the estimates of the error. ``results``: the
+    squares, as of `squares_at`, of new less last, of bent, of new less state, of new, of the slope, of each estimate.
+    """
+    n = types.intp
+    signature = types.void(*[n] * 10)
+
+    def codegen(context, builder, signature, arguments):
+        vector = Vector(context, builder, types.float64, PARTIAL_BYTES // 8)
+        state, last, new, slope, bent, slopes, factors, results = (
+            vector.at(arguments[i]) for i in (0, 1, 2, 3, 4, 5, 6, 9)
+        )
+        size = arguments[7]
+
+        def emit(count, estimates):
+            places = [builder.gep(slopes, [builder.mul(constant(k), size)]) for k in range(count)]
+            numbers = [[constant(MOST_TERMS * j + k) for k in range(count)] for j in range(estimates)]
+            weights = [[vector.splat(builder.load(builder.gep(factors, [k]))) for k in its] for its in numbers]
+            totals = [cgutils.alloca_once_value(builder, vector.zero) for _ in range(5 + estimates)]
+
+            def body(offset, mask):
+                there, here = vector.load(new, offset, mask), vector.load(slope, offset, mask)
+                rows = [vector.load(place, offset, mask) for place in places[:-1]] + [here]
+                turned = builder.fsub(here, rows[-2])
+                vector.store(turned, bent, offset, mask)
+                vector.store(here, places[-1], offset, mask)
+                apart = builder.fsub(there, vector.load(last, offset, mask))
+                change = builder.fsub(there, vector.load(state, offset, mask))
+                errors = [vector.zero] * estimates
+                for k, row in enumerate(rows):
+                    errors = [vector.fma(its[k], row, error) for its, error in zip(weights, errors, strict=True)]
+                for number, total in zip((apart, turned, change, there, here, *errors), totals, strict=True):
+                    builder.store(vector.fma(number, number, builder.load(total)), total)
+
+            for_vectors(builder, vector, size, body, unroll=False)
+            for k, total in enumerate(totals):
+                builder.store(vector.sum(builder.load(total)), builder.gep(results, [constant(k)]))
+
+        switch(builder, arguments[8], {k: (lambda k=k, many=many: emit(k, many)) for k, many in ESTIMATES.items()})
         return context.get_dummy_value()
 
     return signature, codegen

@@ -20,22 +20,22 @@ BLOCK_BYTES = min(32, VECTOR_BYTES)
 
 @intrinsic
 def rows_from_lanes(typingctx, laid_out, places, rows, column):
-    """``rows[lane, column + k] = laid_out[places[k], lane]`` for every k.
+    """``rows[lane, column + k] = laid_out[places[k], lane]`` for every k; ``column`` may be one of each lane's own.
 
     Parameters
     ----------
     laid_out : array (elements, lanes)
     places : int64 array (numbers,)
     rows : array (lanes, at least column + numbers)
-    column : int
+    column : int, or int64 array (lanes,)
     """
-    return _exchange(laid_out, places, rows, to_rows=True)
+    return _exchange(laid_out, places, rows, column, to_rows=True)
 
 
 @intrinsic
 def lanes_from_rows(typingctx, laid_out, places, rows, column):
     """What `rows_from_lanes` has brought, back to where it was."""
-    return _exchange(laid_out, places, rows, to_rows=False)
+    return _exchange(laid_out, places, rows, column, to_rows=False)
 
 
 def _transposed(builder, vectors):
@@ -55,12 +55,13 @@ def _transposed(builder, vectors):
     return vectors
 
 
-def _exchange(laid_out, places, rows, to_rows):
+def _exchange(laid_out, places, rows, column, to_rows):
     """The signature and the code of what brings numbers from lanes to rows, or back."""
     if not (are_contiguous(2, laid_out, rows) and places.layout == "C"):
         return None
     number_bytes = laid_out.dtype.bitwidth // 8
     lanes, count = VECTOR_BYTES // number_bytes, BLOCK_BYTES // number_bytes
+    column = column if isinstance(column, types.Array) and column.layout == "C" else types.intp
 
     def codegen(context, builder, signature, arguments):
         given = [
@@ -69,7 +70,12 @@ def _exchange(laid_out, places, rows, to_rows):
         ]
         size, pitch = (cgutils.unpack_tuple(builder, array.shape)[-1] for array in given[1:])
         laid_base, place_base, row_base = (array.data for array in given)
-        row_base = builder.gep(row_base, [arguments[3]])
+        if column is types.intp:
+            columns = [arguments[3]] * lanes
+        else:
+            base = context.make_array(column)(context, builder, arguments[3]).data
+            columns = [builder.load(builder.gep(base, [constant(lane)])) for lane in range(lanes)]
+        row_starts = [builder.add(builder.mul(pitch, constant(lane)), columns[lane]) for lane in range(lanes)]
 
         def move(first, count):
             """Bring so many numbers of each lane, from ``first`` on, in square blocks."""
@@ -79,8 +85,7 @@ def _exchange(laid_out, places, rows, to_rows):
             elements = [builder.mul(element, constant(lanes)) for element in elements]
             for part in range(0, lanes, count):
                 in_lanes = [(laid_base, builder.add(element, constant(part))) for element in elements]
-                starts = [builder.mul(pitch, constant(part + i)) for i in range(count)]
-                in_rows = [(row_base, builder.add(start, first)) for start in starts]
+                in_rows = [(row_base, builder.add(start, first)) for start in row_starts[part : part + count]]
                 source, target = (in_lanes, in_rows) if to_rows else (in_rows, in_lanes)
                 turned = _transposed(builder, [vector.load(*place) for place in source])
                 for value, place in zip(turned, target, strict=True):
@@ -99,4 +104,4 @@ def _exchange(laid_out, places, rows, to_rows):
                 for_each(builder, blocks, move_block)
         return context.get_dummy_value()
 
-    return types.void(laid_out, places, rows, types.intp), codegen
+    return types.void(laid_out, places, rows, column), codegen
