@@ -6,6 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from fastflow.kernels.compile.cache import cache_path
+from fastflow.kernels.compile.levels import LEVELS
 from fastflow.kernels.compile.target import SHAPE, cpu_name, target_features
 from fastflow.threads import blas_libraries, thread_count
 from fastflow.version import __version__
@@ -42,6 +43,7 @@ def described_versions() -> str:
         "cpu": f"{cpu_name()} ({', '.join(vectors) or 'no vector features known'})",
         "simd": f"{SHAPE.name}: vectors of {SHAPE.vector_bytes} bytes, tiles of {SHAPE.tile_rows} rows x "
         f"{SHAPE.tile_vectors} vectors",
+        "caches": f"{LEVELS.first // 1024} and {LEVELS.second // 1024} KiB a core, the first two levels",
         "threads": str(thread_count(None)),
         "kernel cache": cache_path() or "none: no folder for it can be written; every process compiles",
     }

@@ -33,6 +33,7 @@ from numba import types
 from numba.core.caching import CacheImpl
 from numba.core.serialize import dumps
 
+from fastflow.kernels.compile.levels import LEVELS
 from fastflow.kernels.compile.linking import rebuild
 from fastflow.kernels.compile.turns import turn_to_compile
 
@@ -115,7 +116,8 @@ class KernelCache:
     @functools.cached_property
     def _source(self) -> str:
         """What all versions of the function are compiled from and by."""
-        return repr((numba.__version__, llvmlite.__version__, kernels_stamp(), self._locators[0].get_source_stamp()))
+        made_by, sources = (numba.__version__, llvmlite.__version__), self._locators[0].get_source_stamp()
+        return repr((made_by, kernels_stamp(), tuple(LEVELS), sources))
 
     def _identity(self, types_of_arguments: tuple[types.Type, ...], codegen: Codegen) -> str:
         """What one version is compiled from and for."""

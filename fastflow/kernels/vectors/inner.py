@@ -13,6 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
+from fastflow.kernels.compile.levels import LEVELS
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.elementwise import (
     PARTIAL_BYTES,
@@ -33,19 +34,19 @@ from fastflow.kernels.vectors.elementwise import (
 from fastflow.kernels.vectors.layouts import item_bytes
 from fastflow.kernels.vectors.simd import I64, Vector, constant, for_vectors
 
-ROW_BYTES = 3 * 2**13
+ROW_BYTES = 3 * LEVELS.first // 4
 """Bytes of the rows of a block that one run takes at once: most of a first-level cache, beside two vectors."""
 
 LEAST_ROWS = min(4, ROWS_AT_ONCE)
 """Rows at once of even the longest: the sums of fewer would wait for each other more than for the second level."""
 
-PIPED_BYTES = 2**14
+PIPED_BYTES = LEVELS.first // 2
 """Bytes of the rows of a block of which the next one comes while it is gone over a second time."""
 
 MEETING = 2**11
 """Rows of a multiple of these bytes meet in few sets of the first-level cache, which holds fewer of them then."""
 
-BLOCK_BYTES, BLOCK_ROWS = 2**19, 64
+BLOCK_BYTES, BLOCK_ROWS = LEVELS.second // 2, 64
 """Of rows that several runs go over before the next ones: half of a second-level cache, and no more than so many."""
 
 LEAST_SQUARE_32, LEAST_SQUARE_64 = 1e-30, 1e-300

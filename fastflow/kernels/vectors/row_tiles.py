@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastflow.kernels.compile.jit import jit_inline, jit_internal
+from fastflow.kernels.compile.levels import LEVELS
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.vectors.layouts import CROWDED_BYTES, VECTOR_BYTES, item_bytes
 from fastflow.kernels.vectors.tiles import (
@@ -21,7 +22,7 @@ from fastflow.kernels.vectors.tiles import (
 TILE_ROWS, TILE_VECTORS = SHAPE.tile_rows, SHAPE.tile_vectors
 WIDE_ROWS = max(SHAPE.wide_rows, 1)
 
-LARGE = 2**20
+LARGE = LEVELS.second
 """Bytes of an A that is far away again before it meets the next panel of B (measured)."""
 
 PACKED_ROWS = 16

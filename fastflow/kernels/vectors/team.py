@@ -19,6 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
+from fastflow.kernels.compile.levels import LEVELS
 from fastflow.kernels.vectors.layouts import VECTOR_BYTES, address, integer_at, item_bytes, keep, set_integer
 from fastflow.kernels.vectors.row_tiles import is_large, row_tiles
 from fastflow.kernels.vectors.simd import I64
@@ -30,7 +31,7 @@ SHARED_WORK = 96**3
 MOST_PARTS = 64
 """Parts of a product at most."""
 
-BLOCK_ROWS = 512
+BLOCK_ROWS = LEVELS.second // 2**11
 """Rows of C in a part of a large product: beside `PANELS` of B they stay in the second-level cache."""
 
 LEAST_PARTS = 3
