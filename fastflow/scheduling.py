@@ -89,12 +89,16 @@ class Queue:
         return len(self._runs)
 
     def take(self, least: int) -> NDArray[np.int64]:
-        """The next runs: many while there are many, so that calls are few, then few, so that threads end together."""
+        """The next runs: many while there are many, so that calls are few, then few, so that threads end together.
+
+        A multiple of ``least``, as long as there are as many: runs that go together have none idle among them.
+        """
         total = len(self._runs)
         least = max(least, ALONE if self._threads == 1 else 1)
         with self._lock:
             first = self._next
-            self._next = min(total, first + max(least, (total - first) // (SHARES * self._threads)))
+            parts = (total - first) // (SHARES * self._threads * least)
+            self._next = min(total, first + least * max(1, parts))
             return self._runs[first : self._next]
 
 

@@ -326,7 +326,7 @@ def step_factors(kind, widths, at, how):
         place += widths[j + 1] * pitch(kind, widths[j]) * element_bytes(kind)
 
 
-@jit
+@jit_internal
 def chain_balancedness(factors, widths, work):
     """Measure by how much neighbouring factors differ: ``max_j ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F``.
 

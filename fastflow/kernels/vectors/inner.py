@@ -293,7 +293,7 @@ def transposed_times(a, m, n, c, out):
         first += rows
 
 
-@jit
+@jit_internal
 def norm(v):
     """The Euclidean norm, also where squares would overflow or vanish; NaN where an entry is."""
     largest = 0.0
