@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -292,6 +293,7 @@ class _LayerFlow(Execution):
         rtol = method.rtol * min(1.0, ERRING_ALIKE / setting.architecture.factors_multiplied)
         tol = setting.loss_tolerances(method.tol, TOL)
         self.ends = FlowEnds(method.t_max, tol, gradient_tol, method.max_steps, rtol, atol)
+        self.spares: list[_LayerWorker] = []  # that have not worked yet
 
     def data_bytes(self, setting: Setting) -> int:
         return setting.problems[0].kernel_bytes(setting.problems, setting.dtype)
@@ -301,8 +303,11 @@ class _LayerFlow(Execution):
         given = (self.problem, self.weights, self.truths, *self.recording.histories.values())
         self.workspace_bytes = worker.nbytes((worker.field, worker.memory), given, self.state)
         worker.advance(np.zeros(0, np.int64), 1)
+        self.spares.append(worker)
 
     def worker(self) -> _LayerWorker:
+        with contextlib.suppress(IndexError):
+            return self.spares.pop()
         return _LayerWorker(self)
 
     def settle(self) -> None:
