@@ -124,7 +124,7 @@ def tuned(task: Task, threads: int) -> list[Formulation]:
         if layout == "runs last" and (task.width > WIDEST_RUNS_LAST or task.kind == "sensing"):
             continue
         for size in (*sizes, task.runs // threads):
-            if task.runs % (size * threads) == 0:
+            if size > 0 and task.runs % (size * threads) == 0:
                 formulations.append(_sharded(task, threads, layout, size))
     return formulations
 

@@ -23,6 +23,7 @@ from fastflow.kernels.vectors.simd import (
     counted_loop,
     data_pointer,
     for_vectors,
+    for_vectors_back,
     switch,
 )
 
@@ -200,13 +201,16 @@ def add_scaled_rows(vector, c, factors, pointers, offset, mask):
     vector.store(total, c, offset, mask)
 
 
-def emit_added_rows(builder, vector, c, factors, pointers, columns):
-    """``c += sum_i factors[i] * row i``, the factors being vectors of equal lanes."""
+def emit_added_rows(builder, vector, c, factors, pointers, columns, backwards=False):
+    """``c += sum_i factors[i] * row i``, the factors being vectors of equal lanes; maybe from the last column on."""
 
     def body(offset, mask):
         add_scaled_rows(vector, c, factors, pointers, offset, mask)
 
-    for_vectors(builder, vector, columns, body, unroll=False)
+    if backwards:
+        for_vectors_back(builder, vector, columns, body)
+    else:
+        for_vectors(builder, vector, columns, body, unroll=False)
 
 
 def lanes_splat(vector, few):

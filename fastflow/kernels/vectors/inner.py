@@ -65,7 +65,13 @@ def _emit_measured(context, builder, zero, places, columns, rows, pointers_of):
         left = builder.fsub(emit_dots(builder, sums, pointers, x, columns), few.load(values, at))
         few.store(left, residual, at)
         with builder.if_then(builder.icmp_signed("!=", places[4], constant(0))):
-            emit_added_rows(builder, vector, gradient, lanes_splat(vector, left), pointers, columns)
+            # Of rows that are too long to stay in the first-level cache, the ends are there.
+            stay = builder.icmp_signed("<=", columns, constant(ROW_BYTES // (count * vector.size)))
+            with builder.if_else(stay) as branches:
+                for branch, backwards in zip(branches, (False, True), strict=True):
+                    with branch:
+                        splats = lanes_splat(vector, left)
+                        emit_added_rows(builder, vector, gradient, splats, pointers, columns, backwards)
 
     for_row_counts(builder, rows, emit)
     return context.get_dummy_value()
@@ -265,6 +271,8 @@ def _add_measured(zero, matrix, values, m, n, x, residual, gradient):
         add_rows_at(zero, gradient, residual + first * size, matrix + first * row, n, n, rows)
         first += rows
     most = _rows_within(ROW_BYTES, row, ROWS_AT_ONCE, LEAST_ROWS)
+    if most * row > ROW_BYTES and row % MEETING != 0:  # they do not stay: more of them come from far away at a time
+        most = ROWS_AT_ONCE
     while first < m:
         rows = rows_together(m - first, most)
         at = first * size

@@ -207,6 +207,23 @@ def switch(builder, key, cases):
     builder.position_at_end(done)
 
 
+def for_vectors_back(builder, vector, size, body):
+    """`for_vectors` from the last to the first."""
+    whole = builder.sdiv(size, constant(vector.lanes))
+    end = builder.mul(whole, constant(vector.lanes))
+    rest = builder.sub(size, end)
+    with builder.if_then(builder.icmp_signed(">", rest, constant(0))):
+        body(end, vector.first(rest))
+    with builder.if_then(builder.icmp_signed(">", whole, constant(0))):
+
+        def emit(k, state):
+            offset = builder.sub(state[0], constant(vector.lanes))
+            body(offset, None)
+            return [offset]
+
+        counted_loop(builder, whole, [end], emit)
+
+
 def for_vectors(builder, vector, size, body, unroll=True):
     """``body(offset, mask)`` over ``size`` numbers: whole vectors with mask None, then the rest masked."""
     whole = builder.sdiv(size, constant(vector.lanes))
