@@ -44,7 +44,7 @@ def fractions_of_peak() -> Table:
         measured = timing.interleaved(contenders, SECONDS, REPETITIONS, timing.Neighbours())
         rate = task.flops / measured[str(THREADS)].median
         times = timing.ratio(measured["1"], measured[str(THREADS)])
-        row = [name, number(rate / 1e9), number(rate / peaks[THREADS], 2), number(goal, 2), number(times)]
+        row = [name, number(rate / 1e9), number(rate / peaks[THREADS]), number(goal), number(times)]
         table.rows.append(row)
         print(row, flush=True)
     return table
