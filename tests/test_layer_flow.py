@@ -20,6 +20,7 @@ from fastflow.kernels.flow.chebyshev import ERROR_WEIGHT, MANY, MOVE, WEIGHT, ch
 from fastflow.kernels.flow.control import Methods
 from fastflow.kernels.flow.dense_output import lay_out_further, nonstiff_point, nonstiff_weights, stabilised_point
 from fastflow.kernels.flow.dormand_prince import ORDERS, ROWS, SLOPES, STABLE, dormand_prince
+from fastflow.kernels.flow.layer_flow import flow_memory
 from fastflow.kernels.flow.stabilised import (
     FIRST_SLOPE,
     GRADIENT,
@@ -45,6 +46,7 @@ from fastflow.kernels.networks.chain_field import one_chain_field
 from fastflow.kernels.networks.vector_field import slope_of
 from fastflow.kernels.vectors.combine import ESTIMATES
 from fastflow.methods import gradient_flow
+from fastflow.methods.base import nbytes_of
 from fastflow.records import tracing
 from fastflow.theory.hessian import Hessian
 
@@ -435,6 +437,23 @@ def test_lanes_have_the_bits_of_one_run_after_the_other(kind, make_problem, monk
             for values in ("loss", "gradient_norm", "balancedness", "product"):
                 recorded = getattr(expected.history, values)[rows]
                 np.testing.assert_array_equal(getattr(got.history, values), recorded, values)
+
+
+def test_few_runs_are_shared_among_threads(make_problem, monkeypatch):
+    """Though all of them would find place in the lanes of one; and the memory of a step is counted once."""
+    taken, take = [], scheduling.Queue.take
+
+    def taking(self, least):
+        runs = take(self, least)
+        taken.append(len(runs))
+        return runs
+
+    monkeypatch.setattr(scheduling.Queue, "take", taking)
+    problem, network, init = make_problem("completion", (4, 5)), ff.DeepLinear(3), ff.inits.Gaussian(0.3)
+    ff.train(problem, network, init, ff.GradientFlow(t_max=1, rtol=1e-5), runs=4, threads=2)
+    assert max(taken) == 2
+    memory = flow_memory(2, 1000)
+    assert nbytes_of(memory) < 1.2 * memory.step.vectors.nbytes
 
 
 def test_an_interrupted_flow_is_where_it_was(make_problem, monkeypatch):

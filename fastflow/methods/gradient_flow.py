@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -31,7 +32,7 @@ from fastflow.metrics import relative_errors
 from fastflow.networks import Architecture, Hadamard, Network
 from fastflow.problems import Problem
 from fastflow.records import Record, Tracing, recording_at_times
-from fastflow.scheduling import first_budget
+from fastflow.scheduling import Queue, first_budget
 from fastflow.setting import Setting
 from fastflow.status import Status
 from fastflow.threads import interruptibly
@@ -334,7 +335,12 @@ class _LayerWorker(AsideWorker[FlowRuns]):
         self._begin()
 
     def _begin(self) -> None:
-        self.memory = flow_memory(self.members, self.execution.factors.shape[1])
+        self.memory = flow_memory(self.field.members, self.execution.factors.shape[1])
+
+    def work(self, queue: Queue, should_stop: Callable[[], bool]) -> None:
+        """As all workers do; of few runs every thread gets some, though they would find place in the lanes of one."""
+        self.members = min(self.field.members, -(-len(queue) // self.execution.threads))
+        super().work(queue, should_stop)
 
     def unfinished(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
         return runs[self.execution.status[runs] == Status.RUNNING]

@@ -118,16 +118,15 @@ class FlowRuns(NamedTuple):
 class FlowMemory(NamedTuple):
     """The runs under way, one of each member of a field: first axis members, but of ``asked`` and ``visited``.
 
-    ``run`` (members,), -1 where there is none; ``at``, ``numbers`` and ``step`` of their `Progress`; ``rows``, the
-    vectors of their steps as (members, rows * parameters); ``asked`` (2, members), the rows of the point at which each
-    asks for the slope, and to which that goes; ``visited`` likewise, where slices end; ``losses`` (members,) there.
+    ``run`` (members,), -1 where there is none; ``at``, ``numbers`` and ``step`` of their `Progress`; ``asked`` (2,
+    members), the rows of the point at which each asks for the slope, and to which that goes; ``visited`` likewise,
+    where slices end; ``losses`` (members,) there.
     """
 
     run: np.ndarray
     at: np.ndarray
     numbers: np.ndarray
     step: Step
-    rows: np.ndarray
     asked: np.ndarray
     visited: np.ndarray
     losses: np.ndarray
@@ -136,9 +135,8 @@ class FlowMemory(NamedTuple):
 def flow_memory(members: int, parameters: int) -> FlowMemory:
     """A `FlowMemory` for so many members, of so many parameters each."""
     step, asked = step_memory(members, parameters), np.full((2, members), -1)
-    rows = step.vectors.reshape(members, -1)
     at, numbers = np.zeros((members, END + 1), np.int64), np.zeros((members, ERROR + 1))
-    return FlowMemory(np.full(members, -1), at, numbers, step, rows, asked, asked.copy(), np.zeros(members))
+    return FlowMemory(np.full(members, -1), at, numbers, step, asked, asked.copy(), np.zeros(members))
 
 
 @jit_inline
@@ -154,7 +152,8 @@ def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
     """Take the runs of a queue that have not ended some steps further; returns the gradient evaluations spent.
 
     It goes on where it was in ``memory``, with what has no run yet from the queue. Wherever it returns, what ``runs``
-    has of each run is true of it; a trace with little room left for products or factors makes it return, too.
+    has of each run is true of it, but that records within the step under way may have been written; a trace with little
+    room left for products or factors makes it return, too.
     """
     members, spent, cursor, active = memory.run.size, 0, 0, 0
     for member in range(members):
@@ -172,7 +171,7 @@ def layer_flow_slice(field, methods, runs, queue, ends, trace, budget, memory):
         if spent >= budget or not _has_room(trace):
             _visit_states(field, runs, memory)
             break
-        together = slopes_together(field, memory.rows, memory.asked, memory.losses)
+        together = slopes_together(field, memory.step.vectors, memory.asked, memory.losses)
         for member in range(members):
             run = memory.run[member]
             if run >= 0 and _has_room(trace):  # else it asks again
@@ -213,7 +212,7 @@ def _visit_states(field, runs, memory):
     for member in range(memory.run.size):
         memory.visited[0, member] = -1 if memory.run[member] < 0 else STATE
         memory.visited[1, member] = IMAGE
-    together = slopes_together(field, memory.rows, memory.visited, memory.losses)
+    together = slopes_together(field, memory.step.vectors, memory.visited, memory.losses)
     for member in range(memory.run.size):
         run = memory.run[member]
         if run >= 0:
@@ -247,8 +246,6 @@ def _go_on(field, methods, ends, trace, runs, memory, member, together):
     phase, within, spent = at[PHASE], False, 0
     if phase == STEPPING:
         finish_step(methods, ends.rtol, ends.atol, its, loss)
-        runs.steps[run] += 1
-        runs.evaluations[run] += stages_of(methods, its)
         within = is_good(its) and _is_due_within(trace, its)
     elif phase in (FURTHER, BETWEEN):
         within = True
@@ -268,6 +265,8 @@ def _go_on(field, methods, ends, trace, runs, memory, member, together):
         _write_due(field, index, trace, run, its, member, together)
     if not (within and _ask_within(methods, trace, its, memory.asked, member)):
         if phase == STEPPING or within:
+            runs.steps[run] += 1
+            runs.evaluations[run] += stages_of(methods, its)
             conclude_step(methods, its)
             at[PHASE] = STEPPING
         if phase == ARRIVED and at[END] != RUNNING:

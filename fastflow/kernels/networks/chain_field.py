@@ -45,7 +45,7 @@ LANE_WIDTH = {64: 20, 32: 11}
 """By the bytes of a vector: chains whose widths are all at most this travel in lanes, but for those that fill their
 vectors (measured; others: never)."""
 
-ALL_LANES = 24
+ALL_LANES = 20
 """Lanes are faster than one run after the other where the share of them in use is that of the width in this one
 (measured)."""
 
@@ -158,8 +158,8 @@ def _load_problem(field, member, index):
 
 
 @implements(slopes_together, ChainLaneField)
-def _slopes_together(field, rows, asked, losses):
-    group, widths, parameters, active, plain = field.group, field.curvature.widths, len(field.chain.gradient), 0, True
+def _slopes_together(field, vectors, asked, losses):
+    group, widths, parameters, active, plain = field.group, field.curvature.widths, vectors.shape[2], 0, True
     lanes = group.run.size
     for lane in range(lanes):
         has_run = asked[0, lane] >= 0
@@ -172,7 +172,7 @@ def _slopes_together(field, rows, asked, losses):
     if active < field.least:
         return False
     end, at = group.work.gradient, group_places(group, widths)
-    lanes_from_rows(group.factors, group.places, rows, field.columns[0])
+    lanes_from_rows(group.factors, group.places, vectors, field.columns[0])
     forward(group, at, widths)
     measure(group, widths[0])
     if not plain:
@@ -180,7 +180,7 @@ def _slopes_together(field, rows, asked, losses):
             for lane in range(lanes):
                 end[k, lane] *= group.weight[lane]
     backward(group, at, widths, False)
-    rows_from_lanes(group.chain.gradient, group.places, rows, field.columns[1])
+    rows_from_lanes(group.chain.gradient, group.places, vectors, field.columns[1])
     for lane in range(lanes):
         losses[lane] = group.weight[lane] * group.work.loss[lane]
     return True

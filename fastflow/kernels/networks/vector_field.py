@@ -35,15 +35,15 @@ def load_problem(field, member, index):
 
 
 @protocol
-def slopes_together(field, rows, asked, losses):
+def slopes_together(field, vectors, asked, losses):
     """`slope` of all members at once, where that is faster than one after the other; returns whether it was done.
 
     Parameters
     ----------
     field : one of several members
-    rows : array (members, vectors * parameters), of factors and gradients
-    asked : int64 array (2, members), which of a member's vectors has the factors, negative where there is no run, and
-        to which the gradient goes
+    vectors : array (members, rows, parameters), of factors and gradients
+    asked : int64 array (2, members), the row of a member's factors, negative where there is no run, and that to which
+        the gradient goes
     losses : array (members,), to which the losses go
     """
 
@@ -59,7 +59,7 @@ def _load_no_problem(field, member, index):
 
 
 @implements(slopes_together, tuple, inline=True)
-def _one_after_the_other(field, rows, asked, losses):
+def _one_after_the_other(field, vectors, asked, losses):
     return False
 
 

@@ -26,7 +26,7 @@ def rows_from_lanes(typingctx, laid_out, places, rows, column):
     ----------
     laid_out : array (elements, lanes)
     places : int64 array (numbers,)
-    rows : array (lanes, at least column + numbers)
+    rows : array (lanes, at least column + numbers), or (lanes, ..., ...), of which each lane has so many in a row
     column : int, or int64 array (lanes,)
     """
     return _exchange(laid_out, places, rows, column, to_rows=True)
@@ -57,7 +57,9 @@ def _transposed(builder, vectors):
 
 def _exchange(laid_out, places, rows, column, to_rows):
     """The signature and the code of what brings numbers from lanes to rows, or back."""
-    if not (are_contiguous(2, laid_out, rows) and places.layout == "C"):
+    if not (
+        are_contiguous(None, laid_out, rows) and laid_out.ndim == 2 and rows.ndim in (2, 3) and places.layout == "C"
+    ):
         return None
     number_bytes = laid_out.dtype.bitwidth // 8
     lanes, count = VECTOR_BYTES // number_bytes, BLOCK_BYTES // number_bytes
@@ -68,7 +70,9 @@ def _exchange(laid_out, places, rows, column, to_rows):
             context.make_array(kind)(context, builder, a)
             for kind, a in zip(signature.args[:3], arguments[:3], strict=True)
         ]
-        size, pitch = (cgutils.unpack_tuple(builder, array.shape)[-1] for array in given[1:])
+        (size,), (_, pitch, *more) = (cgutils.unpack_tuple(builder, array.shape) for array in given[1:])
+        for length in more:
+            pitch = builder.mul(pitch, length)
         laid_base, place_base, row_base = (array.data for array in given)
         if column is types.intp:
             columns = [arguments[3]] * lanes
