@@ -18,6 +18,7 @@ from fastflow.kernels.losses.loss import (
     Zeros,
     for_one_run,
     formula,
+    load_arrays,
     load_lane,
     loss_gradient,
     loss_hessian,
@@ -101,26 +102,18 @@ def _load_lane(laid_out, lane, problem, index):
         observed = Completion(problem.entries, problem.first[0], problem.bounds)
         load_lane(KnownEntries(laid_out.first), lane, observed, index)
     else:
-        _load_row(laid_out.first, lane, problem.first, index)
-        _load_row(laid_out.second, lane, problem.second, index)
-        _load_row(laid_out.third, lane, problem.third, index)
-        _load_row(laid_out.fourth, lane, problem.fourth, index)
-
-
-@jit_internal
-def _load_row(laid_out, lane, rows, index):
-    for element in range(laid_out.shape[1]):
-        laid_out[0, element, lane] = rows[index, element]
+        rooms = (laid_out.first, laid_out.second, laid_out.third, laid_out.fourth)
+        load_arrays(rooms, lane, (problem.first, problem.second, problem.third, problem.fourth), index)
 
 
 @formula(AnyLanes)
 def _any_lanes(problem, index, product, columns, work):
-    any_lanes_gradient(problem, index, product, columns, work)
+    gradient_in_either(problem, index, product, columns, work)
 
 
 @jit_internal
-def any_lanes_gradient(problem, index, product, columns, work):
-    """`loss_gradient` of an `AnyLanes`."""
+def gradient_in_either(problem, index, product, columns, work):
+    """`loss_gradient` of an `AnyLanes`, and of an `AnyLoss` of the kinds that lanes have."""
     if problem.kind == KNOWN:
         loss_gradient(KnownEntries(problem.first), index, product, columns, work)
     elif problem.kind == ESTIMATION:
@@ -140,22 +133,15 @@ def _any_loss(problem, index, product, columns, work):
 @jit_internal
 def any_loss_gradient(problem, index, product, columns, work):
     """`loss_gradient` of an `AnyLoss`."""
-    if problem.kind == KNOWN:
-        loss_gradient(KnownEntries(problem.first), index, product, columns, work)
-    elif problem.kind == ESTIMATION:
-        loss_gradient(Estimation(problem.first), index, product, columns, work)
-    elif problem.kind == COMPLETION:
+    if problem.kind == COMPLETION:
         entries = Completion(problem.entries, problem.first[0], problem.bounds)
         loss_gradient(entries, index, product, columns, work)
     elif problem.kind == SENSING:
         loss_gradient(Sensing(problem.first, problem.second), index, product, columns, work)
-    elif problem.kind == SAMPLES:
-        loss_gradient(RegressionBySamples(problem.first, problem.second), index, product, columns, work)
     elif problem.kind == MEASURED:
         loss_gradient(Measured(problem.entries, problem.first), index, product, columns, work)
     else:
-        root = RegressionByRoot(problem.first, problem.second, problem.third, problem.fourth)
-        loss_gradient(root, index, product, columns, work)
+        gradient_in_either(problem, index, product, columns, work)
 
 
 @implements(loss_hessian, AnyLoss, inline=True)

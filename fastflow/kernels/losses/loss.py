@@ -189,13 +189,19 @@ def arrays_in_lanes(*problem_classes: type) -> None:
 
     for each in problem_classes:
         to_lanes.register(each)(room)
-    implements(load_lane, *problem_classes)(_load_arrays)
+    implements(load_lane, *problem_classes)(_load_all)
 
 
-def _load_arrays(laid_out, lane, problem, index):
-    for array in range(len(problem)):
-        for element in range(problem[array].shape[1]):
-            laid_out[array][0, element, lane] = problem[array][index, element]
+def _load_all(laid_out, lane, problem, index):
+    load_arrays(laid_out, lane, problem, index)
+
+
+@jit_inline
+def load_arrays(laid_out, lane, arrays, index):
+    """`load_lane` of each array of a tuple, (problems, elements), to that of another one, (1, elements, lanes)."""
+    for array in range(len(arrays)):
+        for element in range(arrays[array].shape[1]):
+            laid_out[array][0, element, lane] = arrays[array][index, element]
 
 
 @jit_inline

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from fastflow.kernels.compile.protocol import implements
 from fastflow.kernels.compile.target import SHAPE
 from fastflow.kernels.losses.any_loss import frequent_loss_gradient
-from fastflow.kernels.losses.loss import load_lane, to_lanes
+from fastflow.kernels.losses.loss import load_lane
 from fastflow.kernels.networks.chain import (
     ChainPlaces,
     ChainWorkspace,
@@ -26,9 +26,9 @@ from fastflow.kernels.networks.chain import (
     sweeps_from_left,
 )
 from fastflow.kernels.networks.chain_curvature import ChainCurvature, chain_curvature
-from fastflow.kernels.networks.chain_group import ChainGroup, fill_vectors, make_group
+from fastflow.kernels.networks.chain_group import ChainGroup, gain_in_lanes, make_group
 from fastflow.kernels.networks.chain_steps import no_steps
-from fastflow.kernels.networks.group import backward, forward, group_places, measure
+from fastflow.kernels.networks.group import backward, forward, gather_entries, group_places, measure
 from fastflow.kernels.networks.vector_field import (
     bring_product,
     copies,
@@ -68,8 +68,7 @@ class ChainField(NamedTuple):
 class ChainLaneField(NamedTuple):
     """The field of several runs of narrow networks: that of one run, and a ``group`` whose lanes have one each.
 
-    ``least``, how many lanes in use make them worth it; ``problem_index`` (lanes,) of each run; ``columns`` (2, lanes),
-    scratch.
+    ``least``, how many lanes in use make them worth it; ``columns`` (2, lanes), scratch.
     """
 
     problem: NamedTuple
@@ -79,7 +78,6 @@ class ChainLaneField(NamedTuple):
     curvature: ChainCurvature
     group: ChainGroup
     least: int
-    problem_index: np.ndarray
     columns: np.ndarray
 
     @property
@@ -93,13 +91,12 @@ def chain_field(
 ) -> ChainField | ChainLaneField:
     """Memory for networks of these widths; ``problem`` is an `AnyLoss`, or a user's own."""
     one = one_chain_field(problem, weights, widths, like)
-    widest = LANE_WIDTH.get(SHAPE.vector_bytes, 0)
-    if max(widths) > widest or fill_vectors(widths, like.dtype.itemsize) or to_lanes(problem, 1, 1) is None:
+    if not gain_in_lanes(problem, widths, like.dtype.itemsize, LANE_WIDTH.get(SHAPE.vector_bytes, 0)):
         return one
     group = make_group(problem, widths, like, 1, "lanes")
+    group.weight[:] = 1
     lanes = group.run.size
-    least = -(-lanes * max(widths) // ALL_LANES)
-    return ChainLaneField(*one, group, least, np.zeros(lanes, np.int64), np.zeros((2, lanes), np.int64))
+    return ChainLaneField(*one, group, -(-lanes * max(widths) // ALL_LANES), np.zeros((2, lanes), np.int64))
 
 
 def one_chain_field(problem: NamedTuple, weights: np.ndarray, widths: ArrayLike, like: np.ndarray) -> ChainField:
@@ -153,7 +150,7 @@ def _slope(field, index, factors, gradient):
 
 @implements(load_problem, ChainLaneField)
 def _load_problem(field, member, index):
-    field.problem_index[member] = index
+    field.group.weight[member] = field.weights[index]
     load_lane(field.group.problem, member, field.problem, index)
 
 
@@ -167,7 +164,6 @@ def _slopes_together(field, vectors, asked, losses):
         # What a lane without a run is given is where its last one ended, and the gradient goes to a row beside that.
         field.columns[0, lane] = asked[0, lane] * parameters if has_run else 0
         field.columns[1, lane] = asked[1, lane] * parameters if has_run else parameters
-        group.weight[lane] = field.weights[field.problem_index[lane]]
         plain &= group.weight[lane] == 1
     if active < field.least:
         return False
@@ -188,8 +184,7 @@ def _slopes_together(field, vectors, asked, losses):
 
 @implements(bring_product, ChainLaneField)
 def _bring_product(field, member):
-    for element in range(field.product.size):
-        field.product[element] = field.group.chain.product[element, member]
+    gather_entries(field.group, field.group.chain.product, member, field.product)
 
 
 @implements(field_balancedness, ChainField, ChainLaneField)

@@ -151,16 +151,21 @@ class ChainRows(ChainGroup):
 LAYOUTS = {"one": ChainGroup, "lanes": ChainLanes, "rows": ChainRows}
 
 
-def fill_vectors(widths: Sequence[int], itemsize: int) -> bool:
+def _fill_vectors(widths: Sequence[int], itemsize: int) -> bool:
     """Whether rows of all these widths waste so little of their vectors that one run at a time is faster than lanes."""
     lanes, least = SHAPE.vector_bytes // itemsize, LEAST_FILLED.get(SHAPE.vector_bytes, math.inf)
     return all(w >= max(least, 2 * lanes) and w >= least_share(lanes) * lanes * -(-w // lanes) for w in widths)
 
 
+def gain_in_lanes(problem: NamedTuple, widths: Sequence[int], itemsize: int, widest: float) -> bool:
+    """Whether runs of chains of these widths are faster in lanes, where those of at most ``widest`` can be."""
+    return max(widths) <= widest and not _fill_vectors(widths, itemsize) and to_lanes(problem, 1, 1) is not None
+
+
 def choose_layout(problem: NamedTuple, widths: Sequence[int], itemsize: int = 8) -> str:
     """``"lanes"``, ``"rows"`` or ``"one"``, by the kind of problem, the widths, and the bytes of a number."""
     widest = min(LANE_WIDTH, widest_in_lanes(problem))
-    if max(widths) <= widest and not fill_vectors(widths, itemsize) and to_lanes(problem, 1, 1) is not None:
+    if gain_in_lanes(problem, widths, itemsize, widest):
         return "lanes"
     return "rows" if is_implemented(group_loss_gradient, type(problem)) else "one"
 

@@ -25,7 +25,7 @@ def slope(field, index, factors, gradient):
 
 @jit_internal
 def slope_of(field, index, factors, gradient):
-    """`slope` as a function of its own, for where it is called seldom."""
+    """`slope` as a function of its own, compiled once for all places where it is called."""
     return slope(field, index, factors, gradient)
 
 
