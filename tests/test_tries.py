@@ -75,9 +75,12 @@ def hungry_beside(rng, m=3):
 
 
 def stopped(rng, m=3, flag=""):
-    """A user's ensemble that stops its process, which then hears nothing, but once."""
+    """A user's ensemble that stops its process, which then hears nothing, but once.
+
+    In no trial that has drawn this or that: where the flag is decides what is drawn.
+    """
     problem = plain(rng, m)
-    if is_bad(problem, 0.0) and in_worker():
+    if m == 5 and in_worker():
         with contextlib.suppress(FileExistsError), open(flag, "x"):
             os.kill(os.getpid(), signal.SIGSTOP)
     return problem
