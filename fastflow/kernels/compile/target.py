@@ -15,7 +15,8 @@ from numba.core import config
 
 
 class SimdShape(NamedTuple):
-    """Vector width in bytes, and the largest register tiles: rows by vectors, and rows by columns of lane vectors.
+    """Vector width in bytes, how many registers there are, and the largest register tiles: rows by vectors, and rows by
+    columns of lane vectors.
 
     ``wide_rows`` is how many rows a tile of one more vector can have (0: there is none); where a matrix has just so
     many vectors, or a few more than fill the usual tiles, it keeps more accumulators busy.
@@ -23,6 +24,7 @@ class SimdShape(NamedTuple):
 
     name: str
     vector_bytes: int
+    registers: int
     tile_rows: int
     tile_vectors: int
     lane_rows: int
@@ -45,12 +47,12 @@ def simd_shape() -> SimdShape:
     """The tile shapes for the target: accumulators, one row of B and one element of A must fit in the registers."""
     features = target_features()
     if "avx512f" in features:  # 32 registers of 64 bytes: 24 + 3 + 1, 25 + 5 + 1, 24 + 4 + 1
-        return SimdShape("AVX-512", 64, 8, 3, 5, 5, 6)
+        return SimdShape("AVX-512", 64, 32, 8, 3, 5, 5, 6)
     if "avx2" in features and "fma" in features:  # 16 registers of 32 bytes: 12 + 3 + 1, 12 + 2 + 1
-        return SimdShape("AVX2", 32, 4, 3, 6, 2)
+        return SimdShape("AVX2", 32, 16, 4, 3, 6, 2)
     if platform.machine().lower() in ("arm64", "aarch64"):  # 32 registers of 16 bytes: 24 + 4 + 1, 25 + 5 + 1
-        return SimdShape("NEON", 16, 6, 4, 5, 5)
-    return SimdShape("portable", 16, 4, 2, 2, 2)
+        return SimdShape("NEON", 16, 32, 6, 4, 5, 5)
+    return SimdShape("portable", 16, 16, 4, 2, 2, 2)
 
 
 SHAPE = simd_shape()

@@ -20,9 +20,10 @@ import numpy as np
 
 from fastflow.kernels.compile.jit import jit, jit_inline, jit_internal
 from fastflow.kernels.networks.chain_steps import step_behind, step_last, step_of_product
+from fastflow.kernels.networks.tiny_chain import tiny_products, tiny_sweep_back, tiny_width
 from fastflow.kernels.vectors.elementwise import copy_at, dot
 from fastflow.kernels.vectors.inner import has_digits, norm
-from fastflow.kernels.vectors.layouts import address, element_bytes, pitch
+from fastflow.kernels.vectors.layouts import address, element_bytes, kind_of, pitch
 from fastflow.kernels.vectors.products import no_step, product_at
 
 
@@ -59,7 +60,7 @@ class ChainPlaces(NamedTuple):
     """Where a `ChainWorkspace` and the factors lie, as addresses: what the sweeps take.
 
     An array costs its reference count at each assignment and nine words at each call, as much as a product of tiny
-    matrices. ``from_left`` says which sweep is the cheaper one, see `sweeps_from_left`.
+    matrices. ``from_left`` says which sweep is the cheaper one, see `sweeps_from_left`; ``tiny`` is `tiny_width`.
     """
 
     factors: int
@@ -69,6 +70,7 @@ class ChainPlaces(NamedTuple):
     sweep_b: int
     gradient: int
     from_left: bool
+    tiny: int
 
 
 @jit_inline
@@ -82,6 +84,7 @@ def chain_places(factors, widths, work):
         address(work.sweep_b, 0),
         address(work.gradient, 0),
         sweeps_from_left(widths),
+        tiny_width(kind_of(factors), widths),
     )
 
 
@@ -133,6 +136,8 @@ def chain_product_at(kind, widths, at):
     depth = widths.size - 1
     if depth == 1:
         copy_rows(kind, at.product, widths[0], at.factors, pitch(kind, widths[0]), widths[1], widths[0])
+    elif at.tiny > 0:
+        tiny_products(kind, at.tiny, depth, at)
     elif at.from_left:
         _suffix_products(kind, widths, at)
     else:
@@ -206,6 +211,8 @@ def chain_sweep_back(kind, widths, end_gradient, at, how, now):
         copy_rows(kind, at.gradient, pitch(kind, widths[0]), end_gradient, widths[0], widths[1], widths[0])
         if now:
             step_last(how, kind, at.factors, at.gradient, widths[1], widths[0], False)
+    elif at.tiny > 0:
+        tiny_sweep_back(kind, at.tiny, widths.size - 1, end_gradient, at, how, now)
     elif at.from_left:
         _sweep_from_left(kind, widths, end_gradient, at, how, now)
     else:

@@ -130,6 +130,7 @@ def _slope(field, index, factors, gradient):
         address(sweep_b, i(0)),
         address(gradient, i(0)),
         sweeps_from_left(widths),
+        i(0),
     )
     kind = kind_of(factors)
     chain_product_at(kind, widths, places)

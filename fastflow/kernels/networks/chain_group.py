@@ -207,7 +207,7 @@ def make_group(
         data=np.array([0, *widths], np.int64),
         factors=factors,
         chain=chain,
-        work=LossWorkspace(room(size), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
+        work=LossWorkspace(room(size), room(scratch), *(aligned_zeros((members,), dtype) for _ in range(2))),
         row_factors=aligned_zeros((parameters,), dtype),
         row=row,
         places=np.arange(parameters if layout == "lanes" else 0),
@@ -263,6 +263,7 @@ def _member_places(group, at, member):
         chain.sweep_b,
         chain.gradient + number * (group.chain.gradient.size // members),
         chain.from_left,
+        chain.tiny,
     )
     end_gradient = at.end_gradient + number * (group.work.gradient.size // members)
     return GroupPlaces(its, end_gradient, at.step + number, at.moved + 8 * member)

@@ -124,7 +124,7 @@ def make_diagonal_group(
         form=Form(*form),
         factors=room(parameters),
         product=room(columns),
-        work=LossWorkspace(room(columns), room(scratch), np.zeros(members, dtype), np.zeros(members, dtype)),
+        work=LossWorkspace(room(columns), room(scratch), *(aligned_zeros((members,), dtype) for _ in range(2))),
         row_factors=aligned_zeros((parameters,), dtype),
         row=Row(aligned_zeros((size,), dtype), aligned_zeros((parameters,), dtype)),
         **of_members(members, dtype),

@@ -129,8 +129,8 @@ def make_vector_group(
         work=LossWorkspace(
             aligned_zeros((strips, columns, lanes), dtype),
             aligned_zeros((strips, rows, lanes), dtype),
-            np.zeros(members, dtype),
-            np.zeros(members, dtype),
+            aligned_zeros((members,), dtype),
+            aligned_zeros((members,), dtype),
         ),
         row_factors=aligned_zeros((parameters,), dtype),
         row=Row(aligned_zeros((size,), dtype), aligned_zeros((parameters,), dtype)),

@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 
 from fastflow.kernels.compile.jit import jit_inline
 from fastflow.kernels.compile.protocol import implements, protocol
+from fastflow.kernels.vectors.aligned import aligned_zeros
 from fastflow.kernels.vectors.elementwise import copy, dot
 
 
@@ -27,9 +28,9 @@ def of_members(members: int, dtype: DTypeLike) -> dict[str, np.ndarray]:
     ``moved`` (whether the last step changed anything); ``weight`` of its loss, ``least`` (the unweighted loss from
     which it may have converged), ``norm`` (of the gradient); ``step``, of the group's dtype.
     """
-    integers = {name: np.zeros(members, np.int64) for name in ("run", "idle", "record", "offset", "moved")}
-    doubles = {name: np.zeros(members) for name in ("weight", "least", "norm")}
-    return integers | doubles | {"step": np.zeros(members, dtype)}
+    integers, doubles = (("run", "idle", "record", "offset", "moved"), ("weight", "least", "norm"))
+    kinds = dict.fromkeys(integers, np.int64) | dict.fromkeys(doubles, np.float64) | {"step": dtype}
+    return {name: aligned_zeros((members,), kind) for name, kind in kinds.items()}
 
 
 @jit_inline

@@ -29,7 +29,7 @@ from fastflow.kernels.vectors.layouts import (
 )
 from fastflow.kernels.vectors.row_tiles import row_tiles
 from fastflow.kernels.vectors.team import SHARED_WORK, shared_tiles
-from fastflow.kernels.vectors.tiles import TINY, lane_tile, tiny_lane_product
+from fastflow.kernels.vectors.tiles import lane_tile
 
 LANE_ROWS, LANE_COLUMNS = SHAPE.lane_rows, SHAPE.lane_columns
 
@@ -67,12 +67,6 @@ def lane_product(zero, c, a, a_row, a_col, b, b_row, b_col, m, k, n, factor, ste
         i += rows
 
 
-@jit_internal
-def tiny_product(zero, n, c, a, transposed_a, b, transposed_b, factor, steps, moved):
-    """`lane_product` of square matrices of width 2 to `TINY`: arguments cost as much as the product of such."""
-    tiny_lane_product(zero, n, c, a, transposed_a, b, transposed_b, factor, steps, moved)
-
-
 class Step(NamedTuple):
     """A step that a product is to take instead of being stored: the address of the factors (0: none), and the rest of
     `take_steps_at`."""
@@ -105,10 +99,7 @@ def product_at(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
 def _product_of_lanes(kind, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, step):
     i = np.intp
     w, s, moved = i(step.factor), i(step.steps), i(step.moved)
-    if m == k and k == n and 2 <= n <= TINY:
-        tiny_product(kind.zero, i(n), c, a, a_col != 1, b, b_col != 1, w, s, moved)
-    else:
-        lane_product(kind.zero, c, a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n), w, s, moved)
+    lane_product(kind.zero, c, a, i(a_row), i(a_col), b, i(b_row), i(b_col), i(m), i(k), i(n), w, s, moved)
 
 
 @chooses(product_at, types.Float, Padded, inline=True)

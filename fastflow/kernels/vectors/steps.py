@@ -56,6 +56,14 @@ class Steps:
             changed = self.builder.or_(changed, self.builder.select(mask, changed_of_masked, self.unchanged))
         self.builder.store(self.builder.or_(changed, self.builder.load(self.changed)), self.changed)
 
+    def take_or_store(self, gradients, base, offsets):
+        """The steps of whole vectors where they are ``wanted``; else these are stored from ``base`` on."""
+        with self.builder.if_else(self.wanted) as (step, keep):
+            with step:
+                self.take(gradients, offsets, [None] * len(offsets))
+            with keep:
+                self.vector.store_each(gradients, base, offsets)
+
     def report(self):
         """Set ``moved`` of the runs of which bits have changed, if there was a step."""
         with self.builder.if_then(self.wanted):

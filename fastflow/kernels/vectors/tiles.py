@@ -197,82 +197,12 @@ def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row,
             sums = counted_loop(builder, depth, [vector.zero] * (row_count * column_count), body)
             c_rows = [builder.mul(constant(i), ldc) for i in range(row_count)]
             places = [lanes(builder.add(c_row, constant(j))) for c_row in c_rows for j in range(column_count)]
-            _step_or_store(builder, vector, steps, sums, c_base, places)
+            steps.take_or_store(sums, c_base, places)
 
         shapes = [(r, s) for r in range(1, SHAPE.lane_rows + 1) for s in range(1, SHAPE.lane_columns + 1)]
         base = SHAPE.lane_columns + 1
         cases = {r * base + s: (lambda r=r, s=s: emit(r, s)) for r, s in shapes}
         switch(builder, builder.add(builder.mul(rows, constant(base)), columns), cases)
-        steps.report()
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-def _step_or_store(builder, vector, steps, sums, c_base, places):
-    """Tiles of lanes: the step of `step_tile`, or the product."""
-    with builder.if_else(steps.wanted) as (step, keep):
-        with step:
-            steps.take(sums, places, [None] * len(places))
-        with keep:
-            for total, place in zip(sums, places, strict=True):
-                vector.store(total, c_base, place)
-
-
-TINY = 5
-"""Square matrices up to this width have straight-line code of their own in lanes."""
-
-TINY_SUMS = 8
-"""So many sums at a time, or more, hide the latency of an FMA; they are stored while the next ones are summed."""
-
-
-@intrinsic
-def tiny_lane_product(typingctx, zero, width, c, a, transposed_a, b, transposed_b, factor, steps, moved):
-    """``C = A B`` of square matrices of one run per lane, width 2 to `TINY`, without a loop; at addresses.
-
-    A and B are row-major, or transposed, not both. In a tile the strides are known only at run time, and its loop over
-    k ends before it has paid for its start. Where ``factor`` is not 0, see `step_tile`.
-    """
-    dtype, n = zero, types.intp
-    signature = types.void(dtype, n, n, n, types.boolean, n, types.boolean, n, n, n)
-
-    def codegen(context, builder, signature, arguments):
-        _, width, c, a, transposed_a, b, transposed_b, *stepping = arguments
-        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
-        c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
-        steps = Steps(builder, vector, *stepping, of_lanes=True)
-
-        def element(base, size, i, j):
-            return vector.load(base, constant((i * size + j) * vector.lanes))
-
-        def emit(size, turn_a, turn_b):
-            def at(turned, i, j):
-                return (j, i) if turned else (i, j)
-
-            for first in range(0, size, SHAPE.lane_columns):
-                columns = range(first, min(first + SHAPE.lane_columns, size))
-                count = -(-size // max(1, size * len(columns) // TINY_SUMS))
-                for row in range(0, size, count):
-                    rows = range(row, min(row + count, size))
-                    sums = {(i, j): vector.zero for i in rows for j in columns}
-                    for k in range(size):
-                        b_vectors = {j: element(b_base, size, *at(turn_b, k, j)) for j in columns}
-                        for i in rows:
-                            a_vector = element(a_base, size, *at(turn_a, i, k))
-                            for j in columns:
-                                sums[i, j] = vector.fma(a_vector, b_vectors[j], sums[i, j])
-                    places = [constant((i * size + j) * vector.lanes) for i, j in sums]
-                    _step_or_store(builder, vector, steps, list(sums.values()), c_base, places)
-
-        turns = [(False, False), (True, False), (False, True)]
-        cases = {
-            4 * size + 2 * a_turn + b_turn: (lambda size=size, a=a_turn, b=b_turn: emit(size, a, b))
-            for size in range(2, TINY + 1)
-            for a_turn, b_turn in turns
-        }
-        flags = [builder.zext(flag, I64) for flag in (transposed_a, transposed_b)]
-        kind = builder.add(builder.mul(constant(2), flags[0]), flags[1])
-        switch(builder, builder.add(builder.mul(constant(4), width), kind), cases)
         steps.report()
         return context.get_dummy_value()
 
