@@ -146,11 +146,13 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             look |= not (loss > group.least[member] and loss < np.inf and group.moved[member] | group.idle[member])
         if not look:
             tell_numbers(mover.rule, mover, group, ticks)
-        # Where a slice ends nobody asks for the gradient, but for the record of a run that has stalled.
-        asked, moved = not pause, False
-        if pause:
+        # Where a slice or all runs end nobody asks for the gradient, but for a record, as of a run that has stalled.
+        asked, moved = not look, False
+        if look:
             for member in range(members):
-                asked |= group.run[member] >= 0 and not group.moved[member]
+                if group.run[member] >= 0:
+                    goes_on = not pause and _asks_for_gradient(trace, ends, group, member, ticks)
+                    asked |= goes_on or not group.moved[member]
         if asked:
             moved = sweep_back(mover.rule, mover, group, at, widths, ticks, not look)
         if look:
@@ -203,7 +205,7 @@ def descend(problem, weights, widths, state, queue, rule, ends, trace, budget, g
             continue
         if look:
             tell_numbers(mover.rule, mover, group, ticks)
-        if not moved:
+        if asked and not moved:
             take_steps(mover.rule, mover, group, at, widths, ticks)
         ticks += 1
         used += active
@@ -243,6 +245,14 @@ def _end(loss, norm, k, index, ends, group, member, lowest):
     elif k >= ends.max_steps:
         end = MAX_STEPS
     return end
+
+
+@jit_inline
+def _asks_for_gradient(trace, ends, group, member, ticks):
+    """Whether somebody needs the gradient of a member where it is: all do but one that ends here, unseen."""
+    k = group.offset[member] + ticks
+    tested = ends.gradient_tol > 0 or (ends.gradient_tol < 0 and k % LOOK == 0)
+    return k < ends.max_steps or tested or group.record[member] < trace.moments.size
 
 
 @jit_inline

@@ -16,7 +16,7 @@ from fastflow.kernels.vectors.tiles import (
     pack_columns,
     pack_rows,
     panel_memory,
-    step_tile,
+    tile_column,
 )
 
 TILE_ROWS, TILE_VECTORS = SHAPE.tile_rows, SHAPE.tile_vectors
@@ -41,8 +41,8 @@ def row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, resume,
     """`row_product`; with ``resume`` the chains go on from what C holds.
 
     With ``whole`` C has room for whole vectors in each row, and what is in that padding is undefined. Where ``factor``
-    is not 0, it is the address of a W of the same form that takes a step by the product instead, see `step_tile`; C is
-    then undefined.
+    is not 0, it is the address of a W of the same form that takes a step by the product instead, see `tile_column`; C
+    is then undefined.
 
     Panels of B, of as many columns as a tile has, share them evenly, and tiles of a panel the rows: a tile that is thin
     does not hide the latency of an FMA. Panels are taken from the last to the first and in blocks of `PANEL_DEPTH`
@@ -81,9 +81,14 @@ def row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, resume,
             stepped = factor if first + depth == k else 0
             i = 0
             while i < m:
-                rows = fewest
+                rows, end = fewest, m
                 if i < fuller * (fewest + 1):
-                    rows += 1
+                    rows, end = fewest + 1, fuller * (fewest + 1)
+                count = (end - i) // rows
+                if some > 1:
+                    count = 1
+                elif spills and count > 1 and end == m:
+                    count -= 1  # nothing is below the last
                 a_at = a + (i * a_row + first * a_col) * size
                 for p in range(some):
                     j, vectors, tail = _panel(done + p, whole_vectors, narrowest, wider, n, lanes)
@@ -94,10 +99,11 @@ def row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, resume,
                     written, factor_at = tail, 0
                     if stepped != 0:
                         factor_at = stepped + place
-                    elif whole or (spills and i + rows < m):
+                    elif whole or (spills and i + count * rows < m):
                         written = lanes
-                    step_tile(
+                    tile_column(
                         zero,
+                        count,
                         rows,
                         vectors,
                         c + place,
@@ -114,7 +120,7 @@ def row_tiles(zero, c, c_row, a, a_row, a_col, b, b_row, b_col, m, k, n, resume,
                         steps,
                         moved,
                     )
-                i += rows
+                i += count * rows
             first += depth
         done += some
 

@@ -71,10 +71,10 @@ class Vector:
         store = self._intrinsic("llvm.masked.store.{}.p0", ir.VoidType(), arguments)
         self.builder.call(store, [value, pointer, ir.Constant(I32, self.size), mask])
 
-    def store_each(self, values, base, offsets):
-        """Store vectors, each at its offset."""
-        for value, offset in zip(values, offsets, strict=True):
-            self.store(value, base, offset)
+    def store_each(self, values, base, offsets, masks=None):
+        """Store vectors, each at its offset, by its mask."""
+        for value, offset, mask in zip(values, offsets, masks or [None] * len(offsets), strict=True):
+            self.store(value, base, offset, mask)
 
     def sum(self, vector):
         """The sum of the lanes: upper half plus lower half, down to one."""

@@ -33,21 +33,22 @@ class Steps:
             step = self.vector.splat(self.builder.load(self.step_base))
         return self.builder.fneg(step)
 
-    def one(self, step, gradient, offset, mask=None):
-        """The step of one vector of factors; returns the bits that it changed."""
-        before = self.vector.load(self.base, offset, mask)
+    def one(self, step, gradient, offset, mask=None, base=None):
+        """The step of one vector of factors, of those at ``base`` if it is given; returns the bits that it changed."""
+        base = self.base if base is None else base
+        before = self.vector.load(base, offset, mask)
         after = self.vector.fma(step, gradient, before)
-        self.vector.store(after, self.base, offset, mask)
+        self.vector.store(after, base, offset, mask)
         return self.builder.xor(*(self.builder.bitcast(value, self.vector.bits_type) for value in (before, after)))
 
-    def take(self, gradients, offsets, counted):
+    def take(self, gradients, offsets, counted, base=None):
         """The steps of vectors at these offsets, of which the lanes of the masks ``counted`` (None: all) can move.
 
         One of several alternatives; `report` comes after all of them.
         """
         step, changed, changed_of_masked, mask = self.negative_step(), self.unchanged, self.unchanged, None
         for gradient, offset, its_mask in zip(gradients, offsets, counted, strict=True):
-            bits = self.one(step, gradient, offset)
+            bits = self.one(step, gradient, offset, base=base)
             if its_mask is None:
                 changed = self.builder.or_(changed, bits)
             else:

@@ -65,98 +65,84 @@ def _multiples(builder, stride, count):
     return [opaque(builder, builder.mul(constant(i), stride)) if i else constant(0) for i in range(count)]
 
 
-def _codegen_of_tile(dtype):
-    def codegen(context, builder, signature, arguments):
-        _, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, *stepping = arguments
-        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
-        c_base, a_base, b_base = (vector.at(value) for value in (c, a, b))
-        mask = vector.first(tail)
-        is_whole = builder.icmp_signed("==", tail, constant(vector.lanes))
-        steps = Steps(builder, vector, *stepping, of_lanes=False) if stepping else None
-
-        def emit(row_count, vector_count):
-            a_rows = _multiples(builder, a_row, row_count)
-            places = [
-                (builder.add(builder.mul(constant(i), ldc), constant(v * vector.lanes)), v == vector_count - 1)
-                for i in range(row_count)
-                for v in range(vector_count)
-            ]
-
-            def load():
-                return [vector.load(c_base, offset, mask if last else None) for offset, last in places]
-
-            def store(sums):
-                # Many processors are slow at masked stores.
-                with builder.if_else(is_whole) as branches:
-                    for branch, last_mask in zip(branches, (None, mask), strict=True):
-                        with branch:
-                            for total, (offset, last) in zip(sums, places, strict=True):
-                                vector.store(total, c_base, offset, last_mask if last else None)
-
-            def body(k, accumulators):
-                b_row = builder.mul(k, ldb)
-                b_vectors = [
-                    vector.load(b_base, builder.add(b_row, constant(v * vector.lanes))) for v in range(vector_count)
-                ]
-                a_offset, following = builder.mul(k, a_col), []
-                for i, a_offset_of_row in enumerate(a_rows):
-                    scalar = builder.load(builder.gep(a_base, [builder.add(a_offset, a_offset_of_row)]))
-                    broadcast = vector.splat(scalar)
-                    for v in range(vector_count):
-                        accumulator = accumulators[i * vector_count + v]
-                        following.append(vector.fma(broadcast, b_vectors[v], accumulator))
-                return following
-
-            start = chosen(builder, resume, load, lambda: [vector.zero] * len(places))
-            sums = counted_loop(builder, depth, start, body)
-            if steps is None:
-                store(sums)
-                return
-            with builder.if_else(steps.wanted) as (step, keep):
-                with step:
-                    steps.take(sums, [offset for offset, _ in places], [mask if last else None for _, last in places])
-                with keep:
-                    store(sums)
-
-        shapes = [(r, v) for v in range(1, SHAPE.tile_vectors + 1) for r in range(1, SHAPE.tile_rows + 1)]
-        if stepping:
-            shapes += [(r, MOST_VECTORS) for r in range(1, SHAPE.wide_rows + 1)]
-        base = SHAPE.tile_rows + 1
-        cases = {v * base + r: (lambda r=r, v=v: emit(r, v)) for r, v in shapes}
-        switch(builder, builder.add(builder.mul(vectors, constant(base)), rows), cases)
-        if steps is not None:
-            steps.report()
-        return context.get_dummy_value()
-
-    return codegen
-
-
 @intrinsic
-def tile(typingctx, zero, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume):
-    """One register tile of ``C = A B``, accumulators in registers over the whole of k.
+def tile_column(
+    typingctx, zero, count, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, factor, steps, moved
+):
+    """Register tiles of ``C = A B``, ``count`` of them one below the other, accumulators in registers over all of k.
 
-    ``C[i, j] = sum_k A[i, k] B[k, j]`` for ``i < rows``, ``j < vectors * lanes``, where ``C[i, j]`` is element
+    ``C[i, j] = sum_k A[i, k] B[k, j]`` for ``i < count * rows``, ``j < vectors * lanes``, where ``C[i, j]`` is element
     ``i*ldc + j`` from the address ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a`` and ``B[k, j]`` element
     ``k*ldb + j`` from ``b``; elements are of the type of ``zero``.
     ``A`` is read as broadcast scalars through two strides, so ``A`` and ``A^T`` cost the same. Of each last vector
-    only ``tail`` lanes (1 to lanes) are stored. ``rows`` and ``vectors`` run up to the target's `SimdShape`; each pair
-    is its own straight-line loop; ``depth`` >= 1. With ``resume`` the chains go on from what ``C`` holds.
+    only ``tail`` lanes (1 to lanes) are stored. ``rows`` and ``vectors`` of a tile run up to the target's `SimdShape`;
+    each pair is its own straight-line loop; ``count``, ``depth`` >= 1. With ``resume`` the chains go on from what ``C``
+    holds.
+
+    Where ``factor`` is not 0, ``W = W - step * C`` for the W at that address. W has the strides of C. C is then not
+    stored, W in whole vectors (`Padded`), and ``steps`` and ``moved`` are those of `take_steps_at`; what is behind
+    ``tail`` does not count as moved.
     """
     dtype, n = zero, types.intp
-    return types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, types.boolean), _codegen_of_tile(dtype)
+    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, n, types.boolean, n, n, n)
 
+    def codegen(context, builder, signature, arguments):
+        _, count, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, factor, *others = arguments
+        vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
+        b_base, mask = vector.at(b), vector.first(tail)
+        is_whole = builder.icmp_signed("==", tail, constant(vector.lanes))
+        steps = Steps(builder, vector, factor, *others, of_lanes=False)
 
-@intrinsic
-def step_tile(
-    typingctx, zero, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, factor, steps, moved
-):
-    """`tile`, of up to `MOST_VECTORS`; or, where ``factor`` is not 0, ``W = W - step * C`` for the W at that address.
+        def emit(row_count, vector_count):
+            a_rows = _multiples(builder, a_row, row_count)
+            columns = [constant(v * vector.lanes) for v in range(vector_count)]
+            c_rows = [builder.mul(constant(i), ldc) for i in range(row_count)]
+            places = [builder.add(row, column) for row in c_rows for column in columns]
+            masks = [mask if column is columns[-1] else None for _ in c_rows for column in columns]
+            c_down, a_down = (builder.mul(constant(row_count * vector.size), stride) for stride in (ldc, a_row))
 
-    W has the strides of C. C is then not stored, W in whole vectors (`Padded`), and ``steps`` and ``moved`` are those
-    of `take_steps_at`; what is behind ``tail`` does not count as moved.
-    """
-    dtype, n = zero, types.intp
-    return types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, types.boolean, n, n, n), _codegen_of_tile(dtype)
+            def tile(number, state):
+                c_at, a_at, factor_at = state
+                c_base, a_base = vector.at(c_at), vector.at(a_at)
+
+                def load():
+                    return [vector.load(c_base, *place) for place in zip(places, masks, strict=True)]
+
+                def body(k, accumulators):
+                    b_row = builder.mul(k, ldb)
+                    b_vectors = [vector.load(b_base, builder.add(b_row, column)) for column in columns]
+                    a_offset, following = builder.mul(k, a_col), []
+                    for i, a_offset_of_row in enumerate(a_rows):
+                        scalar = builder.load(builder.gep(a_base, [builder.add(a_offset, a_offset_of_row)]))
+                        broadcast = vector.splat(scalar)
+                        for v, b_vector in enumerate(b_vectors):
+                            following.append(vector.fma(broadcast, b_vector, accumulators[i * vector_count + v]))
+                    return following
+
+                start = chosen(builder, resume, load, lambda: [vector.zero] * len(places))
+                sums = counted_loop(builder, depth, start, body)
+                with builder.if_else(steps.wanted) as (step, keep):
+                    with step:
+                        steps.take(sums, places, masks, vector.at(factor_at))
+                    # Many processors are slow at masked stores.
+                    with keep, builder.if_else(is_whole) as (whole, partial):
+                        with whole:
+                            vector.store_each(sums, c_base, places)
+                        with partial:
+                            vector.store_each(sums, c_base, places, masks)
+                return [builder.add(c_at, c_down), builder.add(a_at, a_down), builder.add(factor_at, c_down)]
+
+            counted_loop(builder, count, [c, a, factor], tile)
+
+        shapes = [(r, v) for v in range(1, SHAPE.tile_vectors + 1) for r in range(1, SHAPE.tile_rows + 1)]
+        shapes += [(r, MOST_VECTORS) for r in range(1, SHAPE.wide_rows + 1)]
+        base = SHAPE.tile_rows + 1
+        cases = {v * base + r: (lambda r=r, v=v: emit(r, v)) for r, v in shapes}
+        switch(builder, builder.add(builder.mul(vectors, constant(base)), rows), cases)
+        steps.report()
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
 @intrinsic
@@ -166,7 +152,7 @@ def lane_tile(typingctx, zero, rows, columns, c, ldc, a, a_row, a_col, b, b_row,
     Strides count elements, each of which is a vector of lanes: ``C[i, j]`` is element ``i*ldc + j`` from the address
     ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a``, ``B[k, j]`` element ``k*b_row + j*b_col`` from ``b``.
     Both operands have two strides, so transposes are free, and no lane is wasted however small the matrix is. ``rows``
-    and ``columns`` run up to the target's `SimdShape`; ``depth`` >= 1. Where ``factor`` is not 0, see `step_tile`.
+    and ``columns`` run up to the target's `SimdShape`; ``depth`` >= 1. Where ``factor`` is not 0, see `tile_column`.
     """
     dtype, n = zero, types.intp
     signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, n, n, n)
