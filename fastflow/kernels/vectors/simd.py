@@ -71,6 +71,13 @@ class Vector:
         store = self._intrinsic("llvm.masked.store.{}.p0", ir.VoidType(), arguments)
         self.builder.call(store, [value, pointer, ir.Constant(I32, self.size), mask])
 
+    def as_kind(self, kind, vector):
+        """A vector as one of ``kind``, of as many lanes, of so many of its first ones, or with zeros behind its own."""
+        if kind.lanes == self.lanes:
+            return vector
+        lanes = ir.Constant(ir.VectorType(I32, kind.lanes), list(range(kind.lanes)))
+        return self.builder.shuffle_vector(vector, self.zero, lanes)
+
     def store_each(self, values, base, offsets, masks=None):
         """Store vectors, each at its offset, by its mask."""
         for value, offset, mask in zip(values, offsets, masks or [None] * len(offsets), strict=True):

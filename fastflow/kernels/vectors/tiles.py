@@ -33,6 +33,12 @@ each panel (measured)."""
 MOST_VECTORS = SHAPE.tile_vectors + (SHAPE.wide_rows > 0)
 """Vectors of the widest tile."""
 
+HALVED = (
+    {SHAPE.tile_vectors: SHAPE.tile_rows - 2, MOST_VECTORS: SHAPE.wide_rows - 1} if SHAPE.vector_bytes == 64 else {}
+)
+"""By the vectors of a tile, from how many rows on it has code of its own where at most half of the last vector is in
+use: FMAs of half a vector, which many processors with AVX-512 do at twice the rate."""
+
 PANELS = 4
 """Panels of B that a tile of the rows of A meets where A is large (measured)."""
 
@@ -67,7 +73,25 @@ def _multiples(builder, stride, count):
 
 @intrinsic
 def tile_column(
-    typingctx, zero, count, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, factor, steps, moved
+    typingctx,
+    zero,
+    count,
+    rows,
+    vectors,
+    used,
+    c,
+    ldc,
+    a,
+    a_row,
+    a_col,
+    b,
+    ldb,
+    depth,
+    tail,
+    resume,
+    factor,
+    steps,
+    moved,
 ):
     """Register tiles of ``C = A B``, ``count`` of them one below the other, accumulators in registers over all of k.
 
@@ -75,25 +99,27 @@ def tile_column(
     ``i*ldc + j`` from the address ``c``, ``A[i, k]`` element ``i*a_row + k*a_col`` from ``a`` and ``B[k, j]`` element
     ``k*ldb + j`` from ``b``; elements are of the type of ``zero``.
     ``A`` is read as broadcast scalars through two strides, so ``A`` and ``A^T`` cost the same. Of each last vector
-    only ``tail`` lanes (1 to lanes) are stored. ``rows`` and ``vectors`` of a tile run up to the target's `SimdShape`;
-    each pair is its own straight-line loop; ``count``, ``depth`` >= 1. With ``resume`` the chains go on from what ``C``
-    holds.
+    ``used`` lanes (1 to lanes) are in use, and ``tail`` are stored. ``rows`` and ``vectors`` of a tile run up to the
+    target's `SimdShape`; each pair is its own straight-line loop; ``count``, ``depth`` >= 1. With ``resume`` the chains
+    go on from what ``C`` holds.
 
     Where ``factor`` is not 0, ``W = W - step * C`` for the W at that address. W has the strides of C. C is then not
     stored, W in whole vectors (`Padded`), and ``steps`` and ``moved`` are those of `take_steps_at`; what is behind
     ``tail`` does not count as moved.
     """
     dtype, n = zero, types.intp
-    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, n, types.boolean, n, n, n)
+    signature = types.void(dtype, n, n, n, n, n, n, n, n, n, n, n, n, n, types.boolean, n, n, n)
 
     def codegen(context, builder, signature, arguments):
-        _, count, rows, vectors, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, factor, *others = arguments
+        _, count, rows, vectors, used, c, ldc, a, a_row, a_col, b, ldb, depth, tail, resume, factor, *others = arguments
         vector = Vector(context, builder, dtype, SHAPE.vector_bytes // (dtype.bitwidth // 8))
         b_base, mask = vector.at(b), vector.first(tail)
         is_whole = builder.icmp_signed("==", tail, constant(vector.lanes))
         steps = Steps(builder, vector, factor, *others, of_lanes=False)
+        half = Vector(context, builder, dtype, vector.lanes // 2)
 
-        def emit(row_count, vector_count):
+        def emit(row_count, vector_count, halved=False):
+            kinds = [vector] * (vector_count - 1) + [half if halved else vector]
             a_rows = _multiples(builder, a_row, row_count)
             columns = [constant(v * vector.lanes) for v in range(vector_count)]
             c_rows = [builder.mul(constant(i), ldc) for i in range(row_count)]
@@ -110,17 +136,21 @@ def tile_column(
 
                 def body(k, accumulators):
                     b_row = builder.mul(k, ldb)
-                    b_vectors = [vector.load(b_base, builder.add(b_row, column)) for column in columns]
+                    places_of_b = [builder.add(b_row, column) for column in columns]
+                    b_vectors = [kind.load(b_base, place) for kind, place in zip(kinds, places_of_b, strict=True)]
                     a_offset, following = builder.mul(k, a_col), []
                     for i, a_offset_of_row in enumerate(a_rows):
                         scalar = builder.load(builder.gep(a_base, [builder.add(a_offset, a_offset_of_row)]))
-                        broadcast = vector.splat(scalar)
-                        for v, b_vector in enumerate(b_vectors):
-                            following.append(vector.fma(broadcast, b_vector, accumulators[i * vector_count + v]))
+                        for v, (kind, b_vector) in enumerate(zip(kinds, b_vectors, strict=True)):
+                            following.append(kind.fma(kind.splat(scalar), b_vector, accumulators[i * vector_count + v]))
                     return following
 
                 start = chosen(builder, resume, load, lambda: [vector.zero] * len(places))
-                sums = counted_loop(builder, depth, start, body)
+                start = [vector.as_kind(kind, value) for kind, value in zip(kinds * row_count, start, strict=True)]
+                sums = [
+                    kind.as_kind(vector, total)
+                    for kind, total in zip(kinds * row_count, counted_loop(builder, depth, start, body), strict=True)
+                ]
                 with builder.if_else(steps.wanted) as (step, keep):
                     with step:
                         steps.take(sums, places, masks, vector.at(factor_at))
@@ -138,7 +168,15 @@ def tile_column(
         shapes += [(r, MOST_VECTORS) for r in range(1, SHAPE.wide_rows + 1)]
         base = SHAPE.tile_rows + 1
         cases = {v * base + r: (lambda r=r, v=v: emit(r, v)) for r, v in shapes}
-        switch(builder, builder.add(builder.mul(vectors, constant(base)), rows), cases)
+        key = builder.add(builder.mul(vectors, constant(base)), rows)
+        beyond, is_half = base * (MOST_VECTORS + 1), builder.icmp_signed("<=", used, constant(half.lanes))
+        for v, least in HALVED.items():
+            halved = [(r, v) for r in range(least, base) if (r, v) in shapes]
+            cases |= {beyond + v * base + r: (lambda r=r, v=v: emit(r, v, True)) for r, v in halved}
+            fits = builder.and_(is_half, builder.icmp_signed("==", vectors, constant(v)))
+            fits = builder.and_(fits, builder.icmp_signed(">=", rows, constant(least)))
+            key = builder.select(fits, builder.add(key, constant(beyond)), key)
+        switch(builder, key, cases)
         steps.report()
         return context.get_dummy_value()
 
