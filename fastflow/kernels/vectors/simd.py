@@ -72,7 +72,7 @@ class Vector:
         self.builder.call(store, [value, pointer, ir.Constant(I32, self.size), mask])
 
     def as_kind(self, kind, vector):
-        """A vector as one of ``kind``, of as many lanes, of so many of its first ones, or with zeros behind its own."""
+        """A vector of this kind as one of another: its first lanes, or all of them with zeros behind."""
         if kind.lanes == self.lanes:
             return vector
         lanes = ir.Constant(ir.VectorType(I32, kind.lanes), list(range(kind.lanes)))
